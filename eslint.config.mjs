@@ -1,0 +1,59 @@
+import importX from "eslint-plugin-import-x";
+import tsdoc from "eslint-plugin-tsdoc";
+import tseslint from "typescript-eslint";
+
+// The rooms of lib/, from the top down: a file may import from its own room and from those below it, never upwards.
+const rooms = [
+  ["index.ts", "cli"],
+  ["postgres-backend.ts", "memory-backend.ts"],
+  ["backend-core.ts"],
+  ["health.ts", "stats.ts"],
+  ["groups", "prune"],
+  ["wait"],
+  ["store", "notify", "schema"],
+  ["database"],
+  ["result-backend.ts", "options.ts"],
+  ["value", "batcher.ts", "call.ts", "deadlines.ts"],
+  ["errors.ts"],
+];
+const zones = rooms.flatMap((room, level) =>
+  room.map((target) => ({
+    target: `./lib/${target}`,
+    from: rooms
+      .slice(0, level)
+      .flat()
+      .map((name) => `./lib/${name}`),
+    message: "Imports point down: see the rooms in eslint.config.mjs.",
+  })),
+);
+
+export default tseslint.config(
+  { ignores: ["dist/", "coverage/", "node_modules/", ".tmp/"] },
+  ...tseslint.configs.strictTypeChecked,
+  {
+    languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
+    plugins: { tsdoc, "import-x": importX },
+    settings: {
+      "import-x/resolver": { node: { extensions: [".ts", ".mjs", ".js"] } },
+      "import-x/parsers": { "@typescript-eslint/parser": [".ts"] },
+    },
+    rules: {
+      "tsdoc/syntax": "error",
+      "import-x/no-cycle": "error",
+      "import-x/no-restricted-paths": ["error", { zones: zones.filter((zone) => zone.from.length > 0) }],
+      "@typescript-eslint/consistent-type-imports": "error",
+      "@typescript-eslint/no-explicit-any": "error",
+      "@typescript-eslint/no-floating-promises": "error",
+      "@typescript-eslint/restrict-template-expressions": ["error", { allowNumber: true, allowBoolean: true }],
+      // The type parameter of `get<T>` is a claim the caller makes about stored JSON; it has to stand alone.
+      "@typescript-eslint/no-unnecessary-type-parameters": "off",
+      "@typescript-eslint/no-confusing-void-expression": ["error", { ignoreArrowShorthand: true }],
+      "max-lines": ["error", 400],
+      "max-lines-per-function": ["error", { max: 80, skipComments: true, skipBlankLines: true }],
+      "no-warning-comments": ["error", { terms: ["todo", "fixme", "xxx"] }],
+    },
+  },
+  { files: ["lib/**"], ignores: ["lib/cli/**"], rules: { "no-console": "error" } },
+  { files: ["spec/**"], rules: { "max-lines-per-function": "off" } },
+  { files: ["**/*.mjs", "**/*.config.*"], extends: [tseslint.configs.disableTypeChecked] },
+);

@@ -1,0 +1,15 @@
+export default {
+  testEnvironment: "node",
+  roots: ["<rootDir>/spec"],
+  testMatch: ["**/*.spec.ts"],
+  transform: { "^.+\\.ts$": ["@swc/jest", { jsc: { target: "es2022", parser: { syntax: "typescript" } } }] },
+  moduleNameMapper: {
+    "^kojin-postgres$": "<rootDir>/lib/index.ts",
+    "^kojin-postgres/embedded$": "<rootDir>/lib/embedded/index.ts",
+  },
+  globalSetup: "<rootDir>/spec/support/global-setup.ts",
+  globalTeardown: "<rootDir>/spec/support/global-teardown.ts",
+  // A spec that starts processes or restarts servers needs longer than Jest's 5 s; one that hangs still ends.
+  testTimeout: 60_000,
+  maxWorkers: 2,
+};

@@ -1,0 +1,172 @@
+import type { Pool, PoolClient, QueryResultRow } from "pg";
+import { BackendClosedError, DatabaseError, ResultBackendError, SchemaError } from "../errors";
+import type { SqlClient } from "../result-backend";
+import { isTransientState, sqlStateOf, sqlStates } from "./sql-states";
+
+export interface Query {
+  readonly text: string;
+  readonly values: readonly unknown[];
+  /** What it does, for error messages: "store results". */
+  readonly purpose: string;
+}
+
+/** Queries on a pool, each with a deadline of its own, and each error made one of ours. */
+export class Database {
+  readonly #pool: Pool;
+  readonly #schema: string;
+  #queries = 0;
+
+  constructor(pool: Pool, schema: string) {
+    this.#pool = pool;
+    this.#schema = schema;
+  }
+
+  /** Statements sent so far. */
+  get queries(): number {
+    return this.#queries;
+  }
+
+  /**
+   * Runs one statement and gives its rows as arrays. Rejects after `timeoutMs` at the latest, however dead the connection is; whether the
+   * statement took effect is then unknown.
+   */
+  async query<Row extends unknown[]>(query: Query, timeoutMs: number): Promise<Row[]> {
+    return this.#withClient(query.purpose, timeoutMs, async (client, remainingMs) => {
+      this.#queries += 1;
+      const config = {
+        text: query.text,
+        values: [...query.values],
+        rowMode: "array" as const,
+        query_timeout: remainingMs(),
+      };
+      return (await client.query<Row>(config)).rows;
+    });
+  }
+
+  /** Runs `work` in a transaction on one connection, within `timeoutMs` in all. */
+  async transaction<T>(purpose: string, timeoutMs: number, work: (client: SqlClient) => Promise<T>): Promise<T> {
+    return this.#withClient(purpose, timeoutMs, async (client, remainingMs) => {
+      const run = async (
+        text: string,
+        values: unknown[] = [],
+      ): Promise<{ rows: QueryResultRow[]; rowCount: number | null }> => {
+        this.#queries += 1;
+        const limit = { query_timeout: remainingMs() };
+        // Without values it goes by the simple protocol, which takes several statements at once, as a migration file needs.
+        return client.query(values.length === 0 ? { text, ...limit } : { text, values, ...limit });
+      };
+      await run("begin");
+      try {
+        const outcome = await work({ query: run });
+        await run("commit");
+        return outcome;
+      } catch (error) {
+        // If this fails too the connection is broken, and the server rolls back by itself.
+        await run("rollback").catch(() => undefined);
+        throw error;
+      }
+    });
+  }
+
+  /** Makes any error of the driver or the server one of ours. */
+  wrap(error: unknown, purpose: string): ResultBackendError {
+    return asBackendError(error, purpose, this.#schema, this.#pool.ending);
+  }
+
+  async #withClient<T>(
+    purpose: string,
+    timeoutMs: number,
+    work: (client: PoolClient, remainingMs: () => number) => Promise<T>,
+  ): Promise<T> {
+    const dueAt = performance.now() + timeoutMs;
+    // At least 1: 0 would mean no limit to the driver.
+    const remainingMs = (): number => Math.max(1, Math.ceil(dueAt - performance.now()));
+    try {
+      const client = await checkOut(this.#pool, timeoutMs);
+      // While it is checked out nobody else listens, and an error event without a listener ends the process.
+      client.on("error", ignore);
+      try {
+        const outcome = await work(client, remainingMs);
+        client.removeListener("error", ignore);
+        client.release();
+        return outcome;
+      } catch (error) {
+        giveBack(client, error);
+        throw error;
+      }
+    } catch (error) {
+      throw this.wrap(error, purpose);
+    }
+  }
+}
+
+const ignore = (): void => undefined;
+
+/** A pool without `connectionTimeoutMillis` waits for ever; a client that comes too late goes straight back. */
+async function checkOut(pool: Pool, timeoutMs: number): Promise<PoolClient> {
+  const connecting = pool.connect();
+  let timer: NodeJS.Timeout | undefined;
+  const tooLate = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(
+      () => reject(new Error(`No connection from the pool within ${Math.round(timeoutMs)} ms.`)),
+      timeoutMs,
+    );
+  });
+  try {
+    return await Promise.race([connecting, tooLate]);
+  } catch (error) {
+    connecting.then((client) => client.release(), ignore);
+    throw error;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** After an error that the server reported the connection is good; after any other it is in an unknown state and must not be used again. */
+function giveBack(client: PoolClient, error: unknown): void {
+  const cause = error instanceof ResultBackendError ? error.cause : error;
+  if (cause instanceof Error && "severity" in cause && cause.severity === "ERROR") {
+    client.removeListener("error", ignore);
+    client.release();
+    return;
+  }
+  client.release(true);
+  destroySocket(client);
+}
+
+/** The driver ends a connection by asking the peer, and waits for ever for one that is silent. Its socket has no public name. */
+export function destroySocket(client: object): void {
+  const { connection } = client as { connection?: { stream?: { destroy?: () => void } } };
+  connection?.stream?.destroy?.();
+}
+
+const schemaStates: ReadonlySet<string> = new Set([
+  sqlStates.undefinedTable,
+  sqlStates.undefinedColumn,
+  sqlStates.undefinedFunction,
+  sqlStates.invalidSchemaName,
+]);
+
+function asBackendError(error: unknown, purpose: string, schema: string, poolEnding: boolean): ResultBackendError {
+  if (error instanceof ResultBackendError) return error;
+  const sqlState = sqlStateOf(error);
+  if (sqlState !== undefined && schemaStates.has(sqlState)) {
+    return new SchemaError(schema, "missing", notMigratedMessage(schema), { cause: error });
+  }
+  if (sqlState === undefined && poolEnding) return new BackendClosedError({ cause: error });
+  const isTransient = sqlState === undefined ? !isProgrammingError(error) : isTransientState(sqlState);
+  return new DatabaseError(`Could not ${purpose}: ${describe(error)}`, sqlState, isTransient, { cause: error });
+}
+
+export function notMigratedMessage(schema: string): string {
+  return `Schema "${schema}" has not been migrated to this version of kojin-postgres: call backend.migrate() once, or run it at deployment.`;
+}
+
+/** Thrown by the driver for arguments it cannot use; anything else without a SQLSTATE is the connection's doing. */
+const isProgrammingError = (error: unknown): boolean => error instanceof TypeError || error instanceof RangeError;
+
+/** An AggregateError, which is what Node gives when a name has several addresses, has an empty message of its own. */
+function describe(error: unknown): string {
+  if (error instanceof AggregateError && error.message === "") return error.errors.map(describe).join("; ");
+  return error instanceof Error ? error.message : String(error);
+}

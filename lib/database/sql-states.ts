@@ -1,0 +1,47 @@
+/** SQLSTATE codes that decide what is done next (PostgreSQL docs, appendix A). */
+export const sqlStates = {
+  protocolViolation: "08P01",
+  readOnlyTransaction: "25006",
+  undefinedTable: "42P01",
+  undefinedColumn: "42703",
+  undefinedFunction: "42883",
+  invalidSchemaName: "3F000",
+  insufficientPrivilege: "42501",
+  programLimitExceeded: "54000",
+  statementTooComplex: "54001",
+} as const;
+
+const transientStates = new Set([
+  sqlStates.readOnlyTransaction, // a standby, or a primary that has been demoted: the next connection may reach the new one
+  "40001", // serialization_failure
+  "40P01", // deadlock_detected
+  "55P03", // lock_not_available
+  "57P01", // admin_shutdown
+  "57P02", // crash_shutdown
+  "57P03", // cannot_connect_now
+  "57P05", // idle_session_timeout
+  "25P03", // idle_in_transaction_session_timeout
+  "25P04", // transaction_timeout
+]);
+// Connection exception, insufficient resources, system error: the server's state, not the statement's fault.
+const transientClasses = new Set(["08", "53", "58"]);
+
+/** Whether the same statement may succeed if it is sent again. */
+export function isTransientState(sqlState: string): boolean {
+  return (
+    sqlState !== sqlStates.protocolViolation &&
+    (transientStates.has(sqlState) || transientClasses.has(sqlState.slice(0, 2)))
+  );
+}
+
+/** Whether one row's content is to blame, so that the rest of its batch can be stored without it. */
+export function isRowFault(sqlState: string | undefined): boolean {
+  if (sqlState === undefined) return false;
+  return /^(22|23|54)/.test(sqlState) || sqlState === "21000";
+}
+
+/** The SQLSTATE of a server's error; undefined when no server spoke. */
+export function sqlStateOf(error: unknown): string | undefined {
+  if (!(error instanceof Error) || !("severity" in error) || !("code" in error)) return undefined;
+  return typeof error.code === "string" ? error.code : undefined;
+}

@@ -1,0 +1,130 @@
+/** What every error of this package extends: `catch (error) { if (error instanceof ResultBackendError) … }`. */
+export abstract class ResultBackendError extends Error {
+  /** Equal to the class name, also after minifying and across processes. */
+  abstract override readonly name: string;
+  /** A constant to switch on. */
+  abstract readonly code: string;
+}
+
+/** Nothing was stored within the time given to a wait. The task may still finish later. */
+export class WaitTimeoutError extends ResultBackendError {
+  override readonly name = "WaitTimeoutError";
+  readonly code = "WAIT_TIMEOUT";
+  constructor(
+    /** The task, or the group, that was waited for. */
+    readonly taskId: string,
+    /** The limit that was given, in milliseconds. */
+    readonly timeoutMs: number,
+    options?: ErrorOptions,
+  ) {
+    super(`No result for task ${taskId} within ${timeoutMs} ms.`, options);
+  }
+}
+
+/** A task's own error as it is stored, in the column `error`: plain JSON that any language can write. */
+export interface TaskFailure {
+  /** The class of the error, such as `TypeError`. */
+  readonly name: string;
+  readonly message: string;
+  /** A machine-readable code, if the error had one. */
+  readonly code?: string | number;
+  /** Whatever else the task wants to tell, if JSON can hold it. */
+  readonly details?: unknown;
+  /** What the error names as its own cause, up to five levels. */
+  readonly cause?: TaskFailure;
+}
+
+/** The task itself failed: somebody called `fail`. `cause` is an `Error` made from what was stored. */
+export class TaskFailedError extends ResultBackendError {
+  override readonly name = "TaskFailedError";
+  readonly code = "TASK_FAILED";
+  constructor(
+    readonly taskId: string,
+    /** What was stored: the name, message, code and details of the task's own error. */
+    readonly failure: TaskFailure,
+    options?: ErrorOptions,
+  ) {
+    super(`Task ${taskId} failed: ${failure.name}: ${failure.message}`, options);
+  }
+}
+
+/** A group is done, and at least one of its members failed. */
+export class GroupFailedError extends ResultBackendError {
+  override readonly name = "GroupFailedError";
+  readonly code = "GROUP_FAILED";
+  constructor(
+    readonly groupId: string,
+    /** One entry for each failed member. */
+    readonly failures: readonly TaskFailedError[],
+    options?: ErrorOptions,
+  ) {
+    super(`Group ${groupId} is done, with ${failures.length} failed member(s).`, options);
+  }
+}
+
+/** What was asked of a group contradicts what is stored of it: another total, or a member that was not declared. */
+export class GroupConflictError extends ResultBackendError {
+  override readonly name = "GroupConflictError";
+  readonly code = "GROUP_CONFLICT";
+  constructor(
+    readonly groupId: string,
+    message: string,
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+  }
+}
+
+/** `close()` was called: before this call, or while it was waiting. */
+export class BackendClosedError extends ResultBackendError {
+  override readonly name = "BackendClosedError";
+  readonly code = "BACKEND_CLOSED";
+  constructor(options?: ErrorOptions) {
+    super("The result backend is closed.", options);
+  }
+}
+
+/** A result that cannot be stored: JSON or jsonb cannot hold it, or it is larger than `maxResultBytes`. */
+export class ResultEncodingError extends ResultBackendError {
+  override readonly name = "ResultEncodingError";
+  readonly code = "RESULT_ENCODING";
+  constructor(
+    readonly taskId: string,
+    /** What stands in the way, as a clause: "a BigInt has no JSON form". */
+    readonly reason: string,
+    options?: ErrorOptions,
+  ) {
+    super(`The result of task ${taskId} cannot be stored: ${reason}.`, options);
+  }
+}
+
+/** The tables are not the ones this version works with. The message says what to run. */
+export class SchemaError extends ResultBackendError {
+  override readonly name = "SchemaError";
+  readonly code = "SCHEMA";
+  constructor(
+    /** The database schema that was looked at. */
+    readonly schema: string,
+    readonly reason: "missing" | "outdated" | "newer",
+    message: string,
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+  }
+}
+
+/** Postgres, or the way to it, failed. `cause` is the driver's error. */
+export class DatabaseError extends ResultBackendError {
+  override readonly name = "DatabaseError";
+  readonly code = "DATABASE";
+  constructor(
+    message: string,
+    /** The SQLSTATE, five characters; undefined when no server answered. */
+    readonly sqlState: string | undefined,
+    /** Whether the same call may succeed later. Such errors have been retried before they are thrown. */
+    readonly transient: boolean,
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+  }
+}

@@ -1,0 +1,66 @@
+import type { Database } from "./database/database";
+import type { HintSource, ListenStatus } from "./notify/hint-source";
+import { latestVersion } from "./schema/migrations";
+import type { SchemaCheck } from "./schema/schema-check";
+import type { ResultStatements } from "./store/statements";
+
+/** What an operator asks first; made by asking the database. */
+export interface Health {
+  /** Whether results can be stored and read, and notifications are heard or not needed. */
+  readonly ok: boolean;
+  readonly status: ListenStatus;
+  /** What is wrong, in words; empty when all is well. */
+  readonly problems: readonly string[];
+  /** Time one query took, in milliseconds; undefined if the database did not answer. */
+  readonly databaseMs: number | undefined;
+  /** The version of the tables; undefined if it could not be read. */
+  readonly schemaVersion: number | undefined;
+  /** How full the notification queue of the cluster is, 0 to 1. When it is full, writes that notify fail, everybody's. */
+  readonly notifyQueueUsage: number | undefined;
+  /** Time the latest heartbeat took from the pool to the listener, in milliseconds. */
+  readonly heartbeatMs: number | undefined;
+  /** Listening connections that were lost or given up so far. */
+  readonly reconnects: number;
+}
+
+/** From here on a filling queue should be looked at; at 0.5 the server itself begins to warn. */
+const queueUsageAlarm = 0.25;
+const healthTimeoutMs = 3_000;
+
+export interface HealthParts {
+  readonly database: Database;
+  readonly statements: ResultStatements;
+  readonly schemaCheck: SchemaCheck;
+  readonly hints: HintSource;
+}
+
+/** Never rejects: a database that does not answer is an answer. */
+export async function readHealth({ database, statements, schemaCheck, hints }: HealthParts): Promise<Health> {
+  const { status, reconnects, heartbeatMs, problem } = hints.report;
+  const facts = { status, reconnects, heartbeatMs };
+  const problems = problem === undefined ? [] : [problem];
+  const startedAt = performance.now();
+  try {
+    const usageQuery = { purpose: "read the queue usage", text: statements.notifyQueueUsage, values: [] };
+    const [usage] = await database.query<[number]>(usageQuery, healthTimeoutMs);
+    const databaseMs = performance.now() - startedAt;
+    const notifyQueueUsage = Number(usage?.[0]);
+    if (notifyQueueUsage > queueUsageAlarm)
+      problems.push(`The notification queue is ${Math.round(notifyQueueUsage * 100)} % full.`);
+    const schemaVersion = await schemaCheck.version(healthTimeoutMs);
+    if (schemaVersion !== undefined && schemaVersion !== latestVersion()) {
+      problems.push(`The schema has version ${schemaVersion}, expected is ${latestVersion()}.`);
+    }
+    return { ok: problems.length === 0, ...facts, problems, databaseMs, schemaVersion, notifyQueueUsage };
+  } catch (error) {
+    problems.push(error instanceof Error ? error.message : String(error));
+    return {
+      ok: false,
+      ...facts,
+      problems,
+      databaseMs: undefined,
+      schemaVersion: undefined,
+      notifyQueueUsage: undefined,
+    };
+  }
+}

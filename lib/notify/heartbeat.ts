@@ -1,0 +1,37 @@
+import { randomBytes } from "node:crypto";
+
+/** `alive`: the nonce came back. `deaf`: it was sent, and did not. `unproven`: it could not be sent, which says nothing about the listener. */
+export type Proof =
+  { readonly verdict: "alive"; readonly roundTripMs: number } | { readonly verdict: "deaf" | "unproven" };
+
+/**
+ * Proves a listener end to end: a nonce is notified through the pool and has to arrive at the listener. A `select 1` on the listener would prove its socket, but
+ * neither that it still listens nor that it is connected to the server the pool writes to.
+ */
+export class Heartbeat {
+  #awaited: { nonce: string; arrive: () => void } | undefined;
+
+  /** To be called with each payload that comes in on the heartbeat channel; what anybody else sends there is ignored. */
+  receive(nonce: string): void {
+    if (this.#awaited?.nonce === nonce) this.#awaited.arrive();
+  }
+
+  /** Sends a nonce by `send`, and waits for it until `timeoutMs` have passed since it was sent. */
+  async prove(send: (nonce: string) => Promise<void>, timeoutMs: number): Promise<Proof> {
+    const nonce = randomBytes(8).toString("hex");
+    const startedAt = performance.now();
+    let timer: NodeJS.Timeout | undefined;
+    const arrived = new Promise<boolean>((resolve) => (this.#awaited = { nonce, arrive: () => resolve(true) }));
+    try {
+      await send(nonce);
+      const tooLate = new Promise<boolean>((resolve) => (timer = setTimeout(() => resolve(false), timeoutMs)));
+      const isAlive = await Promise.race([arrived, tooLate]);
+      return isAlive ? { verdict: "alive", roundTripMs: performance.now() - startedAt } : { verdict: "deaf" };
+    } catch {
+      return { verdict: "unproven" };
+    } finally {
+      clearTimeout(timer);
+      this.#awaited = undefined;
+    }
+  }
+}

@@ -1,0 +1,36 @@
+import { distinctUntilChanged, NEVER, type Observable, ReplaySubject } from "rxjs";
+import type { Hint } from "./hint";
+import type { HintSource, ListenReport, ListenStatus } from "./hint-source";
+
+/** Poll mode by choice (`listen: false`): there are no hints, and everything is found by reading. */
+export class NoHints implements HintSource {
+  readonly #latest$ = new ReplaySubject<ListenStatus>(1);
+  readonly hints$: Observable<Hint> = NEVER;
+  readonly status$ = this.#latest$.pipe(distinctUntilChanged());
+  readonly garbage = 0;
+  #status: ListenStatus = "idle";
+
+  constructor() {
+    this.#latest$.next(this.#status);
+  }
+
+  get report(): ListenReport {
+    return { status: this.#status, reconnects: 0, heartbeatMs: undefined, problem: undefined };
+  }
+
+  demand(): () => void {
+    if (this.#status === "idle") this.#setStatus("polling");
+    return () => undefined;
+  }
+
+  async close(): Promise<void> {
+    this.#setStatus("closed");
+    this.#latest$.complete();
+    return Promise.resolve();
+  }
+
+  #setStatus(status: ListenStatus): void {
+    this.#status = status;
+    this.#latest$.next(status);
+  }
+}

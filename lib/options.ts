@@ -1,0 +1,137 @@
+import type { PoolConfig } from "pg";
+import { checkDurationMs, checkInteger, checkTtlMs, typeName } from "./value/arguments";
+
+/** Where the library says what an operator should know. `console` fits, and so do pino, winston and their like: each call has one string. */
+export interface Logger {
+  info(message: string): void;
+  warn(message: string): void;
+  error(message: string): void;
+}
+
+/** How many results travel in one statement. */
+export interface BatchOptions {
+  /** Most rows in one statement. 1 to 10 000; default 1000. */
+  readonly maxRows?: number;
+  /** Most bytes of JSON in one statement; a result larger than that travels alone. Default 4 MiB. */
+  readonly maxBytes?: number;
+  /** Most storing statements under way at once, each on a connection of the pool. 1 to 16; default 2. */
+  readonly inFlight?: number;
+}
+
+export interface PostgresResultBackendOptions {
+  /** How long a result is kept, in milliseconds. More than 0; `Infinity` never expires. Default 86 400 000, a day. */
+  readonly ttlMs?: number;
+  /** The schema that holds the tables, made by `migrate` if absent. Default `public`. */
+  readonly schema?: string;
+  /**
+   * Whether, and how, to listen for notifications. `{ connection }` is a direct connection for LISTEN, needed where the pool goes through a
+   * transaction pooler. `false` reads on a timer instead, every second. Default `true`: over the pool's own address.
+   */
+  readonly listen?: boolean | { readonly connection: string | PoolConfig };
+  /**
+   * Who announces what this process stores. `'trigger'`: the database, in the storing transaction. `'deferred'`: this process, right after the
+   * commit, so that commits of many processes do not queue behind one another; a crash in between costs one sweep. Default `'trigger'`.
+   */
+  readonly notify?: "trigger" | "deferred";
+  /** How often everything that is still waited for is read again while listening, in milliseconds. 100 or more; default 30 000. */
+  readonly sweepIntervalMs?: number;
+  /** How long a call goes on through transient errors of the database, in milliseconds. 100 or more; default 10 000. */
+  readonly retryTimeoutMs?: number;
+  /** How stores are batched. */
+  readonly batch?: BatchOptions;
+  /** Largest result, in bytes of JSON. Default 67 108 864 (64 MiB), a quarter of what jsonb can hold. */
+  readonly maxResultBytes?: number;
+  /**
+   * Largest result, in bytes of JSON, that travels in the notification itself, which saves the waiter a read. Every role that can connect to the
+   * database can read notifications and send them, so use it only where all of them are trusted. 0 to 4000; default 0, none.
+   */
+  readonly inlineResultBytes?: number;
+  /** How often this process deletes what has expired, in milliseconds. 1000 or more; default `Infinity`, never by itself. */
+  readonly pruneIntervalMs?: number;
+  /** Where to say what an operator should know. Default: nowhere. */
+  readonly logger?: Logger;
+}
+
+/** The options with every default filled in. */
+export interface ResolvedOptions {
+  readonly ttlMs: number;
+  readonly schema: string;
+  readonly listen: boolean | { readonly connection: string | PoolConfig };
+  readonly notify: "trigger" | "deferred";
+  readonly sweepIntervalMs: number;
+  readonly retryTimeoutMs: number;
+  readonly batch: Required<BatchOptions>;
+  readonly maxResultBytes: number;
+  readonly inlineResultBytes: number;
+  readonly pruneIntervalMs: number;
+  readonly logger: Logger;
+}
+
+const silent: Logger = { info: () => undefined, warn: () => undefined, error: () => undefined };
+
+/** jsonb holds at most 268 435 455 bytes (`jsonb.h`, JENTRY_OFFLENMASK), in a form that can be larger than the text. */
+const defaultMaxResultBytes = 64 * 1024 * 1024;
+/** A payload has at most 7999 bytes (PostgreSQL docs, NOTIFY), and escaping can double a text. */
+const largestInlineBytes = 4_000;
+
+/** Fills in the defaults; throws a `TypeError` or `RangeError` for what does not fit. */
+export function resolveOptions(options: PostgresResultBackendOptions = {}): ResolvedOptions {
+  const resolved: ResolvedOptions = {
+    ttlMs: options.ttlMs ?? 86_400_000,
+    schema: options.schema ?? "public",
+    listen: options.listen ?? true,
+    notify: options.notify ?? "trigger",
+    sweepIntervalMs: options.sweepIntervalMs ?? 30_000,
+    retryTimeoutMs: options.retryTimeoutMs ?? 10_000,
+    batch: {
+      maxRows: options.batch?.maxRows ?? 1_000,
+      maxBytes: options.batch?.maxBytes ?? 4 * 1024 * 1024,
+      inFlight: options.batch?.inFlight ?? 2,
+    },
+    maxResultBytes: options.maxResultBytes ?? defaultMaxResultBytes,
+    inlineResultBytes: options.inlineResultBytes ?? 0,
+    pruneIntervalMs: options.pruneIntervalMs ?? Infinity,
+    logger: options.logger ?? silent,
+  };
+  checkNumbers(resolved);
+  checkSchema(resolved.schema);
+  checkListen(resolved.listen);
+  checkNotify(resolved.notify);
+  return resolved;
+}
+
+function checkNumbers(options: ResolvedOptions): void {
+  checkTtlMs(options.ttlMs, "ttlMs");
+  checkDurationMs(options.sweepIntervalMs, "sweepIntervalMs", { min: 100 });
+  checkDurationMs(options.retryTimeoutMs, "retryTimeoutMs", { min: 100 });
+  checkDurationMs(options.pruneIntervalMs, "pruneIntervalMs", { min: 1_000, infinite: true });
+  checkInteger(options.batch.maxRows, "batch.maxRows", 1, 10_000);
+  checkInteger(options.batch.maxBytes, "batch.maxBytes", 1);
+  checkInteger(options.batch.inFlight, "batch.inFlight", 1, 16);
+  checkInteger(options.maxResultBytes, "maxResultBytes", 1);
+  checkInteger(options.inlineResultBytes, "inlineResultBytes", 0, largestInlineBytes);
+}
+
+function checkSchema(schema: unknown): void {
+  if (typeof schema !== "string") throw new TypeError(`schema: expected a string, got ${typeName(schema)}.`);
+  // Postgres cuts a longer identifier off without an error (docs, "Identifiers and Key Words"), and two schemas would become one.
+  const bytes = Buffer.byteLength(schema);
+  if (bytes < 1 || bytes > 63 || schema.includes("\0") || !schema.isWellFormed()) {
+    throw new RangeError(`schema: expected a name of 1 to 63 bytes without NUL, got ${JSON.stringify(schema)}.`);
+  }
+}
+
+function checkListen(listen: unknown): void {
+  if (typeof listen === "boolean") return;
+  const connection =
+    typeof listen === "object" && listen !== null && "connection" in listen ? listen.connection : undefined;
+  if (typeof connection !== "string" && (typeof connection !== "object" || connection === null)) {
+    throw new TypeError(`listen: expected true, false or { connection }, got ${typeName(listen)}.`);
+  }
+}
+
+function checkNotify(notify: unknown): void {
+  if (notify !== "trigger" && notify !== "deferred") {
+    throw new TypeError(`notify: expected 'trigger' or 'deferred', got ${String(notify)}.`);
+  }
+}

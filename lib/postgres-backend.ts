@@ -1,0 +1,204 @@
+import type { Pool, PoolConfig } from "pg";
+import { map, type Observable } from "rxjs";
+import { BackendCore } from "./backend-core";
+import { OwnPool } from "./database/own-pool";
+import type { Health } from "./health";
+import type { ListenStatus } from "./notify/hint-source";
+import { type PostgresResultBackendOptions, resolveOptions } from "./options";
+import { prune, type PruneOptions, type PruneReport } from "./prune/prune";
+import type {
+  CloseOptions,
+  ResultBackend,
+  ResultFeedOptions,
+  StoreOptions,
+  TaskOutcome,
+  WaitOptions,
+  WriteOptions,
+} from "./result-backend";
+import { migrate, type MigrationReport } from "./schema/migrations";
+import type { Stats } from "./stats";
+import { deleteResult } from "./store/delete";
+import { toStoreRow } from "./store/store-row";
+import { checkDurationMs, checkId, checkTtlMs, typeName } from "./value/arguments";
+import { encodeFailure } from "./value/failure";
+import { encodeResult } from "./value/json";
+import { toSettled, toValue } from "./wait/outcome";
+import { resolveWaitOptions } from "./wait/waits";
+
+/** Results in PostgreSQL, awaited by LISTEN/NOTIFY. */
+export class PostgresResultBackend implements ResultBackend {
+  readonly #core: BackendCore;
+  readonly #ttlMs: number;
+
+  /**
+   * Works on a pool of the caller's, which it never ends. Nothing is sent before the first call. The pool needs an `error` listener of its own, as any pool of
+   * `pg` does.
+   */
+  constructor(pool: Pool, options?: PostgresResultBackendOptions);
+  /** @internal Another view of the same parts. */
+  // eslint-disable-next-line @typescript-eslint/unified-signatures -- stripped from the published types
+  constructor(core: BackendCore, options?: PostgresResultBackendOptions);
+  constructor(poolOrCore: Pool | BackendCore, options: PostgresResultBackendOptions = {}) {
+    if (poolOrCore instanceof BackendCore) {
+      this.#core = poolOrCore;
+      this.#ttlMs = options.ttlMs ?? poolOrCore.options.ttlMs;
+      return;
+    }
+    // Not `instanceof Pool`: an application may have a copy of `pg` of its own.
+    if (typeof (poolOrCore as Partial<Pool> | undefined)?.connect !== "function") {
+      throw new TypeError(`pool: expected a Pool of pg, got ${typeName(poolOrCore)}.`);
+    }
+    const resolved = resolveOptions(options);
+    this.#core = new BackendCore(poolOrCore, resolved);
+    this.#ttlMs = resolved.ttlMs;
+  }
+
+  /**
+   * Connects to a database with a small pool of its own, which `close` ends. Does not change the schema; see {@link PostgresResultBackend.migrate}.
+   *
+   * @param connection - An address such as `postgres://user:password@host:5432/database`, or a configuration of `pg`.
+   * @throws TypeError The address is not one of PostgreSQL.
+   * @throws {@link DatabaseError} No server answers there, or it refuses: at once, this is not retried.
+   * @throws {@link SchemaError} The schema is newer than this package.
+   */
+  static async connect(
+    connection: string | PoolConfig,
+    options?: PostgresResultBackendOptions,
+  ): Promise<PostgresResultBackend> {
+    const resolved = resolveOptions(options);
+    const ownPool = new OwnPool(connection);
+    const core = new BackendCore(ownPool.pool, resolved, ownPool);
+    try {
+      await core.checkReachable();
+    } catch (error) {
+      await core.close(0);
+      throw error;
+    }
+    return new PostgresResultBackend(core, { ttlMs: resolved.ttlMs });
+  }
+
+  /** The same backend, with another default for how long results are kept. Pool, listener and batches are shared, and closing one closes both. */
+  withTtl(ttlMs: number): PostgresResultBackend {
+    checkTtlMs(ttlMs, "ttlMs");
+    return new PostgresResultBackend(this.#core, { ttlMs });
+  }
+
+  /**
+   * Creates or upgrades the tables and triggers; does nothing if they are up to date. Tables of the Rust crate are adopted with their rows. Safe to run by any
+   * number of processes at once. Needs a role that may create tables in the schema.
+   */
+  async migrate(): Promise<MigrationReport> {
+    this.#core.assertOpen();
+    return migrate(this.#core.database, this.#core.options.schema);
+  }
+
+  async store<T>(taskId: string, result: T, options: StoreOptions = {}): Promise<void> {
+    checkId(taskId, "taskId");
+    const row = toStoreRow(
+      taskId,
+      encodeResult(taskId, result, this.#core.options.maxResultBytes),
+      null,
+      options,
+      this.#ttlMs,
+    );
+    await this.#write(row, options);
+  }
+
+  async fail(taskId: string, error: unknown, options: StoreOptions = {}): Promise<void> {
+    checkId(taskId, "taskId");
+    await this.#write(toStoreRow(taskId, "null", encodeFailure(error), options, this.#ttlMs), options);
+  }
+
+  async get<T>(taskId: string): Promise<T | undefined> {
+    const stored = await this.#load(taskId);
+    return stored === undefined ? undefined : toValue<T>(stored);
+  }
+
+  async getSettled<T>(taskId: string): Promise<PromiseSettledResult<T> | undefined> {
+    const stored = await this.#load(taskId);
+    return stored === undefined ? undefined : toSettled<T>(stored);
+  }
+
+  async wait<T>(taskId: string, timeout: number | WaitOptions): Promise<T> {
+    return toValue<T>(await this.#wait(taskId, timeout));
+  }
+
+  async waitSettled<T>(taskId: string, timeout: number | WaitOptions): Promise<PromiseSettledResult<T>> {
+    return toSettled<T>(await this.#wait(taskId, timeout));
+  }
+
+  async delete(taskId: string, options: WriteOptions = {}): Promise<boolean> {
+    checkId(taskId, "taskId");
+    this.#core.assertOpen();
+    return deleteResult(this.#core, taskId, options.client);
+  }
+
+  result$<T>(taskId: string): Observable<T> {
+    checkId(taskId, "taskId");
+    return this.#core.waits.watch(taskId).pipe(map((stored) => toValue<T>(stored)));
+  }
+
+  results$<T>(options: ResultFeedOptions = {}): Observable<TaskOutcome<T>> {
+    const where = options.where ?? ((): boolean => true);
+    if (typeof where !== "function") throw new TypeError(`where: expected a function, got ${typeName(where)}.`);
+    return this.#core.feed.results$(where).pipe(map((stored) => ({ taskId: stored.taskId, ...toSettled<T>(stored) })));
+  }
+
+  /**
+   * Resolves once notifications are heard, or it is clear that they are not and waits are found by reading. Useful at start-up, so that the first wait does not
+   * pay for it; nothing depends on it.
+   *
+   * @throws {@link BackendClosedError}
+   */
+  async ready(): Promise<void> {
+    await this.#core.ready();
+  }
+
+  /** How notifications reach this process; replays the latest. Completes when closed, and never errors. */
+  get status$(): Observable<ListenStatus> {
+    return this.#core.hints.status$;
+  }
+
+  /** Asks the database how it is; bounded in time, and never rejects. */
+  async health(): Promise<Health> {
+    return this.#core.health();
+  }
+
+  /** Counters of this backend; asks nobody. */
+  stats(): Stats {
+    return this.#core.stats();
+  }
+
+  /** Deletes expired results, in batches. Readers never see them anyway; this gives the space back. */
+  async prune(options?: PruneOptions): Promise<PruneReport> {
+    this.#core.assertOpen();
+    return prune(this.#core.database, this.#core.statements, options);
+  }
+
+  async close({ drainMs = 0 }: CloseOptions = {}): Promise<void> {
+    checkDurationMs(drainMs, "drainMs");
+    await this.#core.close(drainMs);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  async #write(row: Parameters<BackendCore["writer"]["store"]>[0], { client }: StoreOptions): Promise<void> {
+    this.#core.assertOpen();
+    await (client === undefined ? this.#core.writer.store(row) : this.#core.writer.storeWith(client, row));
+  }
+
+  async #load(taskId: string): ReturnType<BackendCore["loader"]["load"]> {
+    checkId(taskId, "taskId");
+    this.#core.assertOpen();
+    return this.#core.loader.load(taskId, "read");
+  }
+
+  async #wait(taskId: string, timeout: number | WaitOptions): ReturnType<BackendCore["waits"]["wait"]> {
+    checkId(taskId, "taskId");
+    const options = resolveWaitOptions(timeout);
+    this.#core.assertOpen();
+    return this.#core.waits.wait(taskId, options);
+  }
+}

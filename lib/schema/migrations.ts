@@ -1,0 +1,121 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { escapeIdentifier } from "pg";
+import type { Database } from "../database/database";
+import type { SqlClient } from "../result-backend";
+import { newerSchemaError } from "./schema-check";
+
+export interface Migration {
+  readonly version: number;
+  /** The name of its file, without the ending. */
+  readonly name: string;
+  readonly sql: string;
+}
+
+export interface MigrationReport {
+  readonly schema: string;
+  /** The version of the tables now. */
+  readonly version: number;
+  /** What was run, in order; empty if everything was up to date. */
+  readonly applied: readonly { readonly version: number; readonly name: string }[];
+  /** Triggers that were found disabled, and enabled again. */
+  readonly repaired: readonly string[];
+}
+
+/** The folder `sql/` of the package, which stands beside `dist/` as it stands beside `lib/`. */
+const folder = join(__dirname, "..", "..", "sql");
+
+let loaded: readonly Migration[] | undefined;
+
+/** All migrations, in order. */
+export function migrations(): readonly Migration[] {
+  loaded ??= readdirSync(folder)
+    .filter((file) => /^\d{4}_\w+\.sql$/.test(file))
+    .sort()
+    .map((file) => ({
+      version: Number(file.slice(0, 4)),
+      name: file.slice(0, -".sql".length),
+      sql: readFileSync(join(folder, file), "utf8"),
+    }));
+  return loaded;
+}
+
+/** The version of the tables that this package works with. */
+export const latestVersion = (): number => migrations().at(-1)?.version ?? 0;
+
+// Long enough for a large table to get its new column; a lock that is not to be had in that time is held by something that should be looked at.
+const migrateTimeoutMs = 300_000;
+const lockTimeout = "30s";
+
+/** Brings the tables of a schema to the version of this package. Any number of processes may do so at once; one does it, the others find it done. */
+export async function migrate(database: Database, schema: string): Promise<MigrationReport> {
+  return database.transaction("migrate", migrateTimeoutMs, async (client) => {
+    // Ends with the transaction, so a process that dies leaves nothing locked.
+    await client.query("select pg_advisory_xact_lock(hashtextextended($1::text, 0))", [
+      `kojin-postgres migrate ${schema}`,
+    ]);
+    const present = await presentVersion(client, schema);
+    if (present > latestVersion()) throw newerSchemaError(schema, present, latestVersion());
+    const pending = migrations().filter(({ version }) => version > present);
+    if (pending.length > 0) await apply(client, schema, pending);
+    const repaired = await enableTriggers(client, schema);
+    return {
+      schema,
+      version: latestVersion(),
+      applied: pending.map(({ version, name }) => ({ version, name })),
+      repaired,
+    };
+  });
+}
+
+/** Asks without an error where there is nothing yet: an error would end the transaction. */
+async function presentVersion(client: SqlClient, schema: string): Promise<number> {
+  const table = `${escapeIdentifier(schema)}.kojin_migrations`;
+  const { rows: found } = await client.query("select to_regclass($1::text) is not null as present", [table]);
+  if (found[0]?.["present"] !== true) return 0;
+  const { rows } = await client.query(`select coalesce(max(version), 0)::text as version from ${table}`, []);
+  return Number(rows[0]?.["version"]);
+}
+
+async function apply(client: SqlClient, schema: string, pending: readonly Migration[]): Promise<void> {
+  const name = escapeIdentifier(schema);
+  await client.query("select set_config('lock_timeout', $1::text, true)", [lockTimeout]);
+  // `create schema if not exists` asks for the right to create one even where it exists.
+  const { rows } = await client.query("select to_regnamespace($1::text) is not null as present", [name]);
+  if (rows[0]?.["present"] !== true) await client.query(`create schema ${name}`, []);
+  await client.query("select set_config('search_path', $1::text, true)", [`${name}, pg_temp`]);
+  await client.query(
+    `create table if not exists kojin_migrations (
+      version int primary key,
+      name text not null,
+      applied_at timestamptz not null default now()
+    )`,
+    [],
+  );
+  for (const migration of pending) {
+    await client.query(migration.sql, []);
+    await client.query("insert into kojin_migrations (version, name) values ($1::int, $2::text)", [
+      migration.version,
+      migration.name,
+    ]);
+  }
+}
+
+/** A restore with `--disable-triggers` that was cut short, or a bulk load, may have left them disabled, and then nobody is woken. */
+async function enableTriggers(client: SqlClient, schema: string): Promise<string[]> {
+  const { rows } = await client.query(
+    `select relation.relname as table_name, trigger.tgname as trigger_name
+     from pg_trigger as trigger
+     join pg_class as relation on relation.oid = trigger.tgrelid
+     join pg_namespace as namespace on namespace.oid = relation.relnamespace
+     where namespace.nspname = $1::text and trigger.tgname like 'kojin\\_%' and trigger.tgenabled = 'D'
+     order by trigger_name`,
+    [schema],
+  );
+  const disabled = rows as { table_name: string; trigger_name: string }[];
+  for (const { table_name, trigger_name } of disabled) {
+    const table = `${escapeIdentifier(schema)}.${escapeIdentifier(table_name)}`;
+    await client.query(`alter table ${table} enable trigger ${escapeIdentifier(trigger_name)}`, []);
+  }
+  return disabled.map(({ trigger_name }) => trigger_name);
+}

@@ -1,0 +1,59 @@
+import { escapeIdentifier } from "pg";
+import { type Database, notMigratedMessage } from "../database/database";
+import { sqlStates } from "../database/sql-states";
+import { DatabaseError, SchemaError } from "../errors";
+
+/** Reads the version of the tables once, and lets work pass only if it is the one this package works with. */
+export class SchemaCheck {
+  readonly #database: Database;
+  readonly #schema: string;
+  readonly #expected: number;
+  #isGood = false;
+  #checking: Promise<void> | undefined;
+
+  /** `expected` is the number of the newest migration that this package has. */
+  constructor(database: Database, schema: string, expected: number) {
+    this.#database = database;
+    this.#schema = schema;
+    this.#expected = expected;
+  }
+
+  /** @throws {@link SchemaError} The tables are missing, older, or newer. Asked again, it looks again. */
+  async pass(timeoutMs: number): Promise<void> {
+    if (this.#isGood) return;
+    this.#checking ??= this.#check(timeoutMs).finally(() => (this.#checking = undefined));
+    await this.#checking;
+  }
+
+  async #check(timeoutMs: number): Promise<void> {
+    const version = await this.version(timeoutMs);
+    // A role that may not read the version may still be allowed to do its work; if not, the work itself will say so.
+    if (version !== undefined) this.#compare(version);
+    this.#isGood = true;
+  }
+
+  /** The version of the tables; undefined if this role may not know. */
+  async version(timeoutMs: number): Promise<number | undefined> {
+    const text = `select coalesce(max(version), 0)::text from ${escapeIdentifier(this.#schema)}.kojin_migrations`;
+    try {
+      const [row] = await this.#database.query<[string]>({ purpose: "check the schema", text, values: [] }, timeoutMs);
+      return Number(row?.[0]);
+    } catch (error) {
+      if (error instanceof DatabaseError && error.sqlState === sqlStates.insufficientPrivilege) return undefined;
+      throw error;
+    }
+  }
+
+  #compare(version: number): void {
+    if (version < this.#expected) {
+      const reason = version === 0 ? "missing" : "outdated";
+      throw new SchemaError(this.#schema, reason, notMigratedMessage(this.#schema));
+    }
+    if (version > this.#expected) throw newerSchemaError(this.#schema, version, this.#expected);
+  }
+}
+
+export function newerSchemaError(schema: string, version: number, expected: number): SchemaError {
+  const message = `Schema "${schema}" has version ${version}, this kojin-postgres knows versions up to ${expected}: upgrade the package here.`;
+  return new SchemaError(schema, "newer", message);
+}

@@ -1,0 +1,41 @@
+import type { ListenStatus } from "./notify/hint-source";
+import type { WakeCause } from "./wait/router";
+
+/** Counters of this backend since it was made; reading them asks nobody. */
+export interface Stats {
+  readonly status: ListenStatus;
+  /** Tasks that somebody here waits for. */
+  readonly waiting: number;
+  /** Subscribers of `results$`. */
+  readonly feeds: number;
+  /**
+   * How waits came to their results. `read`: it was there already. `notification`, `inline`: a notification told of it, or brought it. `reconnect`: found after
+   * LISTEN was (again) confirmed. `sweep`: found by the regular re-read. `deadline`: found by the last read.
+   */
+  readonly wokenBy: Readonly<Record<WakeCause, number>>;
+  /** Results that a sweep found although they were stored more than a second before while this process was listening: it may be deaf without knowing. */
+  readonly caughtBySweep: number;
+  readonly sweeps: number;
+  /** Statements sent to the database, of all kinds. */
+  readonly queries: number;
+  readonly stores: {
+    /** Rows that were stored. */
+    readonly rows: number;
+    readonly statements: number;
+    readonly retries: number;
+    /** Tasks whose result is waiting for a statement to take it. */
+    readonly queued: number;
+    readonly inFlight: number;
+  };
+  readonly reads: { readonly statements: number; readonly retries: number };
+  readonly hints: {
+    /** Ids that a notification named and somebody here waited for. */
+    readonly relevant: number;
+    /** Payloads that were not ours. */
+    readonly garbage: number;
+  };
+  /** Announcements of `notify: 'deferred'` that failed and were dropped. */
+  readonly announcementsFailed: number;
+  readonly reconnects: number;
+  readonly heartbeatMs: number | undefined;
+}

@@ -1,0 +1,49 @@
+import type { Database } from "../database/database";
+import { encodeHints } from "../notify/hint";
+import type { ResultStatements } from "./statements";
+
+const announceTimeoutMs = 5_000;
+
+/**
+ * Announces what has been stored, after the commit (`notify: 'deferred'`). A commit that notifies holds a lock of the whole cluster until it is on disk, so such
+ * commits queue behind one another; one that only notifies waits for no disk. One announcement is under way at a time, and takes along all that came meanwhile.
+ */
+export class Notifier {
+  readonly #database: Database;
+  readonly #statements: ResultStatements;
+  readonly #channel: string;
+  readonly #onFailure: (error: unknown) => void;
+  #pending = new Set<string>();
+  #sending: Promise<void> | undefined;
+
+  constructor(database: Database, statements: ResultStatements, channel: string, onFailure: (error: unknown) => void) {
+    this.#database = database;
+    this.#statements = statements;
+    this.#channel = channel;
+    this.#onFailure = onFailure;
+  }
+
+  announce(taskIds: Iterable<string>): void {
+    for (const taskId of taskIds) this.#pending.add(taskId);
+    this.#sending ??= this.#send().finally(() => (this.#sending = undefined));
+  }
+
+  /** Resolves once everything is announced, or dropped. */
+  async drain(): Promise<void> {
+    await this.#sending;
+  }
+
+  async #send(): Promise<void> {
+    while (this.#pending.size > 0) {
+      const taskIds = this.#pending;
+      this.#pending = new Set();
+      const query = {
+        purpose: "announce results",
+        text: this.#statements.announce,
+        values: [this.#channel, encodeHints(taskIds)],
+      };
+      // Dropped when it fails: the results are stored, and the waiters' sweep finds them. A queue of old announcements would only delay new ones.
+      await this.#database.query(query, announceTimeoutMs).catch(this.#onFailure);
+    }
+  }
+}

@@ -1,0 +1,96 @@
+import { escapeIdentifier } from "pg";
+
+/** The SQL that runs on results, made once for a schema. Names are qualified, so that no search_path matters, not even a pooler's leftover. */
+export interface ResultStatements {
+  readonly read: string;
+  readonly delete: string;
+  readonly storedSince: string;
+  readonly clock: string;
+  readonly announce: string;
+  readonly prune: string;
+  readonly notifyQueueUsage: string;
+}
+
+export function resultStatements(schema: string): ResultStatements {
+  const results = `${escapeIdentifier(schema)}.kojin_results`;
+  return {
+    // Results of tasks. $1 text[] ids. Returns those that are there and not expired, with a flag for those stored more than a second ago: a listener that
+    // hears would have told of them.
+    read: `
+      select task_id, result::text, error::text, (extract(epoch from stored_at) * 1000000)::bigint::text,
+        stored_at < statement_timestamp() - interval '1 second'
+      from ${results}
+      where task_id = any($1::text[]) and (expires_at is null or expires_at > statement_timestamp())`,
+
+    // $1 text id. Returns a row if there was one to be seen; one that had expired is deleted and not counted.
+    delete: `
+      with deleted as (delete from ${results} where task_id = $1::text returning expires_at)
+      select true from deleted where expires_at is null or expires_at > statement_timestamp()`,
+
+    // A page of what was stored since a time, oldest first. $1 bigint microseconds since 1970 and $2 text id: where the page before it ended; $3 int rows.
+    storedSince: `
+      select task_id, (extract(epoch from stored_at) * 1000000)::bigint::text
+      from ${results}
+      where (stored_at, task_id) > (timestamptz 'epoch' + $1::bigint * interval '1 microsecond', $2::text)
+        and (expires_at is null or expires_at > statement_timestamp())
+      order by stored_at, task_id
+      limit $3::int`,
+
+    // The server's time in microseconds since 1970.
+    clock: "select (extract(epoch from clock_timestamp()) * 1000000)::bigint::text",
+
+    // $1 text channel, $2 text[] payloads. Only notifies, so its commit waits for no disk.
+    announce: "select pg_catalog.pg_notify($1::text, payload) from unnest($2::text[]) as payload",
+
+    // Deletes expired rows. $1 int rows at the most; $2 float8 ms since they expired. Rows that another session has locked are left to it. Returns a row for each.
+    prune: `
+      delete from ${results}
+      where task_id in (
+        select task_id from ${results}
+        where expires_at <= statement_timestamp() - $2::float8 * interval '1 millisecond'
+        order by expires_at
+        limit $1::int
+        for update skip locked
+      )
+      returning true`,
+
+    // How full the cluster's notification queue is, 0 to 1.
+    notifyQueueUsage: "select pg_catalog.pg_notification_queue_usage()",
+  };
+}
+
+export interface StoreVariant {
+  /** Whether a result that is there stays. */
+  readonly keep: boolean;
+  /** Whether the trigger stands down, since the writer announces the rows itself. */
+  readonly silent: boolean;
+  /** Up to how many bytes a result may travel in the announcement. */
+  readonly inlineBytes: number;
+}
+
+// Stores a batch. $1 text[] ids, $2 text[] results and $3 text[] failures as JSON text, $4 float8[] ms to live or null. The caller has merged repeated ids
+// (one statement may not update a row twice, SQLSTATE 21000) and sorted them (two batches in opposite orders would deadlock).
+export function storeStatement(schema: string, variant: StoreVariant): string {
+  // Settings for this statement's trigger alone: they end with the transaction. None where none is needed, since in a caller's transaction they would
+  // override the caller's own.
+  const settings = [
+    ...(variant.silent ? ["set_config('kojin.notify', 'off', true)"] : []),
+    ...(variant.inlineBytes > 0 && !variant.silent
+      ? [`set_config('kojin.inline_bytes', '${variant.inlineBytes}', true)`]
+      : []),
+  ];
+  // Materialized and joined, or it would not be executed.
+  const prelude = settings.length === 0 ? "" : `with settings as materialized (select ${settings.join(", ")})`;
+  const source = settings.length === 0 ? "" : "settings, ";
+  return `
+    ${prelude}
+    insert into ${escapeIdentifier(schema)}.kojin_results as stored (task_id, result, error, stored_at, expires_at)
+    select task_id, result::jsonb, error::jsonb, clock_timestamp(), statement_timestamp() + ttl_ms * interval '1 millisecond'
+    from ${source}unnest($1::text[], $2::text[], $3::text[], $4::float8[]) as batch (task_id, result, error, ttl_ms)
+    on conflict (task_id) do update
+      set result = excluded.result, error = excluded.error, stored_at = excluded.stored_at, expires_at = excluded.expires_at
+      where ${
+        // An expired row counts as absent.
+        variant.keep ? "stored.expires_at <= statement_timestamp()" : "true"
+      }`;
+}

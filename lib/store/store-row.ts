@@ -1,0 +1,19 @@
+import type { StoreOptions } from "../result-backend";
+import { checkTtlMs } from "../value/arguments";
+import type { StoreRow } from "./writer";
+
+/** A row to store, from what a caller gave; throws a `TypeError` or `RangeError` for options that do not fit. */
+export function toStoreRow(
+  taskId: string,
+  result: string,
+  error: string | null,
+  options: StoreOptions,
+  defaultTtlMs: number,
+): StoreRow {
+  const { ttlMs = defaultTtlMs, onConflict = "replace" } = options;
+  checkTtlMs(ttlMs, "ttlMs");
+  if (!["replace", "keep"].includes(onConflict)) {
+    throw new TypeError(`onConflict: expected 'replace' or 'keep', got ${JSON.stringify(onConflict)}.`);
+  }
+  return { taskId, result, error, ttlMs: ttlMs === Infinity ? null : ttlMs, keep: onConflict === "keep" };
+}

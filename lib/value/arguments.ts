@@ -1,0 +1,58 @@
+/** Longest task or group id, in bytes of UTF-8: with its neighbours it fits a notification and a btree page (2704 bytes, `nbtree.h`). */
+export const maxIdBytes = 512;
+
+/** Longest finite duration taken anywhere, in milliseconds: exact as a double, and still a valid `timestamptz` when added to now. */
+export const maxDurationMs = Number.MAX_SAFE_INTEGER;
+
+/** Throws unless `id` is a string of 1 to 512 bytes of UTF-8 with no NUL and no lone surrogate. */
+export function checkId(id: unknown, what: "taskId" | "groupId"): asserts id is string {
+  if (typeof id !== "string") throw new TypeError(`${what}: expected a string, got ${typeName(id)}.`);
+  if (id.length === 0) throw new RangeError(`${what}: expected 1 to ${maxIdBytes} bytes, got an empty string.`);
+  if (id.length * 3 > maxIdBytes && Buffer.byteLength(id) > maxIdBytes) {
+    throw new RangeError(`${what}: expected at most ${maxIdBytes} bytes of UTF-8, got ${Buffer.byteLength(id)}.`);
+  }
+  if (id.includes("\0")) throw new RangeError(`${what}: expected text without NUL, got ${JSON.stringify(id)}.`);
+  if (!id.isWellFormed()) throw new RangeError(`${what}: expected well-formed Unicode, got ${JSON.stringify(id)}.`);
+}
+
+/** Throws unless `value` is a number of milliseconds from `min` (0 unless given) up, or, where allowed, `Infinity`. */
+export function checkDurationMs(
+  value: unknown,
+  what: string,
+  { min = 0, infinite = false }: { min?: number; infinite?: boolean } = {},
+): asserts value is number {
+  if (typeof value !== "number")
+    throw new TypeError(`${what}: expected a number of milliseconds, got ${typeName(value)}.`);
+  if (infinite && value === Infinity) return;
+  if (!(value >= min && value <= maxDurationMs)) {
+    throw new RangeError(`${what}: expected ${min} ms or more${infinite ? ", or Infinity" : ""}, got ${value}.`);
+  }
+}
+
+/** Throws unless `value` is a time to live: more than 0 ms, or `Infinity` for never. */
+export function checkTtlMs(value: unknown, what: string): asserts value is number {
+  if (typeof value !== "number")
+    throw new TypeError(`${what}: expected a number of milliseconds, got ${typeName(value)}.`);
+  if (!(value > 0) || (value > maxDurationMs && value !== Infinity)) {
+    throw new RangeError(`${what}: expected more than 0 ms, or Infinity for never, got ${value}.`);
+  }
+}
+
+/** Throws unless `value` is a whole number from `min` to `max`. */
+export function checkInteger(
+  value: unknown,
+  what: string,
+  min: number,
+  max = Number.MAX_SAFE_INTEGER,
+): asserts value is number {
+  if (typeof value !== "number") throw new TypeError(`${what}: expected a number, got ${typeName(value)}.`);
+  if (!Number.isInteger(value) || value < min || value > max) {
+    throw new RangeError(`${what}: expected a whole number from ${min} to ${max}, got ${value}.`);
+  }
+}
+
+/** What a value is, in the words of an error message. */
+export function typeName(value: unknown): string {
+  if (value === null) return "null";
+  return Array.isArray(value) ? "an array" : typeof value;
+}

@@ -1,0 +1,179 @@
+import { Observable } from "rxjs";
+import type { Deadline, Deadlines } from "../deadlines";
+import { BackendClosedError, WaitTimeoutError } from "../errors";
+import type { StoredResult } from "../notify/hint";
+import type { WaitOptions } from "../result-backend";
+import { checkDurationMs, typeName } from "../value/arguments";
+import type { Loader } from "./loader";
+import type { Router, WakeCause, Watcher } from "./router";
+import type { Sweep } from "./sweep";
+
+/** How long the last read at the deadline may take. Without it a result that came in time would be missed; without a limit a dead database would hold the caller. */
+export const lastReadMs = 1_000;
+
+export interface WaitParts {
+  readonly router: Router<StoredResult>;
+  readonly loader: Loader;
+  readonly sweep: Sweep;
+  readonly deadlines: Deadlines;
+  /** Counts how each waiter was woken. */
+  readonly countWake: (cause: WakeCause) => void;
+}
+
+/** Checks what was given to `wait`. */
+export function resolveWaitOptions(timeout: number | WaitOptions): WaitOptions {
+  const options: WaitOptions = isWaitOptions(timeout) ? timeout : { timeoutMs: timeout };
+  checkDurationMs(options.timeoutMs, "timeoutMs", { infinite: true });
+  if (options.signal !== undefined && !((options.signal as unknown) instanceof AbortSignal)) {
+    throw new TypeError(`signal: expected an AbortSignal, got ${typeName(options.signal)}.`);
+  }
+  return options;
+}
+
+const isWaitOptions = (timeout: unknown): timeout is WaitOptions => typeof timeout === "object" && timeout !== null;
+
+/** Waits for results: the only place where watching, reading, deadlines and abort meet. */
+export class Waits {
+  readonly #parts: WaitParts;
+  #isClosed = false;
+
+  constructor(parts: WaitParts) {
+    this.#parts = parts;
+  }
+
+  async wait(taskId: string, options: WaitOptions): Promise<StoredResult> {
+    if (this.#isClosed) throw new BackendClosedError();
+    options.signal?.throwIfAborted();
+    return new Promise((resolve, reject) => new Wait(this.#parts, taskId, options, resolve, reject).start());
+  }
+
+  /** The result of a task as a cold stream, with no deadline. */
+  watch(taskId: string): Observable<StoredResult> {
+    return new Observable((subscriber) => {
+      if (this.#isClosed) {
+        subscriber.error(new BackendClosedError());
+        return undefined;
+      }
+      const { router, sweep, loader, countWake } = this.#parts;
+      const watcher: Watcher<StoredResult> = {
+        key: taskId,
+        next: (stored, cause) => {
+          countWake(cause);
+          subscriber.next(stored);
+          subscriber.complete();
+        },
+        error: (error) => subscriber.error(error),
+      };
+      router.add(watcher);
+      sweep.enter();
+      loader.request(taskId, "read");
+      return () => {
+        router.remove(watcher);
+        sweep.leave();
+      };
+    });
+  }
+
+  /** From here on nobody can begin to wait. */
+  close(): void {
+    this.#isClosed = true;
+  }
+}
+
+/** One wait: a watcher in the router and a place among the deadlines, and one promise that they settle. */
+class Wait implements Watcher<StoredResult>, Deadline {
+  heapIndex = -1;
+  dueAt: number;
+  readonly key: string;
+  readonly #parts: WaitParts;
+  readonly #options: WaitOptions;
+  readonly #resolve: (stored: StoredResult) => void;
+  readonly #reject: (reason: unknown) => void;
+  #onAbort: (() => void) | undefined;
+  #isLastRead = false;
+  #hasEnded = false;
+
+  constructor(
+    parts: WaitParts,
+    taskId: string,
+    options: WaitOptions,
+    resolve: (stored: StoredResult) => void,
+    reject: (reason: unknown) => void,
+  ) {
+    this.key = taskId;
+    this.#parts = parts;
+    this.#options = options;
+    this.#resolve = resolve;
+    this.#reject = reject;
+    this.dueAt = performance.now() + options.timeoutMs;
+  }
+
+  start(): void {
+    const { router, sweep, loader, deadlines } = this.#parts;
+    const { signal, timeoutMs } = this.#options;
+    if (signal !== undefined) {
+      this.#onAbort = () => this.error(signal.reason);
+      signal.addEventListener("abort", this.#onAbort);
+    }
+    // In the router before the read: what is stored from here on is heard of, what was stored before is read.
+    router.add(this);
+    if (timeoutMs === 0) {
+      // One read needs no listener, and no sweep.
+      this.#readOnceMore("read");
+    } else {
+      sweep.enter();
+      deadlines.add(this);
+      loader.request(this.key, "read");
+    }
+  }
+
+  next(stored: StoredResult, cause: WakeCause): void {
+    this.#parts.countWake(cause);
+    this.#end();
+    this.#resolve(stored);
+  }
+
+  error(error: unknown): void {
+    this.#end();
+    this.#reject(error);
+  }
+
+  expire(reason?: Error): void {
+    if (reason !== undefined) {
+      this.error(reason);
+      return;
+    }
+    if (this.#isLastRead) {
+      this.#giveUp(this.#parts.loader.lastError);
+      return;
+    }
+    this.dueAt = performance.now() + lastReadMs;
+    this.#parts.deadlines.add(this);
+    this.#readOnceMore("deadline");
+  }
+
+  /** Still in the router meanwhile: if the result is there, it comes from there. */
+  #readOnceMore(cause: WakeCause): void {
+    this.#isLastRead = true;
+    this.#parts.loader.load(this.key, cause).then(
+      () => this.#giveUp(),
+      (error: unknown) => this.#giveUp(error),
+    );
+  }
+
+  #giveUp(cause?: unknown): void {
+    const options = cause === undefined ? undefined : { cause };
+    this.error(new WaitTimeoutError(this.key, this.#options.timeoutMs, options));
+  }
+
+  /** Leaves everything it is in. A second time, after the last read of a wait that has ended, it does nothing. */
+  #end(): void {
+    if (this.#hasEnded) return;
+    this.#hasEnded = true;
+    const { router, sweep, deadlines } = this.#parts;
+    router.remove(this);
+    if (this.#options.timeoutMs > 0) sweep.leave();
+    deadlines.remove(this);
+    if (this.#onAbort !== undefined) this.#options.signal?.removeEventListener("abort", this.#onAbort);
+  }
+}

@@ -1,0 +1,106 @@
+-- Results of tasks. The first four columns are those of the Rust crate kojin-postgres 0.4: a table that it made is adopted with its rows, and it
+-- goes on reading and writing. Names are unqualified: the runner sets search_path for this transaction.
+
+create table if not exists kojin_results (
+  task_id text primary key,
+  result jsonb not null,
+  created_at timestamptz default now(),
+  expires_at timestamptz
+);
+
+-- error: why the task failed, as {"name", "message", "code", "details", "cause"}; null for a success. A failed row has the result 'null'.
+-- stored_at: when this outcome was written, also when it replaced an earlier one (created_at stays). Streams catch up by it after a lost connection.
+alter table kojin_results
+  add column if not exists error jsonb,
+  add column if not exists stored_at timestamptz not null default now();
+
+-- Two steps: a volatile default in the first would rewrite a table that is already full. From here on it is the time of the write, not that of the
+-- start of a transaction, which may be long past.
+alter table kojin_results alter column stored_at set default clock_timestamp();
+
+-- Serves the deletion of expired rows. Name and definition are the crate's.
+create index if not exists idx_kojin_results_expires on kojin_results (expires_at) where expires_at is not null;
+
+-- Serves the read of what was stored since a given time. brin: rows arrive in that order, a btree would slow down each store for a read that is rare.
+create index if not exists kojin_results_stored_at on kojin_results using brin (stored_at) with (autosummarize = on);
+
+-- Announces the rows of one statement: ids, never results, since every role that can connect may listen. One payload for many ids: a payload has at
+-- most 7999 bytes, and one that is longer would fail the write. Chunks of 6500 bytes with ids of up to 1000 stay below that; a longer id travels alone,
+-- and for one that fits nowhere, and for more than 5000 rows, which a restore may bring, listeners are told to look for themselves.
+--
+-- kojin.notify = 'off' (transaction-local) leaves the announcement to the writer. kojin.inline_bytes = n lets results of up to n bytes travel along.
+-- security invoker, a fixed search_path and qualified names: a writer must not be able to slip in a function of his own.
+create or replace function kojin_results_notify() returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  -- As in lib/notify/channel.ts. A hash, since a channel has at most 63 bytes and a schema's name alone may have as many.
+  channel constant text := 'kojin_' || left(encode(sha256(convert_to(tg_table_schema, 'UTF8')), 'hex'), 16);
+  inline_bytes constant int := coalesce(substring(current_setting('kojin.inline_bytes', true) from '^[0-9]{1,4}$')::int, 0);
+  row_count int;
+begin
+  if current_setting('kojin.notify', true) = 'off' then
+    return null;
+  end if;
+
+  select count(*) into row_count from (select from new_rows limit 5001) as counted;
+  -- An upsert fires both triggers, one of them for nothing. A NOTIFY takes a lock of the whole cluster: not for nothing.
+  if row_count = 0 then
+    return null;
+  end if;
+  if row_count > 5000 then
+    perform pg_notify(channel, '{"v":1,"rescan":true}');
+    return null;
+  end if;
+
+  perform pg_notify(channel, case when chunk is null then '{"v":1,"rescan":true}' else '{"v":1,"ids":[' || string_agg(entry, ',') || ']}' end)
+  from (
+    select
+      entry,
+      case
+        when octet_length(entry) > 7900 then null
+        when octet_length(entry) > 1000 then -row_number() over ()
+        else sum(octet_length(entry) + 1) over (rows unbounded preceding) / 6500
+      end as chunk
+    from (
+      select case
+        when inline_bytes > 0 and octet_length(result::text) + octet_length(coalesce(error::text, '')) <= inline_bytes
+        then json_build_array(task_id, result::text, error::text, (extract(epoch from stored_at) * 1000000)::bigint)::text
+        else to_json(task_id)::text
+      end as entry
+      from new_rows
+    ) as entries
+  ) as sized
+  group by chunk;
+  return null;
+end
+$$;
+
+-- Two triggers, since one with a transition table serves one event only.
+drop trigger if exists kojin_results_notify_insert on kojin_results;
+create trigger kojin_results_notify_insert after insert on kojin_results
+referencing new table as new_rows for each statement execute function kojin_results_notify();
+
+drop trigger if exists kojin_results_notify_update on kojin_results;
+create trigger kojin_results_notify_update after update on kojin_results
+referencing new table as new_rows for each statement execute function kojin_results_notify();
+
+-- For writers that know only the crate's columns: an update by them is a new outcome, and a success, so it gets a time and loses an old error.
+-- Writers that know the others set stored_at, and cost nothing here: the condition below is checked without calling the function.
+create or replace function kojin_results_foreign_update() returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  new.stored_at := clock_timestamp();
+  if new.error is not distinct from old.error then
+    new.error := null;
+  end if;
+  return new;
+end
+$$;
+
+drop trigger if exists kojin_results_foreign_update on kojin_results;
+create trigger kojin_results_foreign_update before update of result on kojin_results
+for each row when (new.stored_at is not distinct from old.stored_at) execute function kojin_results_foreign_update();
