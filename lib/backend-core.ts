@@ -19,6 +19,7 @@ import { newerSchemaError, SchemaCheck } from "./schema/schema-check";
 import { Notifier } from "./store/notifier";
 import { type ResultStatements, resultStatements } from "./store/statements";
 import { Writer } from "./store/writer";
+import { Aborts } from "./wait/aborts";
 import { Feed } from "./wait/feed";
 import { Loader } from "./wait/loader";
 import { Router, type WakeCause } from "./wait/router";
@@ -99,6 +100,7 @@ export class BackendCore {
       loader: this.loader,
       sweep: this.#sweep,
       deadlines: this.#deadlines,
+      aborts: new Aborts(),
       countWake: (cause) => (this.#wokenBy[cause] += 1),
     });
     this.feed = this.#createFeed();

@@ -9,11 +9,16 @@ export type Proof =
  * neither that it still listens nor that it is connected to the server the pool writes to.
  */
 export class Heartbeat {
-  #awaited: { nonce: string; arrive: () => void } | undefined;
+  #awaited: { readonly nonce: string; readonly settle: (verdict: "alive" | "unproven") => void } | undefined;
 
   /** To be called with each payload that comes in on the heartbeat channel; what anybody else sends there is ignored. */
   receive(nonce: string): void {
-    if (this.#awaited?.nonce === nonce) this.#awaited.arrive();
+    if (this.#awaited?.nonce === nonce) this.#awaited.settle("alive");
+  }
+
+  /** Ends a proof that is under way, unproven. */
+  cancel(): void {
+    this.#awaited?.settle("unproven");
   }
 
   /** Sends a nonce by `send`, and waits for it until `timeoutMs` have passed since it was sent. */
@@ -21,12 +26,12 @@ export class Heartbeat {
     const nonce = randomBytes(8).toString("hex");
     const startedAt = performance.now();
     let timer: NodeJS.Timeout | undefined;
-    const arrived = new Promise<boolean>((resolve) => (this.#awaited = { nonce, arrive: () => resolve(true) }));
+    const settled = new Promise<"alive" | "unproven">((settle) => (this.#awaited = { nonce, settle }));
     try {
-      await send(nonce);
-      const tooLate = new Promise<boolean>((resolve) => (timer = setTimeout(() => resolve(false), timeoutMs)));
-      const isAlive = await Promise.race([arrived, tooLate]);
-      return isAlive ? { verdict: "alive", roundTripMs: performance.now() - startedAt } : { verdict: "deaf" };
+      await Promise.race([send(nonce), settled]);
+      const tooLate = new Promise<"deaf">((resolve) => (timer = setTimeout(() => resolve("deaf"), timeoutMs)));
+      const verdict = await Promise.race([settled, tooLate]);
+      return verdict === "alive" ? { verdict, roundTripMs: performance.now() - startedAt } : { verdict };
     } catch {
       return { verdict: "unproven" };
     } finally {

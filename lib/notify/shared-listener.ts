@@ -128,8 +128,10 @@ export class SharedListener {
     signal: AbortSignal,
   ): Promise<{ problem: string; wasListening: boolean; delayMs?: number }> {
     const lost$ = (this.#lost$ = new Subject<Error>());
-    // Subscribed before the connection exists: what is lost while it is being set up is remembered.
+    // Subscribed before the connection exists: what is lost while it is being set up is remembered. To be stopped is to be lost.
     const lost = firstValueFrom(lost$);
+    const stop = (): void => lost$.next(new Error("The listener was closed"));
+    signal.addEventListener("abort", stop);
     let connection: ListenConnection | undefined;
     let wasListening = false;
     try {
@@ -145,23 +147,25 @@ export class SharedListener {
       // What has been attached in the meantime is listened to as well; the others hear that they are listening.
       await this.#listenToAll(connection);
       this.#announce("listening");
-      throw await this.#watch(lost, signal);
+      throw await this.#watch(lost);
     } catch (error) {
       const problem = error instanceof Error ? error.message : String(error);
       if (!signal.aborted && (wasListening || attempt === 0))
         this.#log("warn", `Not listening: ${problem}. Waits are found by reading until it is back.`);
       return { problem, wasListening };
     } finally {
+      signal.removeEventListener("abort", stop);
       lost$.complete();
-      void lost.catch(() => undefined);
+      lost.catch(() => undefined);
+      this.#heartbeat.cancel();
       this.#connection = undefined;
       this.#listened = new Set();
       await connection?.dispose();
     }
   }
 
-  /** Resolves with the reason once the connection is lost, a heartbeat is missed, or the listener is stopped. */
-  async #watch(lost: Promise<Error>, signal: AbortSignal): Promise<Error> {
+  /** Resolves with the reason once the connection is lost or a heartbeat is missed. */
+  async #watch(lost: Promise<Error>): Promise<Error> {
     const { heartbeatMs, heartbeatTimeoutMs } = this.#times;
     const missed$ = merge(interval(heartbeatMs), this.#checks$).pipe(
       filter(() => this.#demand > 0),
@@ -169,14 +173,7 @@ export class SharedListener {
       filter(({ verdict }) => verdict === "deaf"),
       map(() => new Error(`No heartbeat arrived within ${heartbeatTimeoutMs} ms`)),
     );
-    const stopped$ = new Subject<Error>();
-    const stop = (): void => stopped$.next(new Error("The listener was closed"));
-    signal.addEventListener("abort", stop);
-    try {
-      return await firstValueFrom(merge(lost, missed$, stopped$));
-    } finally {
-      signal.removeEventListener("abort", stop);
-    }
+    return firstValueFrom(merge(lost, missed$));
   }
 
   async #prove(timeoutMs: number): Promise<Proof> {

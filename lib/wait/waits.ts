@@ -4,6 +4,7 @@ import { BackendClosedError, WaitTimeoutError } from "../errors";
 import type { StoredResult } from "../notify/hint";
 import type { WaitOptions } from "../result-backend";
 import { checkDurationMs, typeName } from "../value/arguments";
+import type { Aborts } from "./aborts";
 import type { Loader } from "./loader";
 import type { Router, WakeCause, Watcher } from "./router";
 import type { Sweep } from "./sweep";
@@ -16,6 +17,7 @@ export interface WaitParts {
   readonly loader: Loader;
   readonly sweep: Sweep;
   readonly deadlines: Deadlines;
+  readonly aborts: Aborts;
   /** Counts how each waiter was woken. */
   readonly countWake: (cause: WakeCause) => void;
 }
@@ -89,7 +91,6 @@ class Wait implements Watcher<StoredResult>, Deadline {
   readonly #options: WaitOptions;
   readonly #resolve: (stored: StoredResult) => void;
   readonly #reject: (reason: unknown) => void;
-  #onAbort: (() => void) | undefined;
   #isLastRead = false;
   #hasEnded = false;
 
@@ -111,10 +112,7 @@ class Wait implements Watcher<StoredResult>, Deadline {
   start(): void {
     const { router, sweep, loader, deadlines } = this.#parts;
     const { signal, timeoutMs } = this.#options;
-    if (signal !== undefined) {
-      this.#onAbort = () => this.error(signal.reason);
-      signal.addEventListener("abort", this.#onAbort);
-    }
+    if (signal !== undefined) this.#parts.aborts.add(signal, this);
     // In the router before the read: what is stored from here on is heard of, what was stored before is read.
     router.add(this);
     if (timeoutMs === 0) {
@@ -170,10 +168,10 @@ class Wait implements Watcher<StoredResult>, Deadline {
   #end(): void {
     if (this.#hasEnded) return;
     this.#hasEnded = true;
-    const { router, sweep, deadlines } = this.#parts;
+    const { router, sweep, deadlines, aborts } = this.#parts;
     router.remove(this);
     if (this.#options.timeoutMs > 0) sweep.leave();
     deadlines.remove(this);
-    if (this.#onAbort !== undefined) this.#options.signal?.removeEventListener("abort", this.#onAbort);
+    if (this.#options.signal !== undefined) aborts.remove(this.#options.signal, this);
   }
 }

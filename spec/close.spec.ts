@@ -1,0 +1,128 @@
+import { fork } from "node:child_process";
+import { once } from "node:events";
+import { join } from "node:path";
+import { Pool } from "pg";
+import { PostgresResultBackend } from "kojin-postgres";
+import { eventually } from "./support/eventually";
+import { specDatabase } from "./support/spec-database";
+import { TcpProxy } from "./support/tcp-proxy";
+
+describe("close", () => {
+  const database = specDatabase("close");
+  const gone = async (): Promise<void> =>
+    void (await eventually(async () => expect(await database.connections()).toEqual([])));
+
+  it("may be called twice, at once, and by await using", async () => {
+    const backend = await database.open();
+    await Promise.all([backend.close(), backend.close()]);
+    await backend.close();
+    {
+      await using other = await PostgresResultBackend.connect(database.url, { schema: database.schema });
+      await other.store("t", 1);
+    }
+    await gone();
+  });
+
+  it("leaves nothing connected, in whatever state it is called", async () => {
+    const states: [string, (backend: PostgresResultBackend) => Promise<unknown>][] = [
+      ["new", async () => Promise.resolve()],
+      ["connecting", async (backend) => Promise.resolve(void backend.ready().catch(() => undefined))],
+      ["listening", async (backend) => backend.ready()],
+      [
+        "storing",
+        async (backend) =>
+          Promise.resolve(void Promise.allSettled([1, 2, 3].map(async (n) => backend.store(`s${n}`, n)))),
+      ],
+      ["waiting", async (backend) => Promise.resolve(void backend.wait("never", Infinity).catch(() => undefined))],
+      ["reconnecting", async (backend) => backend.ready().then(async () => database.terminateListeners())],
+    ];
+    for (const [state, prepare] of states) {
+      const backend = await PostgresResultBackend.connect(database.url, { schema: database.schema });
+      await prepare(backend);
+      await backend.close();
+      await gone().catch((error: unknown) => {
+        throw new Error(`Something is left connected after closing while ${state}.`, { cause: error });
+      });
+    }
+  });
+
+  it("does not take back what is being stored", async () => {
+    const backend = await database.open();
+    const stored = Promise.all(Array.from({ length: 3_000 }, async (_, index) => backend.store(`c${index}`, index)));
+    await backend.close();
+    await stored;
+    const reader = await database.open();
+    expect(await reader.get("c2999")).toBe(2_999);
+  });
+
+  it("lets open waits go on for drainMs, and begins no new ones", async () => {
+    const [backend, storing] = [await database.open(), await database.open()];
+    await backend.ready();
+    const [waits, never] = [
+      backend.wait("drained", 20_000),
+      backend.wait("undrained", 20_000).catch((error: unknown) => error),
+    ];
+    await eventually(() => expect(backend.stats().waiting).toBe(2));
+    const closing = backend.close({ drainMs: 1_000 });
+    await expect(backend.wait("late", 1_000)).rejects.toMatchObject({ code: "BACKEND_CLOSED" });
+    await storing.store("drained", 1);
+    expect(await waits).toBe(1);
+    await closing;
+    expect(await never).toMatchObject({ code: "BACKEND_CLOSED" });
+  });
+
+  it("is over as soon as nobody waits, however long drainMs is", async () => {
+    const backend = await database.open();
+    await backend.store("t", 1);
+    const startedAt = performance.now();
+    await backend.close({ drainMs: 60_000 });
+    expect(performance.now() - startedAt).toBeLessThan(10_000);
+  });
+
+  it("closes the views that withTtl made, and they close it", async () => {
+    const backend = await database.open();
+    const view = backend.withTtl(1_000);
+    await view.close();
+    await expect(backend.store("t", 1)).rejects.toMatchObject({ code: "BACKEND_CLOSED" });
+  });
+
+  it("does not end a pool that it did not make, nor what else listens in this process", async () => {
+    const pool = new Pool({ connectionString: database.url });
+    const [backend, other] = [new PostgresResultBackend(pool, { schema: database.schema }), await database.open()];
+    await Promise.all([backend.ready(), other.ready()]);
+    await backend.close();
+    expect((await pool.query<{ one: number }>("select 1 as one")).rows).toEqual([{ one: 1 }]);
+    expect(other.stats().status).toBe("listening");
+    const waits = other.wait("still heard", 20_000);
+    await other.store("still heard", 1);
+    expect(await waits).toBe(1);
+    await pool.end();
+  });
+
+  it("is bounded when nothing answers any more", async () => {
+    const proxy = await TcpProxy.start(database.url);
+    const backend = await PostgresResultBackend.connect(proxy.route(database.url), { schema: database.schema });
+    await backend.ready();
+    proxy.mode = "blackhole";
+    const lost = [backend.store("lost", 1), backend.wait("lost", Infinity), backend.get("lost")].map(async (call) =>
+      call.catch((error: unknown) => error),
+    );
+    const startedAt = performance.now();
+    await backend.close();
+    expect(performance.now() - startedAt).toBeLessThan(8_000);
+    for (const each of lost) expect(await each).toMatchObject({ code: "BACKEND_CLOSED" });
+    await proxy.stop();
+    await gone();
+  });
+
+  it.each(["close", "no close", "await using"])("lets the process exit by itself: %s", async (how) => {
+    const child = fork(join(__dirname, "fixtures", "exits.ts"), [how], {
+      execArgv: ["--import", "tsx"],
+      env: { ...process.env, DATABASE_URL: database.url, SPEC_SCHEMA: database.schema },
+      stdio: ["ignore", "ignore", "inherit", "ipc"],
+    });
+    const [code] = (await once(child, "exit")) as [number | null];
+    expect(code).toBe(0);
+    await gone();
+  });
+});

@@ -1,0 +1,23 @@
+import { resolve } from "node:path";
+
+import { EmbeddedPostgresError } from "../../lib/embedded/errors";
+import { checkOptions } from "../../lib/embedded/options";
+import type { EmbeddedPostgresOptions } from "../../lib/embedded/options";
+
+it("makes the data folder absolute", () => {
+  expect(checkOptions({ dataDir: "some/data" }).dataDir).toBe(resolve("some/data"));
+});
+
+it.each<[string, EmbeddedPostgresOptions]>([
+  ["expected dataDir together with persistent: true", { persistent: true }],
+  ["expected dataDir to name a folder", { dataDir: "" }],
+  ["expected port to be an integer from 1 to 65535, got 0", { port: 0 }],
+  ["expected port to be an integer from 1 to 65535, got 65536", { port: 65_536 }],
+  ["expected port to be an integer from 1 to 65535, got 1.5", { port: 1.5 }],
+  ['expected the name of a server setting, got "fsync=off -c x"', { settings: { "fsync=off -c x": "1" } }],
+  ["the setting port is chosen by startEmbeddedPostgres", { settings: { port: "5432" } }],
+  ["the setting Listen_Addresses is chosen", { settings: { Listen_Addresses: "*" } }],
+])("throws %s", (message, options) => {
+  expect(() => checkOptions(options)).toThrow(message);
+  expect(() => checkOptions(options)).toThrow(EmbeddedPostgresError);
+});

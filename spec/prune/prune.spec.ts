@@ -1,0 +1,88 @@
+import { escapeIdentifier } from "pg";
+import type { PruneReport } from "kojin-postgres";
+import { eventually } from "../support/eventually";
+import { specDatabase } from "../support/spec-database";
+
+describe("prune", () => {
+  const database = specDatabase("prune");
+  const table = `${escapeIdentifier(database.schema)}.kojin_results`;
+  const count = async (): Promise<unknown> => (await database.sql(`select count(*)::int from ${table}`))[0]?.["count"];
+  const fill = async (rows: number, expires: string): Promise<unknown> =>
+    database.sql(
+      `insert into ${table} (task_id, result, expires_at) select gen_random_uuid(), '1', ${expires} from generate_series(1, $1) as i`,
+      [rows],
+    );
+
+  beforeEach(async () => {
+    await database.sql(`delete from ${table}`);
+  });
+
+  it("deletes what has expired, and nothing else", async () => {
+    const backend = await database.open();
+    await fill(2_500, "now() - interval '1 second'");
+    await fill(10, "now() + interval '1 hour'");
+    await fill(10, "null");
+    const reports: PruneReport[] = [];
+    expect(await backend.prune({ onProgress: (report) => reports.push(report) })).toEqual({ results: 2_500 });
+    expect(reports).toEqual([{ results: 1_000 }, { results: 2_000 }, { results: 2_500 }]);
+    expect(await count()).toBe(20);
+    expect(await backend.prune()).toEqual({ results: 0 });
+  });
+
+  it("leaves what expired only lately, if it is told to", async () => {
+    const backend = await database.open();
+    await fill(5, "now() - interval '1 minute'");
+    await fill(5, "now() - interval '1 hour'");
+    expect(await backend.prune({ olderThanMs: 1_800_000 })).toEqual({ results: 5 });
+    expect(await count()).toBe(5);
+  });
+
+  it("passes over rows that another session has locked", async () => {
+    const backend = await database.open();
+    await fill(10, "now() - interval '1 minute'");
+    const client = await database.pool.connect();
+    await client.query("begin");
+    await client.query(`select from ${table} limit 3 for update`);
+    expect(await backend.prune()).toEqual({ results: 7 });
+    await client.query("rollback");
+    client.release();
+    expect(await backend.prune()).toEqual({ results: 3 });
+  });
+
+  it("shares the work with other processes that prune at the same time", async () => {
+    await fill(5_000, "now() - interval '1 minute'");
+    const backends = await Promise.all([1, 2, 3, 4].map(async () => database.open()));
+    const reports = await Promise.all(backends.map(async (backend) => backend.prune({ batchRows: 100 })));
+    const first = reports.reduce((sum, { results }) => sum + results, 0);
+    const rest = await backends[0]?.prune();
+    expect(first + (rest?.results ?? 0)).toBe(5_000);
+  });
+
+  it("stops when it is told to, and keeps what it has done", async () => {
+    const backend = await database.open();
+    await fill(100, "now() - interval '1 minute'");
+    const controller = new AbortController();
+    const pruning = backend.prune({
+      batchRows: 10,
+      signal: controller.signal,
+      onProgress: ({ results }) => void (results === 30 && controller.abort(new Error("enough"))),
+    });
+    await expect(pruning).rejects.toThrow("enough");
+    expect(await count()).toBe(70);
+  });
+
+  it.each([{ batchRows: 0 }, { batchRows: 1.5 }, { olderThanMs: -1 }, { olderThanMs: NaN }])(
+    "refuses %j",
+    async (options) => {
+      const backend = await database.open();
+      await expect(backend.prune(options)).rejects.toBeInstanceOf(RangeError);
+    },
+  );
+
+  it("runs by itself at an interval, if asked to, and stops with the backend", async () => {
+    await fill(5, "now() - interval '1 minute'");
+    const backend = await database.open({ pruneIntervalMs: 1_000 });
+    await eventually(async () => expect(await count()).toBe(0));
+    await backend.close();
+  });
+});

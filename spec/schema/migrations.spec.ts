@@ -1,0 +1,171 @@
+import { escapeIdentifier, Pool } from "pg";
+import { PostgresResultBackend, SchemaError } from "kojin-postgres";
+import { specDatabase } from "../support/spec-database";
+import { channelOf } from "../../lib/notify/channel";
+
+describe("migrate", () => {
+  const database = specDatabase("migrate", { migrated: false });
+  let counter = 0;
+
+  /** The name of a schema that is not there yet. */
+  function freshSchema(): string {
+    counter += 1;
+    const schema = `${database.schema} "${counter}'`;
+    database.createSchema(schema);
+    return schema;
+  }
+
+  it("creates schema, tables and triggers once, and does nothing after that", async () => {
+    const schema = freshSchema();
+    const backend = await database.open({ schema });
+    const report = await backend.migrate();
+    expect(report).toMatchObject({ schema, applied: [{ version: 1, name: "0001_results" }], repaired: [] });
+    expect(await backend.migrate()).toEqual({ ...report, applied: [] });
+    await backend.store("t", 1);
+    expect(await backend.get("t")).toBe(1);
+    expect(await backend.health()).toMatchObject({ ok: true, schemaVersion: report.version });
+  });
+
+  it("is safe to run by twenty processes at once", async () => {
+    const schema = freshSchema();
+    const pools = Array.from({ length: 20 }, () => new Pool({ connectionString: database.url, max: 1 }));
+    const reports = await Promise.all(pools.map(async (pool) => new PostgresResultBackend(pool, { schema }).migrate()));
+    expect(reports.filter(({ applied }) => applied.length > 0)).toHaveLength(1);
+    expect(new Set(reports.map(({ version }) => version)).size).toBe(1);
+    await Promise.all(pools.map(async (pool) => pool.end()));
+  });
+
+  it("adopts tables that the Rust crate has made and filled", async () => {
+    const schema = freshSchema();
+    const name = escapeIdentifier(schema);
+    await database.sql(`create schema ${name}`);
+    await database.sql(
+      `create table ${name}.kojin_results (task_id text primary key, result jsonb not null, created_at timestamptz default now(), expires_at timestamptz)`,
+    );
+    await database.sql(
+      `create index idx_kojin_results_expires on ${name}.kojin_results (expires_at) where expires_at is not null`,
+    );
+    await database.sql(
+      `insert into ${name}.kojin_results (task_id, result, expires_at) select 'rust ' || i, to_jsonb(i), now() + interval '1 day' from generate_series(1, 1000) as i`,
+    );
+    const backend = await database.open({ schema });
+    await expect(backend.get("rust 1")).rejects.toBeInstanceOf(SchemaError);
+    await backend.migrate();
+    expect(await Promise.all([1, 500, 1_000].map(async (index) => backend.get(`rust ${index}`)))).toEqual([
+      1, 500, 1_000,
+    ]);
+    expect(await database.sql(`select count(*)::int from ${name}.kojin_results`)).toEqual([{ count: 1_000 }]);
+  });
+
+  it("enables triggers again that were left disabled", async () => {
+    const schema = freshSchema();
+    const backend = await database.open({ schema });
+    await backend.migrate();
+    await database.sql(`alter table ${escapeIdentifier(schema)}.kojin_results disable trigger all`);
+    expect((await backend.migrate()).repaired).toEqual([
+      "kojin_results_foreign_update",
+      "kojin_results_notify_insert",
+      "kojin_results_notify_update",
+    ]);
+    expect((await backend.migrate()).repaired).toEqual([]);
+  });
+
+  it("leaves nothing behind when it fails in the middle", async () => {
+    const schema = freshSchema();
+    await database.sql(`create schema ${escapeIdentifier(schema)}`);
+    await database.sql(`create table ${escapeIdentifier(schema)}.kojin_results (wrong int)`);
+    const backend = await database.open({ schema });
+    await expect(backend.migrate()).rejects.toMatchObject({
+      name: expect.stringMatching(/DatabaseError|SchemaError/) as unknown,
+    });
+    expect(
+      await database.sql("select table_name from information_schema.tables where table_schema = $1", [schema]),
+    ).toEqual([{ table_name: "kojin_results" }]);
+  });
+
+  it("needs no right to create anything where everything is up to date", async () => {
+    const schema = freshSchema();
+    await (await database.open({ schema })).migrate();
+    const role = `spec_reader_${process.pid}`;
+    await database.sql(`create role ${role} login password 'x'`);
+    await database.sql(`grant usage on schema ${escapeIdentifier(schema)} to ${role}`);
+    await database.sql(`grant select on all tables in schema ${escapeIdentifier(schema)} to ${role}`);
+    try {
+      const url = new URL(database.url);
+      [url.username, url.password] = [role, "x"];
+      const reader = await PostgresResultBackend.connect(url.href, { schema });
+      expect((await reader.migrate()).applied).toEqual([]);
+      expect(await reader.get("nothing")).toBeUndefined();
+      await reader.close();
+    } finally {
+      await database.sql(`drop owned by ${role}`);
+      await database.sql(`drop role ${role}`);
+    }
+  });
+
+  it("announces on the channel that listeners listen to, whatever the name of the schema", async () => {
+    for (const schema of ["public", freshSchema(), 'ä"ß', "x".repeat(63)]) {
+      const [row] = await database.sql(
+        "select 'kojin_' || left(encode(sha256(convert_to($1::name::text, 'UTF8')), 'hex'), 16) as channel",
+        [schema],
+      );
+      expect(row).toEqual({ channel: channelOf(schema) });
+    }
+  });
+});
+
+describe("a schema that does not fit", () => {
+  const database = specDatabase("schema check", { migrated: false });
+
+  it("lets one connect before it is migrated, and says at the first use what to run", async () => {
+    const backend = await database.open();
+    for (const call of [backend.store("t", 1), backend.get("t"), backend.wait("t", 5_000), backend.delete("t")]) {
+      const rejection: unknown = await call.catch((error: unknown) => error);
+      expect(rejection).toBeInstanceOf(SchemaError);
+      expect(rejection).toMatchObject({
+        name: "SchemaError",
+        code: "SCHEMA",
+        schema: database.schema,
+        reason: "missing",
+      });
+      expect((rejection as Error).message).toContain("migrate()");
+    }
+    await backend.migrate();
+    await backend.store("t", 1);
+    expect(await backend.get("t")).toBe(1);
+  });
+
+  it("rejects where the schema is older than this package", async () => {
+    const backend = await database.open();
+    await backend.migrate();
+    await database.sql(`delete from ${escapeIdentifier(database.schema)}.kojin_migrations`);
+    const late = await database.open();
+    await expect(late.get("t")).rejects.toMatchObject({ code: "SCHEMA" });
+    expect(await late.health()).toMatchObject({ ok: false, schemaVersion: 0 });
+    await late.migrate();
+    expect(await late.get("t")).toBeUndefined;
+  });
+
+  it("refuses to work with a schema that is newer than this package", async () => {
+    const backend = await database.open();
+    await backend.migrate();
+    const { version } = await backend.migrate();
+    await database.sql(
+      `insert into ${escapeIdentifier(database.schema)}.kojin_migrations (version, name) values ($1, 'future')`,
+      [version + 1],
+    );
+    await expect(database.open()).rejects.toMatchObject({ code: "SCHEMA", reason: "newer" });
+    const pool = new Pool({ connectionString: database.url });
+    const unchecked = new PostgresResultBackend(pool, { schema: database.schema });
+    for (const call of [unchecked.store("t", 1), unchecked.wait("t", 5_000), unchecked.migrate()]) {
+      await expect(call).rejects.toMatchObject({
+        code: "SCHEMA",
+        reason: "newer",
+        message: expect.stringContaining("upgrade the package") as unknown,
+      });
+    }
+    await unchecked.close();
+    await pool.end();
+    await database.sql(`delete from ${escapeIdentifier(database.schema)}.kojin_migrations where name = 'future'`);
+  });
+});

@@ -1,0 +1,76 @@
+import { once } from "node:events";
+import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
+
+/** `pass`: carries everything. `blackhole`: accepts, and carries nothing, as a lost route does. `refuse`: ends each connection at once. */
+export type ProxyMode = "pass" | "blackhole" | "refuse";
+
+/** A way to the server that can be broken. */
+export class TcpProxy {
+  mode: ProxyMode = "pass";
+  readonly #server: Server;
+  readonly #sockets = new Set<Socket>();
+  readonly #target: { host: string; port: number };
+
+  private constructor(target: { host: string; port: number }) {
+    this.#target = target;
+    // Half open: otherwise the proxy would answer a FIN that a dead peer would not, and hide what it is to show.
+    this.#server = createServer({ allowHalfOpen: true }, (socket) => this.#accept(socket));
+  }
+
+  static async start(url: string): Promise<TcpProxy> {
+    const { hostname, port } = new URL(url);
+    const proxy = new TcpProxy({ host: hostname, port: Number(port === "" ? 5432 : port) });
+    proxy.#server.listen(0, "127.0.0.1");
+    await once(proxy.#server, "listening");
+    return proxy;
+  }
+
+  /** The same address, by way of the proxy. */
+  route(url: string): string {
+    const routed = new URL(url);
+    routed.hostname = "127.0.0.1";
+    routed.port = String((this.#server.address() as AddressInfo).port);
+    return routed.href;
+  }
+
+  /** Ends every connection that goes through, with a reset. */
+  cut(): void {
+    for (const socket of this.#sockets) socket.resetAndDestroy();
+  }
+
+  async stop(): Promise<void> {
+    this.cut();
+    this.#server.close();
+    await once(this.#server, "close");
+  }
+
+  #accept(client: Socket): void {
+    this.#track(client);
+    if (this.mode === "refuse") {
+      client.resetAndDestroy();
+      return;
+    }
+    const upstream = connect({ ...this.#target, allowHalfOpen: true });
+    this.#track(upstream);
+    this.#carry(client, upstream);
+    this.#carry(upstream, client);
+  }
+
+  #carry(from: Socket, to: Socket): void {
+    from.on("data", (chunk) => {
+      if (this.mode === "pass") to.write(chunk);
+    });
+    from.on("end", () => {
+      if (this.mode === "pass") to.end();
+    });
+    from.on("close", () => {
+      if (this.mode === "pass") to.destroy();
+    });
+  }
+
+  #track(socket: Socket): void {
+    this.#sockets.add(socket);
+    socket.on("error", () => undefined);
+    socket.on("close", () => this.#sockets.delete(socket));
+  }
+}
