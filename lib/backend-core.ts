@@ -2,17 +2,19 @@ import { firstValueFrom, filter, Subject } from "rxjs";
 import type { Pool } from "pg";
 import { Database } from "./database/database";
 import type { OwnPool } from "./database/own-pool";
-import { Deadlines } from "./deadlines";
+import { Deadlines, longestTimerMs } from "./deadlines";
 import { BackendClosedError, SchemaError } from "./errors";
-import { type Health, readHealth } from "./health";
+import { Claims } from "./groups/claims";
+import { groupStatements } from "./groups/group-statements";
+import { GroupWriter } from "./groups/group-writer";
+import { Groups } from "./groups/groups";
 import { channelOf } from "./notify/channel";
 import type { HintSource } from "./notify/hint-source";
 import { listenConfig } from "./notify/listen-config";
 import { NoHints } from "./notify/no-hints";
 import { PostgresHints } from "./notify/postgres-hints";
-import type { StoredResult } from "./notify/hint";
 import type { ResolvedOptions } from "./options";
-import { PruneSchedule } from "./prune/prune-schedule";
+import { Pruner } from "./prune/pruner";
 import type { Stats } from "./stats";
 import { latestVersion } from "./schema/migrations";
 import { newerSchemaError, SchemaCheck } from "./schema/schema-check";
@@ -20,11 +22,10 @@ import { Notifier } from "./store/notifier";
 import { type ResultStatements, resultStatements } from "./store/statements";
 import { Writer } from "./store/writer";
 import { Aborts } from "./wait/aborts";
-import { Feed } from "./wait/feed";
-import { Loader } from "./wait/loader";
-import { Router, type WakeCause } from "./wait/router";
+import { createInterest } from "./wait/interest";
+import { Results } from "./wait/results";
+import type { WakeCause } from "./wait/router";
 import { Sweep } from "./wait/sweep";
-import { Waits } from "./wait/waits";
 import { Wakeups } from "./wait/wakeups";
 
 /** How long `close` waits for stores that are under way. */
@@ -38,16 +39,17 @@ export class BackendCore {
   readonly schemaCheck: SchemaCheck;
   readonly hints: HintSource;
   readonly writer: Writer;
-  readonly loader: Loader;
-  readonly waits: Waits;
-  readonly feed: Feed;
-  readonly #ownPool: OwnPool | undefined;
-  readonly #router = new Router<StoredResult>();
-  readonly #deadlines = new Deadlines();
+  readonly results: Results;
+  readonly groupWriter: GroupWriter;
+  readonly groups: Groups;
+  readonly claims: Claims;
+  readonly pruner: Pruner;
   readonly closed$ = new Subject<never>();
+  readonly #ownPool: OwnPool | undefined;
+  readonly #deadlines = new Deadlines();
+  readonly #notifier: Notifier | undefined;
   readonly #sweep: Sweep;
   readonly #wakeups: Wakeups;
-  readonly #pruning: PruneSchedule;
   readonly #wokenBy: Record<WakeCause, number> = {
     read: 0,
     notification: 0,
@@ -56,57 +58,31 @@ export class BackendCore {
     sweep: 0,
     deadline: 0,
   };
-  #caughtBySweep = 0;
   #announcementsFailed = 0;
   #closing: Promise<void> | undefined;
 
   constructor(pool: Pool, options: ResolvedOptions, ownPool?: OwnPool) {
-    const { schema, logger, retryTimeoutMs, listen } = options;
-    const router = this.#router;
     this.options = options;
     this.#ownPool = ownPool;
-    this.database = new Database(pool, schema);
-    this.statements = resultStatements(schema);
-    this.schemaCheck = new SchemaCheck(this.database, schema, latestVersion());
-    const common = {
-      database: this.database,
-      schemaCheck: this.schemaCheck,
-      deadlines: this.#deadlines,
-      closed$: this.closed$,
-    };
-    this.writer = new Writer({ ...common, options, notifier: this.#createNotifier() });
-    this.hints =
-      listen === false
-        ? new NoHints()
-        : new PostgresHints({
-            config: listenConfig(pool, listen === true ? undefined : listen.connection),
-            schema,
-            database: this.database,
-            logger,
-          });
-    this.loader = new Loader({
-      ...common,
-      statements: this.statements,
-      retryTimeoutMs,
-      onFound: (stored, cause, isOld) => this.#onFound(stored, cause, isOld),
-      onDenied: (taskIds, error) => {
-        for (const taskId of taskIds) router.error(taskId, error);
-        this.feed.error(error);
-      },
-    });
+    this.database = new Database(pool, options.schema);
+    this.statements = resultStatements(options.schema);
+    this.schemaCheck = new SchemaCheck(this.database, options.schema, latestVersion());
+    this.hints = this.#createHints(pool);
+    this.#notifier = this.#createNotifier();
     this.#sweep = new Sweep(this.hints, options.sweepIntervalMs, () => this.#wakeups.rereadAll("sweep"));
-    this.waits = new Waits({
-      router,
-      loader: this.loader,
-      sweep: this.#sweep,
-      deadlines: this.#deadlines,
-      aborts: new Aborts(),
-      countWake: (cause) => (this.#wokenBy[cause] += 1),
-    });
-    this.feed = this.#createFeed();
-    const trustInline = options.inlineResultBytes > 0;
-    this.#wakeups = new Wakeups({ hints: this.hints, router, loader: this.loader, feed: this.feed, trustInline });
-    this.#pruning = new PruneSchedule(this.database, this.statements, options);
+    const { database, schemaCheck, closed$ } = this;
+    const common = { options, database, schemaCheck, closed$, deadlines: this.#deadlines };
+    const interest = createInterest(
+      { ...common, sweep: this.#sweep, aborts: new Aborts(), countWake: (cause) => (this.#wokenBy[cause] += 1) },
+      this.statements.clock,
+    );
+    this.results = new Results(interest);
+    this.groups = new Groups(interest);
+    this.#wakeups = new Wakeups(this.hints, [this.results, this.groups]);
+    this.writer = new Writer({ ...common, notifier: this.#notifier });
+    this.groupWriter = new GroupWriter({ ...common, notifier: this.#notifier });
+    this.claims = new Claims({ ...common, statements: groupStatements(options.schema) });
+    this.pruner = new Pruner(database, options);
   }
 
   /** @throws {@link BackendClosedError} */
@@ -144,44 +120,57 @@ export class BackendCore {
   }
 
   stats(): Stats {
-    const { statements, rows, retries, queued, inFlight } = this.writer.counters;
-    const { reads, retries: readRetries } = this.loader.counters;
-    const { status, reconnects, heartbeatMs } = this.hints.report;
+    const { results, groups, hints } = this;
+    const { status, reconnects, heartbeatMs } = hints.report;
+    const [resultReads, groupReads] = [results.loader.counters, groups.loader.counters];
     return {
       status,
-      waiting: this.#router.size,
-      feeds: this.feed.subscribers,
+      waiting: results.router.size,
+      waitingGroups: groups.router.size,
+      feeds: results.feed.subscribers + groups.feed.subscribers,
       wokenBy: { ...this.#wokenBy },
-      caughtBySweep: this.#caughtBySweep,
+      caughtBySweep: results.caughtBySweep,
       sweeps: this.#sweep.sweeps,
       queries: this.database.queries,
-      stores: { rows, statements, retries, queued, inFlight },
-      reads: { statements: reads, retries: readRetries },
-      hints: { relevant: this.#wakeups.hinted, garbage: this.hints.garbage },
+      stores: this.writer.counters,
+      groupWrites: this.groupWriter.counters,
+      reads: { statements: resultReads.reads + groupReads.reads, retries: resultReads.retries + groupReads.retries },
+      hints: { relevant: this.#wakeups.relevant, garbage: hints.garbage },
       announcementsFailed: this.#announcementsFailed,
       reconnects,
       heartbeatMs,
     };
   }
 
-  async health(): Promise<Health> {
-    return readHealth(this);
-  }
-
   /** Its order: nobody new, those who wait, those who write, what listens, what connects. */
   async #close(drainMs: number): Promise<void> {
-    if (drainMs > 0) await settledWithin(this.#router.drain(), drainMs);
-    this.waits.close();
-    this.feed.close();
-    this.#router.errorAll(new BackendClosedError());
-    this.#pruning.close();
-    await settledWithin(this.writer.drain(), closeLimitMs);
+    const readers = [this.results, this.groups];
+    if (drainMs > 0) await settledWithin(Promise.all(readers.map(async (reader) => reader.drain())), drainMs);
+    for (const { waits, feed, router } of readers) {
+      waits.close();
+      feed.close();
+      router.errorAll(new BackendClosedError());
+    }
+    this.pruner.close();
+    await settledWithin(this.#drainWrites(), closeLimitMs);
     this.closed$.error(new BackendClosedError());
     this.#deadlines.expireAll(new BackendClosedError());
     this.#sweep.close();
     this.#wakeups.close();
     await this.hints.close();
     await this.#ownPool?.end();
+  }
+
+  async #drainWrites(): Promise<void> {
+    await Promise.all([this.writer.drain(), this.groupWriter.drain()]);
+    await this.#notifier?.drain();
+  }
+
+  #createHints(pool: Pool): HintSource {
+    const { listen, schema, logger } = this.options;
+    if (listen === false) return new NoHints();
+    const config = listenConfig(pool, listen === true ? undefined : listen.connection);
+    return new PostgresHints({ config, schema, database: this.database, logger });
   }
 
   #createNotifier(): Notifier | undefined {
@@ -192,40 +181,12 @@ export class BackendCore {
       logger.warn(`An announcement was dropped; its waiters find their results by sweeping. ${String(error)}`);
     });
   }
-
-  #createFeed(): Feed {
-    const { database, statements, options } = this;
-    const timeoutMs = options.retryTimeoutMs;
-    return new Feed({
-      sweep: this.#sweep,
-      readClock: async () => {
-        const [row] = await database.query<[string]>(
-          { purpose: "read the clock", text: statements.clock, values: [] },
-          timeoutMs,
-        );
-        return Number(row?.[0]);
-      },
-      readStoredSince: async (storedAt, taskId, limit) => {
-        const query = { purpose: "read new results", text: statements.storedSince, values: [storedAt, taskId, limit] };
-        const rows = await database.query<[string, string]>(query, timeoutMs);
-        return rows.map(([id, time]) => ({ taskId: id, storedAt: Number(time) }));
-      },
-      request: (taskId) => this.loader.request(taskId, "reconnect"),
-    });
-  }
-
-  #onFound(stored: StoredResult, cause: WakeCause, isOld: boolean): void {
-    if (cause === "sweep" && isOld && this.#sweep.isListening && this.#router.has(stored.taskId))
-      this.#caughtBySweep += 1;
-    this.#router.next(stored.taskId, stored, cause);
-    this.feed.offer(stored, cause === "notification");
-  }
 }
 
 /** Waits for `work`, but not for ever; how it ends does not matter. */
 async function settledWithin(work: Promise<unknown>, limitMs: number): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
-  const tooLong = new Promise<void>((resolve) => (timer = setTimeout(resolve, Math.min(limitMs, 2 ** 31 - 1))));
+  const tooLong = new Promise<void>((resolve) => (timer = setTimeout(resolve, Math.min(limitMs, longestTimerMs))));
   await Promise.race([work.catch(() => undefined), tooLong]);
   clearTimeout(timer);
 }

@@ -53,11 +53,6 @@ export class Batcher<Item extends BatchItem> {
     this.#schedule();
   }
 
-  /** Takes an item back that has not been sent yet. */
-  remove(item: Item): boolean {
-    return this.#queue.get(item.key) === item && this.#queue.delete(item.key);
-  }
-
   /** Resolves once nothing is queued or under way. */
   async drain(): Promise<void> {
     if (this.#queue.size === 0 && this.#batchesInFlight === 0) return;

@@ -7,8 +7,8 @@ export interface Deadline {
   expire(reason?: Error): void;
 }
 
-// Node fires a longer timer after 1 ms (Node docs, `setTimeout`), so one that is further away is armed again on the way.
-const longestTimerMs = 2 ** 31 - 1;
+/** Node fires a longer timer after 1 ms (Node docs, `setTimeout`). What is further away is armed again on the way, or cut to this. */
+export const longestTimerMs = 2 ** 31 - 1;
 
 /**
  * Every deadline of a backend behind one timer: a binary heap in which each entry knows its place, so that one that is no longer

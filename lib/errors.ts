@@ -6,7 +6,7 @@ export abstract class ResultBackendError extends Error {
   abstract readonly code: string;
 }
 
-/** Nothing was stored within the time given to a wait. The task may still finish later. */
+/** Nothing was stored within the time given to a wait. The task, or the group, may still finish later. */
 export class WaitTimeoutError extends ResultBackendError {
   override readonly name = "WaitTimeoutError";
   readonly code = "WAIT_TIMEOUT";
@@ -15,9 +15,26 @@ export class WaitTimeoutError extends ResultBackendError {
     readonly taskId: string,
     /** The limit that was given, in milliseconds. */
     readonly timeoutMs: number,
-    options?: ErrorOptions,
+    options?: ErrorOptions & { readonly message?: string },
   ) {
-    super(`No result for task ${taskId} within ${timeoutMs} ms.`, options);
+    super(options?.message ?? `No result for task ${taskId} within ${timeoutMs} ms.`, options);
+  }
+
+  /** For a group: tells how far it was when the time was up, as nobody who sees the error can ask any more. */
+  static forGroup(
+    groupId: string,
+    timeoutMs: number,
+    progress: { readonly total: number | null; readonly completed: number; readonly failed: number } | undefined,
+    options?: ErrorOptions,
+  ): WaitTimeoutError {
+    const state =
+      progress === undefined || progress.total === null
+        ? "it was never initialised"
+        : `${progress.completed + progress.failed} of ${progress.total} members have finished`;
+    return new WaitTimeoutError(groupId, timeoutMs, {
+      ...options,
+      message: `Group ${groupId} was not done within ${timeoutMs} ms: ${state}.`,
+    });
   }
 }
 

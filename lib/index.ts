@@ -1,19 +1,26 @@
 export { PostgresResultBackend } from "./postgres-backend";
 export type { BatchOptions, Logger, PostgresResultBackendOptions } from "./options";
 export type {
+  ClaimOptions,
   CloseOptions,
+  GroupBackend,
+  GroupClaim,
+  GroupOptions,
+  GroupProgress,
   ResultBackend,
   ResultFeedOptions,
   SqlClient,
   StoreOptions,
   TaskOutcome,
+  UnclaimedOptions,
   WaitOptions,
   WriteOptions,
 } from "./result-backend";
 export type { MigrationReport } from "./schema/migrations";
-export type { PruneOptions, PruneReport } from "./prune/prune";
+export type { PruneOptions, PruneReport } from "./prune/pruner";
 export type { Health } from "./health";
 export type { Stats } from "./stats";
+export type { WriteCounters } from "./store/batched-writes";
 export type { ListenStatus } from "./notify/hint-source";
 export type { WakeCause } from "./wait/router";
 export type { TaskFailure } from "./errors";

@@ -93,7 +93,9 @@ export function resolveOptions(options: PostgresResultBackendOptions = {}): Reso
     pruneIntervalMs: options.pruneIntervalMs ?? Infinity,
     logger: options.logger ?? silent,
   };
+  checkObject(options.batch, "batch");
   checkNumbers(resolved);
+  checkLogger(resolved.logger);
   checkSchema(resolved.schema);
   checkListen(resolved.listen);
   checkNotify(resolved.notify);
@@ -110,6 +112,20 @@ function checkNumbers(options: ResolvedOptions): void {
   checkInteger(options.batch.inFlight, "batch.inFlight", 1, 16);
   checkInteger(options.maxResultBytes, "maxResultBytes", 1);
   checkInteger(options.inlineResultBytes, "inlineResultBytes", 0, largestInlineBytes);
+}
+
+function checkObject(value: unknown, what: string): void {
+  if (value !== undefined && (typeof value !== "object" || value === null))
+    throw new TypeError(`${what}: expected an object, got ${typeName(value)}.`);
+}
+
+function checkLogger(logger: unknown): void {
+  checkObject(logger, "logger");
+  for (const level of ["info", "warn", "error"] as const) {
+    const method: unknown = (logger as Partial<Logger>)[level];
+    if (typeof method !== "function")
+      throw new TypeError(`logger.${level}: expected a function, got ${typeName(method)}.`);
+  }
 }
 
 function checkSchema(schema: unknown): void {

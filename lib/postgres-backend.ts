@@ -2,16 +2,23 @@ import type { Pool, PoolConfig } from "pg";
 import { map, type Observable } from "rxjs";
 import { BackendCore } from "./backend-core";
 import { OwnPool } from "./database/own-pool";
-import type { Health } from "./health";
+import { toGroupSize, toUnclaimedLimit } from "./groups/group-arguments";
+import { type Health, readHealth } from "./health";
+import type { StoredResult } from "./notify/hint";
 import type { ListenStatus } from "./notify/hint-source";
 import { type PostgresResultBackendOptions, resolveOptions } from "./options";
-import { prune, type PruneOptions, type PruneReport } from "./prune/prune";
+import type { PruneOptions, PruneReport } from "./prune/pruner";
 import type {
+  ClaimOptions,
   CloseOptions,
+  GroupClaim,
+  GroupOptions,
+  GroupProgress,
   ResultBackend,
   ResultFeedOptions,
   StoreOptions,
   TaskOutcome,
+  UnclaimedOptions,
   WaitOptions,
   WriteOptions,
 } from "./result-backend";
@@ -19,10 +26,11 @@ import { migrate, type MigrationReport } from "./schema/migrations";
 import type { Stats } from "./stats";
 import { deleteResult } from "./store/delete";
 import { toStoreRow } from "./store/store-row";
+import type { StoreRow } from "./store/writer";
 import { checkDurationMs, checkId, checkTtlMs, typeName } from "./value/arguments";
 import { encodeFailure } from "./value/failure";
 import { encodeResult } from "./value/json";
-import { toSettled, toValue } from "./wait/outcome";
+import { toOutcome, toSettled, toValue } from "./wait/outcome";
 import { resolveWaitOptions } from "./wait/waits";
 
 /** Results in PostgreSQL, awaited by LISTEN/NOTIFY. */
@@ -135,13 +143,96 @@ export class PostgresResultBackend implements ResultBackend {
 
   result$<T>(taskId: string): Observable<T> {
     checkId(taskId, "taskId");
-    return this.#core.waits.watch(taskId).pipe(map((stored) => toValue<T>(stored)));
+    return this.#core.results.waits.watch(taskId).pipe(map((stored) => toValue<T>(stored)));
   }
 
   results$<T>(options: ResultFeedOptions = {}): Observable<TaskOutcome<T>> {
     const where = options.where ?? ((): boolean => true);
     if (typeof where !== "function") throw new TypeError(`where: expected a function, got ${typeName(where)}.`);
-    return this.#core.feed.results$(where).pipe(map((stored) => ({ taskId: stored.taskId, ...toSettled<T>(stored) })));
+    return this.#core.results.feed.values$(where).pipe(map((stored) => toOutcome<T>(stored)));
+  }
+
+  async initGroup(groupId: string, members: number | readonly string[], options: GroupOptions = {}): Promise<void> {
+    checkId(groupId, "groupId");
+    const size = toGroupSize(members, options, this.#ttlMs);
+    this.#core.assertOpen();
+    await this.#core.groupWriter.init(groupId, size, options.client);
+  }
+
+  async completeGroupMember<T>(
+    groupId: string,
+    taskId: string,
+    result: T,
+    options: WriteOptions = {},
+  ): Promise<number> {
+    checkMember(groupId, taskId);
+    const row = {
+      groupId,
+      taskId,
+      result: encodeResult(taskId, result, this.#core.options.maxResultBytes),
+      error: null,
+    };
+    this.#core.assertOpen();
+    return this.#core.groupWriter.finish(row, options.client);
+  }
+
+  async failGroupMember(groupId: string, taskId: string, error: unknown, options: WriteOptions = {}): Promise<number> {
+    checkMember(groupId, taskId);
+    this.#core.assertOpen();
+    return this.#core.groupWriter.finish(
+      { groupId, taskId, result: null, error: encodeFailure(error) },
+      options.client,
+    );
+  }
+
+  async getGroupResults<T>(groupId: string): Promise<T[]> {
+    checkId(groupId, "groupId");
+    this.#core.assertOpen();
+    return this.#core.groups.results<T>(groupId);
+  }
+
+  async getGroup(groupId: string): Promise<GroupProgress | undefined> {
+    checkId(groupId, "groupId");
+    this.#core.assertOpen();
+    return this.#core.groups.progress(groupId);
+  }
+
+  async waitGroup<T>(groupId: string, timeout: number | WaitOptions): Promise<T[]> {
+    checkId(groupId, "groupId");
+    const options = resolveWaitOptions(timeout);
+    this.#core.assertOpen();
+    return this.#core.groups.wait<T>(groupId, options);
+  }
+
+  group$(groupId: string): Observable<GroupProgress> {
+    checkId(groupId, "groupId");
+    return this.#core.groups.group$(groupId);
+  }
+
+  groupMembers$<T>(groupId: string): Observable<TaskOutcome<T>> {
+    checkId(groupId, "groupId");
+    return this.#core.groups.members$(groupId).pipe(map((stored) => toOutcome<T>(stored)));
+  }
+
+  groupResults$<T>(groupId: string): Observable<T[]> {
+    checkId(groupId, "groupId");
+    return this.#core.groups.results$<T>(groupId);
+  }
+
+  groupCompletions$(): Observable<GroupProgress> {
+    return this.#core.groups.completions$();
+  }
+
+  async claimGroup(groupId: string, options: ClaimOptions = {}): Promise<GroupClaim | undefined> {
+    checkId(groupId, "groupId");
+    this.#core.assertOpen();
+    return this.#core.claims.claim(groupId, options);
+  }
+
+  async unclaimedGroups(options: UnclaimedOptions = {}): Promise<GroupProgress[]> {
+    const limit = toUnclaimedLimit(options);
+    this.#core.assertOpen();
+    return this.#core.claims.unclaimed(limit);
   }
 
   /**
@@ -161,7 +252,7 @@ export class PostgresResultBackend implements ResultBackend {
 
   /** Asks the database how it is; bounded in time, and never rejects. */
   async health(): Promise<Health> {
-    return this.#core.health();
+    return readHealth(this.#core);
   }
 
   /** Counters of this backend; asks nobody. */
@@ -172,7 +263,7 @@ export class PostgresResultBackend implements ResultBackend {
   /** Deletes expired results, in batches. Readers never see them anyway; this gives the space back. */
   async prune(options?: PruneOptions): Promise<PruneReport> {
     this.#core.assertOpen();
-    return prune(this.#core.database, this.#core.statements, options);
+    return this.#core.pruner.prune(options);
   }
 
   async close({ drainMs = 0 }: CloseOptions = {}): Promise<void> {
@@ -184,21 +275,26 @@ export class PostgresResultBackend implements ResultBackend {
     await this.close();
   }
 
-  async #write(row: Parameters<BackendCore["writer"]["store"]>[0], { client }: StoreOptions): Promise<void> {
+  async #write(row: StoreRow, { client }: StoreOptions): Promise<void> {
     this.#core.assertOpen();
     await (client === undefined ? this.#core.writer.store(row) : this.#core.writer.storeWith(client, row));
   }
 
-  async #load(taskId: string): ReturnType<BackendCore["loader"]["load"]> {
+  async #load(taskId: string): Promise<StoredResult | undefined> {
     checkId(taskId, "taskId");
     this.#core.assertOpen();
-    return this.#core.loader.load(taskId, "read");
+    return this.#core.results.loader.load(taskId, "read");
   }
 
-  async #wait(taskId: string, timeout: number | WaitOptions): ReturnType<BackendCore["waits"]["wait"]> {
+  async #wait(taskId: string, timeout: number | WaitOptions): Promise<StoredResult> {
     checkId(taskId, "taskId");
     const options = resolveWaitOptions(timeout);
     this.#core.assertOpen();
-    return this.#core.waits.wait(taskId, options);
+    return this.#core.results.waits.wait(taskId, options);
   }
+}
+
+function checkMember(groupId: string, taskId: string): void {
+  checkId(groupId, "groupId");
+  checkId(taskId, "taskId");
 }

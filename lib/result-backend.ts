@@ -47,8 +47,107 @@ export interface CloseOptions {
   readonly drainMs?: number;
 }
 
+export interface GroupOptions extends WriteOptions {
+  /** How long the group is kept once it is done, in milliseconds. More than 0; `Infinity` never expires. Default: the backend's `ttlMs`. */
+  readonly ttlMs?: number;
+  /**
+   * How long the group may stay open, in milliseconds. More than 0. After that it counts as absent, and whoever waits for it gets a `WaitTimeoutError`.
+   * Default `Infinity`: an open group does not expire.
+   */
+  readonly deadlineMs?: number;
+}
+
+export interface ClaimOptions {
+  /** A client of the caller's, with its own transaction: the claim counts if that commits, together with whatever else it does. */
+  readonly client?: SqlClient;
+  /** How long the claim holds without `ack()`, in milliseconds. More than 0. Default: for good, at once. */
+  readonly leaseMs?: number;
+}
+
+/** How far a group is. */
+export interface GroupProgress {
+  readonly groupId: string;
+  /** Its size; null until it is initialised. */
+  readonly total: number | null;
+  /** Members with a result. */
+  readonly completed: number;
+  /** Members that failed, and have not succeeded since. */
+  readonly failed: number;
+  /** Whether `completed + failed` has reached the total. */
+  readonly done: boolean;
+}
+
+/** The right to act on a group that is done, given to one caller. */
+export interface GroupClaim {
+  readonly groupId: string;
+  /** Says that the work is done, so that nobody gets the claim again. `false` if the lease had ended and somebody else has it. */
+  ack(): Promise<boolean>;
+}
+
+export interface UnclaimedOptions {
+  /** Most groups to give. 1 to 10 000; default 100. */
+  readonly limit?: number;
+}
+
+/** Groups of tasks: counted exactly, by whatever process their members are completed, and awaited as a whole. */
+export interface GroupBackend {
+  /**
+   * Says how many members a group has, or which. Again with the same is a no-op. Members may have been completed before; a group of 0 is done at once.
+   *
+   * @param members - A number from 0 up, or the ids of the members, each once; with ids, results come in that order, and no other member is accepted.
+   * @throws {@link GroupConflictError} It was initialised with another total, or has more members already.
+   */
+  initGroup(groupId: string, members: number | readonly string[], options?: GroupOptions): Promise<void>;
+
+  /**
+   * Stores the result of a member, and tells how many members are completed with it. Among concurrent first completions each is told another number, so exactly
+   * one is told the total. Completing a member again replaces its result, counts nothing, and is told the present number.
+   *
+   * @throws {@link GroupConflictError} The group's members are declared and this is none of them, or it has as many members as it may. Nothing is changed.
+   */
+  completeGroupMember<T>(groupId: string, taskId: string, result: T, options?: WriteOptions): Promise<number>;
+
+  /** Stores that a member failed, which finishes it too; tells how many members are completed. A success, before or after, outweighs it. */
+  failGroupMember(groupId: string, taskId: string, error: unknown, options?: WriteOptions): Promise<number>;
+
+  /** The results of the members that are completed, in declared order, or else by task id. Empty for an unknown group. */
+  getGroupResults<T>(groupId: string): Promise<T[]>;
+
+  /** How far a group is; `undefined` if nothing is known of it. */
+  getGroup(groupId: string): Promise<GroupProgress | undefined>;
+
+  /**
+   * Resolves with the results of a group once it is done.
+   *
+   * @throws {@link GroupFailedError} It is done, and members failed.
+   * @throws {@link WaitTimeoutError} It was not done in time; the message tells if it was never initialised.
+   */
+  waitGroup<T>(groupId: string, timeout: number | WaitOptions): Promise<T[]>;
+
+  /** How far a group is, at once and at every change; completes when it is done. Changes in quick succession show as one. Nothing is emitted of an unknown group. */
+  group$(groupId: string): Observable<GroupProgress>;
+
+  /** What became of each member: first those that are finished, in the order in which they did, then the others as they finish; each once. Completes when the group is done. */
+  groupMembers$<T>(groupId: string): Observable<TaskOutcome<T>>;
+
+  /** The results of a group, once, when it is done; errors with `GroupFailedError` if members failed. */
+  groupResults$<T>(groupId: string): Observable<T[]>;
+
+  /** Every group that gets done from now on: a hot stream. What is missed while the connection is lost is read afterwards. */
+  groupCompletions$(): Observable<GroupProgress>;
+
+  /**
+   * Gives a group that is done to exactly one caller; `undefined` if it is not done, or somebody else has it. Without options the claim is for good. With
+   * `client` it is part of the caller's transaction. With `leaseMs` it has to be acknowledged, or it ends.
+   */
+  claimGroup(groupId: string, options?: ClaimOptions): Promise<GroupClaim | undefined>;
+
+  /** Groups that are done and that nobody has claimed, or whose claim ended without `ack()`, longest done first: what to look at after a restart. */
+  unclaimedGroups(options?: UnclaimedOptions): Promise<GroupProgress[]>;
+}
+
 /** A store for results of tasks, and a way to await them from anywhere. */
-export interface ResultBackend extends AsyncDisposable {
+export interface ResultBackend extends GroupBackend, AsyncDisposable {
   /**
    * Stores the result of a task. Resolves once it is committed; whoever waits for it is then woken.
    *

@@ -1,4 +1,5 @@
 import type { ListenStatus } from "./notify/hint-source";
+import type { WriteCounters } from "./store/batched-writes";
 import type { WakeCause } from "./wait/router";
 
 /** Counters of this backend since it was made; reading them asks nobody. */
@@ -6,7 +7,9 @@ export interface Stats {
   readonly status: ListenStatus;
   /** Tasks that somebody here waits for. */
   readonly waiting: number;
-  /** Subscribers of `results$`. */
+  /** Groups that somebody here waits for. */
+  readonly waitingGroups: number;
+  /** Subscribers of `results$` and `groupCompletions$`. */
   readonly feeds: number;
   /**
    * How waits came to their results. `read`: it was there already. `notification`, `inline`: a notification told of it, or brought it. `reconnect`: found after
@@ -18,15 +21,10 @@ export interface Stats {
   readonly sweeps: number;
   /** Statements sent to the database, of all kinds. */
   readonly queries: number;
-  readonly stores: {
-    /** Rows that were stored. */
-    readonly rows: number;
-    readonly statements: number;
-    readonly retries: number;
-    /** Tasks whose result is waiting for a statement to take it. */
-    readonly queued: number;
-    readonly inFlight: number;
-  };
+  /** Results of tasks. */
+  readonly stores: WriteCounters;
+  /** Members of groups. */
+  readonly groupWrites: WriteCounters;
   readonly reads: { readonly statements: number; readonly retries: number };
   readonly hints: {
     /** Ids that a notification named and somebody here waited for. */

@@ -9,8 +9,9 @@ import { TcpProxy } from "./support/tcp-proxy";
 
 describe("close", () => {
   const database = specDatabase("close");
-  const gone = async (): Promise<void> =>
-    void (await eventually(async () => expect(await database.connections()).toEqual([])));
+  const gone = async (): Promise<void> => {
+    await eventually(async () => expect(await database.connections()).toEqual([]));
+  };
 
   it("may be called twice, at once, and by await using", async () => {
     const backend = await database.open();

@@ -31,6 +31,17 @@ describe("the listener", () => {
     expect(await firstValueFrom(backend.status$)).toBe("closed");
   });
 
+  it("is there at once for a backend that comes later", async () => {
+    const [first, second] = [await database.open(), await database.open()];
+    await first.ready();
+    await second.ready();
+    expect(second.stats().status).toBe("listening");
+    expect(await database.listeners()).toHaveLength(1);
+    const waits = second.wait("late comer", 20_000);
+    await first.store("late comer", 1);
+    expect(await waits).toBe(1);
+  });
+
   it("comes back after its connection was terminated, and reads again what was stored meanwhile", async () => {
     const warnings: string[] = [];
     const backend = await database.open({ logger: { ...silent, warn: (message) => warnings.push(message) } });
@@ -55,9 +66,9 @@ describe("the listener", () => {
   it("keeps every promise while it is terminated again and again under load", async () => {
     const [backend, storing] = [await database.open(), await database.open()];
     await backend.ready();
-    let isDone = false;
+    const done = new AbortController();
     const killing = (async () => {
-      while (!isDone) {
+      while (!done.signal.aborted) {
         await eventually(async () => expect(await database.listeners()).not.toEqual([]));
         await database.terminateListeners();
       }
@@ -69,7 +80,7 @@ describe("the listener", () => {
       );
     }
     expect(await Promise.all(waits)).toEqual(Array.from({ length: 10_000 }, (_, index) => index));
-    isDone = true;
+    done.abort();
     await killing;
     expect(backend.stats().reconnects).toBeGreaterThan(1);
   });
@@ -163,7 +174,7 @@ describe("the listener", () => {
     const hints = new PostgresHints({
       config: listenConfig(
         database.pool,
-        proxy.route(withParameter(database.url, "application_name", `${database.schema}`)),
+        proxy.route(withParameter(database.url, "application_name", database.schema)),
       ),
       schema: database.schema,
       database: new Database(database.pool, database.schema),

@@ -136,17 +136,17 @@ describe("store", () => {
     await backend.store("own", 1, { ttlMs: 5_000 });
     await backend.store("never", 1, { ttlMs: Infinity });
     await backend.withTtl(120_000).store("view", 1);
-    const seconds = await database.sql(
+    const seconds = await database.sql<{ task_id: string; left: number | null }>(
       `select task_id, round(extract(epoch from expires_at - clock_timestamp()))::int as left from ${table} order by task_id`,
     );
-    const left = Object.fromEntries(seconds.map((row) => [row["task_id"], row["left"] as number | null]));
-    expect(left["never"]).toBeNull();
+    const left = new Map(seconds.map((row) => [row.task_id, row.left]));
+    expect(left.get("never")).toBeNull();
     for (const [taskId, expected] of [
       ["default", 60],
       ["own", 5],
       ["view", 120],
     ] as const) {
-      expect(Math.abs((left[taskId] ?? NaN) - expected)).toBeLessThanOrEqual(2);
+      expect(Math.abs((left.get(taskId) ?? NaN) - expected)).toBeLessThanOrEqual(2);
     }
   });
 

@@ -168,16 +168,16 @@ describe("streams", () => {
       const feed = collect<number>(watching);
       await storing.store("first", -1);
       await eventually(() => expect(feed.seen).toEqual(["first"]));
-      let isDone = false;
+      const done = new AbortController();
       const killing = (async () => {
         for (let kill = 0; kill < 20; kill += 1) {
           await eventually(async () => expect(await database.listeners()).toHaveLength(1));
           await database.terminateListeners();
         }
-        isDone = true;
+        done.abort();
       })();
       const expected = ["first"];
-      for (let index = 0; !isDone; index += 1) {
+      for (let index = 0; !done.signal.aborted; index += 1) {
         expected.push(`t${index}`);
         await storing.store(`t${index}`, index);
       }

@@ -249,6 +249,8 @@ describe("wait", () => {
     await eventually(() =>
       expect(waiting.stats()).toMatchObject({ waiting: count, reads: { statements: count / 1_000 } }),
     );
+    // A read of its own, behind which all those of the waits have been sent.
+    await waiting.get("another");
     const { queries, sweeps } = waiting.stats();
     expect(await database.listeners()).toHaveLength(1);
     // A full round trip for another task: had the others caused queries, they would have been counted by then.

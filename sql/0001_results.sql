@@ -1,5 +1,6 @@
 -- Results of tasks. The first four columns are those of the Rust crate kojin-postgres 0.4: a table that it made is adopted with its rows, and it
--- goes on reading and writing. Names are unqualified: the runner sets search_path for this transaction.
+-- goes on reading and writing. Names are unqualified where they run here: the runner sets search_path for this transaction. Functions run with a fixed
+-- search_path, so what they name is qualified; the runner puts the quoted schema in the place of @schema@.
 
 create table if not exists kojin_results (
   task_id text primary key,
@@ -24,9 +25,34 @@ create index if not exists idx_kojin_results_expires on kojin_results (expires_a
 -- Serves the read of what was stored since a given time. brin: rows arrive in that order, a btree would slow down each store for a read that is rare.
 create index if not exists kojin_results_stored_at on kojin_results using brin (stored_at) with (autosummarize = on);
 
--- Announces the rows of one statement: ids, never results, since every role that can connect may listen. One payload for many ids: a payload has at
--- most 7999 bytes, and one that is longer would fail the write. Chunks of 6500 bytes with ids of up to 1000 stay below that; a longer id travels alone,
--- and for one that fits nowhere, and for more than 5000 rows, which a restore may bring, listeners are told to look for themselves.
+-- Announces entries, each the JSON of an id (or of an id with what belongs to it), on a channel, under a name. As few payloads as fit: a payload has at most 7999
+-- bytes, and one that is longer would fail the write. Chunks of 6500 bytes with entries of up to 1000 stay below that; a longer entry travels alone, and one that
+-- fits nowhere tells listeners to look for themselves. So do more than 5000 entries, which a restore may bring.
+create or replace function kojin_announce(channel text, name text, entries text[]) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if cardinality(entries) > 5000 then
+    perform pg_notify(channel, '{"v":1,"rescan":true}');
+    return;
+  end if;
+  perform pg_notify(channel, case when chunk is null then '{"v":1,"rescan":true}' else '{"v":1,"' || name || '":[' || string_agg(entry, ',') || ']}' end)
+  from (
+    select
+      entry,
+      case
+        when octet_length(entry) > 7900 then null
+        when octet_length(entry) > 1000 then -row_number() over ()
+        else sum(octet_length(entry) + 1) over (rows unbounded preceding) / 6500
+      end as chunk
+    from unnest(entries) as entry
+  ) as sized
+  group by chunk;
+end
+$$;
+
+-- Announces the rows of one statement: ids, never results, since every role that can connect may listen.
 --
 -- kojin.notify = 'off' (transaction-local) leaves the announcement to the writer. kojin.inline_bytes = n lets results of up to n bytes travel along.
 -- security invoker, a fixed search_path and qualified names: a writer must not be able to slip in a function of his own.
@@ -38,41 +64,28 @@ declare
   -- As in lib/notify/channel.ts. A hash, since a channel has at most 63 bytes and a schema's name alone may have as many.
   channel constant text := 'kojin_' || left(encode(sha256(convert_to(tg_table_schema, 'UTF8')), 'hex'), 16);
   inline_bytes constant int := coalesce(substring(current_setting('kojin.inline_bytes', true) from '^[0-9]{1,4}$')::int, 0);
-  row_count int;
+  entries text[];
 begin
   if current_setting('kojin.notify', true) = 'off' then
     return null;
   end if;
-
-  select count(*) into row_count from (select from new_rows limit 5001) as counted;
-  -- An upsert fires both triggers, one of them for nothing. A NOTIFY takes a lock of the whole cluster: not for nothing.
-  if row_count = 0 then
-    return null;
-  end if;
-  if row_count > 5000 then
-    perform pg_notify(channel, '{"v":1,"rescan":true}');
-    return null;
-  end if;
-
-  perform pg_notify(channel, case when chunk is null then '{"v":1,"rescan":true}' else '{"v":1,"ids":[' || string_agg(entry, ',') || ']}' end)
-  from (
-    select
-      entry,
-      case
-        when octet_length(entry) > 7900 then null
-        when octet_length(entry) > 1000 then -row_number() over ()
-        else sum(octet_length(entry) + 1) over (rows unbounded preceding) / 6500
-      end as chunk
-    from (
+  if inline_bytes = 0 then
+    entries := array(select to_json(task_id)::text from new_rows limit 5001);
+  else
+    entries := array(
       select case
-        when inline_bytes > 0 and octet_length(result::text) + octet_length(coalesce(error::text, '')) <= inline_bytes
+        when octet_length(result::text) + octet_length(coalesce(error::text, '')) <= inline_bytes
         then json_build_array(task_id, result::text, error::text, (extract(epoch from stored_at) * 1000000)::bigint)::text
         else to_json(task_id)::text
-      end as entry
+      end
       from new_rows
-    ) as entries
-  ) as sized
-  group by chunk;
+      limit 5001
+    );
+  end if;
+  -- An upsert fires both triggers, one of them for nothing. A NOTIFY takes a lock of the whole cluster: not for nothing.
+  if cardinality(entries) > 0 then
+    perform @schema@.kojin_announce(channel, 'ids', entries);
+  end if;
   return null;
 end
 $$;

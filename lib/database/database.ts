@@ -1,5 +1,6 @@
 import type { Pool, PoolClient, QueryResultRow } from "pg";
 import { BackendClosedError, DatabaseError, ResultBackendError, SchemaError } from "../errors";
+import { longestTimerMs } from "../deadlines";
 import type { SqlClient } from "../result-backend";
 import { isTransientState, sqlStateOf, sqlStates } from "./sql-states";
 
@@ -78,11 +79,12 @@ export class Database {
     timeoutMs: number,
     work: (client: PoolClient, remainingMs: () => number) => Promise<T>,
   ): Promise<T> {
-    const dueAt = performance.now() + timeoutMs;
+    const limitMs = Math.min(timeoutMs, longestTimerMs);
+    const dueAt = performance.now() + limitMs;
     // At least 1: 0 would mean no limit to the driver.
     const remainingMs = (): number => Math.max(1, Math.ceil(dueAt - performance.now()));
     try {
-      const client = await checkOut(this.#pool, timeoutMs);
+      const client = await checkOut(this.#pool, limitMs);
       // While it is checked out nobody else listens, and an error event without a listener ends the process.
       client.on("error", ignore);
       try {

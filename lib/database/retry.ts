@@ -1,4 +1,4 @@
-import { defer, lastValueFrom, type Observable, race, retry, throwError, timer } from "rxjs";
+import { defer, firstValueFrom, merge, type Observable, retry, throwError, timer } from "rxjs";
 import { DatabaseError } from "../errors";
 import { backoffMs } from "./backoff";
 
@@ -24,9 +24,10 @@ export async function retryTransient<T>(attempt: () => Promise<T>, options: Retr
         const delayMs = backoffMs(count, firstDelayMs, longestDelayMs);
         if (!isTransient(error) || performance.now() + delayMs >= options.dueAt) return throwError(() => error);
         options.onRetry?.(error);
-        return race(timer(delayMs), options.closed$);
+        return timer(delayMs);
       },
     }),
   );
-  return lastValueFrom(attempts$);
+  // Whatever is under way when the backend closes is not waited for.
+  return firstValueFrom(merge(attempts$, options.closed$));
 }

@@ -9,10 +9,20 @@ export interface StoredResult {
   readonly storedAt: number;
 }
 
+/** What a payload can name: tasks with a result; groups that changed, that got done, or (where the writer cannot tell which of the two) whose members finished. */
+export const hintNames = ["ids", "groups", "done", "members"] as const;
+export type HintName = (typeof hintNames)[number];
+
 /** What a notification suggests. It never says what a result is (but for the inline entries that one has to opt in to), only where to look. */
 export interface Hint {
   readonly taskIds: readonly string[];
   readonly inline: readonly StoredResult[];
+  /** Groups that changed, and are still open. */
+  readonly groupIds: readonly string[];
+  /** Groups that got done: announced once for each. */
+  readonly doneGroupIds: readonly string[];
+  /** Groups that changed, and may be done. */
+  readonly memberGroupIds: readonly string[];
   /** Too much changed to name it: look at everything that is waited for. */
   readonly rescan: boolean;
 }
@@ -20,6 +30,7 @@ export interface Hint {
 /** Longest payload in bytes (PostgreSQL docs, NOTIFY: "must be shorter than 8000 bytes"). */
 export const maxPayloadBytes = 7_999;
 const targetPayloadBytes = 7_000;
+const nothing: Hint = { taskIds: [], inline: [], groupIds: [], doneGroupIds: [], memberGroupIds: [], rescan: false };
 
 /** Reads a payload, which any role that can connect may have sent: `undefined` for what is not ours. */
 export function decodeHint(payload: string): Hint | undefined {
@@ -30,39 +41,56 @@ export function decodeHint(payload: string): Hint | undefined {
     return undefined;
   }
   if (typeof parsed !== "object" || parsed === null || !("v" in parsed) || parsed.v !== 1) return undefined;
-  if ("rescan" in parsed && parsed.rescan === true) return { taskIds: [], inline: [], rescan: true };
-  if (!("ids" in parsed) || !Array.isArray(parsed.ids)) return undefined;
+  if ("rescan" in parsed && parsed.rescan === true) return { ...nothing, rescan: true };
+  if ("ids" in parsed) return decodeResults(parsed.ids);
+  if ("groups" in parsed) return isTexts(parsed.groups) ? { ...nothing, groupIds: possible(parsed.groups) } : undefined;
+  if ("done" in parsed) return isTexts(parsed.done) ? { ...nothing, doneGroupIds: possible(parsed.done) } : undefined;
+  if ("members" in parsed)
+    return isTexts(parsed.members) ? { ...nothing, memberGroupIds: possible(parsed.members) } : undefined;
+  return undefined;
+}
+
+function decodeResults(entries: unknown): Hint | undefined {
+  if (isTexts(entries)) return { ...nothing, taskIds: possible(entries) };
+  if (!Array.isArray(entries)) return undefined;
   const taskIds: string[] = [];
   const inline: StoredResult[] = [];
-  for (const entry of parsed.ids as unknown[]) {
+  for (const entry of entries as unknown[]) {
     if (typeof entry === "string") taskIds.push(entry);
     else if (isInlineEntry(entry))
       inline.push({ taskId: entry[0], result: entry[1], error: entry[2], storedAt: entry[3] });
     else return undefined;
   }
-  return { taskIds, inline, rescan: false };
+  return { ...nothing, taskIds: possible(taskIds), inline: inline.filter(({ taskId }) => isPossible(taskId)) };
 }
+
+const isTexts = (value: unknown): value is string[] =>
+  Array.isArray(value) && value.every((each) => typeof each === "string");
+
+/** Without what cannot be an id in any database, and would fail the read of all the others. Foreign writers' ids may be longer than ours. */
+const possible = (ids: readonly string[]): readonly string[] => ids.filter(isPossible);
+const isPossible = (id: string): boolean => !id.includes("\0") && id.isWellFormed();
 
 function isInlineEntry(entry: unknown): entry is [string, string, string | null, number] {
   if (!Array.isArray(entry) || entry.length !== 4) return false;
   const [taskId, result, error, storedAt] = entry as unknown[];
   const isText =
     typeof taskId === "string" && typeof result === "string" && (error === null || typeof error === "string");
-  return isText && typeof storedAt === "number";
+  return isText && Number.isSafeInteger(storedAt);
 }
 
-/** The payloads that announce `taskIds`, as the trigger would send them: as few as fit. */
-export function encodeHints(taskIds: Iterable<string>): string[] {
+/** The payloads that announce ids under a name, as the triggers would send them: as few as fit. */
+export function encodeHints(name: HintName, ids: Iterable<string>): string[] {
   const payloads: string[] = [];
   let entries: string[] = [];
   let bytes = 0;
   const flush = (): void => {
-    if (entries.length > 0) payloads.push(`{"v":1,"ids":[${entries.join(",")}]}`);
+    if (entries.length > 0) payloads.push(`{"v":1,"${name}":[${entries.join(",")}]}`);
     entries = [];
     bytes = 0;
   };
-  for (const taskId of taskIds) {
-    const entry = JSON.stringify(taskId);
+  for (const id of ids) {
+    const entry = JSON.stringify(id);
     const entryBytes = Buffer.byteLength(entry) + 1;
     if (bytes + entryBytes > targetPayloadBytes) flush();
     entries.push(entry);

@@ -53,7 +53,14 @@ export class SharedListener {
   #stopping = new AbortController();
   #connection: ListenConnection | undefined;
   #lost$ = new Subject<Error>();
+  /** Channels for which LISTEN was sent on the present connection, and those for which the server has confirmed it. */
   #listened = new Set<string>();
+  #confirmed = new Set<string>();
+  /** What all clients were told last, for those that come later. */
+  #latest: { readonly status: ListenStatus; readonly problem: string | undefined } = {
+    status: "idle",
+    problem: undefined,
+  };
   #running: Promise<void> | undefined;
   #demand = 0;
   #provenAt = -Infinity;
@@ -81,6 +88,7 @@ export class SharedListener {
       ![...this.#clients].some(({ channel }) => channel === client.channel) &&
       this.#listened.delete(client.channel)
     ) {
+      this.#confirmed.delete(client.channel);
       await this.#connection?.unlisten(client.channel).catch((error: unknown) => this.#lost$.next(error as Error));
     }
   }
@@ -91,7 +99,11 @@ export class SharedListener {
     if (this.#running === undefined) {
       this.#stopping = new AbortController();
       this.#running = this.#run(this.#stopping.signal);
-    } else if (this.#connection !== undefined && !this.#listened.has(client.channel)) {
+    } else if (this.#connection === undefined) {
+      client.setStatus(this.#latest.status, this.#latest.problem);
+    } else if (this.#confirmed.has(client.channel)) {
+      client.setStatus("listening");
+    } else {
       client.setStatus("connecting");
       void this.#listenToAll(this.#connection);
     }
@@ -160,6 +172,7 @@ export class SharedListener {
       this.#heartbeat.cancel();
       this.#connection = undefined;
       this.#listened = new Set();
+      this.#confirmed = new Set();
       await connection?.dispose();
     }
   }
@@ -208,6 +221,7 @@ export class SharedListener {
         if (this.#listened.has(client.channel)) continue;
         this.#listened.add(client.channel);
         await connection.listen(client.channel);
+        if (lost$ === this.#lost$) this.#confirmed.add(client.channel);
         if (this.#connection === connection) this.#announce("listening", undefined, client.channel);
       }
     } catch (error) {
@@ -216,6 +230,7 @@ export class SharedListener {
   }
 
   #announce(status: ListenStatus, problem?: string, channel?: string): void {
+    if (channel === undefined) this.#latest = { status, problem };
     for (const client of this.#clients)
       if (channel === undefined || client.channel === channel) client.setStatus(status, problem);
   }

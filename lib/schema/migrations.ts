@@ -93,7 +93,7 @@ async function apply(client: SqlClient, schema: string, pending: readonly Migrat
     [],
   );
   for (const migration of pending) {
-    await client.query(migration.sql, []);
+    await client.query(migration.sql.replaceAll("@schema@", name), []);
     await client.query("insert into kojin_migrations (version, name) values ($1::int, $2::text)", [
       migration.version,
       migration.name,

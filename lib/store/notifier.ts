@@ -1,5 +1,5 @@
 import type { Database } from "../database/database";
-import { encodeHints } from "../notify/hint";
+import { encodeHints, type HintName, hintNames } from "../notify/hint";
 import type { ResultStatements } from "./statements";
 
 const announceTimeoutMs = 5_000;
@@ -13,7 +13,7 @@ export class Notifier {
   readonly #statements: ResultStatements;
   readonly #channel: string;
   readonly #onFailure: (error: unknown) => void;
-  #pending = new Set<string>();
+  #pending = emptySets();
   #sending: Promise<void> | undefined;
 
   constructor(database: Database, statements: ResultStatements, channel: string, onFailure: (error: unknown) => void) {
@@ -23,8 +23,8 @@ export class Notifier {
     this.#onFailure = onFailure;
   }
 
-  announce(taskIds: Iterable<string>): void {
-    for (const taskId of taskIds) this.#pending.add(taskId);
+  announce(name: HintName, ids: Iterable<string>): void {
+    for (const id of ids) this.#pending[name].add(id);
     this.#sending ??= this.#send().finally(() => (this.#sending = undefined));
   }
 
@@ -34,16 +34,21 @@ export class Notifier {
   }
 
   async #send(): Promise<void> {
-    while (this.#pending.size > 0) {
-      const taskIds = this.#pending;
-      this.#pending = new Set();
-      const query = {
-        purpose: "announce results",
-        text: this.#statements.announce,
-        values: [this.#channel, encodeHints(taskIds)],
-      };
+    for (;;) {
+      const pending = this.#pending;
+      this.#pending = emptySets();
+      const payloads = hintNames.flatMap((name) => encodeHints(name, pending[name]));
+      if (payloads.length === 0) return;
+      const query = { purpose: "announce results", text: this.#statements.announce, values: [this.#channel, payloads] };
       // Dropped when it fails: the results are stored, and the waiters' sweep finds them. A queue of old announcements would only delay new ones.
       await this.#database.query(query, announceTimeoutMs).catch(this.#onFailure);
     }
   }
 }
+
+const emptySets = (): Record<HintName, Set<string>> => ({
+  ids: new Set(),
+  groups: new Set(),
+  done: new Set(),
+  members: new Set(),
+});

@@ -1,14 +1,8 @@
-import type { Observable } from "rxjs";
-import { type BatchItem, Batcher } from "../batcher";
-import { Call } from "../call";
 import type { Database, Query } from "../database/database";
-import { retryTransient } from "../database/retry";
-import { isRowFault, sqlStates } from "../database/sql-states";
-import type { Deadlines } from "../deadlines";
+import { sqlStates } from "../database/sql-states";
 import { DatabaseError, ResultEncodingError } from "../errors";
-import type { ResolvedOptions } from "../options";
 import type { SqlClient } from "../result-backend";
-import type { SchemaCheck } from "../schema/schema-check";
+import { BatchedWrites, type WriteCounters, type WriteParts } from "./batched-writes";
 import type { Notifier } from "./notifier";
 import { type StoreVariant, storeStatement } from "./statements";
 
@@ -24,136 +18,69 @@ export interface StoreRow {
   readonly keep: boolean;
 }
 
-interface StoreItem extends BatchItem {
-  readonly row: StoreRow;
-  readonly calls: readonly Call<void>[];
-}
-
-export interface WriterParts {
-  readonly options: ResolvedOptions;
+export interface WriterParts extends WriteParts {
   readonly database: Database;
-  readonly schemaCheck: SchemaCheck;
-  readonly deadlines: Deadlines;
-  readonly closed$: Observable<never>;
   /** Present if this process announces what it stores. */
   readonly notifier: Notifier | undefined;
 }
 
-/** Stores outcomes, many in one statement. A call resolves after the commit of its own row, and rejects only for its own row's fault. */
+/** Stores outcomes of tasks. */
 export class Writer {
-  readonly #parts: WriterParts;
-  readonly #batcher: Batcher<StoreItem>;
-  readonly #texts: Record<"replace" | "keep" | "replaceLoud" | "keepLoud", string>;
-  #statements = 0;
-  #rows = 0;
-  #retries = 0;
+  readonly #database: Database;
+  readonly #writes: BatchedWrites<StoreRow, undefined>;
+  readonly #loud: Record<"replace" | "keep", string>;
 
   constructor(parts: WriterParts) {
-    this.#parts = parts;
-    const { batch, schema, inlineResultBytes, notify } = parts.options;
+    const { options, database, notifier } = parts;
+    this.#database = database;
     const text = (variant: Omit<StoreVariant, "inlineBytes">): string =>
-      storeStatement(schema, { ...variant, inlineBytes: inlineResultBytes });
-    const silent = notify === "deferred";
-    this.#texts = {
-      replace: text({ keep: false, silent }),
-      keep: text({ keep: true, silent }),
-      // In a caller's transaction only the trigger knows when, and whether, it commits.
-      replaceLoud: text({ keep: false, silent: false }),
-      keepLoud: text({ keep: true, silent: false }),
-    };
-    this.#batcher = new Batcher<StoreItem>({
-      maxItems: batch.maxRows,
-      maxBytes: batch.maxBytes,
-      inFlight: batch.inFlight,
-      // Two statements with the same row could commit in either order, and the last call has to win.
-      exclusiveKeys: true,
-      merge: (queued, added) => ({ ...(added.row.keep ? queued : added), calls: [...queued.calls, ...added.calls] }),
-      run: (items) => this.#run(items),
+      storeStatement(options.schema, { ...variant, inlineBytes: options.inlineResultBytes });
+    const isSilent = notifier !== undefined;
+    const texts = { replace: text({ keep: false, silent: isSilent }), keep: text({ keep: true, silent: isSilent }) };
+    // In a caller's transaction only the trigger knows when, and whether, it commits.
+    this.#loud = { replace: text({ keep: false, silent: false }), keep: text({ keep: true, silent: false }) };
+    this.#writes = new BatchedWrites(parts, {
+      what: "results",
+      merge: (queued, added) => (added.keep ? queued : added),
+      split: modeOf,
+      send: async (rows, timeoutMs) => {
+        const [first] = rows;
+        if (first !== undefined) await database.query(storeQuery(texts[modeOf(first)], rows), timeoutMs);
+        return rows.map(() => undefined);
+      },
+      onCommitted: (rows) =>
+        notifier?.announce(
+          "ids",
+          rows.map(({ taskId }) => taskId),
+        ),
+      rowError: (error, row) => encodingError(error, row.taskId),
     });
   }
 
-  get counters(): { statements: number; rows: number; retries: number; queued: number; inFlight: number } {
-    const { queued, inFlight } = this.#batcher;
-    return { statements: this.#statements, rows: this.#rows, retries: this.#retries, queued, inFlight };
+  get counters(): WriteCounters {
+    return this.#writes.counters;
   }
 
   async store(row: StoreRow): Promise<void> {
-    const { retryTimeoutMs } = this.#parts.options;
-    const late = (): Error =>
-      new DatabaseError(
-        `Could not store results: nothing was confirmed within ${retryTimeoutMs} ms. They may be stored nevertheless.`,
-        undefined,
-        true,
-      );
-    const call = new Call<void>(this.#parts.deadlines, retryTimeoutMs, late);
-    const bytes = Buffer.byteLength(row.result) + Buffer.byteLength(row.error ?? "");
-    this.#batcher.add({ key: row.taskId, bytes, row, calls: [call] });
-    return call.promise;
+    await this.#writes.write(row.taskId, Buffer.byteLength(row.result) + Buffer.byteLength(row.error ?? ""), row);
   }
 
   /** Stores by a client of the caller's: at once, once, and as part of whatever transaction it is in. */
   async storeWith(client: SqlClient, row: StoreRow): Promise<void> {
-    const { text, values, purpose } = storeQuery(row.keep ? this.#texts.keepLoud : this.#texts.replaceLoud, [row]);
+    const query = storeQuery(this.#loud[modeOf(row)], [row]);
     try {
-      await client.query(text, [...values]);
+      await client.query(query.text, [...query.values]);
     } catch (error) {
-      throw rowError(this.#parts.database.wrap(error, purpose), row.taskId);
+      throw encodingError(this.#database.wrap(error, query.purpose), row.taskId);
     }
   }
 
-  /** Resolves once everything that was asked for is stored or has failed. */
   async drain(): Promise<void> {
-    await this.#batcher.drain();
-    await this.#parts.notifier?.drain();
-  }
-
-  async #run(items: StoreItem[]): Promise<void> {
-    const dueAt = performance.now() + this.#parts.options.retryTimeoutMs;
-    // In the order of their ids, as in every other process: batches that take row locks in different orders deadlock.
-    items.sort((a, b) => (a.key < b.key ? -1 : 1));
-    for (const keep of [false, true])
-      await this.#storeAll(
-        items.filter((item) => item.row.keep === keep),
-        keep,
-        dueAt,
-      );
-  }
-
-  /** Stores items in one statement; if a row is at fault, in halves, until it is alone and only its own callers hear of it. */
-  async #storeAll(items: readonly StoreItem[], keep: boolean, dueAt: number): Promise<void> {
-    if (items.length === 0) return;
-    try {
-      await this.#send(items, keep, dueAt);
-      this.#rows += items.length;
-      for (const { calls } of items) for (const call of calls) call.resolve();
-    } catch (error) {
-      if (items.length > 1 && error instanceof DatabaseError && isRowFault(error.sqlState)) {
-        const middle = items.length >> 1;
-        await this.#storeAll(items.slice(0, middle), keep, dueAt);
-        await this.#storeAll(items.slice(middle), keep, dueAt);
-        return;
-      }
-      for (const { row, calls } of items) for (const call of calls) call.reject(rowError(error, row.taskId));
-    }
-  }
-
-  async #send(items: readonly StoreItem[], keep: boolean, dueAt: number): Promise<void> {
-    const { database, schemaCheck, closed$, notifier, options } = this.#parts;
-    const query = storeQuery(
-      keep ? this.#texts.keep : this.#texts.replace,
-      items.map(({ row }) => row),
-    );
-    const attempt = async (): Promise<unknown> => {
-      // Half the time at most for one try, so that a connection that is dead without anybody knowing leaves time for another.
-      const attemptMs = options.retryTimeoutMs / 2;
-      await schemaCheck.pass(attemptMs);
-      this.#statements += 1;
-      return database.query(query, attemptMs);
-    };
-    await retryTransient(attempt, { dueAt, closed$, onRetry: () => (this.#retries += 1) });
-    notifier?.announce(items.map(({ key }) => key));
+    await this.#writes.drain();
   }
 }
+
+const modeOf = (row: StoreRow): "replace" | "keep" => (row.keep ? "keep" : "replace");
 
 function storeQuery(text: string, rows: readonly StoreRow[]): Query {
   const values = [
@@ -174,7 +101,7 @@ const encodingStates: ReadonlySet<string | undefined> = new Set([
 ]);
 
 /** What jsonb turned out not to hold, for a reason that is not checked here (depth, number of keys, the server's encoding), is the value's fault. */
-function rowError(error: unknown, taskId: string): unknown {
+export function encodingError(error: unknown, taskId: string): unknown {
   if (!(error instanceof DatabaseError) || !encodingStates.has(error.sqlState)) return error;
   const reason = error.cause instanceof Error ? error.cause.message : error.message;
   return new ResultEncodingError(taskId, `Postgres cannot hold it as jsonb (${reason})`, { cause: error });

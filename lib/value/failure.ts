@@ -15,11 +15,12 @@ export function encodeFailure(error: unknown): string {
 function describeFailure(error: unknown, depth: number): TaskFailure {
   if (typeof error !== "object" || error === null) return { name: "Error", message: asText(error) };
   const { name, message, code, details, cause } = readFields(error);
+  const form = jsonForm(details);
   return {
     name: typeof name === "string" && name !== "" ? name : "Error",
     message: typeof message === "string" ? message : asText(error),
     ...(typeof code === "string" || (typeof code === "number" && Number.isFinite(code)) ? { code } : {}),
-    ...(hasJsonForm(details) ? { details } : {}),
+    ...(form === undefined ? {} : { details: form }),
     ...(cause !== undefined && cause !== null && depth < maxCauseDepth
       ? { cause: describeFailure(cause, depth + 1) }
       : {}),
@@ -41,19 +42,21 @@ function readFields(error: object): FailureFields {
   return fields;
 }
 
-function hasJsonForm(value: unknown): boolean {
+/** Details as JSON can hold them; undefined if it cannot. Stringified once: what a `toJSON` gives may differ from call to call. */
+function jsonForm(value: unknown): unknown {
   try {
-    return jsonText(value) !== undefined;
+    const text = jsonText(value);
+    return text === undefined ? undefined : (JSON.parse(text) as unknown);
   } catch {
-    return false;
+    return undefined;
   }
 }
 
 function asText(value: unknown): string {
   try {
-    return typeof value === "string" ? value : (jsonText(value) ?? String(value as symbol));
+    return typeof value === "object" && value !== null ? (jsonText(value) ?? "[object]") : String(value);
   } catch {
-    return Object.prototype.toString.call(value);
+    return "[object that cannot be shown]";
   }
 }
 

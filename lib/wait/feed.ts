@@ -1,53 +1,61 @@
 import { Observable } from "rxjs";
+import { isTransient } from "../database/retry";
 import { BackendClosedError } from "../errors";
-import type { StoredResult } from "../notify/hint";
 import type { Sweep } from "./sweep";
 
-/** A page of what was stored after a time: ids and times, oldest first. */
-export type ReadStoredSince = (
-  storedAt: number,
-  taskId: string,
-  limit: number,
-) => Promise<readonly { taskId: string; storedAt: number }[]>;
-
-export interface FeedParts {
-  readonly sweep: Sweep;
-  /** The database's time, in microseconds since 1970. */
-  readonly readClock: () => Promise<number>;
-  readonly readStoredSince: ReadStoredSince;
-  /** Has a result read; it comes back through {@link Feed.offer}. */
-  readonly request: (taskId: string) => void;
+/** When something was stored, in microseconds since 1970 by the database's clock, and under which key. */
+export interface Mark {
+  readonly storedAt: number;
+  readonly key: string;
 }
 
-// Transactions end in another order than they write: this much before the newest result seen may still come to light after it.
+export interface FeedParts<T> {
+  readonly sweep: Sweep;
+  readonly markOf: (value: T) => Mark;
+  /** The database's time, in microseconds since 1970. */
+  readonly readClock: () => Promise<number>;
+  /** A page of what was stored after a mark, oldest first. */
+  readonly readStoredSince: (after: Mark, limit: number) => Promise<readonly Mark[]>;
+  /** Has a value read; it comes back through {@link Feed.offer}. */
+  readonly request: (key: string) => void;
+}
+
+// Transactions end in another order than they write: this much before the newest value seen may still come to light after it.
 const marginMicros = 10_000_000;
 const pageRows = 1_000;
 
-interface Subscription {
-  readonly where: (taskId: string) => boolean;
-  readonly next: (stored: StoredResult) => void;
+interface Subscription<T> {
+  readonly where: (key: string) => boolean;
+  readonly next: (value: T) => void;
   readonly error: (error: Error) => void;
 }
 
 /**
- * Every result that is stored from now on, for any number of subscribers. Hints tell of most; after an interruption, and with each sweep, it reads what was
- * stored since the newest one it has seen, by the database's clock and with a margin, and drops what it has emitted before.
+ * Everything that is stored from now on, for any number of subscribers. Hints tell of most; after an interruption, and with each sweep, it reads what was
+ * stored since the newest value it has seen, by the database's clock and with a margin, and drops what it has emitted before.
  */
-export class Feed {
-  readonly #parts: FeedParts;
-  readonly #subscriptions = new Set<Subscription>();
-  /** What has been emitted within the margin: id to time. Two generations, so that old ones go without being looked at one by one. */
+export class Feed<T> {
+  readonly #parts: FeedParts<T>;
+  readonly #subscriptions = new Set<Subscription<T>>();
+  /** What has been emitted within the margin: key to time. Two generations, so that old ones go without being looked at one by one. */
   #recent = new Map<string, number>();
   #lessRecent = new Map<string, number>();
   #generationBegan = 0;
-  /** The database's time when the first of the present subscribers came. */
+  /** The database's time when the first of the present subscribers came; undefined until it is known. */
   #began: number | undefined;
+  #subscribedAt = 0;
+  /** Whether notifications have told of everything since the latest look; then what they told of counts as seen. */
+  #isUnbroken = false;
+  /** What a look has asked for, until it comes. */
+  readonly #requested = new Set<string>();
+  /** Counts the times when the last subscriber left: what was begun for those before is of no interest to those after. */
+  #era = 0;
   #newest = 0;
   #catchingUp: Promise<void> | undefined;
   #again = false;
   #isClosed = false;
 
-  constructor(parts: FeedParts) {
+  constructor(parts: FeedParts<T>) {
     this.#parts = parts;
   }
 
@@ -55,21 +63,25 @@ export class Feed {
     return this.#subscriptions.size;
   }
 
-  results$(where: (taskId: string) => boolean): Observable<StoredResult> {
+  /** The values whose keys pass a condition, from now on. */
+  values$(where: (key: string) => boolean): Observable<T> {
     return new Observable((subscriber) => {
       if (this.#isClosed) {
         subscriber.error(new BackendClosedError());
         return undefined;
       }
-      const subscription: Subscription = {
+      const subscription: Subscription<T> = {
         where,
-        next: (stored) => subscriber.next(stored),
+        next: (value) => subscriber.next(value),
         error: (error) => subscriber.error(error),
       };
       this.#subscriptions.add(subscription);
       this.#parts.sweep.enter();
-      // The first one sets the time from which on an interruption is made up for.
-      if (this.#subscriptions.size === 1) this.catchUp();
+      // The first one sets the time from which on nothing is missed.
+      if (this.#subscriptions.size === 1) {
+        this.#subscribedAt = performance.now();
+        this.catchUp();
+      }
       return () => {
         this.#subscriptions.delete(subscription);
         this.#parts.sweep.leave();
@@ -78,22 +90,28 @@ export class Feed {
     });
   }
 
-  /** Whether anybody here wants to see the result of a task. */
-  wants(taskId: string): boolean {
-    for (const subscription of this.#subscriptions) if (matches(subscription, taskId)) return true;
+  /** Whether anybody here wants to see what is stored under a key. */
+  wants(key: string): boolean {
+    for (const subscription of this.#subscriptions) if (matches(subscription, key)) return true;
     return false;
   }
 
-  /** Emits a result that has been read, unless it has been emitted already, or is an old one that was read for other reasons than a hint. */
-  offer(stored: StoredResult, isHinted: boolean): void {
-    if (this.#subscriptions.size === 0 || this.#wasEmitted(stored.taskId, stored.storedAt)) return;
-    if (!isHinted && !(stored.storedAt > (this.#began ?? Infinity))) return;
-    this.#remember(stored.taskId, stored.storedAt);
-    for (const subscription of [...this.#subscriptions])
-      if (matches(subscription, stored.taskId)) subscription.next(stored);
+  /** Emits a value that has been read, unless it has been emitted already, or is an old one that was read for other reasons than a hint. */
+  offer(value: T, isHinted: boolean): void {
+    if (this.#subscriptions.size === 0) return;
+    const mark = this.#parts.markOf(value);
+    const isRequested = this.#requested.delete(mark.key);
+    if (this.#wasEmitted(mark) || (!isHinted && !isRequested && !(mark.storedAt > this.#horizon()))) return;
+    this.#remember(mark);
+    for (const subscription of [...this.#subscriptions]) if (matches(subscription, mark.key)) subscription.next(value);
   }
 
-  /** Looks for results that no hint told of. One look at a time; whoever asks meanwhile gets another after it. */
+  /** Notifications are not heard, or what they tell of cannot be read: until the next look, what comes says nothing about what does not. */
+  interrupt(): void {
+    this.#isUnbroken = false;
+  }
+
+  /** Looks for values that no hint told of. One look at a time; whoever asks meanwhile gets another after it. */
   catchUp(): void {
     if (this.#subscriptions.size === 0) return;
     if (this.#catchingUp !== undefined) {
@@ -101,8 +119,10 @@ export class Feed {
       return;
     }
     this.#catchingUp = this.#look()
-      // The next sweep, or the next connection, looks again.
-      .catch(() => undefined)
+      .catch((error: unknown) => {
+        // After an outage the next sweep, or the next connection, looks again.
+        if (!isTransient(error)) this.error(error as Error);
+      })
       .finally(() => {
         this.#catchingUp = undefined;
         if (this.#again) {
@@ -123,47 +143,70 @@ export class Feed {
   }
 
   async #look(): Promise<void> {
+    const era = this.#era;
     if (this.#began === undefined) {
-      this.#began = await this.#parts.readClock();
+      const now = await this.#parts.readClock();
+      if (era !== this.#era) return;
+      // Back to the moment of subscribing: what was stored while the clock was being read is new. A duration, so the two clocks need not agree.
+      this.#began = Math.floor(now - (performance.now() - this.#subscribedAt) * 1_000);
+      // Either notifications tell of everything from here on, or there is another look as soon as they do.
+      this.#isUnbroken = this.#parts.sweep.isListening;
       return;
     }
-    let page: Awaited<ReturnType<ReadStoredSince>>;
-    let last = { taskId: "", storedAt: Math.max(this.#began, this.#newest - marginMicros) };
+    // Before the first page: an interruption while it is being read breaks it again.
+    this.#isUnbroken = this.#parts.sweep.isListening;
+    let page: readonly Mark[];
+    let last: Mark = { storedAt: this.#horizon(), key: "" };
     do {
-      page = await this.#parts.readStoredSince(last.storedAt, last.taskId, pageRows);
-      for (const { taskId, storedAt } of page) {
-        if (!this.#wasEmitted(taskId, storedAt) && this.wants(taskId)) this.#parts.request(taskId);
-      }
+      page = await this.#parts.readStoredSince(last, pageRows);
+      if (era !== this.#era) return;
+      for (const mark of page) if (!this.#wasEmitted(mark) && this.wants(mark.key)) this.#request(mark.key);
       last = page.at(-1) ?? last;
-    } while (page.length === pageRows && this.#subscriptions.size > 0);
+    } while (page.length === pageRows);
+    this.#newest = Math.max(this.#newest, last.storedAt);
   }
 
-  #wasEmitted(taskId: string, storedAt: number): boolean {
-    return this.#recent.get(taskId) === storedAt || this.#lessRecent.get(taskId) === storedAt;
+  #request(key: string): void {
+    this.#requested.add(key);
+    this.#parts.request(key);
   }
 
-  #remember(taskId: string, storedAt: number): void {
-    this.#newest = Math.max(this.#newest, storedAt);
+  /** Up to here everything has been seen, or is none of our business. */
+  #horizon(): number {
+    return Math.max(this.#began ?? Infinity, this.#newest - marginMicros);
+  }
+
+  /** Also if a newer one was: of two reads of a key the older may come last. */
+  #wasEmitted({ key, storedAt }: Mark): boolean {
+    return (this.#recent.get(key) ?? this.#lessRecent.get(key) ?? -Infinity) >= storedAt;
+  }
+
+  #remember({ key, storedAt }: Mark): void {
+    if (this.#isUnbroken) this.#newest = Math.max(this.#newest, storedAt);
     if (this.#newest - this.#generationBegan > marginMicros) {
       this.#lessRecent = this.#recent;
       this.#recent = new Map();
       this.#generationBegan = this.#newest;
     }
-    this.#recent.set(taskId, storedAt);
+    this.#recent.set(key, storedAt);
   }
 
   #forget(): void {
     this.#recent = new Map();
     this.#lessRecent = new Map();
+    this.#requested.clear();
     this.#began = undefined;
     this.#newest = 0;
+    this.#generationBegan = 0;
+    this.#isUnbroken = false;
+    this.#era += 1;
   }
 }
 
 /** A condition that throws ends its own subscription, and nothing else. */
-function matches({ where, error }: Subscription, taskId: string): boolean {
+function matches<T>({ where, error }: Subscription<T>, key: string): boolean {
   try {
-    return where(taskId);
+    return where(key);
   } catch (thrown) {
     error(thrown as Error);
     return false;

@@ -1,3 +1,4 @@
+import { longestTimerMs } from "../deadlines";
 import type { Subscription } from "rxjs";
 import type { HintSource } from "../notify/hint-source";
 
@@ -74,7 +75,7 @@ export class Sweep {
         this.#sweep();
         this.#arm();
       },
-      everyMs * (1 - jitter + 2 * jitter * Math.random()),
+      Math.min(everyMs * (1 - jitter + 2 * jitter * Math.random()), longestTimerMs),
     );
   }
 }

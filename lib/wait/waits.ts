@@ -1,7 +1,6 @@
 import { Observable } from "rxjs";
 import type { Deadline, Deadlines } from "../deadlines";
-import { BackendClosedError, WaitTimeoutError } from "../errors";
-import type { StoredResult } from "../notify/hint";
+import { BackendClosedError, type WaitTimeoutError } from "../errors";
 import type { WaitOptions } from "../result-backend";
 import { checkDurationMs, typeName } from "../value/arguments";
 import type { Aborts } from "./aborts";
@@ -12,14 +11,23 @@ import type { Sweep } from "./sweep";
 /** How long the last read at the deadline may take. Without it a result that came in time would be missed; without a limit a dead database would hold the caller. */
 export const lastReadMs = 1_000;
 
-export interface WaitParts {
-  readonly router: Router<StoredResult>;
-  readonly loader: Loader;
+export interface WaitParts<T> {
+  readonly router: Router<T>;
+  readonly loader: Loader<T>;
   readonly sweep: Sweep;
   readonly deadlines: Deadlines;
   readonly aborts: Aborts;
   /** Counts how each waiter was woken. */
   readonly countWake: (cause: WakeCause) => void;
+  /** Whether a value is what is waited for; any other is only news. */
+  readonly isAnswer: (value: T) => boolean;
+  /** The error of a wait whose time is up; `latest` is the news it has had. */
+  readonly timeoutError: (
+    key: string,
+    timeoutMs: number,
+    latest: T | undefined,
+    options?: ErrorOptions,
+  ) => WaitTimeoutError;
 }
 
 /** Checks what was given to `wait`. */
@@ -34,41 +42,42 @@ export function resolveWaitOptions(timeout: number | WaitOptions): WaitOptions {
 
 const isWaitOptions = (timeout: unknown): timeout is WaitOptions => typeof timeout === "object" && timeout !== null;
 
-/** Waits for results: the only place where watching, reading, deadlines and abort meet. */
-export class Waits {
-  readonly #parts: WaitParts;
+/** Waits for results, or for groups: the only place where watching, reading, deadlines and abort meet. */
+export class Waits<T> {
+  readonly #parts: WaitParts<T>;
   #isClosed = false;
 
-  constructor(parts: WaitParts) {
+  constructor(parts: WaitParts<T>) {
     this.#parts = parts;
   }
 
-  async wait(taskId: string, options: WaitOptions): Promise<StoredResult> {
+  async wait(key: string, options: WaitOptions): Promise<T> {
     if (this.#isClosed) throw new BackendClosedError();
     options.signal?.throwIfAborted();
-    return new Promise((resolve, reject) => new Wait(this.#parts, taskId, options, resolve, reject).start());
+    return new Promise((resolve, reject) => new Wait(this.#parts, key, options, resolve, reject).start());
   }
 
-  /** The result of a task as a cold stream, with no deadline. */
-  watch(taskId: string): Observable<StoredResult> {
+  /** What is stored under a key, now and at every change, as a cold stream with no deadline. Completes with the answer. */
+  watch(key: string): Observable<T> {
     return new Observable((subscriber) => {
       if (this.#isClosed) {
         subscriber.error(new BackendClosedError());
         return undefined;
       }
-      const { router, sweep, loader, countWake } = this.#parts;
-      const watcher: Watcher<StoredResult> = {
-        key: taskId,
-        next: (stored, cause) => {
-          countWake(cause);
-          subscriber.next(stored);
-          subscriber.complete();
+      const { router, sweep, loader, countWake, isAnswer } = this.#parts;
+      const watcher: Watcher<T> = {
+        key,
+        next: (value, cause) => {
+          const isLast = isAnswer(value);
+          if (isLast) countWake(cause);
+          subscriber.next(value);
+          if (isLast) subscriber.complete();
         },
         error: (error) => subscriber.error(error),
       };
       router.add(watcher);
       sweep.enter();
-      loader.request(taskId, "read");
+      loader.request(key, "read");
       return () => {
         router.remove(watcher);
         sweep.leave();
@@ -83,25 +92,26 @@ export class Waits {
 }
 
 /** One wait: a watcher in the router and a place among the deadlines, and one promise that they settle. */
-class Wait implements Watcher<StoredResult>, Deadline {
+class Wait<T> implements Watcher<T>, Deadline {
   heapIndex = -1;
   dueAt: number;
   readonly key: string;
-  readonly #parts: WaitParts;
+  readonly #parts: WaitParts<T>;
   readonly #options: WaitOptions;
-  readonly #resolve: (stored: StoredResult) => void;
+  readonly #resolve: (value: T) => void;
   readonly #reject: (reason: unknown) => void;
   #isLastRead = false;
   #hasEnded = false;
+  #latest: T | undefined;
 
   constructor(
-    parts: WaitParts,
-    taskId: string,
+    parts: WaitParts<T>,
+    key: string,
     options: WaitOptions,
-    resolve: (stored: StoredResult) => void,
+    resolve: (value: T) => void,
     reject: (reason: unknown) => void,
   ) {
-    this.key = taskId;
+    this.key = key;
     this.#parts = parts;
     this.#options = options;
     this.#resolve = resolve;
@@ -125,10 +135,14 @@ class Wait implements Watcher<StoredResult>, Deadline {
     }
   }
 
-  next(stored: StoredResult, cause: WakeCause): void {
+  next(value: T, cause: WakeCause): void {
+    if (!this.#parts.isAnswer(value)) {
+      this.#latest = value;
+      return;
+    }
     this.#parts.countWake(cause);
     this.#end();
-    this.#resolve(stored);
+    this.#resolve(value);
   }
 
   error(error: unknown): void {
@@ -161,7 +175,7 @@ class Wait implements Watcher<StoredResult>, Deadline {
 
   #giveUp(cause?: unknown): void {
     const options = cause === undefined ? undefined : { cause };
-    this.error(new WaitTimeoutError(this.key, this.#options.timeoutMs, options));
+    this.error(this.#parts.timeoutError(this.key, this.#options.timeoutMs, this.#latest, options));
   }
 
   /** Leaves everything it is in. A second time, after the last read of a wait that has ended, it does nothing. */

@@ -1,20 +1,19 @@
 import { filter, type Subscription, throttleTime } from "rxjs";
-import type { StoredResult } from "../notify/hint";
+import type { Hint } from "../notify/hint";
 import type { HintSource } from "../notify/hint-source";
-import type { Feed } from "./feed";
-import type { Loader } from "./loader";
-import type { Router, WakeCause } from "./router";
+import type { WakeCause } from "./router";
 
 // Any role can ask for a rescan; this is how often it gets one.
 const rescanIntervalMs = 1_000;
 
-export interface WakeupParts {
-  readonly hints: HintSource;
-  readonly router: Router<StoredResult>;
-  readonly loader: Loader;
-  readonly feed: Feed;
-  /** Whether results that came in a notification are believed. */
-  readonly trustInline: boolean;
+/** Something that is waited for here: results of tasks, or groups. */
+export interface HintReceiver {
+  /** Has what a hint names read, as far as somebody waits for it; tells how much that is. */
+  receive(hint: Hint): number;
+  /** Notifications are not heard any more. */
+  interrupt(): void;
+  /** Has everything that is waited for read again. */
+  rereadAll(cause: WakeCause): void;
 }
 
 /**
@@ -22,63 +21,36 @@ export interface WakeupParts {
  * a read of what somebody here waits for; what nobody waits for costs a look into a map.
  */
 export class Wakeups {
-  readonly #parts: WakeupParts;
+  readonly #receivers: readonly HintReceiver[];
   readonly #subscription: Subscription;
-  #hinted = 0;
+  #relevant = 0;
 
-  constructor(parts: WakeupParts) {
-    this.#parts = parts;
-    const { hints$, status$ } = parts.hints;
-    this.#subscription = hints$.subscribe(({ taskIds, inline }) => {
-      for (const taskId of taskIds) this.#onHint(taskId);
-      for (const stored of inline) this.#onInline(stored);
+  constructor({ hints$, status$ }: HintSource, receivers: readonly HintReceiver[]) {
+    this.#receivers = receivers;
+    this.#subscription = hints$.subscribe((hint) => {
+      for (const receiver of receivers) this.#relevant += receiver.receive(hint);
     });
-    this.#subscription.add(
-      hints$
-        .pipe(
-          filter(({ rescan }) => rescan),
-          throttleTime(rescanIntervalMs, undefined, { leading: true, trailing: true }),
-        )
-        .subscribe(() => this.rereadAll("notification")),
+    const rescans$ = hints$.pipe(
+      filter(({ rescan }) => rescan),
+      throttleTime(rescanIntervalMs, undefined, { leading: true, trailing: true }),
     );
+    this.#subscription.add(rescans$.subscribe(() => this.rereadAll("notification")));
     // LISTEN is confirmed, so nothing is missed from here on; what was stored before is found by reading everything once more.
     this.#subscription.add(
       status$.pipe(filter((status) => status === "listening")).subscribe(() => this.rereadAll("reconnect")),
     );
   }
 
-  /** Hints that concerned somebody here. */
-  get hinted(): number {
-    return this.#hinted;
+  /** Ids in hints that concerned somebody here. */
+  get relevant(): number {
+    return this.#relevant;
   }
 
-  /** Has everything that is waited for read again. */
   rereadAll(cause: WakeCause): void {
-    const { router, loader, feed } = this.#parts;
-    for (const taskId of router.keys()) loader.request(taskId, cause);
-    feed.catchUp();
+    for (const receiver of this.#receivers) receiver.rereadAll(cause);
   }
 
   close(): void {
     this.#subscription.unsubscribe();
-  }
-
-  #onHint(taskId: string): void {
-    const { router, loader, feed } = this.#parts;
-    if (!router.has(taskId) && !feed.wants(taskId)) return;
-    this.#hinted += 1;
-    loader.request(taskId, "notification");
-  }
-
-  #onInline(stored: StoredResult): void {
-    const { router, feed, trustInline } = this.#parts;
-    if (!trustInline) {
-      this.#onHint(stored.taskId);
-      return;
-    }
-    if (!router.has(stored.taskId) && !feed.wants(stored.taskId)) return;
-    this.#hinted += 1;
-    router.next(stored.taskId, stored, "inline");
-    feed.offer(stored, true);
   }
 }

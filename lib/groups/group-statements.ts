@@ -1,0 +1,116 @@
+import { escapeIdentifier } from "pg";
+
+/** The SQL that runs on groups, made once for a schema. What it may and may not do is with the functions, in sql/0002_groups.sql. */
+export interface GroupStatements {
+  readonly init: string;
+  readonly finish: string;
+  readonly finishSilently: string;
+  readonly read: string;
+  readonly doneSince: string;
+  readonly results: string;
+  readonly failures: string;
+  readonly finishedMembers: string;
+  readonly unnumberedMembers: string;
+  readonly claim: string;
+  readonly acknowledge: string;
+  readonly unclaimed: string;
+  readonly prune: string;
+}
+
+const isCompleted = "member.completed and member.result is not null";
+// Where the members are declared, others are as if they were not there.
+const counts = "(not state.declared or member.position is not null)";
+const isAlive = "(state.expires_at is null or state.expires_at > clock_timestamp())";
+
+export function groupStatements(schema: string): GroupStatements {
+  const name = escapeIdentifier(schema);
+  const [state, members] = [`${name}.kojin_group_state as state`, `${name}.kojin_groups as member`];
+  const finish = `${name}.kojin_finish_members($1::text[], $2::text[], $3::text[], $4::text[])`;
+  const finished = `select member.task_id, member.result::text, member.error::text, member.finished_seq::text from ${members} join ${state} using (group_id)`;
+  const micros = (column: string): string => `(extract(epoch from ${column}) * 1000000)::bigint::text`;
+  return {
+    // $1 text group, $2 int total, $3 text[] ids or null, $4 float8 and $5 float8 ms to live and until the deadline, or null, $6 text channel. Returns null, or why not.
+    init: `select ${name}.kojin_init_group($1::text, $2::int, $3::text[], $4::float8, $5::float8, $6::text)`,
+
+    // $1 text[] groups, $2 text[] tasks, $3 text[] results and $4 text[] failures. Returns for each, in order, the number completed, and why not.
+    finish: `select completed_count, conflict from ${finish} order by place`,
+
+    // The same, without an announcement: the setting is made before the function is called, since the call depends on it.
+    finishSilently: `
+      with settings as materialized (select set_config('kojin.notify', 'off', true) as notify)
+      select completed_count, conflict
+      from settings, lateral ${name}.kojin_finish_members($1::text[], $2::text[], $3::text[], case when notify = 'off' then $4::text[] end)
+      order by place`,
+
+    // $1 text[] groups. Returns those of which something is known: total, counts, when it was done, its deadline in ms, and how many ms of it are left.
+    read: `
+      select state.group_id, state.total, state.completed, state.failed, ${micros("state.completed_at")}, state.deadline_ms,
+        extract(epoch from state.expires_at - clock_timestamp())::float8 * 1000
+      from ${state}
+      where state.group_id = any($1::text[]) and (state.total is not null or state.completed + state.failed > 0) and ${isAlive}`,
+
+    // A page of the groups that got done since a time, in that order. $1 bigint microseconds since 1970 and $2 text group: where the page before ended; $3 int rows.
+    doneSince: `
+      select state.group_id, ${micros("state.completed_at")}
+      from ${state}
+      where (state.completed_at, state.group_id) > (timestamptz 'epoch' + $1::bigint * interval '1 microsecond', $2::text) and ${isAlive}
+      order by state.completed_at, state.group_id
+      limit $3::int`,
+
+    // $1 text group. Results of the members that are completed, in declared order, or else by task.
+    results: `
+      select member.result::text from ${members} join ${state} using (group_id)
+      where member.group_id = $1::text and ${isCompleted} and ${counts} and ${isAlive}
+      order by member.position, member.task_id`,
+
+    // $1 text group. The members that failed, in the same order.
+    failures: `
+      select member.task_id, member.error::text from ${members} join ${state} using (group_id)
+      where member.group_id = $1::text and member.error is not null and ${counts}
+      order by member.position, member.task_id`,
+
+    // A page of the members that finished, in that order. $1 text group, $2 bigint the number after which to begin, $3 int rows.
+    finishedMembers: `${finished}
+      where member.group_id = $1::text and member.finished_seq > $2::bigint and ${counts}
+      order by member.finished_seq
+      limit $3::int`,
+
+    // $1 text group. Members that finished while the triggers were disabled, and so have no number.
+    unnumberedMembers: `${finished}
+      where member.group_id = $1::text and member.finished_seq is null and (member.error is not null or (${isCompleted})) and ${counts}
+      order by member.task_id`,
+
+    // $1 text group, $2 uuid token, $3 float8 ms it holds without acknowledgement, or null for good. Returns a row if the claim was given; also when it is asked
+    // for again with the same token, since the first answer may have been lost.
+    claim: `
+      update ${state}
+      set claim_token = $2::uuid, claimed_until = coalesce(clock_timestamp() + $3::float8 * interval '1 millisecond', 'infinity')
+      where state.group_id = $1::text and state.completed_at is not null and ${isAlive}
+        and (state.claimed_until is null or state.claimed_until <= clock_timestamp() or state.claim_token = $2::uuid)
+      returning true`,
+
+    // $1 text group, $2 uuid token. Returns a row if the claim is still the caller's.
+    acknowledge: `update ${state} set claimed_until = 'infinity' where state.group_id = $1::text and state.claim_token = $2::uuid returning true`,
+
+    // $1 int rows. Groups that are done and free to be claimed, longest done first.
+    unclaimed: `
+      select state.group_id, state.total, state.completed, state.failed
+      from ${state}
+      where state.completed_at is not null and (state.claimed_until is null or state.claimed_until <= clock_timestamp()) and ${isAlive}
+      order by state.completed_at, state.group_id
+      limit $1::int`,
+
+    // Deletes expired groups with their members. $1 int groups at the most, $2 float8 ms since they expired. Returns a row for each group.
+    prune: `
+      with expired as (
+        select state.group_id from ${state}
+        where state.expires_at <= statement_timestamp() - $2::float8 * interval '1 millisecond'
+        order by state.expires_at
+        limit $1::int
+        for update skip locked
+      ),
+      deleted as (delete from ${members} using expired where member.group_id = expired.group_id)
+      delete from ${state} using expired where state.group_id = expired.group_id
+      returning true`,
+  };
+}

@@ -1,0 +1,185 @@
+import { distinctUntilChanged, filter, map, mergeMap, type Observable } from "rxjs";
+import { retryTransient } from "../database/retry";
+import type { TaskFailedError} from "../errors";
+import { GroupFailedError, WaitTimeoutError } from "../errors";
+import type { Hint, StoredResult } from "../notify/hint";
+import type { GroupProgress, WaitOptions } from "../result-backend";
+import { toFailedError } from "../wait/outcome";
+import { Feed } from "../wait/feed";
+import type { Interest } from "../wait/interest";
+import { type Found, Loader } from "../wait/loader";
+import { Router, type WakeCause } from "../wait/router";
+import type { HintReceiver } from "../wait/wakeups";
+import { Waits } from "../wait/waits";
+import { GroupDeadlines } from "./group-deadlines";
+import { type GroupStatements, groupStatements } from "./group-statements";
+import { type FinishedMember, members$ } from "./member-stream";
+import { type GroupRow, type StoredGroup, toStoredGroup } from "./stored-group";
+
+type MemberColumns = [taskId: string, result: string | null, error: string | null, finishedSeq: string | null];
+
+/** Reading and awaiting groups: the same parts as for results, with what is special to groups. */
+export class Groups implements HintReceiver {
+  readonly router = new Router<StoredGroup>();
+  readonly loader: Loader<StoredGroup>;
+  readonly waits: Waits<StoredGroup>;
+  readonly feed: Feed<StoredGroup>;
+  readonly #interest: Interest;
+  readonly #statements: GroupStatements;
+  readonly #deadlines: GroupDeadlines;
+  /** Groups that a notification said had just got done, until they are read. */
+  readonly #announced = new Set<string>();
+  /** Waits that have not been answered: when a group is known to be done its results are yet to be read. */
+  readonly #waiting = new Set<Promise<unknown>>();
+
+  constructor(interest: Interest) {
+    const { options, sweep, deadlines } = interest;
+    const { router } = this;
+    this.#interest = interest;
+    this.#statements = groupStatements(options.schema);
+    this.loader = new Loader({
+      ...interest,
+      retryTimeoutMs: options.retryTimeoutMs,
+      read: async (groupIds, timeoutMs) => this.#read(groupIds, timeoutMs),
+      onFound: (groupId, found, cause) => this.#onFound(groupId, found, cause),
+      onDenied: (groupIds, error) => {
+        for (const groupId of groupIds) router.error(groupId, error);
+        this.feed.error(error);
+      },
+      onTrouble: () => this.feed.interrupt(),
+    });
+    this.waits = new Waits({
+      ...interest,
+      router,
+      loader: this.loader,
+      isAnswer: ({ progress }) => progress.done,
+      timeoutError: (groupId, timeoutMs, latest, errorOptions) =>
+        WaitTimeoutError.forGroup(groupId, timeoutMs, latest?.progress, errorOptions),
+    });
+    this.feed = new Feed({
+      sweep,
+      markOf: ({ progress, doneAt }) => ({ key: progress.groupId, storedAt: doneAt }),
+      readClock: interest.readClock,
+      readStoredSince: interest.readMarks(this.#statements.doneSince),
+      request: (groupId) => this.loader.request(groupId, "reconnect"),
+    });
+    this.#deadlines = new GroupDeadlines({
+      deadlines,
+      router,
+      load: async (groupId) => this.loader.load(groupId, "deadline"),
+    });
+  }
+
+  async progress(groupId: string): Promise<GroupProgress | undefined> {
+    return (await this.loader.load(groupId, "read"))?.progress;
+  }
+
+  /** How far a group is, at every change. */
+  group$(groupId: string): Observable<GroupProgress> {
+    return this.waits.watch(groupId).pipe(
+      map(({ progress }) => progress),
+      distinctUntilChanged(
+        (a, b) => a.completed === b.completed && a.failed === b.failed && a.total === b.total && a.done === b.done,
+      ),
+    );
+  }
+
+  /** What became of its members, each once. */
+  members$(groupId: string): Observable<StoredResult> {
+    const read = async (purpose: string, text: string, values: unknown[]): Promise<FinishedMember[]> =>
+      (await this.#query<MemberColumns>(purpose, text, values)).map(([taskId, result, error, finishedSeq]) => ({
+        stored: { taskId, result: result ?? "null", error, storedAt: 0 },
+        finishedSeq: Number(finishedSeq ?? 0),
+      }));
+    const { finishedMembers, unnumberedMembers } = this.#statements;
+    return members$(groupId, this.waits.watch(groupId), {
+      readFinished: async (id, afterSeq, limit) => read("read group members", finishedMembers, [id, afterSeq, limit]),
+      readUnnumbered: async (id) => read("read group members", unnumberedMembers, [id]),
+    });
+  }
+
+  /** Its results, once it is done. */
+  results$<T>(groupId: string): Observable<T[]> {
+    return this.waits.watch(groupId).pipe(
+      filter(({ progress }) => progress.done),
+      mergeMap(async (group) => this.#resultsOf<T>(group)),
+    );
+  }
+
+  async wait<T>(groupId: string, options: WaitOptions): Promise<T[]> {
+    const results = this.waits.wait(groupId, options).then(async (group) => this.#resultsOf<T>(group));
+    this.#waiting.add(results);
+    return results.finally(() => this.#waiting.delete(results));
+  }
+
+  /** Resolves once nobody waits any more, with the results in hand. */
+  async drain(): Promise<void> {
+    await this.router.drain();
+    await Promise.allSettled(this.#waiting);
+  }
+
+  /** The results of the members that are completed by now. */
+  async results<T>(groupId: string): Promise<T[]> {
+    const rows = await this.#query<[string]>("read group results", this.#statements.results, [groupId]);
+    return rows.map(([result]) => JSON.parse(result) as T);
+  }
+
+  completions$(): Observable<GroupProgress> {
+    return this.feed.values$(() => true).pipe(map(({ progress }) => progress));
+  }
+
+  receive({ groupIds, doneGroupIds, memberGroupIds }: Hint): number {
+    const hasFeed = this.feed.subscribers > 0;
+    const isWatched = (groupId: string): boolean => this.router.has(groupId);
+    if (hasFeed) for (const groupId of doneGroupIds) this.#announced.add(groupId);
+    const relevant = [
+      ...groupIds.filter(isWatched),
+      ...doneGroupIds.filter((groupId) => hasFeed || isWatched(groupId)),
+      ...memberGroupIds.filter((groupId) => hasFeed || isWatched(groupId)),
+    ];
+    for (const groupId of relevant) this.loader.request(groupId, "notification");
+    return relevant.length;
+  }
+
+  interrupt(): void {
+    this.feed.interrupt();
+  }
+
+  rereadAll(cause: WakeCause): void {
+    for (const groupId of this.router.keys()) this.loader.request(groupId, cause);
+    this.feed.catchUp();
+  }
+
+  async #read(groupIds: readonly string[], timeoutMs: number): Promise<Map<string, Found<StoredGroup>>> {
+    const query = { purpose: "read groups", text: this.#statements.read, values: [groupIds] };
+    const rows = await this.#interest.database.query<GroupRow>(query, timeoutMs);
+    return new Map(rows.map((row) => [row[0], { value: toStoredGroup(row), isOld: false }]));
+  }
+
+  #onFound(groupId: string, { value }: Found<StoredGroup>, cause: WakeCause): void {
+    this.router.next(groupId, value, cause);
+    this.#deadlines.observe(value);
+    const isAnnounced = this.#announced.delete(groupId);
+    if (value.progress.done) this.feed.offer(value, isAnnounced);
+  }
+
+  async #resultsOf<T>({ progress: { groupId, failed } }: StoredGroup): Promise<T[]> {
+    if (failed === 0) return this.results<T>(groupId);
+    const rows = await this.#query<[string, string]>("read group failures", this.#statements.failures, [groupId]);
+    throw new GroupFailedError(
+      groupId,
+      rows.map(([taskId, error]): TaskFailedError => toFailedError(taskId, error)),
+    );
+  }
+
+  async #query<Row extends unknown[]>(purpose: string, text: string, values: unknown[]): Promise<Row[]> {
+    const { database, options, closed$, schemaCheck } = this.#interest;
+    const dueAt = performance.now() + options.retryTimeoutMs;
+    const attempt = async (): Promise<Row[]> => {
+      const attemptMs = Math.max(1, dueAt - performance.now());
+      await schemaCheck.pass(attemptMs);
+      return database.query<Row>({ purpose, text, values }, attemptMs);
+    };
+    return retryTransient(attempt, { dueAt, closed$ });
+  }
+}

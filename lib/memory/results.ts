@@ -1,0 +1,82 @@
+import { filter, map, type Observable, take } from "rxjs";
+import { WaitTimeoutError } from "../errors";
+import type { StoredResult } from "../notify/hint";
+import type { ResultFeedOptions, StoreOptions, TaskOutcome, WaitOptions, WriteOptions } from "../result-backend";
+import { toStoreRow } from "../store/store-row";
+import { checkId, typeName } from "../value/arguments";
+import { encodeFailure } from "../value/failure";
+import { encodeResult } from "../value/json";
+import { toSettled, toValue } from "../wait/outcome";
+import { resolveWaitOptions } from "../wait/waits";
+import type { MemoryView } from "./view";
+
+/** Results of tasks, in memory. */
+export class MemoryResults {
+  readonly #view: MemoryView;
+
+  constructor(view: MemoryView) {
+    this.#view = view;
+  }
+
+  store(taskId: string, result: unknown, options: StoreOptions): void {
+    checkId(taskId, "taskId");
+    this.#write(taskId, encodeResult(taskId, result, this.#view.maxResultBytes), null, options);
+  }
+
+  fail(taskId: string, error: unknown, options: StoreOptions): void {
+    checkId(taskId, "taskId");
+    this.#write(taskId, "null", encodeFailure(error), options);
+  }
+
+  read(taskId: string): StoredResult | undefined {
+    checkId(taskId, "taskId");
+    this.#view.assertOpen();
+    return this.#view.storage.read(taskId);
+  }
+
+  async wait(taskId: string, timeout: number | WaitOptions): Promise<StoredResult> {
+    checkId(taskId, "taskId");
+    const options = resolveWaitOptions(timeout);
+    const stored$ = this.#view.results.watch$(taskId);
+    return this.#view.first(stored$, options, () => new WaitTimeoutError(taskId, options.timeoutMs));
+  }
+
+  delete(taskId: string, options: WriteOptions): boolean {
+    checkId(taskId, "taskId");
+    refuseClient(options);
+    this.#view.assertOpen();
+    return this.#view.storage.delete(taskId);
+  }
+
+  result$<T>(taskId: string): Observable<T> {
+    checkId(taskId, "taskId");
+    return this.#view.results.watch$(taskId).pipe(take(1), map(toValue<T>));
+  }
+
+  results$<T>({ where = () => true }: ResultFeedOptions): Observable<TaskOutcome<T>> {
+    if (typeof where !== "function") throw new TypeError(`where: expected a function, got ${typeName(where)}.`);
+    return this.#view.stored$.pipe(
+      filter(({ taskId }) => where(taskId)),
+      map(toOutcome<T>),
+    );
+  }
+
+  #write(taskId: string, result: string, error: string | null, options: StoreOptions): void {
+    const row = toStoreRow(taskId, result, error, options, this.#view.ttlMs);
+    refuseClient(options);
+    this.#view.assertOpen();
+    this.#view.storage.store(row);
+  }
+}
+
+export function toOutcome<T>(stored: StoredResult): TaskOutcome<T> {
+  return { taskId: stored.taskId, ...toSettled<T>(stored) };
+}
+
+/** A write that seems to belong to a transaction, and does not, would pass a test that has to fail. */
+export function refuseClient({ client }: WriteOptions): void {
+  if (client === undefined) return;
+  throw new TypeError(
+    `client: expected none, as what is in memory takes part in no transaction, got ${typeName(client)}.`,
+  );
+}

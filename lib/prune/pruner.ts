@@ -1,0 +1,82 @@
+import type { Database } from "../database/database";
+import { longestTimerMs } from "../deadlines";
+import { groupStatements } from "../groups/group-statements";
+import type { ResolvedOptions } from "../options";
+import { resultStatements } from "../store/statements";
+import { checkDurationMs, checkInteger } from "../value/arguments";
+
+export interface PruneOptions {
+  /** Only what expired at least this long ago, in milliseconds. 0 or more; default 0. */
+  readonly olderThanMs?: number;
+  /** Results, or groups, deleted in one statement, and so locked at once. 1 to 100 000; default 1000. */
+  readonly batchRows?: number;
+  /** Stops after the statement that is under way; the call then rejects with `signal.reason`. What was deleted stays deleted. */
+  readonly signal?: AbortSignal;
+  /** Told after each statement how much is gone so far. */
+  readonly onProgress?: (report: PruneReport) => void;
+}
+
+export interface PruneReport {
+  /** Results that were deleted. */
+  readonly results: number;
+  /** Groups that were deleted, with their members. */
+  readonly groups: number;
+}
+
+const statementTimeoutMs = 30_000;
+
+/** Deletes what has expired: when it is asked to, and now and then by itself if the options say so. */
+export class Pruner {
+  readonly #database: Database;
+  readonly #texts: Record<keyof PruneReport, string>;
+  readonly #stopping = new AbortController();
+  #timer: NodeJS.Timeout | undefined;
+  #isScheduledRunning = false;
+
+  constructor(database: Database, options: ResolvedOptions) {
+    this.#database = database;
+    this.#texts = { results: resultStatements(options.schema).prune, groups: groupStatements(options.schema).prune };
+    if (options.pruneIntervalMs === Infinity) return;
+    // Node fires a longer interval after 1 ms. Not a reason for the process to go on.
+    this.#timer = setInterval(
+      () => void this.#pruneScheduled(options),
+      Math.min(options.pruneIntervalMs, longestTimerMs),
+    ).unref();
+  }
+
+  /** In batches, each its own transaction. Any number of processes may do so at once: each passes over what another has locked. */
+  async prune({ olderThanMs = 0, batchRows = 1_000, signal, onProgress }: PruneOptions = {}): Promise<PruneReport> {
+    checkDurationMs(olderThanMs, "olderThanMs");
+    checkInteger(batchRows, "batchRows", 1, 100_000);
+    let report: PruneReport = { results: 0, groups: 0 };
+    for (const kind of ["results", "groups"] as const) {
+      let deleted: number;
+      do {
+        signal?.throwIfAborted();
+        const query = { purpose: `prune ${kind}`, text: this.#texts[kind], values: [batchRows, olderThanMs] };
+        deleted = (await this.#database.query(query, statementTimeoutMs)).length;
+        report = { ...report, [kind]: report[kind] + deleted };
+        if (deleted > 0) onProgress?.(report);
+      } while (deleted === batchRows);
+    }
+    return report;
+  }
+
+  close(): void {
+    this.#stopping.abort();
+    clearInterval(this.#timer);
+  }
+
+  async #pruneScheduled({ pruneIntervalMs, logger }: ResolvedOptions): Promise<void> {
+    if (this.#isScheduledRunning) return;
+    this.#isScheduledRunning = true;
+    try {
+      await this.prune({ signal: this.#stopping.signal });
+    } catch (error) {
+      if (!this.#stopping.signal.aborted)
+        logger.warn(`Pruning failed, and is tried again in ${pruneIntervalMs} ms. ${String(error)}`);
+    } finally {
+      this.#isScheduledRunning = false;
+    }
+  }
+}

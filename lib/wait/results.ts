@@ -1,0 +1,110 @@
+import { WaitTimeoutError } from "../errors";
+import type { Hint, StoredResult } from "../notify/hint";
+import type { Query } from "../database/database";
+import { resultStatements } from "../store/statements";
+import { Feed } from "./feed";
+import type { Interest } from "./interest";
+import { type Found, Loader } from "./loader";
+import { Router, type WakeCause } from "./router";
+import type { HintReceiver } from "./wakeups";
+import { Waits } from "./waits";
+
+type Row = [taskId: string, result: string, error: string | null, storedAt: string, isOld: boolean];
+
+/** Reading and awaiting results of tasks: a router, a loader, the waits and the feed, put together. */
+export class Results implements HintReceiver {
+  readonly loader: Loader<StoredResult>;
+  readonly waits: Waits<StoredResult>;
+  readonly feed: Feed<StoredResult>;
+  readonly router = new Router<StoredResult>();
+  readonly #interest: Interest;
+  #caughtBySweep = 0;
+
+  constructor(interest: Interest) {
+    const { options, database, sweep } = interest;
+    const { router } = this;
+    const statements = resultStatements(options.schema);
+    this.#interest = interest;
+    this.loader = new Loader({
+      ...interest,
+      retryTimeoutMs: options.retryTimeoutMs,
+      read: async (taskIds, timeoutMs) => {
+        const query: Query = { purpose: "read results", text: statements.read, values: [taskIds] };
+        const rows = await database.query<Row>(query, timeoutMs);
+        return new Map(
+          rows.map(([taskId, result, error, time, isOld]) => [
+            taskId,
+            { value: { taskId, result, error, storedAt: Number(time) }, isOld },
+          ]),
+        );
+      },
+      onFound: (taskId, found, cause) => this.#onFound(taskId, found, cause),
+      onDenied: (taskIds, error) => {
+        for (const taskId of taskIds) router.error(taskId, error);
+        this.feed.error(error);
+      },
+      onTrouble: () => this.feed.interrupt(),
+    });
+    this.waits = new Waits({
+      ...interest,
+      router,
+      loader: this.loader,
+      isAnswer: () => true,
+      timeoutError: (taskId, timeoutMs, _latest, errorOptions) => new WaitTimeoutError(taskId, timeoutMs, errorOptions),
+    });
+    this.feed = new Feed({
+      sweep,
+      markOf: ({ taskId, storedAt }) => ({ key: taskId, storedAt }),
+      readClock: interest.readClock,
+      readStoredSince: interest.readMarks(statements.storedSince),
+      request: (taskId) => this.loader.request(taskId, "reconnect"),
+    });
+  }
+
+  /** Results that a sweep found although a notification should have told of them. */
+  get caughtBySweep(): number {
+    return this.#caughtBySweep;
+  }
+
+  /** Resolves once nobody waits any more. */
+  async drain(): Promise<void> {
+    await this.router.drain();
+  }
+
+  receive({ taskIds, inline }: Hint): number {
+    const trustInline = this.#interest.options.inlineResultBytes > 0;
+    let relevant = 0;
+    for (const taskId of taskIds) if (this.#onHint(taskId)) relevant += 1;
+    for (const stored of inline) if (trustInline ? this.#onInline(stored) : this.#onHint(stored.taskId)) relevant += 1;
+    return relevant;
+  }
+
+  interrupt(): void {
+    this.feed.interrupt();
+  }
+
+  rereadAll(cause: WakeCause): void {
+    for (const taskId of this.router.keys()) this.loader.request(taskId, cause);
+    this.feed.catchUp();
+  }
+
+  #onHint(taskId: string): boolean {
+    if (!this.router.has(taskId) && !this.feed.wants(taskId)) return false;
+    this.loader.request(taskId, "notification");
+    return true;
+  }
+
+  #onInline(stored: StoredResult): boolean {
+    if (!this.router.has(stored.taskId) && !this.feed.wants(stored.taskId)) return false;
+    this.router.next(stored.taskId, stored, "inline");
+    this.feed.offer(stored, true);
+    return true;
+  }
+
+  #onFound(taskId: string, { value, isOld }: Found<StoredResult>, cause: WakeCause): void {
+    if (cause === "sweep" && isOld && this.#interest.sweep.isListening && this.router.has(taskId))
+      this.#caughtBySweep += 1;
+    this.router.next(taskId, value, cause);
+    this.feed.offer(value, cause === "notification");
+  }
+}

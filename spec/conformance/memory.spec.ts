@@ -1,0 +1,7 @@
+import { describeResultBackend } from "../../lib/conformance/index";
+import { MemoryResultBackend } from "../../lib/memory-backend";
+
+const storage = new MemoryResultBackend();
+
+// eslint-disable-next-line @typescript-eslint/require-await -- the suite awaits it, since others have to connect
+describeResultBackend("MemoryResultBackend", async () => storage.view());

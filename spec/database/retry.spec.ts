@@ -1,0 +1,198 @@
+import { NEVER, Subject, throwError } from "rxjs";
+
+import { isTransient, type RetryOptions, retryTransient } from "../../lib/database/retry";
+import { BackendClosedError, DatabaseError, SchemaError } from "../../lib/errors";
+
+const transient = (message = "server gone"): DatabaseError => new DatabaseError(message, "57P01", true);
+const permanent = (): DatabaseError => new DatabaseError("permission denied", "42501", false);
+
+/** An attempt that ends as told, each time with the next outcome, and with the last one from then on. */
+function attempts(...outcomes: (Error | string)[]): jest.Mock<Promise<string>, []> {
+  let count = 0;
+  return jest.fn(() => {
+    const outcome = outcomes[Math.min(count, outcomes.length - 1)] ?? "";
+    count += 1;
+    return typeof outcome === "string" ? Promise.resolve(outcome) : Promise.reject(outcome);
+  });
+}
+
+/** Retries for ten seconds unless told otherwise, and keeps the outcome. */
+function retrying(
+  attempt: () => Promise<string>,
+  options: Partial<RetryOptions> & { forMs?: number } = {},
+): { outcome: () => unknown } {
+  const { forMs = 10_000, ...rest } = options;
+  let outcome: unknown = "pending";
+  void retryTransient(attempt, { dueAt: performance.now() + forMs, closed$: NEVER, ...rest }).then(
+    (value) => (outcome = value),
+    (error: unknown) => (outcome = error),
+  );
+  return { outcome: () => outcome };
+}
+
+beforeEach(() => jest.useFakeTimers());
+
+afterEach(() => {
+  const timers = jest.getTimerCount();
+  jest.useRealTimers();
+  jest.restoreAllMocks();
+  expect(timers).toBe(0);
+});
+
+it("gives what the first attempt gives, and makes no other", async () => {
+  const attempt = attempts("value");
+  const { outcome } = retrying(attempt);
+  await jest.advanceTimersByTimeAsync(0);
+  expect(outcome()).toBe("value");
+  expect(attempt).toHaveBeenCalledTimes(1);
+});
+
+it("repeats what fails with a transient error, and says so each time", async () => {
+  const [first, second] = [transient("first"), transient("second")];
+  const attempt = attempts(first, second, "value");
+  const onRetry = jest.fn();
+  const { outcome } = retrying(attempt, { onRetry });
+  await jest.advanceTimersByTimeAsync(1_000);
+  expect(outcome()).toBe("value");
+  expect(attempt).toHaveBeenCalledTimes(3);
+  expect(onRetry.mock.calls).toEqual([[first], [second]]);
+});
+
+it.each([
+  ["of the database that is not transient", permanent()],
+  ["about the schema", new SchemaError("public", "missing", "not migrated")],
+  ["of the backend being closed", new BackendClosedError()],
+  ["of any other kind", new TypeError("a bug")],
+  ["that only looks transient", Object.assign(new Error("m"), { transient: true })],
+])("rejects at once with an error %s", async (_what, error) => {
+  const attempt = attempts(error);
+  const onRetry = jest.fn();
+  const { outcome } = retrying(attempt, { onRetry });
+  await jest.advanceTimersByTimeAsync(0);
+  expect(outcome()).toBe(error);
+  expect(attempt).toHaveBeenCalledTimes(1);
+  expect(onRetry).not.toHaveBeenCalled();
+});
+
+it("stops at the first error that is not transient", async () => {
+  const denied = permanent();
+  const attempt = attempts(transient(), denied);
+  const { outcome } = retrying(attempt);
+  await jest.advanceTimersByTimeAsync(1_000);
+  expect(outcome()).toBe(denied);
+  expect(attempt).toHaveBeenCalledTimes(2);
+});
+
+it("rejects with an attempt that throws instead of rejecting", async () => {
+  const bug = new TypeError("a bug");
+  const { outcome } = retrying(() => {
+    throw bug;
+  });
+  await jest.advanceTimersByTimeAsync(0);
+  expect(outcome()).toBe(bug);
+});
+
+it("gives up with the last error when the next attempt would be too late", async () => {
+  const errors: DatabaseError[] = [];
+  const startedAt = performance.now();
+  let lastAttemptAt = 0;
+  const { outcome } = retrying(
+    () => {
+      lastAttemptAt = performance.now() - startedAt;
+      errors.push(transient(`attempt ${errors.length}`));
+      return Promise.reject(errors.at(-1) ?? transient());
+    },
+    { forMs: 5_000 },
+  );
+  await jest.advanceTimersByTimeAsync(5_000);
+  expect(errors.length).toBeGreaterThan(5);
+  expect(outcome()).toBe(errors.at(-1));
+  expect(lastAttemptAt).toBeLessThan(5_000);
+});
+
+it("makes one attempt even if its time is already over", async () => {
+  const attempt = attempts(transient());
+  const { outcome } = retrying(attempt, { forMs: -1 });
+  await jest.advanceTimersByTimeAsync(0);
+  expect(attempt).toHaveBeenCalledTimes(1);
+  expect(outcome()).toBeInstanceOf(DatabaseError);
+});
+
+it("takes the value of an attempt that comes after its time", async () => {
+  let resolve: (value: string) => void = () => undefined;
+  const { outcome } = retrying(() => new Promise((settle) => (resolve = settle)), { forMs: 100 });
+  await jest.advanceTimersByTimeAsync(500);
+  resolve("late");
+  await jest.advanceTimersByTimeAsync(0);
+  expect(outcome()).toBe("late");
+});
+
+it("waits twice as long after each attempt, up to two seconds less what is left to chance", async () => {
+  jest.spyOn(Math, "random").mockReturnValue(0);
+  const startedAt = performance.now();
+  const times: number[] = [];
+  const denied = permanent();
+  const { outcome } = retrying(
+    () => {
+      times.push(Math.round(performance.now() - startedAt));
+      return Promise.reject(times.length === 9 ? denied : transient());
+    },
+    { forMs: Infinity },
+  );
+  await jest.advanceTimersByTimeAsync(60_000);
+  expect(outcome()).toBe(denied);
+  const delays = times.slice(1).map((time, index) => time - (times[index] ?? 0));
+  expect(delays).toEqual([25, 50, 100, 200, 400, 800, 1_000, 1_000]);
+});
+
+describe("when the backend closes", () => {
+  it("ends while it waits for the next attempt, which is not made", async () => {
+    const closed$ = new Subject<never>();
+    const attempt = attempts(transient());
+    const { outcome } = retrying(attempt, { closed$ });
+    await jest.advanceTimersByTimeAsync(0);
+    expect(jest.getTimerCount()).toBe(1);
+    const closed = new BackendClosedError();
+    closed$.error(closed);
+    await jest.advanceTimersByTimeAsync(10_000);
+    expect(outcome()).toBe(closed);
+    expect(attempt).toHaveBeenCalledTimes(1);
+    expect(closed$.observed).toBe(false);
+  });
+
+  it("ends after the attempt that is under way, if that fails", async () => {
+    const closed$ = new Subject<never>();
+    let reject: (error: Error) => void = () => undefined;
+    const attempt = jest.fn(() => new Promise<string>((_resolve, fail) => (reject = fail)));
+    const { outcome } = retrying(attempt, { closed$ });
+    const closed = new BackendClosedError();
+    closed$.error(closed);
+    await jest.advanceTimersByTimeAsync(0);
+    expect(outcome()).toBe("pending");
+    reject(transient());
+    await jest.advanceTimersByTimeAsync(0);
+    expect(outcome()).toBe(closed);
+    expect(attempt).toHaveBeenCalledTimes(1);
+  });
+
+  it("still gives the value of the attempt that is under way", async () => {
+    const { outcome } = retrying(attempts("value"), { closed$: throwError(() => new BackendClosedError()) });
+    await jest.advanceTimersByTimeAsync(0);
+    expect(outcome()).toBe("value");
+  });
+
+  it("no longer listens for that between attempts, or once it is done", async () => {
+    const closed$ = new Subject<never>();
+    const { outcome } = retrying(attempts(transient(), "value"), { closed$ });
+    await jest.advanceTimersByTimeAsync(0);
+    expect(closed$.observed).toBe(true);
+    await jest.advanceTimersByTimeAsync(100);
+    expect(outcome()).toBe("value");
+    expect(closed$.observed).toBe(false);
+  });
+});
+
+it("calls transient only what the database failed with, and may not fail with again", () => {
+  const errors = [transient(), permanent(), new BackendClosedError(), new Error("m"), { transient: true }, undefined];
+  expect(errors.map(isTransient)).toEqual([true, false, false, false, false, false]);
+});

@@ -1,0 +1,64 @@
+// Packs the package as `npm publish` would, and uses it as its users would: from a folder of its own, with nothing else installed.
+import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { CheckError, install, root, run, runTool } from "./package/command.mjs";
+import { checkContents } from "./package/contents.mjs";
+import { checkRuntime } from "./package/runtime.mjs";
+import { checkTypes } from "./package/types.mjs";
+
+// Outside the repository, where nothing can be found that is not installed.
+const work = mkdtempSync(join(tmpdir(), "check-package-"));
+const consumer = newFolder("consumer");
+const compilers = newFolder("compilers");
+const installed = join(consumer, "node_modules", "kojin-postgres");
+let tarball = "";
+
+const checks = {
+  "packs and installs": async () => {
+    await run("npm", ["pack", "--pack-destination", work]);
+    tarball = join(work, readdirSync(work).find((name) => name.endsWith(".tgz")) ?? "");
+    await install(consumer, [tarball, `@types/node@${nodeTypesRange()}`]);
+    return `${(statSync(tarball).size / 1024).toFixed(1)} KiB`;
+  },
+  "contains what it should": () => checkContents(installed),
+  publint: async () => void (await runTool("publint", ["run", tarball, "--strict"])),
+  // No rule is ignored.
+  "are the types wrong": async () => void (await runTool("attw", [tarball, "--no-definitely-typed", "--no-emoji"])),
+  "loads and works": () => checkRuntime(consumer),
+  "type-checks with TypeScript 5.4, 6 and 7": () => checkTypes(consumer, compilers),
+};
+
+try {
+  for (const [title, check] of Object.entries(checks)) await report(title, check);
+} catch (error) {
+  if (!(error instanceof CheckError)) throw error;
+  process.exitCode = 1;
+} finally {
+  rmSync(work, { recursive: true, force: true });
+}
+
+async function report(title, check) {
+  const started = performance.now();
+  try {
+    const detail = await check();
+    const seconds = ((performance.now() - started) / 1000).toFixed(1);
+    console.log(`ok: ${title} (${detail === undefined ? "" : `${detail}, `}${seconds} s)`);
+  } catch (error) {
+    console.error(`FAILED: ${title}\n${error.message}`);
+    throw error;
+  }
+}
+
+function newFolder(name) {
+  const folder = join(work, name);
+  mkdirSync(folder);
+  writeFileSync(join(folder, "package.json"), JSON.stringify({ private: true }));
+  return folder;
+}
+
+// The types of the oldest Node supported. Those of pg come with the package, and bring the newest of Node if there are no others.
+function nodeTypesRange() {
+  return JSON.parse(readFileSync(join(root, "package.json"), "utf8")).devDependencies["@types/node"];
+}

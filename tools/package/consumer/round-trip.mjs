@@ -1,0 +1,10 @@
+// Finds its SQL files, stores, and wakes who waits; then nothing keeps the process alive.
+import assert from "node:assert/strict";
+import { PostgresResultBackend } from "kojin-postgres";
+
+const backend = await PostgresResultBackend.connect(process.env.DATABASE_URL);
+await backend.migrate();
+const waiting = backend.wait("greeting", 10_000);
+await backend.store("greeting", { hello: "world" });
+assert.deepEqual(await waiting, { hello: "world" });
+await backend.close();

