@@ -1,4 +1,6 @@
 export { PostgresResultBackend } from "./postgres-backend";
+export { MemoryResultBackend } from "./memory-backend";
+export type { MemoryResultBackendOptions } from "./memory-backend";
 export type { BatchOptions, Logger, PostgresResultBackendOptions } from "./options";
 export type {
   ClaimOptions,

@@ -1,6 +1,6 @@
 import { distinctUntilChanged, filter, map, mergeMap, type Observable } from "rxjs";
 import { retryTransient } from "../database/retry";
-import type { TaskFailedError} from "../errors";
+import type { TaskFailedError } from "../errors";
 import { GroupFailedError, WaitTimeoutError } from "../errors";
 import type { Hint, StoredResult } from "../notify/hint";
 import type { GroupProgress, WaitOptions } from "../result-backend";

@@ -48,6 +48,9 @@ export class Feed<T> {
   #isUnbroken = false;
   /** What a look has asked for, until it comes. */
   readonly #requested = new Set<string>();
+  /** Those of them that are asked for the second time, and will not be a third. */
+  readonly #retried = new Set<string>();
+  #hasTried = false;
   /** Counts the times when the last subscriber left: what was begun for those before is of no interest to those after. */
   #era = 0;
   #newest = 0;
@@ -101,6 +104,7 @@ export class Feed<T> {
     if (this.#subscriptions.size === 0) return;
     const mark = this.#parts.markOf(value);
     const isRequested = this.#requested.delete(mark.key);
+    this.#retried.delete(mark.key);
     if (this.#wasEmitted(mark) || (!isHinted && !isRequested && !(mark.storedAt > this.#horizon()))) return;
     this.#remember(mark);
     for (const subscription of [...this.#subscriptions]) if (matches(subscription, mark.key)) subscription.next(value);
@@ -118,8 +122,11 @@ export class Feed<T> {
       this.#again = true;
       return;
     }
-    this.#catchingUp = this.#look()
+    const era = this.#era;
+    this.#catchingUp = this.#look(era)
       .catch((error: unknown) => {
+        if (era !== this.#era) return;
+        this.interrupt();
         // After an outage the next sweep, or the next connection, looks again.
         if (!isTransient(error)) this.error(error as Error);
       })
@@ -142,17 +149,19 @@ export class Feed<T> {
     this.error(new BackendClosedError());
   }
 
-  async #look(): Promise<void> {
-    const era = this.#era;
+  async #look(era: number): Promise<void> {
+    const isFirst = !this.#hasTried;
+    this.#hasTried = true;
     if (this.#began === undefined) {
       const now = await this.#parts.readClock();
       if (era !== this.#era) return;
       // Back to the moment of subscribing: what was stored while the clock was being read is new. A duration, so the two clocks need not agree.
       this.#began = Math.floor(now - (performance.now() - this.#subscribedAt) * 1_000);
-      // Either notifications tell of everything from here on, or there is another look as soon as they do.
+      // Either notifications have told of everything since, or there is another look as soon as they do.
       this.#isUnbroken = this.#parts.sweep.isListening;
-      return;
+      if (isFirst) return;
     }
+    const asked = [...this.#requested];
     // Before the first page: an interruption while it is being read breaks it again.
     this.#isUnbroken = this.#parts.sweep.isListening;
     let page: readonly Mark[];
@@ -164,6 +173,16 @@ export class Feed<T> {
       last = page.at(-1) ?? last;
     } while (page.length === pageRows);
     this.#newest = Math.max(this.#newest, last.storedAt);
+    this.#askAgain(asked);
+  }
+
+  /** For what an earlier look asked for and has not got: either its read failed, or it is gone. The database answers again, so once more is enough. */
+  #askAgain(keys: readonly string[]): void {
+    for (const key of keys) {
+      if (!this.#requested.delete(key) || this.#retried.delete(key)) continue;
+      this.#retried.add(key);
+      this.#request(key);
+    }
   }
 
   #request(key: string): void {
@@ -195,6 +214,8 @@ export class Feed<T> {
     this.#recent = new Map();
     this.#lessRecent = new Map();
     this.#requested.clear();
+    this.#retried.clear();
+    this.#hasTried = false;
     this.#began = undefined;
     this.#newest = 0;
     this.#generationBegan = 0;

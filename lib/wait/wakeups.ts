@@ -35,9 +35,12 @@ export class Wakeups {
       throttleTime(rescanIntervalMs, undefined, { leading: true, trailing: true }),
     );
     this.#subscription.add(rescans$.subscribe(() => this.rereadAll("notification")));
-    // LISTEN is confirmed, so nothing is missed from here on; what was stored before is found by reading everything once more.
     this.#subscription.add(
-      status$.pipe(filter((status) => status === "listening")).subscribe(() => this.rereadAll("reconnect")),
+      status$.subscribe((status) => {
+        // LISTEN is confirmed, so nothing is missed from here on; what was stored before is found by reading everything once more.
+        if (status === "listening") this.rereadAll("reconnect");
+        else for (const receiver of receivers) receiver.interrupt();
+      }),
     );
   }
 

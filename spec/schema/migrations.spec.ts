@@ -1,5 +1,8 @@
+import { fork } from "node:child_process";
+import { once } from "node:events";
+import { join } from "node:path";
 import { escapeIdentifier, Pool } from "pg";
-import { PostgresResultBackend, SchemaError } from "kojin-postgres";
+import { type MigrationReport, PostgresResultBackend, SchemaError } from "kojin-postgres";
 import { specDatabase } from "../support/spec-database";
 import { channelOf } from "../../lib/notify/channel";
 
@@ -19,10 +22,14 @@ describe("migrate", () => {
     const schema = freshSchema();
     const backend = await database.open({ schema });
     const report = await backend.migrate();
-    expect(report).toMatchObject({ schema, applied: [
+    expect(report).toMatchObject({
+      schema,
+      applied: [
         { version: 1, name: "0001_results" },
         { version: 2, name: "0002_groups" },
-      ], repaired: [] });
+      ],
+      repaired: [],
+    });
     expect(await backend.migrate()).toEqual({ ...report, applied: [] });
     await backend.store("t", 1);
     expect(await backend.get("t")).toBe(1);
@@ -31,11 +38,19 @@ describe("migrate", () => {
 
   it("is safe to run by twenty processes at once", async () => {
     const schema = freshSchema();
-    const pools = Array.from({ length: 20 }, () => new Pool({ connectionString: database.url, max: 1 }));
-    const reports = await Promise.all(pools.map(async (pool) => new PostgresResultBackend(pool, { schema }).migrate()));
+    const reports = await Promise.all(
+      Array.from({ length: 20 }, async () => {
+        const child = fork(join(__dirname, "..", "fixtures", "migrates.ts"), {
+          execArgv: ["--import", "tsx"],
+          env: { ...process.env, DATABASE_URL: database.url, SPEC_SCHEMA: schema },
+          stdio: ["ignore", "ignore", "inherit", "ipc"],
+        });
+        const [report] = (await once(child, "message")) as [MigrationReport];
+        return report;
+      }),
+    );
     expect(reports.filter(({ applied }) => applied.length > 0)).toHaveLength(1);
     expect(new Set(reports.map(({ version }) => version)).size).toBe(1);
-    await Promise.all(pools.map(async (pool) => pool.end()));
   });
 
   it("adopts tables that the Rust crate has made and filled", async () => {
