@@ -200,7 +200,7 @@ export interface ResultBackend extends GroupBackend, AsyncDisposable {
 
   /**
    * Every result that is stored from now on, by whatever process: a hot stream. A result that is replaced before it could be read shows once, as its
-   * latest. What is missed while the connection is lost is read afterwards. Errors when the backend is closed.
+   * latest. What is missed while the connection is lost is read afterwards. The order is roughly that of the commits. Errors when the backend is closed.
    */
   results$<T>(options?: ResultFeedOptions): Observable<TaskOutcome<T>>;
 

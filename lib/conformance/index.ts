@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { badInputSpecs } from "./bad-input";
 import { closeSpecs } from "./close";
 import { groupClaimSpecs } from "./group-claims";
@@ -19,6 +20,9 @@ export interface SpecRunner {
   describe(title: string, body: () => void): unknown;
   it(title: string, body: () => Promise<void>): unknown;
 }
+
+/** Longest time for a spec, in milliseconds: more than any wait in it that has to succeed. */
+const limitMs = 25_000;
 
 const chapters: Readonly<Record<string, Specs>> = {
   results: resultSpecs,
@@ -60,12 +64,22 @@ function defineSpecs(specs: Specs, open: () => Promise<ConformingBackend>, runne
     runner.it(title, async () => {
       const suite = new Suite(open);
       try {
-        await spec(suite);
+        await bounded(spec(suite));
       } finally {
         await suite.close();
       }
     });
   }
+}
+
+/** A framework gives up on a spec that hangs and leaves it as it is; its backends would then keep the process from ending. */
+async function bounded(spec: Promise<void>): Promise<void> {
+  const over = new AbortController();
+  const tooLate = sleep(limitMs, undefined, { signal: over.signal }).then(() => {
+    throw new Error(`The spec is not over after ${limitMs} ms.`);
+  });
+  tooLate.catch(() => undefined);
+  await Promise.race([spec, tooLate]).finally(() => over.abort());
 }
 
 function globalRunner(): SpecRunner {

@@ -3,7 +3,7 @@ import type { Deadline, Deadlines } from "../deadlines";
 import { WaitTimeoutError } from "../errors";
 import type { MemoryGroup } from "./group";
 
-/** A group at each of its changes, until its deadline, if it has one and is open then. */
+/** A group at each of its changes, until its deadline, if it has one and is open then. Whoever watches has to leave when it is done. */
 export function untilDeadline(group$: Observable<MemoryGroup>, deadlines: Deadlines): Observable<MemoryGroup> {
   return new Observable((subscriber) => {
     const watch = new GroupWatch(deadlines, subscriber);
@@ -36,7 +36,7 @@ class GroupWatch implements Deadline {
     }
     this.#seen = group;
     this.#deadlines.remove(this);
-    this.dueAt = group.isDone ? Infinity : group.expiresAt;
+    this.dueAt = group.expiresAt;
     this.#deadlines.add(this);
     this.#subscriber.next(group);
   }

@@ -67,7 +67,7 @@ export class MemoryGroup {
     this.#isDeclared = ids === undefined ? undefined : new Set(ids);
     this.#ttlMs = ttlMs;
     this.deadlineMs = deadlineMs;
-    this.expiresAt = performance.now() + ttlMs;
+    this.expiresAt = performance.now() + deadlineMs;
     this.#settle();
   }
 

@@ -27,7 +27,7 @@ export class Watches<T> {
         return undefined;
       }
       soon(() => {
-        const value = subscriber.closed ? undefined : this.#read(key);
+        const value = this.#read(key);
         if (value !== undefined) subscriber.next(value);
       });
       return this.#router.watch(key).subscribe(subscriber);

@@ -1,0 +1,216 @@
+// npx tsx examples/chord.ts
+//
+// A chord: when all members of a group are done, a callback gets their results. The queue is pg-boss, in the same database, so that the claim on the group
+// and the job of the callback are one transaction: however many processes compete, and whichever of them dies, one job is enqueued.
+
+import { randomUUID } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { Client, Pool, escapeIdentifier, type PoolClient } from "pg";
+import PgBoss from "pg-boss";
+import { PostgresResultBackend } from "kojin-postgres";
+import { startEmbeddedPostgres } from "kojin-postgres/embedded";
+import { ReplaySubject, defer, distinct, filter, lastValueFrom, merge, mergeAll, mergeMap, take, toArray } from "rxjs";
+
+interface CountJob {
+  readonly groupId: string;
+  readonly file: string;
+}
+
+interface Count {
+  readonly file: string;
+  readonly words: number;
+}
+
+interface Attempt {
+  readonly claimer: string;
+  readonly groupId: string;
+  /** Whether the group is this claimer's, and the callback enqueued. */
+  readonly claimed: boolean;
+}
+
+interface Parts {
+  readonly pool: Pool;
+  readonly boss: PgBoss;
+  readonly backend: PostgresResultBackend;
+}
+
+// A schema of its own, for the results and the queue: nothing of this example is left, and it claims no groups of others.
+const schema = `kojin_chord_${randomUUID().slice(0, 8)}`;
+const polling = { pollingIntervalSeconds: 0.5, batchSize: 10 };
+const callbackId = (groupId: string): string => `${groupId}: callback`;
+
+/** One of the processes that look for groups that are done. It shares nothing with the others but the database. */
+class Claimer implements AsyncDisposable {
+  /** What it tried, also before the subscription. */
+  readonly attempts$ = new ReplaySubject<Attempt>();
+  readonly #name: string;
+  readonly #boss: PgBoss;
+  readonly #pool: Pool;
+  readonly #backend: PostgresResultBackend;
+
+  constructor(name: string, url: string, boss: PgBoss) {
+    this.#name = name;
+    this.#boss = boss;
+    this.#pool = openPool(url);
+    this.#backend = new PostgresResultBackend(this.#pool, { schema });
+  }
+
+  /** Resolves when it listens. */
+  async start(): Promise<void> {
+    const atStart$ = defer(async () => {
+      // After it listens, not before: a group that got done in between would be in neither.
+      await this.#backend.ready();
+      return this.#backend.unclaimedGroups();
+    });
+    merge(this.#backend.groupCompletions$(), atStart$.pipe(mergeAll()))
+      .pipe(mergeMap(async ({ groupId }) => this.#claim(groupId)))
+      .subscribe(this.attempts$);
+    await this.#backend.ready();
+  }
+
+  async #claim(groupId: string): Promise<Attempt> {
+    const claimed = await inTransaction(this.#pool, async (client) => {
+      // Another claimer's transaction makes this one wait; it gets the group only if the other is rolled back.
+      const claim = await this.#backend.claimGroup(groupId, { client });
+      if (claim === undefined) return false;
+      await this.#boss.send("callback", { groupId }, { db: through(client) });
+      return true;
+    });
+    return { claimer: this.#name, groupId, claimed };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#backend.close();
+    await this.#pool.end();
+  }
+}
+
+async function main(): Promise<void> {
+  const ownUrl = process.env["DATABASE_URL"];
+  const server = ownUrl === undefined ? await startEmbeddedPostgres() : undefined;
+  const url = ownUrl ?? server?.url ?? "";
+  try {
+    await runQueue(url);
+  } finally {
+    await dropSchema(url);
+    await server?.stop();
+  }
+}
+
+async function runQueue(url: string): Promise<void> {
+  const pool = openPool(url);
+  const backend = new PostgresResultBackend(pool, { schema });
+  const boss = new PgBoss({ connectionString: url, schema, supervise: false, schedule: false });
+  boss.on("error", (error) => console.error("pg-boss:", error));
+  try {
+    await backend.migrate();
+    await boss.start();
+    const runs = await startWorkers(boss, backend);
+    await playChords(url, { pool, boss, backend });
+    console.log(`Callbacks that ran: ${runs.join(", ")}.`);
+  } finally {
+    await boss.stop({ timeout: 5_000 });
+    await backend.close();
+    await pool.end();
+  }
+}
+
+/** The workers of both queues; gives the groups whose callback has run, once for each run. */
+async function startWorkers(boss: PgBoss, backend: PostgresResultBackend): Promise<string[]> {
+  const runs: string[] = [];
+  await boss.createQueue("count");
+  await boss.createQueue("callback");
+  await boss.work<CountJob>("count", polling, async (jobs) => {
+    for (const { data } of jobs) {
+      const text = await readFile(join(__dirname, "..", data.file), "utf8");
+      const count: Count = { file: data.file, words: text.split(/\s+/u).filter(Boolean).length };
+      // A queue may give a job out twice. The member counts once.
+      await backend.completeGroupMember(data.groupId, data.file, count);
+    }
+  });
+  await boss.work<{ groupId: string }>("callback", polling, async (jobs) => {
+    for (const { data } of jobs) {
+      runs.push(data.groupId);
+      const counts = await backend.getGroupResults<Count>(data.groupId);
+      console.log(`The words of ${data.groupId}: ${counts.map(({ file, words }) => `${file} ${words}`).join(", ")}.`);
+      await backend.store(callbackId(data.groupId), null);
+    }
+  });
+  return runs;
+}
+
+async function playChords(url: string, parts: Parts): Promise<void> {
+  const { boss, backend } = parts;
+  // Done before anybody looks, as after a crash of all claimers: they find it when they start.
+  await enqueue("documents", ["README.md", "CHANGELOG.md", "LICENSE"], parts);
+  await backend.waitGroup("documents", 20_000);
+
+  await using ada = new Claimer("Ada", url, boss);
+  await using ben = new Claimer("Ben", url, boss);
+  await using cleo = new Claimer("Cleo", url, boss);
+  await using dan = new Claimer("Dan", url, boss);
+  const claimers = [ada, ben, cleo, dan];
+  await Promise.all(claimers.map(async (claimer) => claimer.start()));
+  await backend.wait(callbackId("documents"), 20_000);
+
+  // Done while all of them listen: they hear it at the same time.
+  await enqueue("sources", ["lib/index.ts", "lib/errors.ts", "lib/options.ts"], parts);
+  await backend.wait(callbackId("sources"), 20_000);
+  const attempts$ = merge(...claimers.map(({ attempts$ }) => attempts$)).pipe(
+    filter(({ groupId }) => groupId === "sources"),
+    distinct(({ claimer }) => claimer),
+    take(claimers.length),
+    toArray(),
+  );
+  summarize(await lastValueFrom(attempts$));
+}
+
+/** The group and the jobs of its members: both or neither, as one transaction. */
+async function enqueue(groupId: string, files: readonly string[], { pool, boss, backend }: Parts): Promise<void> {
+  const jobs = files.map((file) => ({ name: "count", data: { groupId, file } satisfies CountJob }));
+  await inTransaction(pool, async (client) => {
+    await backend.initGroup(groupId, files, { client });
+    await boss.insert(jobs, { db: through(client) });
+  });
+}
+
+function summarize(attempts: readonly Attempt[]): void {
+  const winners = attempts.filter(({ claimed }) => claimed).map(({ claimer }) => claimer);
+  if (winners.length !== 1) throw new Error(`Expected one claim, got ${winners.length}.`);
+  console.log(`${attempts.length} claimers competed for sources; ${winners.join()} got it.`);
+}
+
+/** Lets pg-boss work on a connection, and so in a transaction, of ours. */
+function through(client: PoolClient): PgBoss.Db {
+  return { executeSql: async (text, values) => client.query(text, values) };
+}
+
+async function inTransaction<T>(pool: Pool, work: (client: PoolClient) => Promise<T>): Promise<T> {
+  const client = await pool.connect();
+  let isOver = false;
+  try {
+    await client.query("begin");
+    const result = await work(client);
+    await client.query("commit");
+    isOver = true;
+    return result;
+  } finally {
+    // After an error the connection goes, and with it the transaction.
+    client.release(!isOver);
+  }
+}
+
+function openPool(url: string): Pool {
+  const pool = new Pool({ connectionString: url, max: 3 });
+  pool.on("error", (error) => console.error("pool:", error));
+  return pool;
+}
+
+async function dropSchema(url: string): Promise<void> {
+  const client = new Client({ connectionString: url });
+  await client.connect();
+  await client.query(`drop schema if exists ${escapeIdentifier(schema)} cascade`).finally(async () => client.end());
+}
+
+void main();

@@ -1,0 +1,33 @@
+import { execFile } from "node:child_process";
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import { promisify } from "node:util";
+
+const run = promisify(execFile);
+const repository = join(__dirname, "..");
+
+/** What shows that an example has done what it is for. */
+const characteristicLines: Record<string, RegExp> = {
+  "chord.ts": /^4 claimers competed for sources; \w+ got it\.\nCallbacks that ran: documents, sources\.$/m,
+  "fan-out.ts": /^index\.ts failed .*, so it is done once more\.\n(.*\n)*All \d+ files: [\d,]+ bytes, [0-9a-f]{12}…$/m,
+  "quick-start.ts": /^Task invoice:\S+ has the result \{ total: 42 \}$/m,
+  "reactive.ts": /^The upload: nobody cares; open waits: 0$/m,
+  "transaction.ts": /^Committed, and the wait has ended with \{ amount: 20 \}$/m,
+};
+const examples = readdirSync(join(repository, "examples")).filter((name) => name.endsWith(".ts"));
+
+describe("the examples", () => {
+  it("each have a line here that shows that they work", () => {
+    expect(Object.keys(characteristicLines).sort()).toEqual([...examples].sort());
+  });
+
+  it.each(examples)("run to their end by themselves: %s", async (name) => {
+    // An exit code other than 0, or none in time, rejects with all that the example has written.
+    const { stdout } = await run(process.execPath, ["--import", "tsx", join("examples", name)], {
+      cwd: repository,
+      timeout: 50_000,
+      killSignal: "SIGKILL",
+    });
+    expect(stdout).toMatch(characteristicLines[name] ?? "the line of this example");
+  });
+});
