@@ -134,7 +134,12 @@ export class BackendCore {
       queries: this.database.queries,
       stores: this.writer.counters,
       groupWrites: this.groupWriter.counters,
-      reads: { statements: resultReads.reads + groupReads.reads, retries: resultReads.retries + groupReads.retries },
+      reads: {
+        statements: resultReads.statements + groupReads.statements,
+        retries: resultReads.retries + groupReads.retries,
+        queued: resultReads.queued + groupReads.queued,
+        inFlight: resultReads.inFlight + groupReads.inFlight,
+      },
       hints: { relevant: this.#wakeups.relevant, garbage: hints.garbage },
       announcementsFailed: this.#announcementsFailed,
       reconnects,

@@ -24,6 +24,7 @@ export type { Health } from "./health";
 export type { Stats } from "./stats";
 export type { WriteCounters } from "./store/batched-writes";
 export type { ListenStatus } from "./notify/hint-source";
+export type { ReadCounters } from "./wait/loader";
 export type { WakeCause } from "./wait/router";
 export type { TaskFailure } from "./errors";
 export {

@@ -107,7 +107,10 @@ export interface GroupBackend {
    */
   completeGroupMember<T>(groupId: string, taskId: string, result: T, options?: WriteOptions): Promise<number>;
 
-  /** Stores that a member failed, which finishes it too; tells how many members are completed. A success, before or after, outweighs it. */
+  /**
+   * Stores that a member failed, which finishes it too; tells how many members are completed. A success, before or after, outweighs it. Where a task is tried again,
+   * call this after the last attempt: with the last member the group is done, and whoever waits hears of the failure.
+   */
   failGroupMember(groupId: string, taskId: string, error: unknown, options?: WriteOptions): Promise<number>;
 
   /** The results of the members that are completed, in declared order, or else by task id. Empty for an unknown group. */

@@ -1,5 +1,6 @@
 import type { ListenStatus } from "./notify/hint-source";
 import type { WriteCounters } from "./store/batched-writes";
+import type { ReadCounters } from "./wait/loader";
 import type { WakeCause } from "./wait/router";
 
 /** Counters of this backend since it was made; reading them asks nobody. */
@@ -25,7 +26,7 @@ export interface Stats {
   readonly stores: WriteCounters;
   /** Members of groups. */
   readonly groupWrites: WriteCounters;
-  readonly reads: { readonly statements: number; readonly retries: number };
+  readonly reads: ReadCounters;
   readonly hints: {
     /** Ids that a notification named and somebody here waited for. */
     readonly relevant: number;

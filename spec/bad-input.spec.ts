@@ -64,7 +64,10 @@ describe("bad input", () => {
     it.each([[2 ** 31], [2 ** 40], [Infinity]])("of %d ms does not end at once", async (timeoutMs) => {
       const backend = await database.open();
       const waits = backend.wait(`long ${timeoutMs}`, timeoutMs);
-      await eventually(() => expect(backend.stats().reads.statements).toBeGreaterThan(0));
+      await eventually(() => {
+        expect(backend.stats().reads.statements).toBeGreaterThan(0);
+        expect(backend.stats().reads.inFlight).toBe(0);
+      });
       await backend.store("marker", 1);
       await backend.wait("marker", 50);
       expect(backend.stats().waiting).toBe(1);

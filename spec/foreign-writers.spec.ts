@@ -20,7 +20,10 @@ describe("writers that are not this library", () => {
   async function openWait<T>(taskId: string): Promise<{ result: Promise<T> }> {
     const { statements } = waiting.stats().reads;
     const result = waiting.wait<T>(taskId, 20_000);
-    await eventually(() => expect(waiting.stats().reads.statements).toBeGreaterThan(statements));
+    await eventually(() => {
+      expect(waiting.stats().reads.statements).toBeGreaterThan(statements);
+      expect(waiting.stats().reads.inFlight).toBe(0);
+    });
     return { result };
   }
 

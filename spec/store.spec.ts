@@ -285,7 +285,9 @@ describe("store", () => {
       const [storing, waiting] = [await database.open({ notify: "deferred" }), await database.open()];
       await waiting.ready();
       const waits = Promise.all(Array.from({ length: 500 }, async (_, index) => waiting.wait(`d${index}`, 20_000)));
-      await eventually(() => expect(waiting.stats().waiting).toBe(500));
+      await eventually(() =>
+        expect(waiting.stats()).toMatchObject({ waiting: 500, reads: { statements: 1, inFlight: 0 } }),
+      );
       await Promise.all(Array.from({ length: 500 }, async (_, index) => storing.store(`d${index}`, index)));
       expect(await waits).toHaveLength(500);
       expect(waiting.stats()).toMatchObject({ wokenBy: { notification: 500, sweep: 0 }, hints: { relevant: 500 } });
@@ -318,7 +320,7 @@ describe("store", () => {
         waiting.wait("large", 20_000),
         waiting.waitSettled("failed", 20_000),
       ]);
-      await eventually(() => expect(waiting.stats().reads.statements).toBe(1));
+      await eventually(() => expect(waiting.stats().reads).toMatchObject({ statements: 1, inFlight: 0 }));
       await storing.store("small", { ok: true });
       await storing.fail("failed", new Error("no"));
       await storing.store("large", "x".repeat(200));
@@ -330,7 +332,7 @@ describe("store", () => {
       const [storing, waiting] = [await database.open({ inlineResultBytes: 100 }), await database.open()];
       await waiting.ready();
       const waits = waiting.wait("inline", 20_000);
-      await eventually(() => expect(waiting.stats().reads.statements).toBe(1));
+      await eventually(() => expect(waiting.stats().reads).toMatchObject({ statements: 1, inFlight: 0 }));
       await storing.store("inline", 1);
       expect(await waits).toBe(1);
       expect(waiting.stats().wokenBy).toMatchObject({ inline: 0, notification: 1 });

@@ -114,7 +114,7 @@ describe("streams", () => {
   describe("results$", () => {
     it("emits every result that is stored from now on, by whomever, failures too", async () => {
       const marker = watching.wait("marker", 20_000);
-      await eventually(() => expect(watching.stats().reads.statements).toBe(1));
+      await eventually(() => expect(watching.stats().reads).toMatchObject({ statements: 1, inFlight: 0 }));
       await storing.store("old", 0);
       await storing.store("marker", 0);
       // Notifications come in the order of the commits: that of the old one has been here.

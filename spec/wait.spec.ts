@@ -30,7 +30,7 @@ describe("wait", () => {
   it("is woken by the notification of a result that is stored later", async () => {
     await waiting.ready();
     const waits = waiting.wait("after", 20_000);
-    await eventually(() => expect(waiting.stats().reads.statements).toBe(1));
+    await eventually(() => expect(waiting.stats().reads).toMatchObject({ statements: 1, inFlight: 0 }));
     await storing.store("after", [1, "two"]);
     expect(await waits).toEqual([1, "two"]);
     expect(waiting.stats().wokenBy).toMatchObject({ read: 0, notification: 1, sweep: 0 });
@@ -103,7 +103,10 @@ describe("wait", () => {
   )("takes the id %j", async (_start, taskId = "") => {
     await waiting.ready();
     const waits = waiting.wait(taskId, 20_000);
-    await eventually(() => expect(waiting.stats().reads.statements).toBeGreaterThan(0));
+    await eventually(() => {
+      expect(waiting.stats().reads.statements).toBeGreaterThan(0);
+      expect(waiting.stats().reads.inFlight).toBe(0);
+    });
     await storing.store(taskId, taskId);
     expect(await waits).toBe(taskId);
     expect(waiting.stats().caughtBySweep).toBe(0);
@@ -161,7 +164,7 @@ describe("wait", () => {
   it("finds at the deadline what no notification told of", async () => {
     await waiting.ready();
     const waits = waiting.wait("silent", 400);
-    await eventually(() => expect(waiting.stats().reads.statements).toBe(1));
+    await eventually(() => expect(waiting.stats().reads).toMatchObject({ statements: 1, inFlight: 0 }));
     const table = `${escapeIdentifier(database.schema)}.kojin_results`;
     await database.sql(
       `with off as materialized (select set_config('kojin.notify', 'off', true)) insert into ${table} (task_id, result) select 'silent', '7' from off`,
@@ -174,7 +177,7 @@ describe("wait", () => {
     const sweeping = await database.open({ sweepIntervalMs: 1_500 });
     await sweeping.ready();
     const waits = sweeping.wait("swept", 20_000);
-    await eventually(() => expect(sweeping.stats().reads.statements).toBe(1));
+    await eventually(() => expect(sweeping.stats().reads).toMatchObject({ statements: 1, inFlight: 0 }));
     const table = `${escapeIdentifier(database.schema)}.kojin_results`;
     await database.sql(
       `with off as materialized (select set_config('kojin.notify', 'off', true)) insert into ${table} (task_id, result) select 'swept', '8' from off`,
@@ -247,7 +250,7 @@ describe("wait", () => {
     await waiting.ready();
     const waits = Array.from({ length: count }, async (_, index) => waiting.wait<number>(`many ${index}`, 60_000));
     await eventually(() =>
-      expect(waiting.stats()).toMatchObject({ waiting: count, reads: { statements: count / 1_000 } }),
+      expect(waiting.stats()).toMatchObject({ waiting: count, reads: { statements: count / 1_000, inFlight: 0 } }),
     );
     // A read of its own, behind which all those of the waits have been sent.
     await waiting.get("another");

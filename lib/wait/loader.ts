@@ -28,6 +28,16 @@ export type OnFound<T> = (key: string, found: Found<T>, cause: WakeCause) => voi
 /** Called when a read failed for good: asking again will not help. */
 export type OnDenied = (keys: readonly string[], error: Error) => void;
 
+/** Reads since the backend was made. */
+export interface ReadCounters {
+  readonly statements: number;
+  readonly retries: number;
+  /** Ids that wait for a statement to ask for them. */
+  readonly queued: number;
+  /** Statements under way. */
+  readonly inFlight: number;
+}
+
 export interface LoaderParts<T> {
   /** Reads what is stored under keys; those that are not there are left out. */
   readonly read: (keys: readonly string[], timeoutMs: number) => Promise<ReadonlyMap<string, Found<T>>>;
@@ -66,8 +76,9 @@ export class Loader<T> {
     });
   }
 
-  get counters(): { reads: number; retries: number } {
-    return { reads: this.#reads, retries: this.#retries };
+  get counters(): ReadCounters {
+    const { queued, inFlight } = this.#batcher;
+    return { statements: this.#reads, retries: this.#retries, queued, inFlight };
   }
 
   /** Why the latest read failed; undefined once one has succeeded. */
