@@ -136,11 +136,10 @@ export const groupStreamSpecs: Specs = {
     });
     await Promise.all(calls);
     streams.push(collect(one.groupMembers$(groupId)));
-    for (const stream of streams) {
-      assert.equal(await stream.ended, "completed");
-      assert.deepEqual(idsOf(stream.seen), idsOf(streams.at(-1)?.seen ?? []));
-    }
-    assert.deepEqual(idsOf(streams[0]?.seen ?? []).sort(), ids.sort());
+    for (const { ended } of streams) assert.equal(await ended, "completed");
+    const [first = [], ...others] = streams.map(({ seen }) => idsOf(seen));
+    for (const each of others) assert.deepEqual(each, first);
+    assert.deepEqual([...first].sort(), ids.sort());
   },
 
   "groupResults$ emits the results once, and errors if members failed": async (suite) => {

@@ -15,12 +15,12 @@ import { prepareBinaries } from "../../lib/embedded/binaries";
 import type { Binaries } from "../../lib/embedded/binaries";
 import { findPackageRoot } from "../../lib/embedded/package-root";
 import { findServerAccount } from "../../lib/embedded/unprivileged";
-import { itAsOrdinaryUser, itAsRoot } from "./support/processes";
+import { itAsOrdinaryUser, itAsRoot, itWhere } from "./support/processes";
 import { tempFolder } from "./support/temp-folder";
 
 const folder = tempFolder();
 const onWindows = process.platform === "win32";
-const itOnUnix = onWindows ? it.skip : it;
+const itOnUnix = itWhere(!onWindows, "Windows needs no links.");
 
 /** A package as `npm install --ignore-scripts` leaves it: no links. */
 function installWithoutScripts(name: string): string {
@@ -69,7 +69,7 @@ itOnUnix("gives back the execute bit", async () => {
   expect(lstatSync(binaries.initdb).mode & 0o777).toBe(0o755);
 });
 
-itAsRoot("uses a copy when the server's account may not enter the package's folder", async () => {
+itAsRoot()("uses a copy when the server's account may not enter the package's folder", async () => {
   const home = join(folder, "home-of-root");
   const packageRoot = installWithoutScripts(join("home-of-root", "package"));
   chmodSync(home, 0o700);
@@ -78,7 +78,7 @@ itAsRoot("uses a copy when the server's account may not enter the package's fold
 });
 
 // Root may write to a read-only folder.
-itAsOrdinaryUser("uses a copy when the package cannot be changed", async () => {
+itAsOrdinaryUser()("uses a copy when the package cannot be changed", async () => {
   const packageRoot = installWithoutScripts("read-only");
   const library = join(packageRoot, "native", "lib");
   chmodSync(library, 0o555);

@@ -87,7 +87,7 @@ it("leaves nothing when the server does not start", async () => {
   expect(program.leftovers).toEqual([]);
 });
 
-itAsRoot("works for an ordinary user too", async () => {
+itAsRoot()("works for an ordinary user too", async () => {
   const identity = { uid: 65_534, gid: 65_534 };
   const repository = resolve(__dirname, "../..");
   const probe = spawnSync(process.execPath, ["--import", "tsx", "-e", "0"], {

@@ -23,17 +23,24 @@ describe("prune", () => {
     await fill(10, "now() + interval '1 hour'");
     await fill(10, "null");
     const reports: PruneReport[] = [];
-    expect(await backend.prune({ onProgress: (report) => reports.push(report) })).toEqual({ results: 2_500 });
-    expect(reports).toEqual([{ results: 1_000 }, { results: 2_000 }, { results: 2_500 }]);
+    expect(await backend.prune({ onProgress: (report) => reports.push(report) })).toEqual({
+      results: 2_500,
+      groups: 0,
+    });
+    expect(reports).toEqual([
+      { results: 1_000, groups: 0 },
+      { results: 2_000, groups: 0 },
+      { results: 2_500, groups: 0 },
+    ]);
     expect(await count()).toBe(20);
-    expect(await backend.prune()).toEqual({ results: 0 });
+    expect(await backend.prune()).toEqual({ results: 0, groups: 0 });
   });
 
   it("leaves what expired only lately, if it is told to", async () => {
     const backend = await database.open();
     await fill(5, "now() - interval '1 minute'");
     await fill(5, "now() - interval '1 hour'");
-    expect(await backend.prune({ olderThanMs: 1_800_000 })).toEqual({ results: 5 });
+    expect(await backend.prune({ olderThanMs: 1_800_000 })).toEqual({ results: 5, groups: 0 });
     expect(await count()).toBe(5);
   });
 
@@ -43,10 +50,10 @@ describe("prune", () => {
     const client = await database.pool.connect();
     await client.query("begin");
     await client.query(`select from ${table} limit 3 for update`);
-    expect(await backend.prune()).toEqual({ results: 7 });
+    expect(await backend.prune()).toEqual({ results: 7, groups: 0 });
     await client.query("rollback");
     client.release();
-    expect(await backend.prune()).toEqual({ results: 3 });
+    expect(await backend.prune()).toEqual({ results: 3, groups: 0 });
   });
 
   it("shares the work with other processes that prune at the same time", async () => {

@@ -1,11 +1,25 @@
 import { execFileSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
 /** The command lines that contain `text`, such as the folder of a server: its postmaster, its watchdog, its initdb. */
 export function processesNaming(text: string): string[] {
-  const commands = execFileSync("ps", ["-A", "-ww", "-o", "args="], { encoding: "utf8" });
-  return commands.split("\n").filter((command) => command.includes(text));
+  return commandLines().filter((command) => command.includes(text));
+}
+
+/** From /proc where there is one, since slim images have no `ps`. */
+function commandLines(): string[] {
+  if (!existsSync("/proc/self/cmdline"))
+    return execFileSync("ps", ["-A", "-ww", "-o", "args="], { encoding: "utf8" }).split("\n");
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .map((processId) => {
+      try {
+        return readFileSync(`/proc/${processId}/cmdline`, "utf8").replaceAll("\0", " ");
+      } catch {
+        return ""; // It has ended meanwhile.
+      }
+    });
 }
 
 /** The process id of the server that runs on `dataDir`. */
@@ -13,8 +27,16 @@ export function postmasterOf(dataDir: string): number {
   return Number.parseInt(readFileSync(join(dataDir, "postmaster.pid"), "utf8"));
 }
 
-/** Specs on what root is allowed anyway, and on Windows does not exist. */
-export const itAsOrdinaryUser = process.platform === "win32" || process.getuid?.() === 0 ? it.skip : it;
+/** Specs that only some machines can run; where one cannot, it says why. */
+export function itWhere(isPossible: boolean, reason: string): typeof it.skip {
+  if (isPossible) return it;
+  console.info(`Skipped here: ${reason}`);
+  return it.skip;
+}
 
-/** Specs on what only root has to cope with. */
-export const itAsRoot = process.getuid?.() === 0 ? it : it.skip;
+const isRoot = process.getuid?.() === 0;
+
+export const itAsOrdinaryUser = (): typeof it.skip =>
+  itWhere(process.platform !== "win32" && !isRoot, "root may write to a folder that is read-only.");
+
+export const itAsRoot = (): typeof it.skip => itWhere(isRoot, "only root has to run the server as somebody else.");
