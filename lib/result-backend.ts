@@ -60,7 +60,7 @@ export interface GroupOptions extends WriteOptions {
 export interface ClaimOptions {
   /** A client of the caller's, with its own transaction: the claim counts if that commits, together with whatever else it does. */
   readonly client?: SqlClient;
-  /** How long the claim holds without `ack()`, in milliseconds. More than 0. Default: for good, at once. */
+  /** How long the claim holds without `ack()`, in milliseconds. 1 or more. Default: for good, at once. */
   readonly leaseMs?: number;
 }
 
@@ -113,7 +113,7 @@ export interface GroupBackend {
    */
   failGroupMember(groupId: string, taskId: string, error: unknown, options?: WriteOptions): Promise<number>;
 
-  /** The results of the members that are completed, in declared order, or else by task id. Empty for an unknown group. */
+  /** The results of the members that are completed, in declared order, or else by task id, as the database compares texts (and the Rust crate does). Empty for an unknown group. */
   getGroupResults<T>(groupId: string): Promise<T[]>;
 
   /** How far a group is; `undefined` if nothing is known of it. */

@@ -1,0 +1,88 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { badInputSpecs } from "./bad-input";
+import { closeSpecs } from "./close";
+import { groupClaimSpecs } from "./group-claims";
+import { groupFailureSpecs } from "./group-failures";
+import { groupInputSpecs } from "./group-input";
+import { groupRaceSpecs } from "./group-races";
+import { groupStreamSpecs } from "./group-streams";
+import { groupWaitSpecs } from "./group-waits";
+import { groupSpecs } from "./groups";
+import { resultSpecs } from "./results";
+import { streamSpecs } from "./streams";
+import { type ConformingBackend, type Specs, Suite } from "./suite";
+import { waitSpecs } from "./waits";
+
+/** The two functions of a test framework that the suite needs: those of Jest and Vitest fit, and those of `node:test`. */
+export interface SpecRunner {
+  describe(title: string, body: () => void): unknown;
+  it(title: string, body: () => Promise<void>): unknown;
+}
+
+/** Longest time for a spec, in milliseconds: more than any wait in it that has to succeed. */
+const limitMs = 25_000;
+
+const chapters: Readonly<Record<string, Specs>> = {
+  results: resultSpecs,
+  wait: waitSpecs,
+  streams: streamSpecs,
+  close: closeSpecs,
+  "bad input": badInputSpecs,
+  groups: groupSpecs,
+  "groups with failures": groupFailureSpecs,
+  "waiting for groups": groupWaitSpecs,
+  "groups under contention": groupRaceSpecs,
+  "streams of groups": groupStreamSpecs,
+  "claims of groups": groupClaimSpecs,
+  "bad input for groups": groupInputSpecs,
+};
+
+/**
+ * Defines the specs that every backend has to pass. Some take seconds on a database, so give each half a minute. Their ids are random, so that they may run
+ * on a storage that others use too; what they store is left to expire.
+ *
+ * @param name - What is looked at, for the titles.
+ * @param open - Opens another backend on the same storage, which the suite closes. It has to hear at once of what others store: one that has to connect first,
+ *   has to have done so.
+ * @param runner - `describe` and `it`. Default: the global ones.
+ */
+export function describeResultBackend(
+  name: string,
+  open: () => Promise<ConformingBackend>,
+  runner: SpecRunner = globalRunner(),
+): void {
+  runner.describe(name, () => {
+    for (const [title, specs] of Object.entries(chapters))
+      runner.describe(title, () => defineSpecs(specs, open, runner));
+  });
+}
+
+function defineSpecs(specs: Specs, open: () => Promise<ConformingBackend>, runner: SpecRunner): void {
+  for (const [title, spec] of Object.entries(specs)) {
+    runner.it(title, async () => {
+      const suite = new Suite(open);
+      try {
+        await bounded(spec(suite));
+      } finally {
+        await suite.close();
+      }
+    });
+  }
+}
+
+/** A framework gives up on a spec that hangs and leaves it as it is; its backends would then keep the process from ending. */
+async function bounded(spec: Promise<void>): Promise<void> {
+  const over = new AbortController();
+  const tooLate = sleep(limitMs, undefined, { signal: over.signal }).then(() => {
+    throw new Error(`The spec is not over after ${limitMs} ms.`);
+  });
+  tooLate.catch(() => undefined);
+  await Promise.race([spec, tooLate]).finally(() => over.abort());
+}
+
+function globalRunner(): SpecRunner {
+  const { describe, it } = globalThis as Partial<SpecRunner>;
+  if (describe === undefined || it === undefined)
+    throw new TypeError("runner: expected describe and it, as globals or as the third argument, got neither.");
+  return { describe, it };
+}
