@@ -68,6 +68,25 @@ on conflict do nothing;
 
 update kojin_groups set finished_seq = nextval('kojin_group_seq') where completed and result is not null and finished_seq is null;
 
+-- Takes the locks of groups, in the order of their ids, and makes the rows that are not there. Again if one was deleted between the two statements: whoever went on
+-- without its lock would count into nothing.
+create or replace function kojin_groups_hold(group_ids text[]) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  wanted constant bigint := (select count(distinct id) from unnest(group_ids) as id);
+  held bigint;
+begin
+  loop
+    insert into @schema@.kojin_group_state (group_id) select distinct id from unnest(group_ids) as id order by id on conflict do nothing;
+    select count(*) into held
+    from (select from @schema@.kojin_group_state where group_id = any(group_ids) order by group_id for update) as locked;
+    exit when held = wanted;
+  end loop;
+end
+$$;
+
 -- Before a row of a writer that knows only the crate's columns: takes the lock of the group, as every writer does first, and notes when the member finished. A success
 -- written over a failure clears it. Rows from the functions below bring their own number. security definer: the crate's role has no right on the state.
 create or replace function kojin_groups_foreign_write() returns trigger
@@ -75,8 +94,12 @@ language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  insert into @schema@.kojin_group_state (group_id) values (new.group_id) on conflict do nothing;
-  perform from @schema@.kojin_group_state where group_id = new.group_id for update;
+  -- As kojin_groups_hold, but for one group: this runs for each row, and the general form took 6.2 s instead of 4.6 s for 100 000.
+  loop
+    insert into @schema@.kojin_group_state (group_id) values (new.group_id) on conflict do nothing;
+    perform from @schema@.kojin_group_state where group_id = new.group_id for update;
+    exit when found;
+  end loop;
   if tg_op = 'UPDATE' and new.completed and new.result is not null and new.error is not distinct from old.error then
     new.error := null;
   end if;
@@ -134,8 +157,7 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  insert into @schema@.kojin_group_state (group_id) select id from unnest(group_ids) as id order by id on conflict do nothing;
-  perform from @schema@.kojin_group_state where group_id = any(group_ids) order by group_id for update;
+  perform @schema@.kojin_groups_hold(group_ids);
   update @schema@.kojin_group_state as state
   set
     completed = state.completed + case when state.declared then added.completed_declared else added.completed end,
@@ -225,8 +247,7 @@ as $$
 declare
   expired_ids text[];
 begin
-  insert into @schema@.kojin_group_state (group_id) select distinct id from unnest(group_ids) as id order by id on conflict do nothing;
-  perform from @schema@.kojin_group_state where group_id = any(group_ids) order by group_id for update;
+  perform @schema@.kojin_groups_hold(group_ids);
   select array(select group_id from @schema@.kojin_group_state where group_id = any(group_ids) and expires_at <= clock_timestamp()) into expired_ids;
   if cardinality(expired_ids) > 0 then
     delete from @schema@.kojin_groups where group_id = any(expired_ids);

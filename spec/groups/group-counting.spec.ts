@@ -185,4 +185,39 @@ describe("counting members of groups", () => {
     ]);
     expect(await backend.getGroup("open")).toMatchObject({ completed: 1, total: 2 });
   });
+
+  it.each(["this library", "a foreign writer"])(
+    "loses no member that %s completes while its expired group is being deleted",
+    async (writer) => {
+      const backend = await database.open();
+      const [state, groupId] = [`${escapeIdentifier(database.schema)}.kojin_group_state`, `pruned under ${writer}`];
+      await backend.initGroup(groupId, 1, { ttlMs: 1 });
+      await backend.completeGroupMember(groupId, "old", 1);
+      await eventually(async () => expect(await backend.getGroup(groupId)).toBeUndefined());
+      // As prune does, but seen in the middle of it.
+      const client = await database.pool.connect();
+      await client.query("begin");
+      await client.query(`delete from ${members} where group_id = $1`, [groupId]);
+      await client.query(`delete from ${state} where group_id = $1`, [groupId]);
+      const completed =
+        writer === "this library"
+          ? backend.completeGroupMember(groupId, "new", 2)
+          : database.sql(
+              `insert into ${members} (group_id, task_id, result, completed) values ($1, 'new', '2', true)`,
+              [groupId],
+            );
+      await eventually(async () => {
+        const blocked = await database.sql(
+          "select from pg_stat_activity where wait_event_type = 'Lock' and query like '%' || $1 || '%'",
+          [writer === "this library" ? "kojin_finish_members" : "values ($1, 'new', '2', true)"],
+        );
+        expect(blocked).toHaveLength(1);
+      });
+      await client.query("commit");
+      client.release();
+      expect(await completed).toEqual(writer === "this library" ? 1 : []);
+      expect(await backend.getGroup(groupId)).toEqual({ groupId, total: null, completed: 1, failed: 0, done: false });
+      expect(await backend.getGroupResults(groupId)).toEqual([2]);
+    },
+  );
 });
