@@ -172,7 +172,7 @@ describe("streams", () => {
       const done = new AbortController();
       const killing = (async () => {
         for (let kill = 0; kill < 20; kill += 1) {
-          await eventually(async () => expect(await database.listeners()).toHaveLength(1));
+          await eventually(async () => expect(await database.listeners()).toHaveLength(1), { timeoutMs: 20_000 });
           await database.terminateListeners();
         }
         done.abort();
