@@ -4,7 +4,7 @@ import { join, resolve } from "node:path";
 
 import { isPortTaken } from "../../lib/embedded/port";
 import { eventually } from "../support/eventually";
-import { itAsRoot, processesNaming } from "./support/processes";
+import { itAsRoot, processesNaming } from "../support/processes";
 import { Program } from "./support/program";
 import { tempFolder } from "./support/temp-folder";
 

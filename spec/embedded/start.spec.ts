@@ -5,7 +5,7 @@ import { dirname, join } from "node:path";
 
 import { EmbeddedPostgresError, startEmbeddedPostgres } from "../../lib/embedded/index";
 import type { EmbeddedPostgres } from "../../lib/embedded/index";
-import { postmasterOf, processesNaming } from "./support/processes";
+import { postmasterOf, processesNaming } from "../support/processes";
 import { query } from "./support/query";
 import { tempFolder } from "./support/temp-folder";
 

@@ -1,15 +1,20 @@
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 
-/** `pass`: carries everything. `blackhole`: accepts, and carries nothing, as a lost route does. `refuse`: ends each connection at once. */
+/**
+ * `pass`: carries everything. `blackhole`: accepts, and carries nothing, as a lost route does; what is sent meanwhile is lost. `refuse`: ends each new connection
+ * at once.
+ */
 export type ProxyMode = "pass" | "blackhole" | "refuse";
 
-/** A way to the server that can be broken. */
+/** A way to a server that can be broken. */
 export class TcpProxy {
   mode: ProxyMode = "pass";
+  /** How much later each piece arrives, in milliseconds, in both directions. */
+  delayMs = 0;
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
-  readonly #target: { host: string; port: number };
+  #target: { host: string; port: number };
 
   private constructor(target: { host: string; port: number }) {
     this.#target = target;
@@ -18,8 +23,7 @@ export class TcpProxy {
   }
 
   static async start(url: string): Promise<TcpProxy> {
-    const { hostname, port } = new URL(url);
-    const proxy = new TcpProxy({ host: hostname, port: Number(port === "" ? 5432 : port) });
+    const proxy = new TcpProxy(targetOf(url));
     proxy.#server.listen(0, "127.0.0.1");
     await once(proxy.#server, "listening");
     return proxy;
@@ -31,6 +35,11 @@ export class TcpProxy {
     routed.hostname = "127.0.0.1";
     routed.port = String((this.#server.address() as AddressInfo).port);
     return routed.href;
+  }
+
+  /** Leads new connections to another server, as a name does that was pointed elsewhere; those that are open stay where they are. */
+  retarget(url: string): void {
+    this.#target = targetOf(url);
   }
 
   /** Ends every connection that goes through, with a reset. */
@@ -57,15 +66,16 @@ export class TcpProxy {
   }
 
   #carry(from: Socket, to: Socket): void {
-    from.on("data", (chunk) => {
-      if (this.mode === "pass") to.write(chunk);
-    });
-    from.on("end", () => {
-      if (this.mode === "pass") to.end();
-    });
-    from.on("close", () => {
-      if (this.mode === "pass") to.destroy();
-    });
+    const pass = (forward: () => void): void => {
+      const carry = (): void => {
+        if (this.mode === "pass" && !to.destroyed) forward();
+      };
+      if (this.delayMs > 0) setTimeout(carry, this.delayMs);
+      else carry();
+    };
+    from.on("data", (chunk) => pass(() => to.write(chunk)));
+    from.on("end", () => pass(() => to.end()));
+    from.on("close", () => pass(() => to.destroy()));
   }
 
   #track(socket: Socket): void {
@@ -73,4 +83,9 @@ export class TcpProxy {
     socket.on("error", () => undefined);
     socket.on("close", () => this.#sockets.delete(socket));
   }
+}
+
+function targetOf(url: string): { host: string; port: number } {
+  const { hostname, port } = new URL(url);
+  return { host: hostname, port: Number(port === "" ? 5432 : port) };
 }

@@ -1,0 +1,120 @@
+import { chmod, chown, cp, mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Client } from "pg";
+import { type EmbeddedPostgres, startEmbeddedPostgres } from "kojin-postgres/embedded";
+import { postmasterOf } from "../../support/processes";
+import { eventually } from "../../support/eventually";
+
+/** A server of a spec's own, to be stopped, killed and started again: its port, password and data stay. */
+export class FaultServer {
+  readonly #dataDir: string;
+  readonly #folder: string;
+  readonly #settings: Readonly<Record<string, string>>;
+  #running: EmbeddedPostgres;
+  #isUp = true;
+
+  private constructor(running: EmbeddedPostgres, folder: string, settings: Readonly<Record<string, string>>) {
+    this.#running = running;
+    this.#folder = folder;
+    this.#dataDir = running.dataDir;
+    this.#settings = settings;
+  }
+
+  static async start(settings: Readonly<Record<string, string>> = {}): Promise<FaultServer> {
+    const folder = await createFolder();
+    const dataDir = join(folder, "data");
+    const running = await startEmbeddedPostgres({ dataDir, persistent: true, settings });
+    return new FaultServer(running, folder, settings);
+  }
+
+  get url(): string {
+    return this.#running.url;
+  }
+
+  /** As an operator would, or as a crash does (`kill -9` of the postmaster). Resolves once the postmaster is gone. */
+  async stop(how: "fast" | "immediate" | "kill -9"): Promise<void> {
+    if (!this.#isUp) return;
+    this.#isUp = false;
+    if (how === "kill -9") process.kill(postmasterOf(this.#dataDir), "SIGKILL");
+    await this.#running.stop(how === "fast" ? "fast" : "immediate");
+  }
+
+  /** Starts it again where it was. After a kill its children take a moment to notice, and until then a new postmaster refuses to start. */
+  async start(): Promise<void> {
+    const port = this.#running.port;
+    const restart = async (): Promise<EmbeddedPostgres> =>
+      startEmbeddedPostgres({ dataDir: this.#dataDir, persistent: true, port, settings: this.#settings });
+    this.#running = await eventually(restart, { timeoutMs: 20_000, intervalMs: 200 });
+    this.#isUp = true;
+  }
+
+  /**
+   * Another server with the same data: a standby that follows this one until it is promoted. This one is restarted for the copy.
+   */
+  async startStandby(): Promise<FaultServer> {
+    await this.stop("fast");
+    const folder = await createFolder();
+    const dataDir = join(folder, "data");
+    await cp(this.#dataDir, dataDir, { recursive: true });
+    await this.start();
+    await writeFile(join(dataDir, "standby.signal"), "");
+    await ownLike(this.#dataDir, dataDir);
+    const { username, password, hostname, port } = new URL(this.url);
+    const settings = {
+      ...this.#settings,
+      primary_conninfo: `host=${hostname} port=${port} user=${username} password=${password}`,
+    };
+    return new FaultServer(await startEmbeddedPostgres({ dataDir, persistent: true, settings }), folder, settings);
+  }
+
+  /** Runs statements by a connection of their own; gives the rows of the last. */
+  async sql<Row>(text: string, values: unknown[] = []): Promise<Row[]> {
+    const client = new Client({ connectionString: this.url, application_name: "spec admin" });
+    client.on("error", () => undefined);
+    await client.connect();
+    try {
+      const { rows } = await (values.length === 0 ? client.query(text) : client.query(text, values));
+      return rows as Row[];
+    } finally {
+      await client.end();
+    }
+  }
+
+  /** What is connected to it, but for the specs themselves: nothing, once every backend is closed. */
+  async clients(): Promise<{ pid: number; application_name: string; state: string; wait_event: string | null }[]> {
+    return this.sql(
+      `select pid, application_name, state, wait_event from pg_stat_activity
+       where backend_type = 'client backend' and application_name <> 'spec admin'`,
+    );
+  }
+
+  /** Changes settings of the running server; `null` takes one back. Only those that take effect by a reload. */
+  async configure(settings: Readonly<Record<string, string | null>>): Promise<void> {
+    for (const [name, value] of Object.entries(settings)) {
+      await this.sql(
+        value === null ? `alter system reset ${name}` : `alter system set ${name} = '${value.replaceAll("'", "''")}'`,
+      );
+    }
+    await this.sql("select pg_reload_conf()");
+  }
+
+  async remove(): Promise<void> {
+    await this.stop("immediate");
+    await rm(this.#folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 });
+  }
+}
+
+/** A temporary folder that the account of the server may enter. */
+async function createFolder(): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), "fault-server-"));
+  await chmod(folder, 0o755);
+  return folder;
+}
+
+/** Gives a copy, which belongs to whoever made it, to the owner of the original; Postgres also insists on the mode of the folder. */
+async function ownLike(original: string, copy: string): Promise<void> {
+  const { uid, gid } = await stat(original);
+  for (const entry of await readdir(copy, { recursive: true })) await chown(join(copy, entry), uid, gid);
+  await chown(copy, uid, gid);
+}
