@@ -47,7 +47,7 @@ export class BackendCore {
   readonly closed$ = new Subject<never>();
   readonly #ownPool: OwnPool | undefined;
   readonly #deadlines = new Deadlines();
-  readonly #notifier: Notifier | undefined;
+  readonly #notifier: Notifier;
   readonly #sweep: Sweep;
   readonly #wakeups: Wakeups;
   readonly #wokenBy: Record<WakeCause, number> = {
@@ -71,7 +71,7 @@ export class BackendCore {
     this.#notifier = this.#createNotifier();
     this.#sweep = new Sweep(this.hints, options.sweepIntervalMs, () => this.#wakeups.rereadAll("sweep"));
     const { database, schemaCheck, closed$ } = this;
-    const common = { options, database, schemaCheck, closed$, deadlines: this.#deadlines };
+    const common = { options, database, schemaCheck, closed$, deadlines: this.#deadlines, notifier: this.#notifier };
     const interest = createInterest(
       { ...common, sweep: this.#sweep, aborts: new Aborts(), countWake: (cause) => (this.#wokenBy[cause] += 1) },
       this.statements.clock,
@@ -79,8 +79,8 @@ export class BackendCore {
     this.results = new Results(interest);
     this.groups = new Groups(interest);
     this.#wakeups = new Wakeups(this.hints, [this.results, this.groups]);
-    this.writer = new Writer({ ...common, notifier: this.#notifier });
-    this.groupWriter = new GroupWriter({ ...common, notifier: this.#notifier });
+    this.writer = new Writer(common);
+    this.groupWriter = new GroupWriter(common);
     this.claims = new Claims({ ...common, statements: groupStatements(options.schema) });
     this.pruner = new Pruner(database, options);
   }
@@ -168,7 +168,7 @@ export class BackendCore {
 
   async #drainWrites(): Promise<void> {
     await Promise.all([this.writer.drain(), this.groupWriter.drain()]);
-    await this.#notifier?.drain();
+    await this.#notifier.drain();
   }
 
   #createHints(pool: Pool): HintSource {
@@ -178,12 +178,14 @@ export class BackendCore {
     return new PostgresHints({ config, schema, database: this.database, logger });
   }
 
-  #createNotifier(): Notifier | undefined {
-    const { notify, schema, logger } = this.options;
-    if (notify === "trigger") return undefined;
-    return new Notifier(this.database, this.statements, channelOf(schema), (error) => {
+  #createNotifier(): Notifier {
+    const { schema, logger } = this.options;
+    return new Notifier(this.database, this.statements, channelOf(schema), (error, isFirst) => {
       this.#announcementsFailed += 1;
-      logger.warn(`An announcement was dropped; its waiters find their results by sweeping. ${String(error)}`);
+      if (!isFirst) return;
+      logger.warn(
+        `Announcements are dropped until they succeed again; waiters find their results by sweeping. ${String(error)}`,
+      );
     });
   }
 }

@@ -33,7 +33,7 @@ export interface Stats {
     /** Payloads that were not ours. */
     readonly garbage: number;
   };
-  /** Announcements of `notify: 'deferred'` that failed and were dropped. */
+  /** Announcements after the commit (of `notify: 'deferred'`, or of what is counted as `unnotified`) that failed and were dropped. */
   readonly announcementsFailed: number;
   readonly reconnects: number;
   readonly heartbeatMs: number | undefined;

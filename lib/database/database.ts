@@ -172,3 +172,10 @@ function describe(error: unknown): string {
   if (error instanceof AggregateError && error.message === "") return error.errors.map(describe).join("; ");
   return error instanceof Error ? error.message : String(error);
 }
+
+/**
+ * Bounds how long a statement may wait for row locks and, if it notifies, for the cluster's notification lock at its commit; `statement_timeout` does not cover the
+ * latter. So what we have given up on does not stay behind on the server, statement after statement.
+ */
+export const lockTimeoutSetting = (timeoutMs: number): string =>
+  `set_config('lock_timeout', '${Math.max(1, Math.round(timeoutMs))}ms', true)`;

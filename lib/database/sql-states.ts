@@ -9,13 +9,14 @@ export const sqlStates = {
   insufficientPrivilege: "42501",
   programLimitExceeded: "54000",
   statementTooComplex: "54001",
+  lockNotAvailable: "55P03",
 } as const;
 
 const transientStates = new Set([
   sqlStates.readOnlyTransaction, // a standby, or a primary that has been demoted: the next connection may reach the new one
   "40001", // serialization_failure
   "40P01", // deadlock_detected
-  "55P03", // lock_not_available
+  sqlStates.lockNotAvailable,
   "57P01", // admin_shutdown
   "57P02", // crash_shutdown
   "57P03", // cannot_connect_now
@@ -32,6 +33,14 @@ export function isTransientState(sqlState: string): boolean {
     sqlState !== sqlStates.protocolViolation &&
     (transientStates.has(sqlState) || transientClasses.has(sqlState.slice(0, 2)))
   );
+}
+
+/**
+ * Whether a write may have failed for its notification alone: the notification queue of the cluster is full (54000, which has other causes too), or the lock that
+ * notifying commits take was not to be had in time (55P03, likewise). The same write without a notification may succeed.
+ */
+export function isNotificationFault(sqlState: string | undefined): boolean {
+  return sqlState === sqlStates.programLimitExceeded || sqlState === sqlStates.lockNotAvailable;
 }
 
 /** Whether one row's content is to blame, so that the rest of its batch can be stored without it. */

@@ -1,10 +1,7 @@
 import { escapeIdentifier } from "pg";
 
-/** The SQL that runs on groups, made once for a schema. What it may and may not do is with the functions, in sql/0002_groups.sql. */
+/** The SQL that reads, claims and prunes groups, made once for a schema. */
 export interface GroupStatements {
-  readonly init: string;
-  readonly finish: string;
-  readonly finishSilently: string;
   readonly read: string;
   readonly doneSince: string;
   readonly results: string;
@@ -25,23 +22,9 @@ const isAlive = "(state.expires_at is null or state.expires_at > clock_timestamp
 export function groupStatements(schema: string): GroupStatements {
   const name = escapeIdentifier(schema);
   const [state, members] = [`${name}.kojin_group_state as state`, `${name}.kojin_groups as member`];
-  const finish = `${name}.kojin_finish_members($1::text[], $2::text[], $3::text[], $4::text[])`;
   const finished = `select member.task_id, member.result::text, member.error::text, member.finished_seq::text from ${members} join ${state} using (group_id)`;
   const micros = (column: string): string => `(extract(epoch from ${column}) * 1000000)::bigint::text`;
   return {
-    // $1 text group, $2 int total, $3 text[] ids or null, $4 float8 and $5 float8 ms to live and until the deadline, or null, $6 text channel. Returns null, or why not.
-    init: `select ${name}.kojin_init_group($1::text, $2::int, $3::text[], $4::float8, $5::float8, $6::text)`,
-
-    // $1 text[] groups, $2 text[] tasks, $3 text[] results and $4 text[] failures. Returns for each, in order, the number completed, and why not.
-    finish: `select completed_count, conflict from ${finish} order by place`,
-
-    // The same, without an announcement: the setting is made before the function is called, since the call depends on it.
-    finishSilently: `
-      with settings as materialized (select set_config('kojin.notify', 'off', true) as notify)
-      select completed_count, conflict
-      from settings, lateral ${name}.kojin_finish_members($1::text[], $2::text[], $3::text[], case when notify = 'off' then $4::text[] end)
-      order by place`,
-
     // $1 text[] groups. Returns those of which something is known: total, counts, when it was done, its deadline in ms, and how many ms of it are left.
     read: `
       select state.group_id, state.total, state.completed, state.failed, ${micros("state.completed_at")}, state.deadline_ms,

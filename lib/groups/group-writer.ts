@@ -4,9 +4,9 @@ import { GroupConflictError } from "../errors";
 import { channelOf } from "../notify/channel";
 import type { SqlClient } from "../result-backend";
 import { BatchedWrites, type WriteCounters, type WriteParts } from "../store/batched-writes";
-import type { Notifier } from "../store/notifier";
-import { encodingError } from "../store/writer";
-import { groupStatements, type GroupStatements } from "./group-statements";
+import { encodingError, writeLockTimeoutMs } from "../store/writer";
+import { SilentFallback } from "../store/silent-fallback";
+import { type GroupWriteStatements, groupWriteStatements } from "./group-write-statements";
 
 /** A member that finishes: with a result, or with a failure. */
 export interface MemberRow {
@@ -30,8 +30,6 @@ export interface GroupSize {
 
 export interface GroupWriterParts extends WriteParts {
   readonly database: Database;
-  /** Present if this process announces what it stores. */
-  readonly notifier: Notifier | undefined;
 }
 
 type Verdict = [completed: number, conflict: string | null];
@@ -39,27 +37,30 @@ type Verdict = [completed: number, conflict: string | null];
 /** Initialises groups and finishes their members. Counting is the database's. */
 export class GroupWriter {
   readonly #parts: GroupWriterParts;
-  readonly #statements: GroupStatements;
+  readonly #loud: GroupWriteStatements;
+  readonly #silent: GroupWriteStatements;
+  readonly #callers: GroupWriteStatements;
   readonly #writes: BatchedWrites<MemberRow, number>;
 
   constructor(parts: GroupWriterParts) {
-    const { options, database, notifier } = parts;
+    const { options, database } = parts;
     this.#parts = parts;
-    this.#statements = groupStatements(options.schema);
-    const text = notifier === undefined ? this.#statements.finish : this.#statements.finishSilently;
+    const lockTimeoutMs = writeLockTimeoutMs(options);
+    this.#loud = groupWriteStatements(options.schema, { silent: false, lockTimeoutMs });
+    this.#silent = groupWriteStatements(options.schema, { silent: true, lockTimeoutMs });
+    this.#callers = groupWriteStatements(options.schema, { silent: false, lockTimeoutMs: undefined });
     this.#writes = new BatchedWrites<MemberRow, number>(parts, {
       what: "group members",
       // A success outweighs a failure; else the last call wins.
       merge: (queued, added) => (queued.error === null && added.error !== null ? queued : added),
       split: () => "",
-      send: async (rows, timeoutMs) => {
-        const verdicts = await database.query<Verdict>(
-          { purpose: "finish group members", text, values: memberValues(rows) },
-          timeoutMs,
-        );
+      send: async (rows, isSilent, timeoutMs) => {
+        const text = (isSilent ? this.#silent : this.#loud).finish;
+        const query = { purpose: "finish group members", text, values: memberValues(rows) };
+        const verdicts = await database.query<Verdict>(query, timeoutMs);
         return rows.map((row, index) => outcomeOf(row, verdicts[index]));
       },
-      onCommitted: (rows) => notifier?.announce("members", new Set(rows.map(({ groupId }) => groupId))),
+      announce: (rows, notifier) => notifier.announce("members", new Set(rows.map(({ groupId }) => groupId))),
       rowError: (error, row) => encodingError(error, row.taskId),
     });
   }
@@ -76,33 +77,35 @@ export class GroupWriter {
   }
 
   async init(groupId: string, size: GroupSize, client?: SqlClient): Promise<void> {
-    const { database, options, schemaCheck, closed$ } = this.#parts;
+    const { options } = this.#parts;
     const { total, memberIds, ttlMs, deadlineMs } = size;
     const purpose = "initialise a group";
     const values = [groupId, total, memberIds, ttlMs, deadlineMs, channelOf(options.schema)];
-    let conflict: string | null | undefined;
-    if (client === undefined) {
-      const dueAt = performance.now() + options.retryTimeoutMs;
-      const attempt = async (): Promise<[string | null][]> => {
-        const attemptMs = Math.max(1, dueAt - performance.now());
-        await schemaCheck.pass(attemptMs);
-        return database.query<[string | null]>({ purpose, text: this.#statements.init, values }, attemptMs);
-      };
-      conflict = (await retryTransient(attempt, { dueAt, closed$ }))[0]?.[0];
-    } else {
-      conflict = await this.#runWith(
-        client,
-        purpose,
-        this.#statements.init,
-        values,
-        (row) => row["kojin_init_group"] as string | null,
-      );
-    }
+    const conflict =
+      client === undefined
+        ? await this.#init(groupId, purpose, values)
+        : await this.#runWith(client, purpose, this.#callers.init, values, (row) => row["conflict"] as string | null);
     if (conflict !== null && conflict !== undefined) throw initConflict(groupId, total, conflict);
   }
 
   async drain(): Promise<void> {
     await this.#writes.drain();
+  }
+
+  async #init(groupId: string, purpose: string, values: unknown[]): Promise<string | null | undefined> {
+    const { database, options, schemaCheck, closed$, notifier } = this.#parts;
+    const dueAt = performance.now() + options.retryTimeoutMs;
+    const fallback = new SilentFallback();
+    const attempt = async (): Promise<[string | null][]> => {
+      await schemaCheck.pass(Math.max(1, dueAt - performance.now()));
+      return fallback.send(async (isSilent) => {
+        const text = (isSilent ? this.#silent : this.#loud).init;
+        return database.query<[string | null]>({ purpose, text, values }, Math.max(1, dueAt - performance.now()));
+      });
+    };
+    const [row] = await retryTransient(attempt, { dueAt, closed$ });
+    if (fallback.isSilent) notifier.announce("members", [groupId]);
+    return row?.[0];
   }
 
   async #finishWith(client: SqlClient, row: MemberRow): Promise<number> {
@@ -113,7 +116,7 @@ export class GroupWriter {
     const verdict = await this.#runWith(
       client,
       "finish a group member",
-      this.#statements.finish,
+      this.#callers.finish,
       memberValues([row]),
       toVerdict,
     ).catch((error: unknown) => {

@@ -1,8 +1,13 @@
 import { randomBytes } from "node:crypto";
+import { isNotificationFault } from "../database/sql-states";
+import { DatabaseError } from "../errors";
 
-/** `alive`: the nonce came back. `deaf`: it was sent, and did not. `unproven`: it could not be sent, which says nothing about the listener. */
+/**
+ * `alive`: the nonce came back. `deaf`: it was sent, and did not. `blocked`: the server takes no notification at present, from anybody: its queue is full, or
+ * somebody holds its lock. `unproven`: it could not be sent, which says nothing about the listener.
+ */
 export type Proof =
-  { readonly verdict: "alive"; readonly roundTripMs: number } | { readonly verdict: "deaf" | "unproven" };
+  { readonly verdict: "alive"; readonly roundTripMs: number } | { readonly verdict: "deaf" | "blocked" | "unproven" };
 
 /**
  * Proves a listener end to end: a nonce is notified through the pool and has to arrive at the listener. A `select 1` on the listener would prove its socket, but
@@ -32,8 +37,9 @@ export class Heartbeat {
       const tooLate = new Promise<"deaf">((resolve) => (timer = setTimeout(() => resolve("deaf"), timeoutMs)));
       const verdict = await Promise.race([settled, tooLate]);
       return verdict === "alive" ? { verdict, roundTripMs: performance.now() - startedAt } : { verdict };
-    } catch {
-      return { verdict: "unproven" };
+    } catch (error) {
+      const isBlocked = error instanceof DatabaseError && isNotificationFault(error.sqlState);
+      return { verdict: isBlocked ? "blocked" : "unproven" };
     } finally {
       clearTimeout(timer);
       this.#awaited = undefined;

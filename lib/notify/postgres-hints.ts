@@ -1,6 +1,6 @@
 import { distinctUntilChanged, ReplaySubject, Subject } from "rxjs";
 import type { ClientConfig } from "pg";
-import type { Database } from "../database/database";
+import { type Database, lockTimeoutSetting } from "../database/database";
 import type { Logger } from "../options";
 import { channelOf } from "./channel";
 import { decodeHint, type Hint } from "./hint";
@@ -9,6 +9,8 @@ import { listenIdentity } from "./listen-config";
 import { defaultListenTimes, type ListenClient, SharedListener, type ListenTimes } from "./shared-listener";
 
 const notifyTimeoutMs = 3_000;
+// Shorter, so that the server tells why it takes so long, and nothing stays behind there.
+const notifyLockTimeoutMs = 2_000;
 
 /** The listeners of this process. A module's variable, since it is the process that should have one; each lives as long as it has clients. */
 const listeners = new Map<string, SharedListener>();
@@ -44,7 +46,7 @@ export class PostgresHints implements HintSource {
       notify: async (channel, payload) => {
         const query = {
           purpose: "send a heartbeat",
-          text: "select pg_catalog.pg_notify($1::text, $2::text)",
+          text: `select ${lockTimeoutSetting(notifyLockTimeoutMs)}, pg_catalog.pg_notify($1::text, $2::text)`,
           values: [channel, payload],
         };
         await options.database.query(query, notifyTimeoutMs);

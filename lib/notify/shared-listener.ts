@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { filter, exhaustMap, firstValueFrom, interval, map, merge, Subject } from "rxjs";
+import { filter, exhaustMap, firstValueFrom, interval, map, merge, Subject, tap } from "rxjs";
 import type { ClientConfig } from "pg";
 import { backoffMs } from "../database/backoff";
 import type { Logger } from "../options";
@@ -35,6 +35,8 @@ export const defaultListenTimes: ListenTimes = { heartbeatMs: 10_000, heartbeatT
 const reconnectBackoff = { baseMs: 100, capMs: 15_000 };
 // A connection that is refused nothing but hears nothing will not soon hear something: behind a transaction pooler each try leaves a LISTEN behind.
 const deafBackoff = { baseMs: 15_000, capMs: 300_000 };
+const blockedProblem =
+  "The server takes no notification: its notification queue is full, or the lock for it is held for too long. Waits are found by reading every second.";
 const deafProblem =
   "LISTEN succeeds but no notification arrives, as through a transaction pooler. Waits are found by reading every second; give `listen: { connection }` a direct address.";
 
@@ -99,10 +101,8 @@ export class SharedListener {
     if (this.#running === undefined) {
       this.#stopping = new AbortController();
       this.#running = this.#run(this.#stopping.signal);
-    } else if (this.#connection === undefined) {
+    } else if (this.#connection === undefined || this.#confirmed.has(client.channel)) {
       client.setStatus(this.#latest.status, this.#latest.problem);
-    } else if (this.#confirmed.has(client.channel)) {
-      client.setStatus("listening");
     } else {
       client.setStatus("connecting");
       void this.#listenToAll(this.#connection);
@@ -158,7 +158,8 @@ export class SharedListener {
       if (attempt > 0) this.#log("info", "Listening again.");
       // What has been attached in the meantime is listened to as well; the others hear that they are listening.
       await this.#listenToAll(connection);
-      this.#announce("listening");
+      if (proof.verdict === "blocked") this.#report(proof);
+      else this.#announce("listening");
       throw await this.#watch(lost);
     } catch (error) {
       const problem = error instanceof Error ? error.message : String(error);
@@ -183,6 +184,7 @@ export class SharedListener {
     const missed$ = merge(interval(heartbeatMs), this.#checks$).pipe(
       filter(() => this.#demand > 0),
       exhaustMap(() => this.#prove(heartbeatTimeoutMs)),
+      tap((proof) => this.#report(proof)),
       filter(({ verdict }) => verdict === "deaf"),
       map(() => new Error(`No heartbeat arrived within ${heartbeatTimeoutMs} ms`)),
     );
@@ -198,6 +200,15 @@ export class SharedListener {
       for (const each of this.#clients) each.setHeartbeat(proof.roundTripMs);
     }
     return proof;
+  }
+
+  /** Tells of a connection that hears, whether there is anything to be heard on it at present. */
+  #report({ verdict }: Proof): void {
+    const { status } = this.#latest;
+    if (verdict === "alive" && status === "polling") this.#announce("listening");
+    if (verdict !== "blocked" || status === "polling") return;
+    this.#log("warn", blockedProblem);
+    this.#announce("polling", blockedProblem);
   }
 
   #handlers(lost$: Subject<Error>): {
@@ -222,7 +233,7 @@ export class SharedListener {
         this.#listened.add(client.channel);
         await connection.listen(client.channel);
         if (lost$ === this.#lost$) this.#confirmed.add(client.channel);
-        if (this.#connection === connection) this.#announce("listening", undefined, client.channel);
+        if (this.#connection === connection) this.#announce(this.#latest.status, this.#latest.problem, client.channel);
       }
     } catch (error) {
       lost$.next(error as Error);

@@ -7,6 +7,8 @@ import type { Deadlines } from "../deadlines";
 import { DatabaseError } from "../errors";
 import type { ResolvedOptions } from "../options";
 import type { SchemaCheck } from "../schema/schema-check";
+import type { Notifier } from "./notifier";
+import { SilentFallback } from "./silent-fallback";
 
 /** What every kind of write needs. */
 export interface WriteParts {
@@ -14,6 +16,7 @@ export interface WriteParts {
   readonly schemaCheck: SchemaCheck;
   readonly deadlines: Deadlines;
   readonly closed$: Observable<never>;
+  readonly notifier: Notifier;
 }
 
 export interface WriteRules<Row, Outcome> {
@@ -23,10 +26,13 @@ export interface WriteRules<Row, Outcome> {
   readonly merge: (queued: Row, added: Row) => Row;
   /** Rows that may not share a statement are in different groups; usually one group. */
   readonly split: (row: Row) => string;
-  /** Writes rows in one statement; gives what came of each, in their order. An outcome that is an error rejects its own callers. */
-  readonly send: (rows: readonly Row[], timeoutMs: number) => Promise<readonly (Outcome | Error)[]>;
-  /** Called with what has been committed. */
-  readonly onCommitted: (rows: readonly Row[]) => void;
+  /**
+   * Writes rows in one statement, which notifies unless it is to be silent; gives what came of each, in their order. An outcome that is an error rejects its own
+   * callers.
+   */
+  readonly send: (rows: readonly Row[], isSilent: boolean, timeoutMs: number) => Promise<readonly (Outcome | Error)[]>;
+  /** Announces what has been committed silently. */
+  readonly announce: (rows: readonly Row[], notifier: Notifier) => void;
   /** The error for the callers of one row, from that of its statement. */
   readonly rowError: (error: unknown, row: Row) => unknown;
 }
@@ -42,6 +48,11 @@ export interface WriteCounters {
   /** Rows that were written. */
   readonly rows: number;
   readonly retries: number;
+  /**
+   * Rows whose statement was sent again without its notification, because the notification would have failed it: the queue was full, or its lock was held for too
+   * long. They are announced afterwards if that is possible; else the waiters' sweep finds them.
+   */
+  readonly unnotified: number;
   /** Rows that wait for a statement to take them. */
   readonly queued: number;
   /** Statements under way. */
@@ -56,6 +67,7 @@ export class BatchedWrites<Row, Outcome> {
   #statements = 0;
   #rows = 0;
   #retries = 0;
+  #unnotified = 0;
 
   constructor(parts: WriteParts, rules: WriteRules<Row, Outcome>) {
     this.#parts = parts;
@@ -77,7 +89,14 @@ export class BatchedWrites<Row, Outcome> {
 
   get counters(): WriteCounters {
     const { queued, inFlight } = this.#batcher;
-    return { statements: this.#statements, rows: this.#rows, retries: this.#retries, queued, inFlight };
+    return {
+      statements: this.#statements,
+      rows: this.#rows,
+      retries: this.#retries,
+      unnotified: this.#unnotified,
+      queued,
+      inFlight,
+    };
   }
 
   async write(key: string, bytes: number, row: Row): Promise<Outcome> {
@@ -118,7 +137,6 @@ export class BatchedWrites<Row, Outcome> {
       const rows = items.map(({ row }) => row);
       const outcomes = await this.#send(rows, dueAt);
       this.#rows += items.length;
-      this.#rules.onCommitted(rows);
       items.forEach(({ calls }, index) => settle(calls, outcomes[index] as Outcome | Error));
     } catch (error) {
       if (items.length > 1 && error instanceof DatabaseError && isRowFault(error.sqlState)) {
@@ -132,15 +150,22 @@ export class BatchedWrites<Row, Outcome> {
   }
 
   async #send(rows: readonly Row[], dueAt: number): Promise<readonly (Outcome | Error)[]> {
-    const { schemaCheck, closed$, options } = this.#parts;
+    const { schemaCheck, closed$, options, notifier } = this.#parts;
+    const isDeferred = options.notify === "deferred";
+    // Half the time at most for one try, so that a connection that is dead without anybody knowing leaves time for another.
+    const attemptMs = options.retryTimeoutMs / 2;
+    const fallback = new SilentFallback(isDeferred);
     const attempt = async (): Promise<readonly (Outcome | Error)[]> => {
-      // Half the time at most for one try, so that a connection that is dead without anybody knowing leaves time for another.
-      const attemptMs = options.retryTimeoutMs / 2;
       await schemaCheck.pass(attemptMs);
-      this.#statements += 1;
-      return this.#rules.send(rows, attemptMs);
+      return fallback.send(async (isSilent) => {
+        this.#statements += 1;
+        return this.#rules.send(rows, isSilent, attemptMs);
+      });
     };
-    return retryTransient(attempt, { dueAt, closed$, onRetry: () => (this.#retries += 1) });
+    const outcomes = await retryTransient(attempt, { dueAt, closed$, onRetry: () => (this.#retries += 1) });
+    if (fallback.isSilent) this.#rules.announce(rows, notifier);
+    if (fallback.isSilent && !isDeferred) this.#unnotified += rows.length;
+    return outcomes;
   }
 }
 

@@ -5,18 +5,25 @@ import type { ResultStatements } from "./statements";
 const announceTimeoutMs = 5_000;
 
 /**
- * Announces what has been stored, after the commit (`notify: 'deferred'`). A commit that notifies holds a lock of the whole cluster until it is on disk, so such
+ * Announces what has been stored silently, after the commit (`notify: 'deferred'`, or when a notification would have failed the write). A commit that notifies holds a lock of the whole cluster until it is on disk, so such
  * commits queue behind one another; one that only notifies waits for no disk. One announcement is under way at a time, and takes along all that came meanwhile.
  */
 export class Notifier {
   readonly #database: Database;
   readonly #statements: ResultStatements;
   readonly #channel: string;
-  readonly #onFailure: (error: unknown) => void;
+  readonly #onFailure: (error: unknown, isFirst: boolean) => void;
+  #isFailing = false;
   #pending = emptySets();
   #sending: Promise<void> | undefined;
 
-  constructor(database: Database, statements: ResultStatements, channel: string, onFailure: (error: unknown) => void) {
+  /** `onFailure` is told of each announcement that is dropped, and whether the one before it was not. */
+  constructor(
+    database: Database,
+    statements: ResultStatements,
+    channel: string,
+    onFailure: (error: unknown, isFirst: boolean) => void,
+  ) {
     this.#database = database;
     this.#statements = statements;
     this.#channel = channel;
@@ -41,7 +48,13 @@ export class Notifier {
       if (payloads.length === 0) return;
       const query = { purpose: "announce results", text: this.#statements.announce, values: [this.#channel, payloads] };
       // Dropped when it fails: the results are stored, and the waiters' sweep finds them. A queue of old announcements would only delay new ones.
-      await this.#database.query(query, announceTimeoutMs).catch(this.#onFailure);
+      try {
+        await this.#database.query(query, announceTimeoutMs);
+        this.#isFailing = false;
+      } catch (error) {
+        this.#onFailure(error, !this.#isFailing);
+        this.#isFailing = true;
+      }
     }
   }
 }

@@ -1,6 +1,10 @@
 import { escapeIdentifier } from "pg";
+import { lockTimeoutSetting } from "../database/database";
 
 /** The SQL that runs on results, made once for a schema. Names are qualified, so that no search_path matters, not even a pooler's leftover. */
+/** How long something that only notifies may wait for the notification lock. */
+const notifyLockTimeoutMs = 2_000;
+
 export interface ResultStatements {
   readonly read: string;
   readonly delete: string;
@@ -40,7 +44,10 @@ export function resultStatements(schema: string): ResultStatements {
     clock: "select (extract(epoch from clock_timestamp()) * 1000000)::bigint::text",
 
     // $1 text channel, $2 text[] payloads. Only notifies, so its commit waits for no disk.
-    announce: "select pg_catalog.pg_notify($1::text, payload) from unnest($2::text[]) as payload",
+    announce: `
+      select pg_catalog.pg_notify($1::text, payload)
+      from unnest($2::text[]) with ordinality as batch (payload, place)
+      ${onFirstRow([lockTimeoutSetting(notifyLockTimeoutMs)])}`,
 
     // Deletes expired rows. $1 int rows at the most; $2 float8 ms since they expired. Rows that another session has locked are left to it. Returns a row for each.
     prune: `
@@ -66,31 +73,38 @@ export interface StoreVariant {
   readonly silent: boolean;
   /** Up to how many bytes a result may travel in the announcement. */
   readonly inlineBytes: number;
+  /** Longest wait for a lock; undefined where the transaction is the caller's. */
+  readonly lockTimeoutMs: number | undefined;
 }
 
 // Stores a batch. $1 text[] ids, $2 text[] results and $3 text[] failures as JSON text, $4 float8[] ms to live or null. The caller has merged repeated ids
 // (one statement may not update a row twice, SQLSTATE 21000) and sorted them (two batches in opposite orders would deadlock).
 export function storeStatement(schema: string, variant: StoreVariant): string {
-  // Settings for this statement's trigger alone: they end with the transaction. None where none is needed, since in a caller's transaction they would
-  // override the caller's own.
+  // None where none is needed: in a caller's transaction they would override the caller's own.
   const settings = [
+    ...(variant.lockTimeoutMs === undefined ? [] : [lockTimeoutSetting(variant.lockTimeoutMs)]),
     ...(variant.silent ? ["set_config('kojin.notify', 'off', true)"] : []),
     ...(variant.inlineBytes > 0 && !variant.silent
       ? [`set_config('kojin.inline_bytes', '${variant.inlineBytes}', true)`]
       : []),
   ];
-  // Materialized and joined, or it would not be executed.
-  const prelude = settings.length === 0 ? "" : `with settings as materialized (select ${settings.join(", ")})`;
-  const source = settings.length === 0 ? "" : "settings, ";
   return `
-    ${prelude}
     insert into ${escapeIdentifier(schema)}.kojin_results as stored (task_id, result, error, stored_at, expires_at)
     select task_id, result::jsonb, error::jsonb, clock_timestamp(), statement_timestamp() + ttl_ms * interval '1 millisecond'
-    from ${source}unnest($1::text[], $2::text[], $3::text[], $4::float8[]) as batch (task_id, result, error, ttl_ms)
+    from unnest($1::text[], $2::text[], $3::text[], $4::float8[]) with ordinality as batch (task_id, result, error, ttl_ms, place)
+    ${onFirstRow(settings)}
     on conflict (task_id) do update
       set result = excluded.result, error = excluded.error, stored_at = excluded.stored_at, expires_at = excluded.expires_at
       where ${
         // An expired row counts as absent.
         variant.keep ? "stored.expires_at <= statement_timestamp()" : "true"
       }`;
+}
+
+/**
+ * A condition that is always true and makes settings for this statement's triggers and commit alone: they end with the transaction. On the first row, so they are
+ * made once, and before the first row is written. (A materialized `with` to the same end cost 25 µs more for one row, and this costs 5.)
+ */
+function onFirstRow(settings: readonly string[]): string {
+  return settings.length === 0 ? "" : `where place > 1 or concat(${settings.join(", ")}) is not null`;
 }

@@ -1,9 +1,9 @@
 import type { Database, Query } from "../database/database";
 import { sqlStates } from "../database/sql-states";
 import { DatabaseError, ResultEncodingError } from "../errors";
+import type { ResolvedOptions } from "../options";
 import type { SqlClient } from "../result-backend";
 import { BatchedWrites, type WriteCounters, type WriteParts } from "./batched-writes";
-import type { Notifier } from "./notifier";
 import { type StoreVariant, storeStatement } from "./statements";
 
 /** One outcome to store. */
@@ -20,36 +20,40 @@ export interface StoreRow {
 
 export interface WriterParts extends WriteParts {
   readonly database: Database;
-  /** Present if this process announces what it stores. */
-  readonly notifier: Notifier | undefined;
 }
 
 /** Stores outcomes of tasks. */
 export class Writer {
   readonly #database: Database;
   readonly #writes: BatchedWrites<StoreRow, undefined>;
-  readonly #loud: Record<"replace" | "keep", string>;
+  readonly #callersTexts: StoreTexts;
 
   constructor(parts: WriterParts) {
-    const { options, database, notifier } = parts;
+    const { options, database } = parts;
     this.#database = database;
-    const text = (variant: Omit<StoreVariant, "inlineBytes">): string =>
-      storeStatement(options.schema, { ...variant, inlineBytes: options.inlineResultBytes });
-    const isSilent = notifier !== undefined;
-    const texts = { replace: text({ keep: false, silent: isSilent }), keep: text({ keep: true, silent: isSilent }) };
+    const textsOf = (variant: Omit<StoreVariant, "inlineBytes" | "keep">): StoreTexts => {
+      const shared = { ...variant, inlineBytes: options.inlineResultBytes };
+      return {
+        replace: storeStatement(options.schema, { ...shared, keep: false }),
+        keep: storeStatement(options.schema, { ...shared, keep: true }),
+      };
+    };
+    const lockTimeoutMs = writeLockTimeoutMs(options);
+    const [loud, silent] = [textsOf({ silent: false, lockTimeoutMs }), textsOf({ silent: true, lockTimeoutMs })];
     // In a caller's transaction only the trigger knows when, and whether, it commits.
-    this.#loud = { replace: text({ keep: false, silent: false }), keep: text({ keep: true, silent: false }) };
+    this.#callersTexts = textsOf({ silent: false, lockTimeoutMs: undefined });
     this.#writes = new BatchedWrites(parts, {
       what: "results",
       merge: (queued, added) => (added.keep ? queued : added),
       split: modeOf,
-      send: async (rows, timeoutMs) => {
+      send: async (rows, isSilent, timeoutMs) => {
         const [first] = rows;
+        const texts = isSilent ? silent : loud;
         if (first !== undefined) await database.query(storeQuery(texts[modeOf(first)], rows), timeoutMs);
         return rows.map(() => undefined);
       },
-      onCommitted: (rows) =>
-        notifier?.announce(
+      announce: (rows, notifier) =>
+        notifier.announce(
           "ids",
           rows.map(({ taskId }) => taskId),
         ),
@@ -67,7 +71,7 @@ export class Writer {
 
   /** Stores by a client of the caller's: at once, once, and as part of whatever transaction it is in. */
   async storeWith(client: SqlClient, row: StoreRow): Promise<void> {
-    const query = storeQuery(this.#loud[modeOf(row)], [row]);
+    const query = storeQuery(this.#callersTexts[modeOf(row)], [row]);
     try {
       await client.query(query.text, [...query.values]);
     } catch (error) {
@@ -79,6 +83,11 @@ export class Writer {
     await this.#writes.drain();
   }
 }
+
+type StoreTexts = Readonly<Record<"replace" | "keep", string>>;
+
+/** Long enough for any usual lock; short enough to be over before the client gives an attempt up, which takes half the time. */
+export const writeLockTimeoutMs = ({ retryTimeoutMs }: ResolvedOptions): number => retryTimeoutMs / 4;
 
 const modeOf = (row: StoreRow): "replace" | "keep" => (row.keep ? "keep" : "replace");
 
