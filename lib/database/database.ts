@@ -11,6 +11,9 @@ export interface Query {
   readonly purpose: string;
 }
 
+/** `begin` waits for nothing, so a connection on which it takes longer is dead, however long the transaction may take. */
+const beginTimeoutMs = 5_000;
+
 /** Queries on a pool, each with a deadline of its own, and each error made one of ours. */
 export class Database {
   readonly #pool: Pool;
@@ -56,7 +59,8 @@ export class Database {
         // Without values it goes by the simple protocol, which takes several statements at once, as a migration file needs.
         return client.query(values.length === 0 ? { text, ...limit } : { text, values, ...limit });
       };
-      await run("begin");
+      const begin = { text: "begin", query_timeout: Math.min(remainingMs(), beginTimeoutMs) };
+      await client.query(begin);
       try {
         const outcome = await work({ query: run });
         await run("commit");
@@ -85,8 +89,6 @@ export class Database {
     const remainingMs = (): number => Math.max(1, Math.ceil(dueAt - performance.now()));
     try {
       const client = await checkOut(this.#pool, limitMs);
-      // While it is checked out nobody else listens, and an error event without a listener ends the process.
-      client.on("error", ignore);
       try {
         const outcome = await work(client, remainingMs);
         client.removeListener("error", ignore);
@@ -106,22 +108,26 @@ const ignore = (): void => undefined;
 
 /** A pool without `connectionTimeoutMillis` waits for ever; a client that comes too late goes straight back. */
 async function checkOut(pool: Pool, timeoutMs: number): Promise<PoolClient> {
-  const connecting = pool.connect();
-  let timer: NodeJS.Timeout | undefined;
-  const tooLate = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(
-      () => reject(new Error(`No connection from the pool within ${Math.round(timeoutMs)} ms.`)),
-      timeoutMs,
-    );
+  return new Promise((resolve, reject) => {
+    let isLate = false;
+    const timer = setTimeout(() => {
+      isLate = true;
+      reject(new Error(`No connection from the pool within ${Math.round(timeoutMs)} ms.`));
+    }, timeoutMs);
+    // By callback, which is called in the moment in which the pool lets go of the client. A promise would go on a little later, and a server that dies in between
+    // (its last words can come in one piece with its first) would send an error event that nobody listens to, which ends the process.
+    pool.connect((error, client) => {
+      clearTimeout(timer);
+      if (client === undefined) {
+        reject(error ?? new Error("The pool gave no connection."));
+      } else if (isLate) {
+        client.release();
+      } else {
+        client.on("error", ignore);
+        resolve(client);
+      }
+    });
   });
-  try {
-    return await Promise.race([connecting, tooLate]);
-  } catch (error) {
-    connecting.then((client) => client.release(), ignore);
-    throw error;
-  } finally {
-    clearTimeout(timer);
-  }
 }
 
 /** After an error that the server reported the connection is good; after any other it is in an unknown state and must not be used again. */

@@ -1,7 +1,8 @@
+import type { EventEmitter } from "node:events";
 import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import createSubscriber, { type Subscriber } from "pg-listen";
-import type { ClientConfig } from "pg";
+import { Client, type ClientConfig } from "pg";
 import { sqlStateOf } from "../database/sql-states";
 
 const connectTimeoutMs = 5_000;
@@ -32,16 +33,21 @@ export class ListenConnection {
 
   private constructor(config: ClientConfig, handlers: ListenHandlers) {
     this.#handlers = handlers;
-    this.#subscriber = createSubscriber(
-      {
-        ...config,
-        connectionTimeoutMillis: connectTimeoutMs,
-        query_timeout: queryTimeoutMs,
-        keepAliveInitialDelayMillis: 10_000,
-        stream: () => (this.#socket = typeof config.stream === "function" ? config.stream() : new Socket()),
-      },
-      { retryLimit: 1, retryInterval: 0, paranoidChecking: false, parse: (payload: string) => payload },
-    );
+    const bounded: ClientConfig = {
+      ...config,
+      connectionTimeoutMillis: connectTimeoutMs,
+      query_timeout: queryTimeoutMs,
+      keepAlive: true,
+      keepAliveInitialDelayMillis: 10_000,
+      stream: () => (this.#socket = typeof config.stream === "function" ? config.stream() : new Socket()),
+    };
+    const singleFault = { ...bounded, connection: failingOnce(bounded) };
+    this.#subscriber = createSubscriber(singleFault, {
+      retryLimit: 1,
+      retryInterval: 0,
+      paranoidChecking: false,
+      parse: (payload: string) => payload,
+    });
     // Attached before connecting and never removed: an error event without a listener ends the process.
     this.#subscriber.events.on("error", (error) => this.#lose(error));
     this.#subscriber.events.on("notification", ({ channel, payload }) => {
@@ -115,4 +121,22 @@ export class ListenConnection {
     this.#ended = true;
     this.#handlers.onLost(error);
   }
+}
+
+/**
+ * The driver's connection under a client, which tells of its first error alone. A server that dies may send several, and pg-listen handles no more than two: the
+ * third, an error event without a listener, ended the process.
+ */
+function failingOnce(config: ClientConfig): EventEmitter {
+  // From a client that never connects, since only the driver knows how to make one out of a configuration. It has no public name.
+  const { connection } = new Client(config) as unknown as { connection: EventEmitter };
+  const emit = connection.emit.bind(connection);
+  let hasFailed = false;
+  connection.emit = (event, ...values) => {
+    const isError = event === "error" || event === "errorMessage";
+    if (isError && hasFailed) return true;
+    hasFailed ||= isError;
+    return emit(event, ...values);
+  };
+  return connection;
 }

@@ -1,4 +1,4 @@
-import { Pool, escapeIdentifier, type QueryResultRow } from "pg";
+import { Pool, type PoolConfig, escapeIdentifier, type QueryResultRow } from "pg";
 import { PostgresResultBackend, type PostgresResultBackendOptions } from "kojin-postgres";
 import { eventually } from "./eventually";
 
@@ -9,8 +9,8 @@ export interface SpecDatabase {
   /** For looking at, and breaking, things from outside. */
   readonly pool: Pool;
   sql<Row extends QueryResultRow>(text: string, values?: unknown[]): Promise<Row[]>;
-  /** A backend on this file's schema, closed after the spec. */
-  open(options?: PostgresResultBackendOptions): Promise<PostgresResultBackend>;
+  /** A backend on this file's schema, maybe by another way to the server; closed after the spec. */
+  open(options?: PostgresResultBackendOptions, connection?: string | PoolConfig): Promise<PostgresResultBackend>;
   /** Another schema, dropped after the file's specs. */
   createSchema(name: string): void;
   /** What pg_stat_activity shows of this file's connections (not those of `pool`). */
@@ -42,8 +42,8 @@ export function specDatabase(name: string, { migrated = true }: { migrated?: boo
     createSchema: (extra) => void schemas.add(extra),
     sql: async <Row extends QueryResultRow>(text: string, values: unknown[] = []) =>
       (await pool.query<Row>(text, values)).rows,
-    open: async (options) => {
-      const backend = await PostgresResultBackend.connect(url, { schema, ...options });
+    open: async (options, connection = url) => {
+      const backend = await PostgresResultBackend.connect(connection, { schema, ...options });
       opened.push(backend);
       return backend;
     },

@@ -12,8 +12,11 @@ export class TcpProxy {
   mode: ProxyMode = "pass";
   /** How much later each piece arrives, in milliseconds, in both directions. */
   delayMs = 0;
+  /** What the server says, in one piece with being ready for a query, before it is gone; undefined while it is well. */
+  lastWords: Uint8Array | undefined;
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
+  readonly #clients = new Set<Socket>();
   #target: { host: string; port: number };
 
   private constructor(target: { host: string; port: number }) {
@@ -42,6 +45,11 @@ export class TcpProxy {
     this.#target = targetOf(url);
   }
 
+  /** Says something to every client in the name of the server. */
+  inject(bytes: Uint8Array): void {
+    for (const socket of this.#clients) socket.write(bytes);
+  }
+
   /** Ends every connection that goes through, with a reset. */
   cut(): void {
     for (const socket of this.#sockets) socket.resetAndDestroy();
@@ -59,13 +67,21 @@ export class TcpProxy {
       client.resetAndDestroy();
       return;
     }
+    this.#clients.add(client);
+    client.on("close", () => this.#clients.delete(client));
     const upstream = connect({ ...this.#target, allowHalfOpen: true });
     this.#track(upstream);
     this.#carry(client, upstream);
-    this.#carry(upstream, client);
+    this.#carry(upstream, client, (chunk) => this.#withLastWords(chunk));
   }
 
-  #carry(from: Socket, to: Socket): void {
+  #withLastWords(chunk: Buffer): Buffer {
+    return this.lastWords !== undefined && chunk.subarray(-6).equals(readyForQuery)
+      ? Buffer.concat([chunk, this.lastWords])
+      : chunk;
+  }
+
+  #carry(from: Socket, to: Socket, change = (chunk: Buffer): Buffer => chunk): void {
     const pass = (forward: () => void): void => {
       const carry = (): void => {
         if (this.mode === "pass" && !to.destroyed) forward();
@@ -73,7 +89,7 @@ export class TcpProxy {
       if (this.delayMs > 0) setTimeout(carry, this.delayMs);
       else carry();
     };
-    from.on("data", (chunk) => pass(() => to.write(chunk)));
+    from.on("data", (chunk) => pass(() => to.write(change(chunk))));
     from.on("end", () => pass(() => to.end()));
     from.on("close", () => pass(() => to.destroy()));
   }
@@ -84,6 +100,9 @@ export class TcpProxy {
     socket.on("close", () => this.#sockets.delete(socket));
   }
 }
+
+/** The message ReadyForQuery, outside a transaction (PostgreSQL docs, "Message Formats"). */
+const readyForQuery = Buffer.from([0x5a, 0, 0, 0, 5, 0x49]);
 
 function targetOf(url: string): { host: string; port: number } {
   const { hostname, port } = new URL(url);
