@@ -63,32 +63,6 @@ describe("the listener", () => {
     ).toBe(1);
   });
 
-  it("keeps every promise while it is terminated again and again under load", async () => {
-    const [backend, storing] = [await database.open(), await database.open()];
-    await backend.ready();
-    const done = new AbortController();
-    const killing = (async () => {
-      while (!done.signal.aborted) {
-        // Once nobody waits any more the listener sleeps, and there is nothing left to terminate.
-        await eventually(
-          async () => expect(done.signal.aborted || (await database.listeners()).length > 0).toBe(true),
-          { timeoutMs: 30_000 },
-        );
-        await database.terminateListeners();
-      }
-    })();
-    const waits = Array.from({ length: 10_000 }, async (_, index) => backend.wait<number>(`load ${index}`, 60_000));
-    for (let start = 0; start < 10_000; start += 100) {
-      await Promise.all(
-        Array.from({ length: 100 }, async (_, index) => storing.store(`load ${start + index}`, start + index)),
-      );
-    }
-    expect(await Promise.all(waits)).toEqual(Array.from({ length: 10_000 }, (_, index) => index));
-    done.abort();
-    await killing;
-    expect(backend.stats().reconnects).toBeGreaterThan(1);
-  });
-
   it("resolves waits by reading while it cannot connect, and tries for ever", async () => {
     const proxy = await TcpProxy.start(database.url);
     proxy.mode = "refuse";

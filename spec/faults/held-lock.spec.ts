@@ -1,0 +1,106 @@
+import type { Client } from "pg";
+import { eventually } from "../support/eventually";
+import { faultSuite } from "./support/fault-suite";
+
+describe("while somebody holds the lock for notifications", () => {
+  const suite = faultSuite();
+
+  /** A foreign session that stores, and whose commit, with the lock for notifications, waits for a standby that does not exist. Settles with its commit. */
+  async function stallCommit(taskId: string): Promise<{ pid: number; committed: Promise<unknown> }> {
+    await suite.server.configure({ synchronous_standby_names: "ghost" });
+    const client = await suite.connect();
+    const pid = await pidOf(client);
+    const committed = client.query("insert into kojin_results (task_id, result) values ($1, '1')", [taskId]);
+    await eventually(async () => expect(await waitEventOf(pid)).toBe("SyncRep"));
+    return { pid, committed };
+  }
+
+  const pidOf = async (client: Client): Promise<number> =>
+    (await client.query<{ pid: number }>("select pg_backend_pid() as pid")).rows[0]?.pid ?? 0;
+
+  async function waitEventOf(pid: number): Promise<string | undefined> {
+    const rows = await suite.server.sql<{ wait_event: string }>(
+      "select wait_event from pg_stat_activity where pid = $1",
+      [pid],
+    );
+    return rows[0]?.wait_event;
+  }
+
+  it("stores all the same, when a frozen session holds it, and waiters find the results by reading", async () => {
+    const [storing, waiting] = [await suite.open({ retryTimeoutMs: 2_000 }), await suite.open()];
+    const waits = [1, 2, 3].map(async (index) => waiting.wait(`frozen ${index}`, 60_000));
+    await eventually(() => expect(waiting.stats().status).toBe("listening"));
+    const { pid, committed } = await stallCommit("foreign");
+    process.kill(pid, "SIGSTOP");
+    try {
+      // Commits need no standby any more, but the one that is frozen does not know.
+      await suite.server.configure({ synchronous_standby_names: null });
+      await Promise.all([1, 2, 3].map(async (index) => storing.store(`frozen ${index}`, index)));
+      expect(storing.stats().stores).toMatchObject({ rows: 3, unnotified: 3 });
+      expect(await Promise.all(waits)).toEqual([1, 2, 3]);
+      expect(waiting.stats().status).toBe("polling");
+      expect((await waiting.health()).problems.join()).toContain("takes no notification");
+      await storing.initGroup("frozen group", 1);
+      expect(await storing.completeGroupMember("frozen group", "a", 1)).toBe(1);
+      expect(await waiting.waitGroup("frozen group", 20_000)).toEqual([1]);
+      // Nobody who was given up still waits for the lock on the server.
+      await eventually(async () =>
+        expect((await suite.server.clients()).filter(({ wait_event }) => wait_event === "object")).toEqual([]),
+      );
+    } finally {
+      process.kill(pid, "SIGCONT");
+    }
+    await committed;
+    const held = waiting.wait("thawed", 60_000);
+    await eventually(() => expect(waiting.stats().status).toBe("listening"), { timeoutMs: 15_000 });
+    await storing.store("thawed", 1);
+    expect(await held).toBe(1);
+    expect(storing.stats().stores.unnotified).toBe(3);
+  });
+
+  it("settles every call in its time when no commit comes to an end, and loses nothing", async () => {
+    const [storing, waiting] = [
+      await suite.open({ retryTimeoutMs: 1_000 }),
+      await suite.open({ sweepIntervalMs: 1_000 }),
+    ];
+    await waiting.ready();
+    const later = waiting.wait("endless", 60_000);
+    const { committed } = await stallCommit("endless foreign");
+    const startedAt = performance.now();
+    const settled = await Promise.allSettled([
+      storing.store("endless", "stored or not"),
+      storing.completeGroupMember("endless group", "a", 1),
+      storing.initGroup("endless other", 1),
+      waiting.wait("endless foreign", 1_500),
+    ]);
+    expect(performance.now() - startedAt).toBeLessThan(5_000);
+    const codes = settled.map((each) => (each.status === "rejected" ? (each.reason as { code: string }).code : "none"));
+    expect(codes).toEqual(["DATABASE", "DATABASE", "DATABASE", "WAIT_TIMEOUT"]);
+    await suite.server.configure({ synchronous_standby_names: null });
+    await committed;
+    expect(await waiting.wait("endless foreign", 5_000)).toBe(1);
+    // A commit that was waited for in vain comes to its end too; the error said that it might.
+    expect(await later).toBe("stored or not");
+    await eventually(async () => {
+      const busy = (await suite.server.clients()).filter(({ state }) => state !== "idle");
+      expect(busy).toEqual([]);
+    });
+  });
+
+  it("does not pile up sessions that wait for a row that somebody has locked", async () => {
+    const storing = await suite.open({ retryTimeoutMs: 800 });
+    await storing.store("locked", 1);
+    const lock = await suite.connect();
+    await lock.query("begin; select from kojin_results where task_id = 'locked' for update");
+    for (let round = 0; round < 5; round += 1) {
+      await expect(storing.store("locked", round)).rejects.toMatchObject({ code: "DATABASE", transient: true });
+    }
+    await eventually(async () => expect((await suite.server.clients()).length).toBeLessThanOrEqual(7));
+    await eventually(async () =>
+      expect((await suite.server.clients()).filter(({ wait_event }) => wait_event === "transactionid")).toEqual([]),
+    );
+    await lock.query("commit");
+    await storing.store("locked", "free");
+    expect(await storing.get("locked")).toBe("free");
+  });
+});
