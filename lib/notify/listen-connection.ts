@@ -132,7 +132,7 @@ function failingOnce(config: ClientConfig): EventEmitter {
   const { connection } = new Client(config) as unknown as { connection: EventEmitter };
   const emit = connection.emit.bind(connection);
   let hasFailed = false;
-  connection.emit = (event, ...values) => {
+  connection.emit = (event: string, ...values: unknown[]) => {
     const isError = event === "error" || event === "errorMessage";
     if (isError && hasFailed) return true;
     hasFailed ||= isError;
