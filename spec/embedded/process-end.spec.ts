@@ -4,7 +4,8 @@ import { join, resolve } from "node:path";
 
 import { isPortTaken } from "../../lib/embedded/port";
 import { eventually } from "../support/eventually";
-import { itAsRoot, processesNaming } from "../support/processes";
+import { processesNaming } from "../support/processes";
+import { itAsRoot } from "../support/where";
 import { Program } from "./support/program";
 import { tempFolder } from "./support/temp-folder";
 

@@ -1,9 +1,10 @@
 import type { Client } from "pg";
 import type { PostgresResultBackend } from "kojin-postgres";
 import { eventually } from "../support/eventually";
+import { describeSincePostgres } from "../support/where";
 import { faultSuite } from "./support/fault-suite";
 
-describe("while the notification queue is full", () => {
+describeSincePostgres(17, "A queue small enough to be filled")("while the notification queue is full", () => {
   const suite = faultSuite({ max_notify_queue_pages: "64" });
   let backend: PostgresResultBackend;
   let waiting: PostgresResultBackend;

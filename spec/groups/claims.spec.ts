@@ -51,7 +51,7 @@ describe("claims", () => {
     await backend.initGroup("lease", 0);
     const child = fork(join(__dirname, "..", "fixtures", "claims.ts"), ["lease", "500"], {
       execArgv: ["--import", "tsx"],
-      env: { ...process.env, DATABASE_URL: database.url, SPEC_SCHEMA: database.schema },
+      env: { ...process.env, DATABASE_URL: database.poolUrl, SPEC_SCHEMA: database.schema },
       stdio: ["ignore", "ignore", "inherit", "ipc"],
     });
     expect(await once(child, "message")).toEqual(["claimed", undefined]);

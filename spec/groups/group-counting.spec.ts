@@ -29,7 +29,7 @@ describe("counting members of groups", () => {
       shares.map(async (share) => {
         const child = fork(join(__dirname, "..", "fixtures", "completes.ts"), {
           execArgv: ["--import", "tsx"],
-          env: { ...process.env, DATABASE_URL: database.url, SPEC_SCHEMA: database.schema },
+          env: { ...process.env, DATABASE_URL: database.poolUrl, SPEC_SCHEMA: database.schema },
           stdio: ["ignore", "ignore", "inherit", "ipc"],
         });
         const exited = once(child, "exit");

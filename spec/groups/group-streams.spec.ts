@@ -83,7 +83,7 @@ describe("streams of groups", () => {
     await storing.initGroup("huge", total);
     const child = fork(join(__dirname, "..", "fixtures", "streams-members.ts"), ["huge"], {
       execArgv: ["--import", "tsx", "--max-old-space-size=64"],
-      env: { ...process.env, DATABASE_URL: database.url, SPEC_SCHEMA: database.schema },
+      env: { ...process.env, DATABASE_URL: database.poolUrl, SPEC_SCHEMA: database.schema },
       stdio: ["ignore", "ignore", "inherit", "ipc"],
     });
     expect(await once(child, "message")).toEqual(["subscribed", undefined]);

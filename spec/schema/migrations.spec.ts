@@ -42,7 +42,7 @@ describe("migrate", () => {
       Array.from({ length: 20 }, async () => {
         const child = fork(join(__dirname, "..", "fixtures", "migrates.ts"), {
           execArgv: ["--import", "tsx"],
-          env: { ...process.env, DATABASE_URL: database.url, SPEC_SCHEMA: schema },
+          env: { ...process.env, DATABASE_URL: database.poolUrl, SPEC_SCHEMA: schema },
           stdio: ["ignore", "ignore", "inherit", "ipc"],
         });
         const [report] = (await once(child, "message")) as [MigrationReport];

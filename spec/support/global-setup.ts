@@ -1,15 +1,24 @@
 import { startEmbeddedPostgres } from "../../lib/embedded/index";
 import type { EmbeddedPostgres } from "../../lib/embedded/index";
+import { PgBouncer } from "./pgbouncer";
+import { installedPostgres } from "./postgres-version";
 
 declare global {
   // The teardown is another module, and all that Jest lets the two share is the global object.
   var embeddedPostgresOfSpecs: EmbeddedPostgres | undefined;
+  var pgBouncerOfSpecs: PgBouncer | undefined;
 }
 
-/** Gives all specs one Postgres server: that of DATABASE_URL, or an embedded one. */
+/** Gives all specs one Postgres server: that of DATABASE_URL, or an embedded one; and a PgBouncer before it where SPEC_VARIANT asks for one. */
 export default async function globalSetup(): Promise<void> {
-  if (process.env["DATABASE_URL"]) return;
-  const server = await startEmbeddedPostgres({ settings: { max_connections: "200", track_commit_timestamp: "on" } });
-  globalThis.embeddedPostgresOfSpecs = server;
-  process.env["DATABASE_URL"] = server.url;
+  if (!process.env["DATABASE_URL"]) {
+    const settings = { max_connections: "200", track_commit_timestamp: "on" };
+    const server = await startEmbeddedPostgres({ settings, ...installedPostgres() });
+    globalThis.embeddedPostgresOfSpecs = server;
+    process.env["DATABASE_URL"] = server.url;
+  }
+  if (process.env["SPEC_VARIANT"] === "pgbouncer") {
+    globalThis.pgBouncerOfSpecs = await PgBouncer.start(process.env["DATABASE_URL"], "transaction");
+    process.env["SPEC_POOL_URL"] = globalThis.pgBouncerOfSpecs.url;
+  }
 }

@@ -1,6 +1,7 @@
 import "./global-setup";
 
-/** Stops the server that the setup started, if it did. */
+/** Stops what the setup started. */
 export default async function globalTeardown(): Promise<void> {
+  await globalThis.pgBouncerOfSpecs?.stop();
   await globalThis.embeddedPostgresOfSpecs?.stop();
 }

@@ -33,11 +33,17 @@ export class PgBouncer {
   /**
    * @param serverUrl - With the password of a superuser; other roles log in with their own.
    * @param poolSize - Connections to the server for each pair of user and database.
+   * @param listenPort - Where it listens. Default: a port that is free.
    */
-  static async start(serverUrl: string, mode: "transaction" | "session", poolSize = 2): Promise<PgBouncer> {
+  static async start(
+    serverUrl: string,
+    mode: "transaction" | "session",
+    poolSize = 2,
+    listenPort?: number,
+  ): Promise<PgBouncer> {
     const { hostname, port, username, password } = new URL(serverUrl);
     const folder = mkdtempSync(join(tmpdir(), "pgbouncer-"));
-    const listenPort = await pickFreePort();
+    const ownPort = listenPort ?? (await pickFreePort());
     const [configuration, users] = [join(folder, "pgbouncer.ini"), join(folder, "users.txt")];
     writeFileSync(users, `"${username}" "${decodeURIComponent(password)}"\n`, { mode: 0o644 });
     writeFileSync(
@@ -46,7 +52,7 @@ export class PgBouncer {
 * = host=${hostname} port=${port} auth_user=${username}
 [pgbouncer]
 listen_addr = 127.0.0.1
-listen_port = ${listenPort}
+listen_port = ${ownPort}
 unix_socket_dir =
 pool_mode = ${mode}
 default_pool_size = ${poolSize}
@@ -62,7 +68,7 @@ auth_query = select rolname, rolpassword from pg_authid where rolname = $1
     const child = spawn("pgbouncer", ["--quiet", ...account, configuration], { stdio: "ignore" });
     const url = new URL(serverUrl);
     url.hostname = "127.0.0.1";
-    url.port = String(listenPort);
+    url.port = String(ownPort);
     const bouncer = new PgBouncer(url.href, child, folder);
     await eventually(async () => probe(bouncer.url), { timeoutMs: 10_000 });
     return bouncer;

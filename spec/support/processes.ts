@@ -26,17 +26,3 @@ function commandLines(): string[] {
 export function postmasterOf(dataDir: string): number {
   return Number.parseInt(readFileSync(join(dataDir, "postmaster.pid"), "utf8"));
 }
-
-/** Specs that only some machines can run; where one cannot, it says why. */
-export function itWhere(isPossible: boolean, reason: string): typeof it.skip {
-  if (isPossible) return it;
-  console.info(`Skipped here: ${reason}`);
-  return it.skip;
-}
-
-const isRoot = process.getuid?.() === 0;
-
-export const itAsOrdinaryUser = (): typeof it.skip =>
-  itWhere(process.platform !== "win32" && !isRoot, "root may write to a folder that is read-only.");
-
-export const itAsRoot = (): typeof it.skip => itWhere(isRoot, "only root has to run the server as somebody else.");

@@ -1,11 +1,14 @@
 import { Pool, type PoolConfig, escapeIdentifier, type QueryResultRow } from "pg";
 import { PostgresResultBackend, type PostgresResultBackendOptions } from "kojin-postgres";
 import { eventually } from "./eventually";
+import { inVariant, variant } from "./variant";
 
 export interface SpecDatabase {
   readonly schema: string;
   /** The address of the server, with an application_name by which this file's connections are known. */
   readonly url: string;
+  /** The address for pools, which in some variants of the specs is another. */
+  readonly poolUrl: string;
   /** For looking at, and breaking, things from outside. */
   readonly pool: Pool;
   sql<Row extends QueryResultRow>(text: string, values?: unknown[]): Promise<Row[]>;
@@ -26,6 +29,7 @@ export function specDatabase(name: string, { migrated = true }: { migrated?: boo
   const schema = `spec ${name} ${process.pid}`;
   const applicationName = `spec ${name} ${process.pid}`.slice(0, 50);
   const url = withParameter(server, "application_name", applicationName);
+  const { poolUrl, options: variantOptions } = inVariant(url);
   const pool = new Pool({
     connectionString: withParameter(server, "application_name", "spec admin"),
     max: 4,
@@ -38,12 +42,13 @@ export function specDatabase(name: string, { migrated = true }: { migrated?: boo
   const database: SpecDatabase = {
     schema,
     url,
+    poolUrl,
     pool,
     createSchema: (extra) => void schemas.add(extra),
     sql: async <Row extends QueryResultRow>(text: string, values: unknown[] = []) =>
       (await pool.query<Row>(text, values)).rows,
-    open: async (options, connection = url) => {
-      const backend = await PostgresResultBackend.connect(connection, { schema, ...options });
+    open: async (options, connection = poolUrl) => {
+      const backend = await PostgresResultBackend.connect(connection, { schema, ...variantOptions, ...options });
       opened.push(backend);
       return backend;
     },
@@ -73,7 +78,10 @@ export function specDatabase(name: string, { migrated = true }: { migrated?: boo
       expect(backend.stats().waiting).toBe(0);
     }
     // The server takes a moment to notice that a client has gone.
-    await eventually(async () => expect(await database.connections()).toEqual([]));
+    // PgBouncer keeps those of its own.
+    await eventually(async () =>
+      expect(await (variant === "pgbouncer" ? database.listeners() : database.connections())).toEqual([]),
+    );
   });
   afterAll(async () => {
     for (const each of schemas) await pool.query(`drop schema if exists ${escapeIdentifier(each)} cascade`);

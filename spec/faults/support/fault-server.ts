@@ -5,6 +5,7 @@ import { Client } from "pg";
 import { type EmbeddedPostgres, startEmbeddedPostgres } from "kojin-postgres/embedded";
 import { postmasterOf } from "../../support/processes";
 import { eventually } from "../../support/eventually";
+import { installedPostgres } from "../../support/postgres-version";
 
 /** A server of a spec's own, to be stopped, killed and started again: its port, password and data stay. */
 export class FaultServer {
@@ -24,7 +25,7 @@ export class FaultServer {
   static async start(settings: Readonly<Record<string, string>> = {}): Promise<FaultServer> {
     const folder = await createFolder();
     const dataDir = join(folder, "data");
-    const running = await startEmbeddedPostgres({ dataDir, persistent: true, settings });
+    const running = await startEmbeddedPostgres({ dataDir, persistent: true, settings, ...installedPostgres() });
     return new FaultServer(running, folder, settings);
   }
 
@@ -44,7 +45,13 @@ export class FaultServer {
   async start(): Promise<void> {
     const port = this.#running.port;
     const restart = async (): Promise<EmbeddedPostgres> =>
-      startEmbeddedPostgres({ dataDir: this.#dataDir, persistent: true, port, settings: this.#settings });
+      startEmbeddedPostgres({
+        dataDir: this.#dataDir,
+        persistent: true,
+        port,
+        settings: this.#settings,
+        ...installedPostgres(),
+      });
     this.#running = await eventually(restart, { timeoutMs: 20_000, intervalMs: 200 });
     this.#isUp = true;
   }
@@ -65,7 +72,11 @@ export class FaultServer {
       ...this.#settings,
       primary_conninfo: `host=${hostname} port=${port} user=${username} password=${password}`,
     };
-    return new FaultServer(await startEmbeddedPostgres({ dataDir, persistent: true, settings }), folder, settings);
+    return new FaultServer(
+      await startEmbeddedPostgres({ dataDir, persistent: true, settings, ...installedPostgres() }),
+      folder,
+      settings,
+    );
   }
 
   /** Runs statements by a connection of their own; gives the rows of the last. */

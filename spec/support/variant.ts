@@ -1,0 +1,28 @@
+import type { PostgresResultBackendOptions } from "kojin-postgres";
+
+/**
+ * In which way the ordinary specs use the library; each has to pass in each. `pgbouncer`: the pool goes through PgBouncer in transaction mode, LISTEN goes
+ * directly. `pool-of-one`: each pool has a single connection. `deferred`: announcements come after the commit.
+ */
+export type Variant = "plain" | "pgbouncer" | "pool-of-one" | "deferred";
+
+export const variant = (process.env["SPEC_VARIANT"] ?? "plain") as Variant;
+
+/** The address for pools, and options that go with it, in the present variant. */
+export function inVariant(url: string): { poolUrl: string; options: PostgresResultBackendOptions } {
+  const changed = new URL(url);
+  switch (variant) {
+    case "pgbouncer": {
+      const pooler = new URL(process.env["SPEC_POOL_URL"] ?? "");
+      changed.host = pooler.host;
+      return { poolUrl: changed.href, options: { listen: { connection: url } } };
+    }
+    case "pool-of-one":
+      changed.searchParams.set("max", "1");
+      return { poolUrl: changed.href, options: {} };
+    case "deferred":
+      return { poolUrl: url, options: { notify: "deferred" } };
+    case "plain":
+      return { poolUrl: url, options: {} };
+  }
+}

@@ -1,0 +1,55 @@
+// Runs the specs on another version of Postgres, or in another way of using the library:
+//   node tools/run-specs.mjs [--postgres 14|15|16|17] [--variant pgbouncer|pool-of-one|deferred] [arguments for Jest]
+import { execFileSync, spawnSync } from "node:child_process";
+import { readdirSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+
+const root = join(import.meta.dirname, "..");
+const majors = readdirSync(join(root, "spec", "postgres"));
+const variants = ["pgbouncer", "pool-of-one", "deferred"];
+
+const { values, positionals } = parseArgs({
+  options: { postgres: { type: "string" }, variant: { type: "string" } },
+  allowPositionals: true,
+});
+const env = { ...process.env };
+// The embedded server has specs of its own, which no version or variant changes.
+const left = ["spec/embedded"];
+
+if (values.postgres !== undefined) {
+  if (!majors.includes(values.postgres)) fail(`expected --postgres to be one of ${majors.join(", ")}`);
+  const folder = join(root, "spec", "postgres", values.postgres);
+  // Not `npm ci`: the lock file cannot name the programs for platforms that this version was never published for.
+  execFileSync("npm", ["install", "--no-save", "--no-audit", "--no-fund"], {
+    cwd: folder,
+    stdio: ["ignore", "ignore", "inherit"],
+    shell: process.platform === "win32",
+  });
+  Object.assign(env, { SPEC_POSTGRES_FROM: folder, SPEC_POSTGRES_MAJOR: values.postgres });
+  // It would be another server than the one asked for.
+  delete env.DATABASE_URL;
+}
+if (values.variant !== undefined) {
+  if (!variants.includes(values.variant)) fail(`expected --variant to be one of ${variants.join(", ")}`);
+  if (values.variant === "pgbouncer" && spawnSync("pgbouncer", ["--version"]).error !== undefined) {
+    console.log("Skipped: PgBouncer is not installed (Debian: apt-get install pgbouncer).");
+    process.exit(0);
+  }
+  env.SPEC_VARIANT = values.variant;
+  left.push("spec/faults");
+}
+
+const jest = createRequire(import.meta.url).resolve("jest/bin/jest");
+const { status } = spawnSync(process.execPath, [jest, "--testPathIgnorePatterns", ...left, "--", ...positionals], {
+  cwd: root,
+  env,
+  stdio: "inherit",
+});
+process.exit(status ?? 1);
+
+function fail(message) {
+  console.error(message);
+  process.exit(2);
+}
