@@ -21,7 +21,7 @@ describeWithPgBouncer()("through PgBouncer", () => {
       expect(await group).toEqual([1]);
       expect((await backend.health()).problems).toEqual([expect.stringContaining("transaction pooler")]);
       expect(suite.messages.filter((message) => message.includes("transaction pooler"))).toHaveLength(1);
-      await backend.close();
+      await Promise.all([backend.close(), storing.close()]);
       await pooler.stop();
     });
 
