@@ -1,7 +1,9 @@
 import type { Database } from "./database/database";
 import type { HintSource, ListenStatus } from "./notify/hint-source";
 import { latestVersion } from "./schema/migrations";
+import type { ResolvedOptions } from "./options";
 import type { SchemaCheck } from "./schema/schema-check";
+import { idleTriggers } from "./schema/triggers";
 import type { ResultStatements } from "./store/statements";
 
 /** What an operator asks first; made by asking the database. */
@@ -28,6 +30,7 @@ const queueUsageAlarm = 0.25;
 const healthTimeoutMs = 3_000;
 
 export interface HealthParts {
+  readonly options: ResolvedOptions;
   readonly database: Database;
   readonly statements: ResultStatements;
   readonly schemaCheck: SchemaCheck;
@@ -35,32 +38,39 @@ export interface HealthParts {
 }
 
 /** Never rejects: a database that does not answer is an answer. */
-export async function readHealth({ database, statements, schemaCheck, hints }: HealthParts): Promise<Health> {
-  const { status, reconnects, heartbeatMs, problem } = hints.report;
-  const facts = { status, reconnects, heartbeatMs };
+export async function readHealth(parts: HealthParts): Promise<Health> {
+  const { status, reconnects, heartbeatMs, problem } = parts.hints.report;
   const problems = problem === undefined ? [] : [problem];
-  const startedAt = performance.now();
+  const unknown = { databaseMs: undefined, schemaVersion: undefined, notifyQueueUsage: undefined };
+  let known: Pick<Health, keyof typeof unknown> = unknown;
   try {
-    const usageQuery = { purpose: "read the queue usage", text: statements.notifyQueueUsage, values: [] };
-    const [usage] = await database.query<[number]>(usageQuery, healthTimeoutMs);
-    const databaseMs = performance.now() - startedAt;
-    const notifyQueueUsage = Number(usage?.[0]);
-    if (notifyQueueUsage > queueUsageAlarm)
-      problems.push(`The notification queue is ${Math.round(notifyQueueUsage * 100)} % full.`);
-    const schemaVersion = await schemaCheck.version(healthTimeoutMs);
-    if (schemaVersion !== undefined && schemaVersion !== latestVersion()) {
-      problems.push(`The schema has version ${schemaVersion}, expected is ${latestVersion()}.`);
-    }
-    return { ok: problems.length === 0, ...facts, problems, databaseMs, schemaVersion, notifyQueueUsage };
+    known = await askDatabase(parts, problems);
   } catch (error) {
     problems.push(error instanceof Error ? error.message : String(error));
-    return {
-      ok: false,
-      ...facts,
-      problems,
-      databaseMs: undefined,
-      schemaVersion: undefined,
-      notifyQueueUsage: undefined,
-    };
   }
+  return { ok: problems.length === 0, status, reconnects, heartbeatMs, problems, ...known };
+}
+
+async function askDatabase(
+  { options, database, statements, schemaCheck }: HealthParts,
+  problems: string[],
+): Promise<Pick<Health, "databaseMs" | "schemaVersion" | "notifyQueueUsage">> {
+  const startedAt = performance.now();
+  const usageQuery = { purpose: "read the queue usage", text: statements.notifyQueueUsage, values: [] };
+  const [usage] = await database.query<[number]>(usageQuery, healthTimeoutMs);
+  const databaseMs = performance.now() - startedAt;
+  const notifyQueueUsage = Number(usage?.[0]);
+  if (notifyQueueUsage > queueUsageAlarm)
+    problems.push(`The notification queue is ${Math.round(notifyQueueUsage * 100)} % full.`);
+  const schemaVersion = await schemaCheck.version(healthTimeoutMs);
+  if (schemaVersion !== undefined && schemaVersion !== latestVersion()) {
+    problems.push(`The schema has version ${schemaVersion}, expected is ${latestVersion()}.`);
+  }
+  const idle = await idleTriggers(database, options.schema, healthTimeoutMs);
+  if (idle.length > 0) {
+    problems.push(
+      `Triggers are missing or disabled, so that writes are not announced or not counted: ${idle.join(", ")}. Call migrate() to enable them again.`,
+    );
+  }
+  return { databaseMs, schemaVersion, notifyQueueUsage };
 }
