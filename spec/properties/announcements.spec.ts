@@ -1,0 +1,159 @@
+import fc from "fast-check";
+import { Client, escapeIdentifier, escapeLiteral } from "pg";
+import { channelOf } from "../../lib/notify/channel";
+import { decodeHint, type Hint, maxPayloadBytes } from "../../lib/notify/hint";
+import { eventually } from "../support/eventually";
+import { specDatabase, withParameter } from "../support/spec-database";
+import { anyText, bounded } from "./support/arbitraries";
+
+// A btree entry has at most 2704 bytes (`nbtree.h`), and other writers are bound by nothing else.
+const maxForeignIdBytes = 2_600;
+/** What JSON makes six times as long. */
+const anyEscaped = fc
+  .tuple(fc.integer({ min: 1, max: maxForeignIdBytes }), fc.constantFrom("\u0001", '"', "\\", "\u001f"))
+  .map(([length, character]) => character.repeat(length));
+const anyForeignId = fc.oneof(
+  { weight: 5, arbitrary: anyText(600) },
+  { weight: 1, arbitrary: anyText(maxForeignIdBytes) },
+  { weight: 1, arbitrary: anyEscaped },
+);
+const anyForeignIds = fc.uniqueArray(anyForeignId, { minLength: 1, maxLength: 150, size: "max" });
+
+describe("what the triggers announce", () => {
+  const database = specDatabase("announcements");
+  const schema = escapeIdentifier(database.schema);
+  const channel = channelOf(database.schema);
+  const listener = new Client(withParameter(database.url, "application_name", "spec admin"));
+  let payloads: string[] = [];
+
+  beforeAll(async () => {
+    await listener.connect();
+    listener.on("notification", ({ payload = "" }) => void payloads.push(payload));
+    await listener.query(`listen ${channel}`);
+  });
+  afterAll(async () => listener.end());
+  beforeEach(async () => {
+    for (const table of ["kojin_results", "kojin_groups", "kojin_group_state"])
+      await database.sql(`delete from ${schema}.${table}`);
+  });
+
+  /** What one statement announces: everything up to a marker that is sent after it. */
+  async function announcedBy(text: string, values: unknown[] = []): Promise<string[]> {
+    payloads = [];
+    await database.sql(text, values);
+    await database.sql("select pg_notify($1, 'marker')", [channel]);
+    await eventually(() => expect(payloads.at(-1)).toBe("marker"), { intervalMs: 2 });
+    return payloads.slice(0, -1);
+  }
+
+  /** The hints in payloads, none of which is too long or not ours. */
+  function decoded(announced: readonly string[]): Hint[] {
+    return announced.map((payload) => {
+      expect(Buffer.byteLength(payload)).toBeLessThanOrEqual(maxPayloadBytes);
+      const hint = decodeHint(payload);
+      if (hint === undefined) throw new Error(`It is none of ours: ${payload}`);
+      return hint;
+    });
+  }
+
+  /** An id that no payload can hold, as JSON. */
+  const isTooLong = (id: string): boolean => Buffer.byteLength(JSON.stringify(id)) > 7_900;
+
+  function expectAnnounced(ids: readonly string[], hints: readonly Hint[], named: readonly string[]): void {
+    const fitting = ids.filter((id) => !isTooLong(id));
+    expect(named.toSorted()).toEqual(fitting.toSorted());
+    expect(hints.filter(({ rescan }) => rescan)).toHaveLength(fitting.length < ids.length ? 1 : 0);
+  }
+
+  it("is each id of a statement once, or that there is something to look for, whoever writes what", async () => {
+    const table = `${schema}.kojin_results`;
+    const property = fc.asyncProperty(anyForeignIds, fc.boolean(), async (ids, isUpdate) => {
+      const insert = `insert into ${table} (task_id, result) select id, '1' from unnest($1::text[]) as id`;
+      await database.sql(`delete from ${table}`);
+      if (isUpdate) await announcedBy(insert, [ids]);
+      const upsert = `${insert} on conflict (task_id) do update set result = '2'`;
+      const hints = decoded(await announcedBy(upsert, [ids]));
+      expectAnnounced(
+        ids,
+        hints,
+        hints.flatMap(({ taskIds }) => taskIds),
+      );
+      // As few payloads as reasonable: each but the last is filled, or holds one long id.
+      const bytes = ids.reduce((sum, id) => sum + Buffer.byteLength(JSON.stringify(id)) + 1, 0);
+      const long = ids.filter((id) => Buffer.byteLength(JSON.stringify(id)) > 1_000).length;
+      expect(hints.length).toBeLessThanOrEqual(Math.ceil(bytes / 6_500) + long + 1);
+    });
+    await fc.assert(property, { numRuns: 100, ...bounded });
+  });
+
+  it("is each group that changed, by name as open or as done", async () => {
+    const property = fc.asyncProperty(anyForeignIds, fc.nat(), async (ids, share) => {
+      const doneIds = ids.filter((_, index) => (index * 7) % 10 < share % 11);
+      const openIds = ids.filter((id) => !doneIds.includes(id));
+      await database.sql(`delete from ${schema}.kojin_groups`);
+      await database.sql(`delete from ${schema}.kojin_group_state`);
+      await database.sql(
+        `insert into ${schema}.kojin_group_state (group_id, total, initialised) select id, 1, true from unnest($1::text[]) as id`,
+        [doneIds],
+      );
+      const complete = `insert into ${schema}.kojin_groups (group_id, task_id, result, completed) select id, 'm', '1', true from unnest($1::text[]) as id`;
+      const hints = decoded(await announcedBy(complete, [ids]));
+      const named = (field: "doneGroupIds" | "groupIds"): string[] => hints.flatMap((hint) => hint[field]).toSorted();
+      expect(named("doneGroupIds")).toEqual(doneIds.filter((id) => !isTooLong(id)).toSorted());
+      expect(named("groupIds")).toEqual(openIds.filter((id) => !isTooLong(id)).toSorted());
+      // The two are announced one after the other, in one transaction, in which equal payloads are one.
+      expect(hints.filter(({ rescan }) => rescan)).toHaveLength(ids.some(isTooLong) ? 1 : 0);
+    });
+    await fc.assert(property, { numRuns: 60, ...bounded });
+  });
+
+  it("is for more than 5000 rows only that there is something to look for", async () => {
+    const anyCount = fc.oneof(fc.constantFrom(4_999, 5_000, 5_001), fc.integer({ min: 1, max: 12_000 }));
+    const property = fc.asyncProperty(anyCount, anyText(30), async (count, text) => {
+      await database.sql(`delete from ${schema}.kojin_results`);
+      const ids = `select ${escapeLiteral(text)} || i from generate_series(1, ${count}) as i`;
+      const insert = `insert into ${schema}.kojin_results (task_id, result) select id, '1' from (${ids}) as made (id)`;
+      const hints = decoded(await announcedBy(insert));
+      const named = new Set(hints.flatMap(({ taskIds }) => taskIds));
+      expect(named.size).toBe(count > 5_000 ? 0 : count);
+      expect(hints.filter(({ rescan }) => rescan)).toHaveLength(count > 5_000 ? 1 : 0);
+      if (count > 5_000) expect(hints).toHaveLength(1);
+    });
+    const examples: [number, string][] = [
+      [5_000, "at the limit "],
+      [5_001, "beyond it "],
+    ];
+    await fc.assert(property, { numRuns: 8, examples, ...bounded });
+  });
+
+  it.each([5_000, 5_001])("is for %i groups each of them, or that there is something to look for", async (count) => {
+    const insert = `insert into ${schema}.kojin_groups (group_id, task_id, result, completed) select 'g' || i, 'm', '1', true from generate_series(1, ${count}) as i`;
+    const hints = decoded(await announcedBy(insert));
+    expect(new Set(hints.flatMap(({ groupIds }) => groupIds)).size).toBe(count > 5_000 ? 0 : count);
+    expect(hints.filter(({ rescan }) => rescan)).toHaveLength(count > 5_000 ? 1 : 0);
+  });
+
+  it("is in any case short enough, whatever the entries", async () => {
+    const anyEntry = fc.tuple(fc.nat(9_000), fc.constantFrom("x", "é", "漢", "😀")).map(([bytes, character]) => {
+      const text = character.repeat(Math.max(1, Math.floor(bytes / Buffer.byteLength(character))));
+      return JSON.stringify(text);
+    });
+    const property = fc.asyncProperty(
+      fc.uniqueArray(anyEntry, { minLength: 1, maxLength: 60, size: "max" }),
+      fc.constantFrom("ids", "groups", "done", "members"),
+      async (entries, name) => {
+        const announce = `select ${schema}.kojin_announce($1::text, $2::text, $3::text[])`;
+        const hints = decoded(await announcedBy(announce, [channel, name, entries]));
+        const named = hints.flatMap((hint) => [
+          ...hint.taskIds,
+          ...hint.groupIds,
+          ...hint.doneGroupIds,
+          ...hint.memberGroupIds,
+        ]);
+        const ids = entries.map((entry) => JSON.parse(entry) as string);
+        expectAnnounced(ids, hints, named);
+      },
+    );
+    await fc.assert(property, { numRuns: 60, ...bounded });
+  });
+});
