@@ -72,14 +72,19 @@ begin
   if inline_bytes = 0 then
     entries := array(select to_json(task_id)::text from new_rows limit 5001);
   else
+    -- A result full of quotes may fit, and be too long once it is quoted again: then the id alone, rather than a rescan for everybody.
     entries := array(
-      select case
-        when octet_length(result::text) + octet_length(coalesce(error::text, '')) <= inline_bytes
-        then json_build_array(task_id, result::text, error::text, (extract(epoch from stored_at) * 1000000)::bigint)::text
-        else to_json(task_id)::text
-      end
-      from new_rows
-      limit 5001
+      select case when octet_length(inline_entry) <= 7900 then inline_entry else to_json(task_id)::text end
+      from (
+        select
+          task_id,
+          case
+            when octet_length(result::text) + octet_length(coalesce(error::text, '')) <= inline_bytes
+            then json_build_array(task_id, result::text, error::text, (extract(epoch from stored_at) * 1000000)::bigint)::text
+          end as inline_entry
+        from new_rows
+        limit 5001
+      ) as sized
     );
   end if;
   -- An upsert fires both triggers, one of them for nothing. A NOTIFY takes a lock of the whole cluster: not for nothing.

@@ -107,6 +107,48 @@ describe("what the triggers announce", () => {
     await fc.assert(property, { numRuns: 60, ...bounded });
   });
 
+  it("is each result that may travel along, or its id, and never that there is something to look for", async () => {
+    const table = `${schema}.kojin_results`;
+    const anyResult = fc.oneof(
+      { weight: 3, arbitrary: fc.jsonValue({ maxDepth: 2 }) },
+      { weight: 1, arbitrary: anyText(4_500) },
+      // Quoted once for JSON, and once more for the payload: four bytes for each.
+      {
+        weight: 1,
+        arbitrary: fc
+          .tuple(fc.integer({ min: 1_900, max: 2_000 }), fc.constantFrom('"', "\\"))
+          .map(([length, character]) => character.repeat(length)),
+      },
+    );
+    const anyRows = fc.uniqueArray(fc.record({ id: anyText(512), result: anyResult }), {
+      selector: ({ id }) => id,
+      minLength: 1,
+      maxLength: 30,
+      size: "max",
+    });
+    const property = fc.asyncProperty(anyRows, fc.integer({ min: 1, max: 4_000 }), async (rows, inlineBytes) => {
+      await database.sql(`delete from ${table}`);
+      const hints = decoded(
+        await announcedBy(
+          `with settings as materialized (select set_config('kojin.inline_bytes', $3::int::text, true))
+           insert into ${table} (task_id, result)
+           select id, result::jsonb from settings, unnest($1::text[], $2::text[]) as batch (id, result)`,
+          [rows.map(({ id }) => id), rows.map(({ result }) => JSON.stringify(result)), inlineBytes],
+        ),
+      );
+      const inline = hints.flatMap((hint) => hint.inline);
+      const named = [...hints.flatMap(({ taskIds }) => taskIds), ...inline.map(({ taskId }) => taskId)];
+      expect(named.toSorted()).toEqual(rows.map(({ id }) => id).toSorted());
+      expect(hints.some(({ rescan }) => rescan)).toBe(false);
+      const given = new Map(rows.map(({ id, result }) => [id, result]));
+      for (const { taskId, result } of inline) {
+        expect(Buffer.byteLength(result)).toBeLessThanOrEqual(inlineBytes);
+        expect(JSON.parse(result)).toEqual(JSON.parse(JSON.stringify(given.get(taskId))));
+      }
+    });
+    await fc.assert(property, { numRuns: 60, ...bounded });
+  });
+
   it("is for more than 5000 rows only that there is something to look for", async () => {
     const anyCount = fc.oneof(fc.constantFrom(4_999, 5_000, 5_001), fc.integer({ min: 1, max: 12_000 }));
     const property = fc.asyncProperty(anyCount, anyText(30), async (count, text) => {
