@@ -66,7 +66,7 @@ from (
 ) as found
 on conflict do nothing;
 
-update kojin_groups set finished_seq = nextval('kojin_group_seq') where completed and result is not null and finished_seq is null;
+update kojin_groups set finished_seq = nextval('kojin_group_seq'::regclass) where completed and result is not null and finished_seq is null;
 
 -- Takes the locks of groups, in the order of their ids, and makes the rows that are not there. Again if one was deleted between the two statements: whoever went on
 -- without its lock would count into nothing.
@@ -258,9 +258,10 @@ end
 $$;
 
 -- Says how large a group is (member_count), or which members it has (member_ids, in their order). Returns null, or why not: 'total' (it was initialised with another),
--- 'members' (with others, or others have finished), 'overflow' (more members have finished).
+-- 'members' (with others, or others have finished), 'overflow' (more members have finished). security definer, and the next one too: who may finish members needs no
+-- right to read, count or delete them by hand.
 create or replace function kojin_init_group(id text, member_count int, member_ids text[], ttl float8, deadline float8, channel text) returns text
-language plpgsql
+language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -316,7 +317,7 @@ $$;
 -- as it may). First completions are numbered one by one; a repeated one is told the present number. A failure does not replace a success.
 create or replace function kojin_finish_members(group_ids text[], task_ids text[], results text[], errors text[])
 returns table (place int, completed_count int, conflict text)
-language plpgsql
+language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
@@ -369,3 +370,17 @@ begin
   order by judged.place;
 end
 $$;
+
+-- By default everybody may execute a function. What is security definer is for those it is granted to (see roles.sql); of the trigger functions nobody needs the right
+-- to write to kojin_groups, but who has it can put them on a table of his own, and count into any group. The others run as the owner by way of these alone.
+revoke execute on function
+  kojin_groups_hold(text[]),
+  kojin_groups_foreign_write(),
+  kojin_groups_settle(text[], text),
+  kojin_groups_add(text[], int[], int[], int[], int[], int[], text),
+  kojin_groups_count_insert(),
+  kojin_groups_count_update(),
+  kojin_groups_lock(text[]),
+  kojin_init_group(text, int, text[], float8, float8, text),
+  kojin_finish_members(text[], text[], text[], text[])
+from public;

@@ -23,20 +23,20 @@ export function groupStatements(schema: string): GroupStatements {
   const name = escapeIdentifier(schema);
   const [state, members] = [`${name}.kojin_group_state as state`, `${name}.kojin_groups as member`];
   const finished = `select member.task_id, member.result::text, member.error::text, member.finished_seq::text from ${members} join ${state} using (group_id)`;
-  const micros = (column: string): string => `(extract(epoch from ${column}) * 1000000)::bigint::text`;
+  const micros = (column: string): string => `(extract(epoch from ${column}) * 1000000::numeric)::bigint::text`;
   return {
     // $1 text[] groups. Returns those of which something is known: total, counts, when it was done, its deadline in ms, and how many ms of it are left.
     read: `
       select state.group_id, state.total, state.completed, state.failed, ${micros("state.completed_at")}, state.deadline_ms,
-        extract(epoch from state.expires_at - clock_timestamp())::float8 * 1000
+        extract(epoch from state.expires_at - clock_timestamp())::float8 * 1000::float8
       from ${state}
       where state.group_id = any($1::text[]) and (state.total is not null or state.completed + state.failed > 0) and ${isAlive}`,
 
-    // A page of the groups that got done since a time, in that order. $1 bigint microseconds since 1970 and $2 text group: where the page before ended; $3 int rows.
+    // A page of the groups that got done since a time, in that order. $1 float8 microseconds since 1970 and $2 text group: where the page before ended; $3 int rows.
     doneSince: `
       select state.group_id, ${micros("state.completed_at")}
       from ${state}
-      where (state.completed_at, state.group_id) > (timestamptz 'epoch' + $1::bigint * interval '1 microsecond', $2::text) and ${isAlive}
+      where (state.completed_at, state.group_id) > (timestamptz 'epoch' + $1::float8 * interval '1 microsecond', $2::text) and ${isAlive}
       order by state.completed_at, state.group_id
       limit $3::int`,
 

@@ -51,7 +51,7 @@ const lockTimeout = "30s";
 export async function migrate(database: Database, schema: string): Promise<MigrationReport> {
   return database.transaction("migrate", migrateTimeoutMs, async (client) => {
     // Ends with the transaction, so a process that dies leaves nothing locked.
-    await client.query("select pg_advisory_xact_lock(hashtextextended($1::text, 0))", [
+    await client.query("select pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended($1::text, 0))", [
       `kojin-postgres migrate ${schema}`,
     ]);
     const present = await presentVersion(client, schema);
@@ -108,7 +108,7 @@ async function enableTriggers(client: SqlClient, schema: string): Promise<string
      from pg_trigger as trigger
      join pg_class as relation on relation.oid = trigger.tgrelid
      join pg_namespace as namespace on namespace.oid = relation.relnamespace
-     where namespace.nspname = $1::text and trigger.tgname like 'kojin\\_%' and trigger.tgenabled = 'D'
+     where namespace.nspname = $1::text and pg_catalog.starts_with(trigger.tgname::text, 'kojin_') and trigger.tgenabled = 'D'
      order by trigger_name`,
     [schema],
   );

@@ -1,10 +1,13 @@
 import { escapeIdentifier } from "pg";
 import { lockTimeoutSetting } from "../database/database";
 
-/** The SQL that runs on results, made once for a schema. Names are qualified, so that no search_path matters, not even a pooler's leftover. */
 /** How long something that only notifies may wait for the notification lock. */
 const notifyLockTimeoutMs = 2_000;
 
+/**
+ * The SQL that runs on results, made once for a schema. Names are qualified, and operators have the very types that they exist for, so that no search_path matters, not
+ * even a pooler's leftover: `numeric * integer` would be anybody's who may create an operator there, since Postgres has to convert for its own.
+ */
 export interface ResultStatements {
   readonly read: string;
   readonly delete: string;
@@ -21,7 +24,7 @@ export function resultStatements(schema: string): ResultStatements {
     // Results of tasks. $1 text[] ids. Returns those that are there and not expired, with a flag for those stored more than a second ago: a listener that
     // hears would have told of them.
     read: `
-      select task_id, result::text, error::text, (extract(epoch from stored_at) * 1000000)::bigint::text,
+      select task_id, result::text, error::text, (extract(epoch from stored_at) * 1000000::numeric)::bigint::text,
         stored_at < statement_timestamp() - interval '1 second'
       from ${results}
       where task_id = any($1::text[]) and (expires_at is null or expires_at > statement_timestamp())`,
@@ -31,17 +34,17 @@ export function resultStatements(schema: string): ResultStatements {
       with deleted as (delete from ${results} where task_id = $1::text returning expires_at)
       select true from deleted where expires_at is null or expires_at > statement_timestamp()`,
 
-    // A page of what was stored since a time, oldest first. $1 bigint microseconds since 1970 and $2 text id: where the page before it ended; $3 int rows.
+    // A page of what was stored since a time, oldest first. $1 float8 microseconds since 1970 and $2 text id: where the page before it ended; $3 int rows.
     storedSince: `
-      select task_id, (extract(epoch from stored_at) * 1000000)::bigint::text
+      select task_id, (extract(epoch from stored_at) * 1000000::numeric)::bigint::text
       from ${results}
-      where (stored_at, task_id) > (timestamptz 'epoch' + $1::bigint * interval '1 microsecond', $2::text)
+      where (stored_at, task_id) > (timestamptz 'epoch' + $1::float8 * interval '1 microsecond', $2::text)
         and (expires_at is null or expires_at > statement_timestamp())
       order by stored_at, task_id
       limit $3::int`,
 
     // The server's time in microseconds since 1970.
-    clock: "select (extract(epoch from clock_timestamp()) * 1000000)::bigint::text",
+    clock: "select (extract(epoch from clock_timestamp()) * 1000000::numeric)::bigint::text",
 
     // $1 text channel, $2 text[] payloads. Only notifies, so its commit waits for no disk.
     announce: `

@@ -12,7 +12,7 @@ export interface SpecDatabase {
   /** For looking at, and breaking, things from outside. */
   readonly pool: Pool;
   sql<Row extends QueryResultRow>(text: string, values?: unknown[]): Promise<Row[]>;
-  /** A backend on this file's schema, maybe by another way to the server; closed after the spec. */
+  /** A backend on this file's schema, maybe by another way to the server or as another role; closed after the spec. */
   open(options?: PostgresResultBackendOptions, connection?: string | PoolConfig): Promise<PostgresResultBackend>;
   /** Another schema, dropped after the file's specs. */
   createSchema(name: string): void;
