@@ -27,8 +27,6 @@ export class Groups implements HintReceiver {
   readonly #interest: Interest;
   readonly #statements: GroupStatements;
   readonly #deadlines: GroupDeadlines;
-  /** Groups that a notification said had just got done, until they are read. */
-  readonly #announced = new Set<string>();
   /** Waits that have not been answered: when a group is known to be done its results are yet to be read. */
   readonly #waiting = new Set<Promise<unknown>>();
 
@@ -41,7 +39,7 @@ export class Groups implements HintReceiver {
       ...interest,
       retryTimeoutMs: options.retryTimeoutMs,
       read: async (groupIds, timeoutMs) => this.#read(groupIds, timeoutMs),
-      onFound: (groupId, found, cause) => this.#onFound(groupId, found, cause),
+      onFound: (...found) => this.#onFound(...found),
       onDenied: (groupIds, error) => {
         for (const groupId of groupIds) router.error(groupId, error);
         this.feed.error(error);
@@ -131,14 +129,13 @@ export class Groups implements HintReceiver {
   receive({ groupIds, doneGroupIds, memberGroupIds }: Hint): number {
     const hasFeed = this.feed.subscribers > 0;
     const isWatched = (groupId: string): boolean => this.router.has(groupId);
-    if (hasFeed) for (const groupId of doneGroupIds) this.#announced.add(groupId);
-    const relevant = [
-      ...groupIds.filter(isWatched),
-      ...doneGroupIds.filter((groupId) => hasFeed || isWatched(groupId)),
-      ...memberGroupIds.filter((groupId) => hasFeed || isWatched(groupId)),
-    ];
-    for (const groupId of relevant) this.loader.request(groupId, "notification");
-    return relevant.length;
+    const isWanted = (groupId: string): boolean => hasFeed || isWatched(groupId);
+    // Only of these it is said that they got done just now. It is for the read to remember, and not for longer: ids may be invented.
+    const done = doneGroupIds.filter(isWanted);
+    for (const groupId of done) this.loader.request(groupId, "notification", hasFeed);
+    const changed = [...groupIds.filter(isWatched), ...memberGroupIds.filter(isWanted)];
+    for (const groupId of changed) this.loader.request(groupId, "notification");
+    return done.length + changed.length;
   }
 
   interrupt(): void {
@@ -156,10 +153,9 @@ export class Groups implements HintReceiver {
     return new Map(rows.map((row) => [row[0], { value: toStoredGroup(row), isOld: false }]));
   }
 
-  #onFound(groupId: string, { value }: Found<StoredGroup>, cause: WakeCause): void {
+  #onFound(groupId: string, { value }: Found<StoredGroup>, cause: WakeCause, isAnnounced: boolean): void {
     this.router.next(groupId, value, cause);
     this.#deadlines.observe(value);
-    const isAnnounced = this.#announced.delete(groupId);
     if (value.progress.done) this.feed.offer(value, isAnnounced);
   }
 

@@ -13,6 +13,7 @@ const maxReadsInFlight = 2;
 
 interface LoadItem<T> extends BatchItem {
   readonly cause: WakeCause;
+  readonly isAnnounced: boolean;
   readonly calls: readonly Call<T | undefined>[];
 }
 
@@ -23,8 +24,11 @@ export interface Found<T> {
   readonly isOld: boolean;
 }
 
-/** What a read found: called for each id that is there, before the calls that asked for it are answered. */
-export type OnFound<T> = (key: string, found: Found<T>, cause: WakeCause) => void;
+/**
+ * What a read found: called for each id that is there, before the calls that asked for it are answered. `isAnnounced` if any of the requests that this read answers
+ * was said to be.
+ */
+export type OnFound<T> = (key: string, found: Found<T>, cause: WakeCause, isAnnounced: boolean) => void;
 /** Called when a read failed for good: asking again will not help. */
 export type OnDenied = (keys: readonly string[], error: Error) => void;
 
@@ -70,8 +74,11 @@ export class Loader<T> {
       inFlight: maxReadsInFlight,
       exclusiveKeys: false,
       // Whoever asked first names the cause: a sweep that meets a hint on its way has caught nothing.
-      merge: (queued, added) =>
-        added.calls.length === 0 ? queued : { ...queued, calls: [...queued.calls, ...added.calls] },
+      merge: (queued, added) => {
+        const isAnnounced = queued.isAnnounced || added.isAnnounced;
+        if (added.calls.length === 0 && isAnnounced === queued.isAnnounced) return queued;
+        return { ...queued, isAnnounced, calls: [...queued.calls, ...added.calls] };
+      },
       run: (items) => this.#run(items),
     });
   }
@@ -87,8 +94,8 @@ export class Loader<T> {
   }
 
   /** Reads a key for whoever watches it; `onFound` hears if it is there. */
-  request(key: string, cause: WakeCause): void {
-    this.#batcher.add({ key, bytes: 0, cause, calls: [] });
+  request(key: string, cause: WakeCause, isAnnounced = false): void {
+    this.#batcher.add({ key, bytes: 0, cause, isAnnounced, calls: [] });
   }
 
   /** Reads a key for the caller; `undefined` if it is not there. Rejects after `retryTimeoutMs` at the latest. */
@@ -99,7 +106,7 @@ export class Loader<T> {
         cause: this.#lastError,
       });
     const call = new Call<T | undefined>(deadlines, retryTimeoutMs, late);
-    this.#batcher.add({ key, bytes: 0, cause, calls: [call] });
+    this.#batcher.add({ key, bytes: 0, cause, isAnnounced: false, calls: [call] });
     return call.promise;
   }
 
@@ -111,9 +118,9 @@ export class Loader<T> {
     try {
       const found = await this.#read(items.map(({ key }) => key));
       this.#lastError = undefined;
-      for (const { key, cause, calls } of items) {
+      for (const { key, cause, isAnnounced, calls } of items) {
         const row = found.get(key);
-        if (row !== undefined) this.#parts.onFound(key, row, cause);
+        if (row !== undefined) this.#parts.onFound(key, row, cause, isAnnounced);
         for (const call of calls) call.resolve(row?.value);
       }
     } catch (error) {
