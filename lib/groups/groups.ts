@@ -40,9 +40,9 @@ export class Groups implements HintReceiver {
       retryTimeoutMs: options.retryTimeoutMs,
       read: async (groupIds, timeoutMs) => this.#read(groupIds, timeoutMs),
       onFound: (...found) => this.#onFound(...found),
-      onDenied: (groupIds, error) => {
+      onDenied: (groupIds, error, isTheirFault) => {
         for (const groupId of groupIds) router.error(groupId, error);
-        this.feed.error(error);
+        if (!isTheirFault) this.feed.error(error);
       },
       onTrouble: () => this.feed.interrupt(),
     });

@@ -2,6 +2,7 @@ import type { Observable } from "rxjs";
 import { type BatchItem, Batcher } from "../batcher";
 import { Call } from "../call";
 import { isTransient, retryTransient } from "../database/retry";
+import { isRowFault } from "../database/sql-states";
 import type { Deadlines } from "../deadlines";
 import { DatabaseError, BackendClosedError } from "../errors";
 import type { SchemaCheck } from "../schema/schema-check";
@@ -29,8 +30,8 @@ export interface Found<T> {
  * was said to be.
  */
 export type OnFound<T> = (key: string, found: Found<T>, cause: WakeCause, isAnnounced: boolean) => void;
-/** Called when a read failed for good: asking again will not help. */
-export type OnDenied = (keys: readonly string[], error: Error) => void;
+/** Called when a read failed for good: asking again will not help. `isTheirFault` if it is about these keys, and others could be read. */
+export type OnDenied = (keys: readonly string[], error: Error, isTheirFault: boolean) => void;
 
 /** Reads since the backend was made. */
 export interface ReadCounters {
@@ -114,6 +115,7 @@ export class Loader<T> {
     await this.#batcher.drain();
   }
 
+  /** Reads keys in one statement; if one of them is at fault, in halves, until it is alone and nobody else hears of it. */
   async #run(items: readonly LoadItem<T>[]): Promise<void> {
     try {
       const found = await this.#read(items.map(({ key }) => key));
@@ -124,7 +126,15 @@ export class Loader<T> {
         for (const call of calls) call.resolve(row?.value);
       }
     } catch (error) {
-      this.#parts.onTrouble();
+      // Such as an id with characters that the encoding of the database does not have.
+      const isTheirFault = error instanceof DatabaseError && isRowFault(error.sqlState);
+      if (isTheirFault && items.length > 1) {
+        const middle = items.length >> 1;
+        await this.#run(items.slice(0, middle));
+        await this.#run(items.slice(middle));
+        return;
+      }
+      if (!isTheirFault) this.#parts.onTrouble();
       if (isTransient(error)) this.#lastError = error;
       for (const { calls } of items) for (const call of calls) call.reject(error);
       // After an outage the waiters are still there, and the next sweep asks for them.
@@ -132,6 +142,7 @@ export class Loader<T> {
       this.#parts.onDenied(
         items.map(({ key }) => key),
         error as Error,
+        isTheirFault,
       );
     }
   }

@@ -39,9 +39,9 @@ export class Results implements HintReceiver {
         );
       },
       onFound: (taskId, found, cause) => this.#onFound(taskId, found, cause),
-      onDenied: (taskIds, error) => {
+      onDenied: (taskIds, error, isTheirFault) => {
         for (const taskId of taskIds) router.error(taskId, error);
-        this.feed.error(error);
+        if (!isTheirFault) this.feed.error(error);
       },
       onTrouble: () => this.feed.interrupt(),
     });
