@@ -1,6 +1,7 @@
 import { distinctUntilChanged, ReplaySubject, Subject } from "rxjs";
 import type { ClientConfig } from "pg";
 import { type Database, lockTimeoutSetting } from "../database/database";
+import { sendNotification } from "../database/send-notification";
 import type { Logger } from "../options";
 import { channelOf } from "./channel";
 import { decodeHint, type Hint } from "./hint";
@@ -49,7 +50,7 @@ export class PostgresHints implements HintSource {
           text: `select ${lockTimeoutSetting(notifyLockTimeoutMs)}, pg_catalog.pg_notify($1::text, $2::text)`,
           values: [channel, payload],
         };
-        await options.database.query(query, notifyTimeoutMs);
+        await sendNotification(options.database, query, notifyTimeoutMs);
       },
       receive: (payload) => this.#receive(payload),
       setStatus: (status, problem) => this.#setStatus(status, problem),

@@ -1,4 +1,5 @@
 import type { Database } from "../database/database";
+import { sendNotification } from "../database/send-notification";
 import { encodeHints, type HintName, hintNames } from "../notify/hint";
 import type { ResultStatements } from "./statements";
 
@@ -49,7 +50,7 @@ export class Notifier {
       const query = { purpose: "announce results", text: this.#statements.announce, values: [this.#channel, payloads] };
       // Dropped when it fails: the results are stored, and the waiters' sweep finds them. A queue of old announcements would only delay new ones.
       try {
-        await this.#database.query(query, announceTimeoutMs);
+        await sendNotification(this.#database, query, announceTimeoutMs);
         this.#isFailing = false;
       } catch (error) {
         this.#onFailure(error, !this.#isFailing);

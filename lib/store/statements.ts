@@ -1,5 +1,6 @@
 import { escapeIdentifier } from "pg";
 import { lockTimeoutSetting } from "../database/database";
+import { notifyQueueUsageText } from "../database/send-notification";
 
 /** How long something that only notifies may wait for the notification lock. */
 const notifyLockTimeoutMs = 2_000;
@@ -64,8 +65,7 @@ export function resultStatements(schema: string): ResultStatements {
       )
       returning true`,
 
-    // How full the cluster's notification queue is, 0 to 1.
-    notifyQueueUsage: "select pg_catalog.pg_notification_queue_usage()",
+    notifyQueueUsage: notifyQueueUsageText,
   };
 }
 

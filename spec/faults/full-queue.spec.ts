@@ -85,8 +85,7 @@ describeSincePostgres(17, "A queue small enough to be filled")("while the notifi
     const held = waiting.wait("after", 20_000);
     await eventually(() => expect(waiting.stats().status).toBe("polling"), { timeoutMs: 15_000 });
     await blocker.query("commit");
-    await eventually(async () => expect((await waiting.health()).notifyQueueUsage).toBeLessThan(0.5));
-    // The next heartbeat tells.
+    // The next heartbeat tells. Without health(): to ask how full the queue is would itself empty it.
     await eventually(() => expect(waiting.stats().status).toBe("listening"), { timeoutMs: 15_000 });
     const { unnotified } = backend.stats().stores;
     await backend.store("after", 1);
