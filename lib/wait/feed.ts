@@ -23,6 +23,8 @@ export interface FeedParts<T> {
 // Transactions end in another order than they write: this much before the newest value seen may still come to light after it.
 const marginMicros = 10_000_000;
 const pageRows = 1_000;
+// What has been emitted is remembered for as long as the margin, and so many of the latest in any case: notifications can be sent again, and forged.
+const minRemembered = 10_000;
 
 interface Subscription<T> {
   readonly where: (key: string) => boolean;
@@ -37,7 +39,7 @@ interface Subscription<T> {
 export class Feed<T> {
   readonly #parts: FeedParts<T>;
   readonly #subscriptions = new Set<Subscription<T>>();
-  /** What has been emitted within the margin: key to time. Two generations, so that old ones go without being looked at one by one. */
+  /** What has been emitted within the margin, and more: key to time. Two generations, so that old ones go without being looked at one by one. */
   #recent = new Map<string, number>();
   #lessRecent = new Map<string, number>();
   #generationBegan = 0;
@@ -202,7 +204,7 @@ export class Feed<T> {
 
   #remember({ key, storedAt }: Mark): void {
     if (this.#isUnbroken) this.#newest = Math.max(this.#newest, storedAt);
-    if (this.#newest - this.#generationBegan > marginMicros) {
+    if (this.#newest - this.#generationBegan > marginMicros && this.#recent.size >= minRemembered) {
       this.#lessRecent = this.#recent;
       this.#recent = new Map();
       this.#generationBegan = this.#newest;
