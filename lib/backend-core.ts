@@ -129,7 +129,7 @@ export class BackendCore {
       waitingGroups: groups.router.size,
       feeds: results.feed.subscribers + groups.feed.subscribers,
       wokenBy: { ...this.#wokenBy },
-      caughtBySweep: results.caughtBySweep,
+      caughtBySweep: this.#sweep.caught,
       sweeps: this.#sweep.sweeps,
       queries: this.database.queries,
       stores: this.writer.counters,

@@ -17,7 +17,10 @@ export interface Stats {
    * LISTEN was (again) confirmed. `sweep`: found by the regular re-read. `deadline`: found by the last read.
    */
   readonly wokenBy: Readonly<Record<WakeCause, number>>;
-  /** Results that a sweep found although they were stored more than a second before while this process was listening: it may be deaf without knowing. */
+  /**
+   * Results, and groups that were done, that a sweep found although they had been there for more than a second while this process was listening: it may be deaf without
+   * knowing.
+   */
   readonly caughtBySweep: number;
   readonly sweeps: number;
   /** Statements sent to the database, of all kinds. */

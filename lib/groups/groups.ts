@@ -150,10 +150,11 @@ export class Groups implements HintReceiver {
   async #read(groupIds: readonly string[], timeoutMs: number): Promise<Map<string, Found<StoredGroup>>> {
     const query = { purpose: "read groups", text: this.#statements.read, values: [groupIds] };
     const rows = await this.#interest.database.query<GroupRow>(query, timeoutMs);
-    return new Map(rows.map((row) => [row[0], { value: toStoredGroup(row), isOld: false }]));
+    return new Map(rows.map((row) => [row[0], { value: toStoredGroup(row), isOld: row[7] }]));
   }
 
-  #onFound(groupId: string, { value }: Found<StoredGroup>, cause: WakeCause, isAnnounced: boolean): void {
+  #onFound(groupId: string, { value, isOld }: Found<StoredGroup>, cause: WakeCause, isAnnounced: boolean): void {
+    if (isOld && this.router.has(groupId)) this.#interest.sweep.countCaught(cause);
     this.router.next(groupId, value, cause);
     this.#deadlines.observe(value);
     if (value.progress.done) this.feed.offer(value, isAnnounced);

@@ -19,6 +19,7 @@ export type GroupRow = [
   doneAt: string | null,
   deadlineMs: number | null,
   leftMs: number | null,
+  isOld: boolean,
 ];
 
 export function toStoredGroup([groupId, total, completed, failed, doneAt, deadlineMs, leftMs]: GroupRow): StoredGroup {

@@ -18,7 +18,6 @@ export class Results implements HintReceiver {
   readonly feed: Feed<StoredResult>;
   readonly router = new Router<StoredResult>();
   readonly #interest: Interest;
-  #caughtBySweep = 0;
 
   constructor(interest: Interest) {
     const { options, database, sweep } = interest;
@@ -61,11 +60,6 @@ export class Results implements HintReceiver {
     });
   }
 
-  /** Results that a sweep found although a notification should have told of them. */
-  get caughtBySweep(): number {
-    return this.#caughtBySweep;
-  }
-
   /** Resolves once nobody waits any more. */
   async drain(): Promise<void> {
     await this.router.drain();
@@ -102,8 +96,7 @@ export class Results implements HintReceiver {
   }
 
   #onFound(taskId: string, { value, isOld }: Found<StoredResult>, cause: WakeCause): void {
-    if (cause === "sweep" && isOld && this.#interest.sweep.isListening && this.router.has(taskId))
-      this.#caughtBySweep += 1;
+    if (isOld && this.router.has(taskId)) this.#interest.sweep.countCaught(cause);
     this.router.next(taskId, value, cause);
     this.feed.offer(value, cause === "notification");
   }

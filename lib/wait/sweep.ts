@@ -1,6 +1,7 @@
 import { longestTimerMs } from "../deadlines";
 import type { Subscription } from "rxjs";
 import type { HintSource } from "../notify/hint-source";
+import type { WakeCause } from "./router";
 
 /** Between two sweeps while nothing can be heard. */
 export const pollIntervalMs = 1_000;
@@ -22,6 +23,7 @@ export class Sweep {
   #timer: NodeJS.Timeout | undefined;
   #release: (() => void) | undefined;
   #sweeps = 0;
+  #caught = 0;
 
   constructor(hints: HintSource, intervalMs: number, sweep: () => void) {
     this.#hints = hints;
@@ -35,6 +37,16 @@ export class Sweep {
 
   get sweeps(): number {
     return this.#sweeps;
+  }
+
+  /** What a sweep found that a notification should have told of. */
+  get caught(): number {
+    return this.#caught;
+  }
+
+  /** To be called with what brought to light something that has been there for a while. */
+  countCaught(cause: WakeCause): void {
+    if (cause === "sweep" && this.#isListening) this.#caught += 1;
   }
 
   /** Whether a notification would be heard right now. */
