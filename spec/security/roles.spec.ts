@@ -7,6 +7,12 @@ import { specDatabase } from "../support/spec-database";
 import { allowed, besides, calls, prepare, type RoleName } from "./support/calls";
 import { Logins } from "./support/logins";
 
+/** The very file, with names of a spec's in the place of those that it says are to be replaced. */
+function rolesFile(schema: string, names: Readonly<Record<"storer" | "waiter" | "janitor", string>>): string {
+  const text = readFileSync(join(__dirname, "..", "..", "sql", "roles.sql"), "utf8").replaceAll("public", schema);
+  return Object.entries(names).reduce((replaced, [what, name]) => replaced.replaceAll(`kojin_${what}`, name), text);
+}
+
 describe("sql/roles.sql", () => {
   const database = specDatabase("roles", { migrated: false });
   const logins = new Logins(database);
@@ -17,14 +23,6 @@ describe("sql/roles.sql", () => {
   const roles = [...Object.values(groupRoles)];
   let owner: PostgresResultBackend;
   let ids = 0;
-
-  /** The very file, with this spec's names in the place of those that it says are to be replaced. */
-  async function runFile(): Promise<void> {
-    let text = readFileSync(join(__dirname, "..", "..", "sql", "roles.sql"), "utf8");
-    text = text.replaceAll("public", schema);
-    for (const [what, name] of Object.entries(groupRoles)) text = text.replaceAll(`kojin_${what}`, name);
-    await database.pool.query(text);
-  }
 
   beforeAll(async () => {
     // As the Rust crate makes them: the tables are adopted, and what is added later has rights of its own.
@@ -37,9 +35,9 @@ describe("sql/roles.sql", () => {
     );
     const migrating = await database.open();
     await migrating.migrate();
-    await runFile();
+    await database.pool.query(rolesFile(schema, groupRoles));
     await migrating.migrate();
-    await runFile();
+    await database.pool.query(rolesFile(schema, groupRoles));
     await migrating.close();
     for (const role of roleNames)
       urls.set(role, await logins.create(`${role}_login`, role === "nobody" ? [] : [groupRoles[role]]));
@@ -175,6 +173,36 @@ describe("sql/roles.sql", () => {
       await database.sql(`grant ${right} to ${groupRoles[role]}`);
     }
     expect(idle).toEqual([]);
+  });
+});
+
+describe("an owner that is no superuser", () => {
+  const database = specDatabase("plain owner", { migrated: false });
+  const logins = new Logins(database);
+
+  it("migrates, creates the roles, and has the functions that run with its rights work for them", async () => {
+    const url = await logins.create("owner");
+    const schema = escapeIdentifier(database.schema);
+    await database.sql(`alter role ${logins.name("owner")} createrole`);
+    await database.sql(`create schema ${schema} authorization ${logins.name("owner")}`);
+    const names = {
+      storer: logins.name("own_storer"),
+      waiter: logins.name("own_waiter"),
+      janitor: logins.name("own_janitor"),
+    };
+    const owner = await database.open({}, url);
+    await owner.migrate();
+    const client = await logins.connect(url);
+    await client.query(rolesFile(schema, names));
+    await client.query(rolesFile(schema, names));
+    await client.end();
+    const storing = await database.open({}, await logins.create("own_storer_login", [names.storer]));
+    const waiting = await database.open({}, await logins.create("own_waiter_login", [names.waiter]));
+    await storing.store("t", 1);
+    await storing.initGroup("g", 1);
+    await storing.completeGroupMember("g", "a", 2);
+    expect(await waiting.wait("t", 60_000)).toBe(1);
+    expect(await waiting.waitGroup("g", 60_000)).toEqual([2]);
   });
 });
 
