@@ -1,0 +1,80 @@
+// npm run soak -- [--minutes N] [--seed S]
+
+import { constants } from "node:os";
+import { setTimeout as sleep } from "node:timers/promises";
+import { overtimeMs } from "./limits";
+import { parseOptions, type SoakOptions, usage } from "./options";
+import { createReport } from "./report";
+import { Site } from "./site";
+import { Soak } from "./soak";
+
+/** How long a run that is interrupted may take to mend what it has broken. */
+const mendLimitMs = 8_000;
+/** How long the clean-up of a run that is ended by force may take. */
+const cleanUpLimitMs = 12_000;
+
+async function main(): Promise<number> {
+  let options: SoakOptions | "help";
+  try {
+    options = parseOptions(process.argv.slice(2));
+  } catch (error) {
+    console.error(`${error instanceof Error ? error.message : String(error)}\n\n${usage}`);
+    return 2;
+  }
+  if (options === "help") {
+    console.log(usage);
+    return 0;
+  }
+  const interruption = new AbortController();
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => interruption.abort(signal));
+  process.on("uncaughtException", (error) => interruption.abort(error));
+  return soak(options, interruption);
+}
+
+async function soak(options: SoakOptions, interruption: AbortController): Promise<number> {
+  const { minutes, seed } = options;
+  console.log(`Soaking for ${minutes} min; repeat it with: npm run soak -- --minutes ${minutes} --seed ${seed}`);
+  const site = await Site.start();
+  const run = new Soak(options, site);
+  const overtime = setTimeout(
+    () => interruption.abort(new Error("the run did not end in time")),
+    minutes * 60_000 + overtimeMs,
+  );
+  try {
+    const findings = await Promise.race([run.run(interruption.signal), rejectAfter(interruption.signal)]);
+    console.log(createReport(findings));
+    const { problems } = findings;
+    for (const words of problems.words) console.error(words);
+    if (problems.total === 0) console.log("No promise was broken.");
+    else
+      console.error(
+        `Broken promises: ${problems.total}. To repeat: npm run soak -- --minutes ${minutes} --seed ${seed}`,
+      );
+    return problems.total === 0 ? 0 : 1;
+  } catch (error) {
+    return explain(error, interruption.signal);
+  } finally {
+    clearTimeout(overtime);
+    run.kill();
+    await Promise.race([site.remove(), sleep(cleanUpLimitMs, undefined, { ref: false })]);
+  }
+}
+
+/** A moment after the interruption, so that what was broken can be mended; not longer, whatever hangs. */
+async function rejectAfter(interruption: AbortSignal): Promise<never> {
+  await new Promise((resolve) => interruption.addEventListener("abort", resolve, { once: true }));
+  await sleep(mendLimitMs, undefined, { ref: false });
+  throw interruption.reason;
+}
+
+function explain(error: unknown, interruption: AbortSignal): number {
+  const reason: unknown = interruption.aborted ? interruption.reason : error;
+  if (typeof reason === "string") {
+    console.error(`${reason}: the soak has ended all its processes.`);
+    return 128 + constants.signals[reason as NodeJS.Signals];
+  }
+  console.error(`The soak failed: ${reason instanceof Error ? (reason.stack ?? reason.message) : String(reason)}`);
+  return 1;
+}
+
+void main().then((exitCode) => process.exit(exitCode));

@@ -1,0 +1,33 @@
+import { randomInt } from "node:crypto";
+import { parseArgs } from "node:util";
+
+export interface SoakOptions {
+  readonly minutes: number;
+  /** From it come the faults, their order and their times, and the tasks. */
+  readonly seed: string;
+}
+
+export const usage = `Usage: npm run soak -- [--minutes N] [--seed S]
+
+Starts a Postgres server of its own and four processes that store, wait and complete groups on it, breaks something every 100 to 500 ms for N minutes, and checks
+that no promise is broken: nothing stored is lost or different, nothing is invented, each wait ends in time, each group is done once, nothing is left connected.
+
+  --minutes N   how long, fractions allowed; default 1
+  --seed S      repeats the faults of an earlier run, in the same order and at the same distances; default: a new one, which is printed
+  --help        this text
+
+The exit code is 0 if all promises were kept, 1 if not, 2 for wrong arguments. The run ends within half a minute after the N minutes.
+`;
+
+/** @returns What was asked for, or `"help"`. @throws TypeError or RangeError: something is wrong with the arguments. */
+export function parseOptions(args: readonly string[]): SoakOptions | "help" {
+  const { values } = parseArgs({
+    args: [...args],
+    options: { minutes: { type: "string" }, seed: { type: "string" }, help: { type: "boolean" } },
+  });
+  if (values.help === true) return "help";
+  const minutes = Number(values.minutes ?? 1);
+  if (!(minutes > 0 && minutes <= 10_000))
+    throw new RangeError(`--minutes: expected a number above 0, up to 10000, got ${values.minutes ?? ""}.`);
+  return { minutes, seed: values.seed ?? String(randomInt(1_000_000)) };
+}

@@ -1,0 +1,136 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Stats } from "kojin-postgres";
+import { eventually } from "../spec/support/eventually";
+import { Calls } from "./calls";
+import { startCrew, type Worker } from "./crew";
+import { FaultLoop } from "./fault-loop";
+import { FeedWatch } from "./feed-watch";
+import { GroupLoad } from "./group-load";
+import { Later } from "./later";
+import { longestAfterEndMs, settleMs } from "./limits";
+import type { SoakOptions } from "./options";
+import { Outages } from "./outages";
+import { Problems } from "./problems";
+import { SeededRandom } from "./random";
+import type { Findings } from "./report";
+import { Screen } from "./screen";
+import type { Site } from "./site";
+import { TaskLoad } from "./task-load";
+
+const tickMs = 100;
+/** With more calls than that under way nothing new is begun. */
+const mostUnderWay = 4_000;
+
+/** One run: load and faults together, then peace, then the reckoning. */
+export class Soak {
+  readonly #options: SoakOptions;
+  readonly #site: Site;
+  readonly #problems = new Problems();
+  readonly #outages = new Outages();
+  readonly #later = new Later();
+  #crew: Worker[] = [];
+
+  constructor(options: SoakOptions, site: Site) {
+    this.#options = options;
+    this.#site = site;
+  }
+
+  /** Rejects when `interruption` aborts. */
+  async run(interruption: AbortSignal): Promise<Findings> {
+    const { seed, minutes } = this.#options;
+    this.#crew = await startCrew(this.#site.workers, this.#problems);
+    interruption.throwIfAborted();
+    const calls = new Calls(this.#crew, this.#problems);
+    const endsAt = performance.now() + minutes * 60_000;
+    const parts = {
+      site: this.#site,
+      crew: this.#crew,
+      calls,
+      later: this.#later,
+      problems: this.#problems,
+      outages: this.#outages,
+      feeds: new FeedWatch(
+        this.#crew.filter((_, index) => this.#site.workers[index]?.setup.hasFeeds),
+        this.#problems,
+      ),
+      longestWaitMs: () => Math.max(0, Math.round(endsAt + longestAfterEndMs - performance.now())),
+    };
+    const tasks = new TaskLoad({ ...parts, random: new SeededRandom(`${seed} tasks`) });
+    const groups = new GroupLoad({ ...parts, random: new SeededRandom(`${seed} groups`) });
+    const faults = new FaultLoop(this.#site, seed, this.#outages, this.#problems);
+
+    const over = new AbortController();
+    const breaking = faults.run(AbortSignal.any([over.signal, interruption]));
+    const random = new SeededRandom(`${seed} load`);
+    const screen = new Screen(minutes * 60_000);
+    try {
+      while (performance.now() < endsAt && !interruption.aborted) {
+        if (calls.underWay < mostUnderWay) addLoad(random, tasks, groups);
+        calls.findHung();
+        screen.show({
+          resolved: tasks.resolved,
+          stored: tasks.acknowledged,
+          underWay: calls.underWay,
+          groups: groups.done,
+          faults: faults.injected,
+          problems: this.#problems.total,
+        });
+        await sleep(tickMs, undefined, { signal: interruption }).catch(() => undefined);
+      }
+    } finally {
+      screen.close();
+      over.abort();
+      await breaking;
+    }
+    interruption.throwIfAborted();
+
+    await this.#settle(calls, interruption);
+    await tasks.verify();
+    await groups.verify();
+    const stats = await this.#dismiss();
+    const { longestPastDeadlineMs } = calls;
+    return { tasks, groups, faults, problems: this.#problems, stats, longestPastDeadlineMs };
+  }
+
+  /** Ends the other processes, however they are. */
+  kill(): void {
+    this.#later.cancel();
+    for (const worker of this.#crew) worker.kill();
+  }
+
+  /** Nothing is broken any more: everything that was begun comes to its end, and streams have the time for two sweeps. */
+  async #settle(calls: Calls, interruption: AbortSignal): Promise<void> {
+    const dueAt = performance.now() + settleMs;
+    const quietFrom = performance.now() + 5_000;
+    while (performance.now() < dueAt) {
+      if (calls.underWay === 0 && this.#later.pending === 0 && performance.now() > quietFrom) return;
+      calls.findHung();
+      await sleep(tickMs, undefined, { signal: interruption });
+    }
+    this.#later.cancel();
+    calls.findHung(true);
+  }
+
+  /** Closes the backends, looks for what they left behind, and only then lets the processes go. */
+  async #dismiss(): Promise<Stats[]> {
+    const stats = await Promise.all(this.#crew.map(async (worker) => worker.close()));
+    try {
+      // The server takes a moment to notice that a client has gone.
+      await eventually(async () => {
+        const left = await this.#site.connections();
+        if (left.length > 0) throw new Error(left.map(({ application }) => application).join(", "));
+      });
+    } catch (error) {
+      this.#problems.add("leaked", String(error));
+    }
+    await Promise.all(this.#crew.map(async (worker) => worker.leave()));
+    return stats.filter((each) => each !== undefined);
+  }
+}
+
+function addLoad(random: SeededRandom, tasks: TaskLoad, groups: GroupLoad): void {
+  // Now and then many at once, as a batch job would.
+  const count = random.chance(0.02) ? 150 : random.between(4, 10);
+  for (let index = 0; index < count; index += 1) tasks.add();
+  if (random.chance(0.3)) groups.add();
+}

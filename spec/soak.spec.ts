@@ -1,0 +1,32 @@
+import { execFile } from "node:child_process";
+import { join } from "node:path";
+import { promisify } from "node:util";
+
+const run = promisify(execFile);
+const repository = join(__dirname, "..");
+
+async function soak(...args: string[]): Promise<{ stdout: string; stderr: string }> {
+  // An exit code other than 0, or none in time, rejects with all that it has written.
+  return run(process.execPath, ["--import", "tsx", join("soak", "main.ts"), ...args], {
+    cwd: repository,
+    timeout: 55_000,
+    killSignal: "SIGKILL",
+  });
+}
+
+describe("the soak", () => {
+  it("keeps all promises for a few seconds, says what it did, and ends by itself", async () => {
+    const { stdout, stderr } = await soak("--minutes", "0.1", "--seed", "spec");
+    expect(stderr).toBe("");
+    expect(stdout).toContain("--seed spec");
+    expect(stdout).toMatch(/│ lost: .* │ +0 │/);
+    expect(stdout).toMatch(/│ stores acknowledged +│ +[1-9]\d* │/);
+    expect(stdout).toMatch(/No promise was broken\.\n$/);
+  });
+
+  it("rejects wrong arguments with exit code 2", async () => {
+    await expect(soak("--minutes", "-1")).rejects.toMatchObject({ code: 2 });
+    await expect(soak("--hours", "1")).rejects.toMatchObject({ code: 2 });
+    expect((await soak("--help")).stdout).toContain("Usage: npm run soak");
+  });
+});
