@@ -8,6 +8,8 @@ const longestDelayMs = 2_000;
 export interface RetryOptions {
   /** When to give up, on the clock of `performance.now()`. */
   readonly dueAt: number;
+  /** Longest time for one attempt, in milliseconds. Default: half of what there is, so that a connection that is dead without anybody knowing leaves time for another. */
+  readonly attemptMs?: number;
   /** Errors when the backend closes; nothing is tried after that. */
   readonly closed$: Observable<never>;
   readonly onRetry?: (error: DatabaseError) => void;
@@ -16,9 +18,14 @@ export interface RetryOptions {
 export const isTransient = (error: unknown): error is DatabaseError =>
   error instanceof DatabaseError && error.transient;
 
-/** Repeats `attempt` while it fails with a transient `DatabaseError` and there is time; then rejects with the last error. */
-export async function retryTransient<T>(attempt: () => Promise<T>, options: RetryOptions): Promise<T> {
-  const attempts$ = defer(attempt).pipe(
+/**
+ * Repeats `attempt` while it fails with a transient `DatabaseError` and there is time; then rejects with the last error. Each attempt is told how long it may take, in
+ * milliseconds.
+ */
+export async function retryTransient<T>(attempt: (attemptMs: number) => Promise<T>, options: RetryOptions): Promise<T> {
+  const longestMs = options.attemptMs ?? (options.dueAt - performance.now()) / 2;
+  const attemptMs = (): number => Math.max(1, Math.min(longestMs, options.dueAt - performance.now()));
+  const attempts$ = defer(async () => attempt(attemptMs())).pipe(
     retry({
       delay: (error: unknown, count) => {
         const delayMs = backoffMs(count, firstDelayMs, longestDelayMs);

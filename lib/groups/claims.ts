@@ -53,9 +53,9 @@ export class Claims {
       }
     }
     const dueAt = performance.now() + options.retryTimeoutMs;
-    return retryTransient(
-      async () => database.query({ purpose, text, values }, Math.max(1, dueAt - performance.now())),
-      { dueAt, closed$ },
-    );
+    return retryTransient(async (attemptMs) => database.query({ purpose, text, values }, attemptMs), {
+      dueAt,
+      closed$,
+    });
   }
 }

@@ -96,11 +96,11 @@ export class GroupWriter {
     const { database, options, schemaCheck, closed$, notifier } = this.#parts;
     const dueAt = performance.now() + options.retryTimeoutMs;
     const fallback = new SilentFallback();
-    const attempt = async (): Promise<[string | null][]> => {
-      await schemaCheck.pass(Math.max(1, dueAt - performance.now()));
+    const attempt = async (attemptMs: number): Promise<[string | null][]> => {
+      await schemaCheck.pass(attemptMs);
       return fallback.send(async (isSilent) => {
         const text = (isSilent ? this.#silent : this.#loud).init;
-        return database.query<[string | null]>({ purpose, text, values }, Math.max(1, dueAt - performance.now()));
+        return database.query<[string | null]>({ purpose, text, values }, attemptMs);
       });
     };
     const [row] = await retryTransient(attempt, { dueAt, closed$ });

@@ -172,8 +172,7 @@ export class Groups implements HintReceiver {
   async #query<Row extends unknown[]>(purpose: string, text: string, values: unknown[]): Promise<Row[]> {
     const { database, options, closed$, schemaCheck } = this.#interest;
     const dueAt = performance.now() + options.retryTimeoutMs;
-    const attempt = async (): Promise<Row[]> => {
-      const attemptMs = Math.max(1, dueAt - performance.now());
+    const attempt = async (attemptMs: number): Promise<Row[]> => {
       await schemaCheck.pass(attemptMs);
       return database.query<Row>({ purpose, text, values }, attemptMs);
     };

@@ -152,10 +152,8 @@ export class BatchedWrites<Row, Outcome> {
   async #send(rows: readonly Row[], dueAt: number): Promise<readonly (Outcome | Error)[]> {
     const { schemaCheck, closed$, options, notifier } = this.#parts;
     const isDeferred = options.notify === "deferred";
-    // Half the time at most for one try, so that a connection that is dead without anybody knowing leaves time for another.
-    const attemptMs = options.retryTimeoutMs / 2;
     const fallback = new SilentFallback(isDeferred);
-    const attempt = async (): Promise<readonly (Outcome | Error)[]> => {
+    const attempt = async (attemptMs: number): Promise<readonly (Outcome | Error)[]> => {
       await schemaCheck.pass(attemptMs);
       return fallback.send(async (isSilent) => {
         this.#statements += 1;

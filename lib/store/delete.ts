@@ -24,9 +24,6 @@ export async function deleteResult(parts: DeleteParts, taskId: string, client?: 
     }
   }
   const dueAt = performance.now() + options.retryTimeoutMs;
-  const rows = await retryTransient(() => database.query(query, Math.max(1, dueAt - performance.now())), {
-    dueAt,
-    closed$,
-  });
+  const rows = await retryTransient((attemptMs) => database.query(query, attemptMs), { dueAt, closed$ });
   return rows.length > 0;
 }

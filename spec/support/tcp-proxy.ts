@@ -17,6 +17,8 @@ export class TcpProxy {
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
   readonly #clients = new Set<Socket>();
+  /** Those that stay open and carry nothing any more. */
+  readonly #stranded = new WeakSet<Socket>();
   #target: { host: string; port: number };
 
   private constructor(target: { host: string; port: number }) {
@@ -48,6 +50,11 @@ export class TcpProxy {
   /** Says something to every client in the name of the server. */
   inject(bytes: Uint8Array): void {
     for (const socket of this.#clients) socket.write(bytes);
+  }
+
+  /** From now on the connections that are open carry nothing, and neither end is told, as when a router forgets them. New ones are not concerned. */
+  strand(): void {
+    for (const socket of this.#sockets) this.#stranded.add(socket);
   }
 
   /** Ends every connection that goes through, with a reset. */
@@ -82,15 +89,27 @@ export class TcpProxy {
   }
 
   #carry(from: Socket, to: Socket, change = (chunk: Buffer): Buffer => chunk): void {
+    // In their order, also when the delay has been shortened meanwhile.
+    const late: (() => void)[] = [];
     const pass = (forward: () => void): void => {
       const carry = (): void => {
         if (this.mode === "pass" && !to.destroyed) forward();
       };
-      if (this.delayMs > 0) setTimeout(carry, this.delayMs);
-      else carry();
+      if (this.delayMs === 0 && late.length === 0) {
+        carry();
+        return;
+      }
+      late.push(carry);
+      setTimeout(() => late.shift()?.(), this.delayMs);
     };
-    from.on("data", (chunk) => pass(() => to.write(change(chunk))));
-    from.on("end", () => pass(() => to.end()));
+    from.on("data", (chunk) => {
+      if (!this.#stranded.has(from)) pass(() => to.write(change(chunk)));
+    });
+    from.on("end", () => {
+      if (!this.#stranded.has(from)) pass(() => to.end());
+      // Somebody has given up; with nobody to answer, this end would stay half open, and the other one for ever.
+      else from.destroy();
+    });
     from.on("close", () => pass(() => to.destroy()));
   }
 

@@ -1,0 +1,34 @@
+import { TcpProxy } from "../support/tcp-proxy";
+import { faultSuite } from "./support/fault-suite";
+
+describe("connections that a router on the way has forgotten", () => {
+  const suite = faultSuite();
+  let proxy: TcpProxy;
+
+  beforeAll(async () => {
+    proxy = await TcpProxy.start(suite.server.url);
+  });
+  afterAll(async () => proxy.stop());
+
+  it("cost each call no more than half of its time: the other half is for a new connection", async () => {
+    const backend = await suite.open({ listen: false, retryTimeoutMs: 2_000 }, proxy.route(suite.server.url));
+    await backend.initGroup("there", 1);
+    await backend.completeGroupMember("there", "member", 1);
+    await backend.store("there", 1);
+    const calls: (() => Promise<unknown>)[] = [
+      () => backend.store("new", 1),
+      () => backend.get("there"),
+      () => backend.initGroup("new", 1),
+      () => backend.completeGroupMember("new", "member", 1),
+      () => backend.getGroupResults("there"),
+      () => backend.claimGroup("there"),
+      () => backend.unclaimedGroups(),
+      () => backend.delete("there"),
+    ];
+    for (const call of calls) {
+      // One connection is idle in the pool, and it is the one that the call gets.
+      proxy.strand();
+      await call();
+    }
+  });
+});
