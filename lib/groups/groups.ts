@@ -1,5 +1,5 @@
-import { distinctUntilChanged, filter, map, mergeMap, type Observable } from "rxjs";
-import { retryTransient } from "../database/retry";
+import { distinctUntilChanged, filter, map, merge, mergeMap, Observable } from "rxjs";
+import { isTransient, retryTransient } from "../database/retry";
 import type { TaskFailedError } from "../errors";
 import { GroupFailedError, WaitTimeoutError } from "../errors";
 import type { Hint, StoredResult } from "../notify/hint";
@@ -10,13 +10,19 @@ import type { Interest } from "../wait/interest";
 import { type Found, Loader } from "../wait/loader";
 import { Router, type WakeCause } from "../wait/router";
 import type { HintReceiver } from "../wait/wakeups";
-import { Waits } from "../wait/waits";
+import { lastReadMs, Waits } from "../wait/waits";
 import { GroupDeadlines } from "./group-deadlines";
 import { type GroupStatements, groupStatements } from "./group-statements";
 import { type FinishedMember, members$ } from "./member-stream";
 import { type GroupRow, type StoredGroup, toStoredGroup } from "./stored-group";
 
 type MemberColumns = [taskId: string, result: string | null, error: string | null, finishedSeq: string | null];
+
+interface ReadLimits {
+  /** On the clock of `performance.now()`. */
+  readonly dueAt: number;
+  readonly signal: AbortSignal | undefined;
+}
 
 /** Reading and awaiting groups: the same parts as for results, with what is special to groups. */
 export class Groups implements HintReceiver {
@@ -105,7 +111,7 @@ export class Groups implements HintReceiver {
   }
 
   async wait<T>(groupId: string, options: WaitOptions): Promise<T[]> {
-    const results = this.waits.wait(groupId, options).then(async (group) => this.#resultsOf<T>(group));
+    const results = this.#wait<T>(groupId, options);
     this.#waiting.add(results);
     return results.finally(() => this.#waiting.delete(results));
   }
@@ -118,7 +124,11 @@ export class Groups implements HintReceiver {
 
   /** The results of the members that are completed by now. */
   async results<T>(groupId: string): Promise<T[]> {
-    const rows = await this.#query<[string]>("read group results", this.#statements.results, [groupId]);
+    return this.#results<T>(groupId);
+  }
+
+  async #results<T>(groupId: string, limits?: ReadLimits): Promise<T[]> {
+    const rows = await this.#query<[string]>("read group results", this.#statements.results, [groupId], limits);
     return rows.map(([result]) => JSON.parse(result) as T);
   }
 
@@ -160,22 +170,55 @@ export class Groups implements HintReceiver {
     if (value.progress.done) this.feed.offer(value, isAnnounced);
   }
 
-  async #resultsOf<T>({ progress: { groupId, failed } }: StoredGroup): Promise<T[]> {
-    if (failed === 0) return this.results<T>(groupId);
-    const rows = await this.#query<[string, string]>("read group failures", this.#statements.failures, [groupId]);
+  async #wait<T>(groupId: string, options: WaitOptions): Promise<T[]> {
+    const { timeoutMs, signal } = options;
+    const deadline = performance.now() + timeoutMs;
+    const group = await this.waits.wait(groupId, options);
+    // Its results may take what is left of the time, and as long as a last read: neither longer, nor does an outage end the wait before.
+    const dueAt = Math.max(deadline, performance.now()) + lastReadMs;
+    try {
+      return await this.#resultsOf<T>(group, { dueAt, signal });
+    } catch (error) {
+      if (!isTransient(error)) throw error;
+      throw WaitTimeoutError.forGroup(groupId, timeoutMs, group.progress, { cause: error });
+    }
+  }
+
+  async #resultsOf<T>({ progress: { groupId, failed } }: StoredGroup, limits?: ReadLimits): Promise<T[]> {
+    if (failed === 0) return this.#results<T>(groupId, limits);
+    const text = this.#statements.failures;
+    const rows = await this.#query<[string, string]>("read group failures", text, [groupId], limits);
     throw new GroupFailedError(
       groupId,
       rows.map(([taskId, error]): TaskFailedError => toFailedError(taskId, error)),
     );
   }
 
-  async #query<Row extends unknown[]>(purpose: string, text: string, values: unknown[]): Promise<Row[]> {
+  async #query<Row extends unknown[]>(
+    purpose: string,
+    text: string,
+    values: unknown[],
+    { dueAt, signal }: Partial<ReadLimits> = {},
+  ): Promise<Row[]> {
     const { database, options, closed$, schemaCheck } = this.#interest;
-    const dueAt = performance.now() + options.retryTimeoutMs;
     const attempt = async (attemptMs: number): Promise<Row[]> => {
       await schemaCheck.pass(attemptMs);
       return database.query<Row>({ purpose, text, values }, attemptMs);
     };
-    return retryTransient(attempt, { dueAt, closed$ });
+    return retryTransient(attempt, {
+      dueAt: dueAt ?? performance.now() + options.retryTimeoutMs,
+      attemptMs: options.retryTimeoutMs / 2,
+      closed$: signal === undefined ? closed$ : merge(closed$, abortOf(signal)),
+    });
   }
+}
+
+/** Errors with the reason when a signal aborts. */
+function abortOf(signal: AbortSignal): Observable<never> {
+  return new Observable((subscriber) => {
+    const abort = (): void => subscriber.error(signal.reason);
+    if (signal.aborted) abort();
+    signal.addEventListener("abort", abort);
+    return () => signal.removeEventListener("abort", abort);
+  });
 }
