@@ -6,6 +6,7 @@ import { isRowFault } from "../database/sql-states";
 import type { Deadlines } from "../deadlines";
 import { DatabaseError, BackendClosedError } from "../errors";
 import type { SchemaCheck } from "../schema/schema-check";
+import { ReadOrder } from "./read-order";
 import type { WakeCause } from "./router";
 
 // A wake-up has few ids, a re-read of everything many: large enough that 100 000 open waits are re-read in 100 statements.
@@ -63,6 +64,7 @@ export interface LoaderParts<T> {
 export class Loader<T> {
   readonly #parts: LoaderParts<T>;
   readonly #batcher: Batcher<LoadItem<T>>;
+  readonly #order = new ReadOrder();
   #reads = 0;
   #retries = 0;
   #lastError: DatabaseError | undefined;
@@ -80,7 +82,11 @@ export class Loader<T> {
         if (added.calls.length === 0 && isAnnounced === queued.isAnnounced) return queued;
         return { ...queued, isAnnounced, calls: [...queued.calls, ...added.calls] };
       },
-      run: (items) => this.#run(items),
+      run: async (items) => {
+        const place = this.#order.begin();
+        await this.#run(items, place);
+        this.#order.end(place);
+      },
     });
   }
 
@@ -116,13 +122,16 @@ export class Loader<T> {
   }
 
   /** Reads keys in one statement; if one of them is at fault, in halves, until it is alone and nobody else hears of it. */
-  async #run(items: readonly LoadItem<T>[]): Promise<void> {
+  async #run(items: readonly LoadItem<T>[], place: number): Promise<void> {
+    // A read may come back after one that began later, and have an older snapshot: a group would go back. Where it is the one that somebody asked for it counts all the same.
+    const isOld = (key: string, isAskedFor: boolean): boolean => this.#order.isOvertaken(place, key) && !isAskedFor;
     try {
       const found = await this.#read(items.map(({ key }) => key));
       this.#lastError = undefined;
       for (const { key, cause, isAnnounced, calls } of items) {
         const row = found.get(key);
-        if (row !== undefined) this.#parts.onFound(key, row, cause, isAnnounced);
+        if (row !== undefined && !isOld(key, isAnnounced || calls.length > 0))
+          this.#parts.onFound(key, row, cause, isAnnounced);
         for (const call of calls) call.resolve(row?.value);
       }
     } catch (error) {
@@ -130,8 +139,8 @@ export class Loader<T> {
       const isTheirFault = error instanceof DatabaseError && isRowFault(error.sqlState);
       if (isTheirFault && items.length > 1) {
         const middle = items.length >> 1;
-        await this.#run(items.slice(0, middle));
-        await this.#run(items.slice(middle));
+        await this.#run(items.slice(0, middle), place);
+        await this.#run(items.slice(middle), place);
         return;
       }
       if (!isTheirFault) this.#parts.onTrouble();

@@ -1,0 +1,80 @@
+import { Pool } from "pg";
+import { NEVER } from "rxjs";
+import { Database } from "../../lib/database/database";
+import { Deadlines } from "../../lib/deadlines";
+import { type Found, Loader } from "../../lib/wait/loader";
+import { SchemaCheck } from "../../lib/schema/schema-check";
+import { eventually } from "../support/eventually";
+
+class AlwaysMigrated extends SchemaCheck {
+  override async pass(): Promise<void> {
+    return Promise.resolve();
+  }
+}
+
+describe("two reads of the same key under way", () => {
+  /** Each read waits until it is answered, with a number for a key that is there. */
+  const answers: ((value?: number) => void)[] = [];
+  const seen: number[] = [];
+  let loader: Loader<number>;
+
+  beforeEach(() => {
+    answers.length = 0;
+    seen.length = 0;
+    loader = new Loader<number>({
+      read: async ([key = ""]) =>
+        new Promise<ReadonlyMap<string, Found<number>>>((resolve) =>
+          answers.push((value) => resolve(new Map(value === undefined ? [] : [[key, { value, isOld: false }]]))),
+        ),
+      schemaCheck: new AlwaysMigrated(new Database(new Pool(), "public"), "public", 1),
+      deadlines: new Deadlines(),
+      closed$: NEVER,
+      retryTimeoutMs: 10_000,
+      onFound: (_key, { value }) => seen.push(value),
+      onDenied: () => undefined,
+      onTrouble: () => undefined,
+    });
+  });
+
+  async function request(count: number): Promise<void> {
+    loader.request("a", "notification");
+    await eventually(() => expect(answers).toHaveLength(count));
+  }
+
+  it("show nobody the older one, when that comes last", async () => {
+    await request(1);
+    await request(2);
+    answers[1]?.(2);
+    await eventually(() => expect(seen).toEqual([2]));
+    answers[0]?.(1);
+    await loader.drain();
+    expect(seen).toEqual([2]);
+  });
+
+  it("show both where they come in order, and the older one where the newer found nothing", async () => {
+    await request(1);
+    await request(2);
+    answers[0]?.(1);
+    await eventually(() => expect(seen).toEqual([1]));
+    answers[1]?.(2);
+    await loader.drain();
+    await request(3);
+    await request(4);
+    answers[3]?.();
+    await eventually(() => expect(loader.counters.inFlight).toBe(1));
+    answers[2]?.(3);
+    await loader.drain();
+    expect(seen).toEqual([1, 2, 3]);
+  });
+
+  it("show the older one too where somebody asked for that very read", async () => {
+    const [asked] = [loader.load("a", "deadline")];
+    await eventually(() => expect(answers).toHaveLength(1));
+    await request(2);
+    answers[1]?.(2);
+    await eventually(() => expect(seen).toEqual([2]));
+    answers[0]?.(1);
+    expect(await asked).toBe(1);
+    expect(seen).toEqual([2, 1]);
+  });
+});
