@@ -371,6 +371,46 @@ begin
 end
 $$;
 
+-- Counts the groups that are not done anew, from the rows of their members, and settles them: after members were written while the triggers were disabled. The caller has
+-- enabled them in this transaction, whose lock on kojin_groups keeps writers out meanwhile. A group that was done stays so.
+create or replace function kojin_groups_recount(channel text) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  open_ids text[];
+begin
+  insert into @schema@.kojin_group_state (group_id) select distinct group_id from @schema@.kojin_groups order by group_id on conflict do nothing;
+  select array(select group_id from @schema@.kojin_group_state where completed_at is null) into open_ids;
+  perform @schema@.kojin_groups_hold(open_ids);
+  update @schema@.kojin_groups
+  set finished_seq = nextval($name$@schema@.kojin_group_seq$name$)
+  where group_id = any(open_ids) and finished_seq is null and (error is not null or (completed and result is not null));
+  update @schema@.kojin_group_state as state
+  set
+    completed = found.completed,
+    failed = found.failed,
+    placeholders = found.placeholders,
+    total = case when state.initialised then state.total else nullif(found.placeholders, 0) end
+  from (
+    select
+      counted.group_id,
+      count(*) filter (where member.completed and member.result is not null)::int as completed,
+      count(*) filter (where member.error is not null)::int as failed,
+      count(*) filter (
+        where member.completed is not true and member.error is null and starts_with(member.task_id, counted.group_id || ':placeholder:')
+      )::int as placeholders
+    from @schema@.kojin_group_state as counted
+    left join @schema@.kojin_groups as member
+      on member.group_id = counted.group_id and (member.position is not null or not counted.declared)
+    where counted.group_id = any(open_ids)
+    group by counted.group_id
+  ) as found
+  where state.group_id = found.group_id;
+  perform @schema@.kojin_groups_settle(open_ids, channel);
+end
+$$;
+
 -- By default everybody may execute a function. What is security definer is for those it is granted to (see roles.sql); of the trigger functions nobody needs the right
 -- to write to kojin_groups, but who has it can put them on a table of his own, and count into any group. The others run as the owner by way of these alone.
 revoke execute on function
@@ -382,5 +422,6 @@ revoke execute on function
   kojin_groups_count_update(),
   kojin_groups_lock(text[]),
   kojin_init_group(text, int, text[], float8, float8, text),
-  kojin_finish_members(text[], text[], text[], text[])
+  kojin_finish_members(text[], text[], text[], text[]),
+  kojin_groups_recount(text)
 from public;

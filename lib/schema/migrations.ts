@@ -2,6 +2,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { escapeIdentifier } from "pg";
 import type { Database } from "../database/database";
+import { channelOf } from "../notify/channel";
 import type { SqlClient } from "../result-backend";
 import { newerSchemaError } from "./schema-check";
 
@@ -101,7 +102,7 @@ async function apply(client: SqlClient, schema: string, pending: readonly Migrat
   }
 }
 
-/** A restore with `--disable-triggers` that was cut short, or a bulk load, may have left them disabled, and then nobody is woken. */
+/** A restore with `--disable-triggers` that was cut short, or a bulk load, may have left them disabled, and then nobody is woken, and no member of a group counted. */
 async function enableTriggers(client: SqlClient, schema: string): Promise<string[]> {
   const { rows } = await client.query(
     `select relation.relname as table_name, trigger.tgname as trigger_name
@@ -116,6 +117,10 @@ async function enableTriggers(client: SqlClient, schema: string): Promise<string
   for (const { table_name, trigger_name } of disabled) {
     const table = `${escapeIdentifier(schema)}.${escapeIdentifier(table_name)}`;
     await client.query(`alter table ${table} enable trigger ${escapeIdentifier(trigger_name)}`, []);
+  }
+  // Who is waited for is found by sweeping; what was not counted would never be.
+  if (disabled.some(({ table_name }) => table_name === "kojin_groups")) {
+    await client.query(`select ${escapeIdentifier(schema)}.kojin_groups_recount($1::text)`, [channelOf(schema)]);
   }
   return disabled.map(({ trigger_name }) => trigger_name);
 }

@@ -1,5 +1,5 @@
 import { Client } from "pg";
-import { PostgresResultBackend } from "kojin-postgres";
+import type { PostgresResultBackend } from "kojin-postgres";
 import { eventually } from "../support/eventually";
 import { faultSuite } from "./support/fault-suite";
 

@@ -1,5 +1,5 @@
 import type { Client } from "pg";
-import { PostgresResultBackend } from "kojin-postgres";
+import type { PostgresResultBackend } from "kojin-postgres";
 import { channelOf } from "../../lib/notify/channel";
 import { eventually } from "../support/eventually";
 import { faultSuite } from "./support/fault-suite";

@@ -1,0 +1,142 @@
+import { escapeIdentifier } from "pg";
+import type { PostgresResultBackend } from "kojin-postgres";
+import { eventually } from "../support/eventually";
+import { specDatabase } from "../support/spec-database";
+
+describe("writes that no trigger tells of", () => {
+  const database = specDatabase("bypassed triggers");
+  const results = `${escapeIdentifier(database.schema)}.kojin_results`;
+  const members = `${escapeIdentifier(database.schema)}.kojin_groups`;
+  let waiting: PostgresResultBackend;
+
+  beforeEach(async () => {
+    waiting = await database.open({ sweepIntervalMs: 300 });
+  });
+
+  async function openWait(taskId: string): Promise<{ result: Promise<unknown> }> {
+    const result = waiting.wait(taskId, 30_000);
+    await eventually(() => expect(waiting.stats()).toMatchObject({ status: "listening", reads: { inFlight: 0 } }));
+    return { result };
+  }
+
+  it.each(["all", "user"])("are found by sweeping while %s triggers are disabled", async (which) => {
+    const { result } = await openWait(`disabled ${which}`);
+    await database.sql(`alter table ${results} disable trigger ${which}`);
+    await waiting.store(`disabled ${which}`, 1);
+    expect(await result).toBe(1);
+    expect(waiting.stats().wokenBy).toMatchObject({ sweep: 1, notification: 0 });
+    expect((await waiting.health()).problems.join()).toContain("kojin_results_notify_insert");
+    await database.sql(`alter table ${results} enable trigger ${which}`);
+    const { result: heard } = await openWait(`enabled ${which}`);
+    await waiting.store(`enabled ${which}`, 2);
+    expect(await heard).toBe(2);
+    expect(await waiting.health()).toMatchObject({ ok: true });
+  });
+
+  it("are found by sweeping when their session plays a replica", async () => {
+    const { result } = await openWait("replica");
+    const client = await database.pool.connect();
+    await client.query("begin; set local session_replication_role = replica");
+    await waiting.store("replica", 1, { client });
+    await client.query("commit");
+    client.release();
+    expect(await result).toBe(1);
+    expect(waiting.stats().wokenBy).toMatchObject({ sweep: 1, notification: 0 });
+  });
+
+  it("count as caught by a sweep if they had been there for a while", async () => {
+    const patient = await database.open({ sweepIntervalMs: 2_000 });
+    const result = patient.wait("caught", 30_000);
+    await eventually(() => expect(patient.stats()).toMatchObject({ status: "listening", sweeps: 1 }));
+    await database.sql(`alter table ${results} disable trigger all`);
+    await patient.store("caught", 1);
+    expect(await result).toBe(1);
+    expect(patient.stats().caughtBySweep).toBe(1);
+    await database.sql(`alter table ${results} enable trigger all`);
+  });
+
+  it("do not end a wait when they truncate the table: it goes on, and gets what is stored later", async () => {
+    await waiting.store("other", 1);
+    const { result } = await openWait("truncated");
+    await database.sql(`truncate ${results}`);
+    expect(await waiting.get("other")).toBeUndefined();
+    await waiting.store("truncated", "after");
+    expect(await result).toBe("after");
+    expect(waiting.stats().wokenBy).toMatchObject({ notification: 1 });
+  });
+
+  it("may be many: 20 000 rows in one statement wake those who wait by one notification", async () => {
+    const { result } = await openWait("bulk 19999");
+    await database.sql(
+      `insert into ${results} (task_id, result) select 'bulk ' || i, to_jsonb(i) from generate_series(1, 20000) as i`,
+    );
+    expect(await result).toBe(19_999);
+    expect(waiting.stats().wokenBy).toMatchObject({ notification: 1 });
+  });
+
+  it("are over after a restore has disabled and enabled triggers, whatever it makes of them", async () => {
+    await database.sql(`alter table ${results} enable always trigger kojin_results_notify_insert`);
+    expect(await waiting.health()).toMatchObject({ ok: true });
+    await database.sql(`alter table ${results} disable trigger all`);
+    await database.sql(`alter table ${results} enable trigger all`);
+    expect(await waiting.health()).toMatchObject({ ok: true });
+    const { result } = await openWait("restored");
+    await waiting.store("restored", 1);
+    expect(await result).toBe(1);
+  });
+
+  it("leave members of groups uncounted until migrate() has enabled the triggers, and counts anew", async () => {
+    await waiting.initGroup("ours", ["a", "b", "c"]);
+    await waiting.completeGroupMember("ours", "b", "second");
+    await waiting.initGroup("open", 2);
+    for (const index of [1, 2])
+      await database.sql(
+        `insert into ${members} (group_id, task_id, completed) values ('rust', 'rust:placeholder:' || $1, false)`,
+        [index],
+      );
+    const [ours, rust] = [waiting.waitGroup("ours", 30_000), waiting.waitGroup("rust", 30_000)];
+    const seen: string[] = [];
+    const subscription = waiting.groupMembers$("ours").subscribe(({ taskId }) => seen.push(taskId));
+    const complete = async (groupId: string, taskId: string): Promise<void> => {
+      await database.sql(
+        `insert into ${members} (group_id, task_id, result, completed) values ($1, $2, to_jsonb($2::text), true)
+         on conflict (group_id, task_id) do update set result = excluded.result, completed = true`,
+        [groupId, taskId],
+      );
+    };
+    await database.sql(`alter table ${members} disable trigger all`);
+    for (const taskId of ["a", "c"]) await complete("ours", taskId);
+    for (const taskId of ["x", "y"]) await complete("rust", taskId);
+    await complete("open", "one");
+    await complete("unknown", "one");
+    expect(await waiting.getGroup("ours")).toMatchObject({ completed: 1, done: false });
+    expect((await waiting.health()).problems.join()).toContain("kojin_groups_count_insert");
+
+    const { repaired } = await waiting.migrate();
+    expect(repaired).toContain("kojin_groups_count_insert");
+    expect(await ours).toEqual(["a", "second", "c"]);
+    expect(await rust).toEqual(["x", "y"]);
+    await eventually(() => expect([...seen].sort()).toEqual(["a", "b", "c"]));
+    expect(await waiting.getGroup("open")).toMatchObject({ total: 2, completed: 1, done: false });
+    expect(await waiting.getGroup("unknown")).toMatchObject({ total: null, completed: 1, done: false });
+    expect(await waiting.completeGroupMember("open", "two", 2)).toBe(2);
+    expect(await waiting.getGroup("open")).toMatchObject({ completed: 2, done: true });
+    expect(await waiting.claimGroup("ours")).toBeDefined();
+    expect(await waiting.migrate()).toMatchObject({ repaired: [] });
+    subscription.unsubscribe();
+  });
+
+  it("that truncate the members of an open group leave its count as it was, until it is counted anew", async () => {
+    await waiting.initGroup("emptied", 2);
+    await waiting.completeGroupMember("emptied", "a", 1);
+    await database.sql(`truncate ${members}`);
+    expect(await waiting.getGroup("emptied")).toMatchObject({ completed: 1 });
+    expect(await waiting.getGroupResults("emptied")).toEqual([]);
+    await database.sql(`alter table ${members} disable trigger all`);
+    await waiting.migrate();
+    expect(await waiting.getGroup("emptied")).toMatchObject({ total: 2, completed: 0, done: false });
+    await waiting.completeGroupMember("emptied", "a", 1);
+    expect(await waiting.completeGroupMember("emptied", "b", 2)).toBe(2);
+    expect(await waiting.getGroupResults("emptied")).toEqual([1, 2]);
+  });
+});
