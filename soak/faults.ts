@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Client } from "pg";
 import { channelOf } from "../lib/notify/channel";
 import type { SeededRandom } from "./random";
-import type { ServerProcess, Site } from "./site";
+import { canFillQueue, type ServerProcess, type Site } from "./site";
 
 /** What a fault did, or that it found nothing to break just then. */
 export type Injected = "injected" | "nothing to break";
@@ -167,6 +167,7 @@ async function notifyAll(site: Site, payloads: readonly string[]): Promise<Injec
 
 /** A listener that is idle in a transaction holds the queue back, and somebody fills it. */
 async function fillQueue(site: Site, lengthMs: number): Promise<Injected> {
+  if (!canFillQueue()) return "nothing to break";
   await site.administer(async (listener) => {
     await listener.query("listen soak_queue");
     await listener.query("begin");

@@ -1,6 +1,7 @@
 import { Client } from "pg";
 import { PostgresResultBackend } from "kojin-postgres";
 import { destroySocket } from "../lib/database/database";
+import { postgresMajor } from "../spec/support/postgres-version";
 import { FaultServer } from "../spec/faults/support/fault-server";
 import { eventually } from "../spec/support/eventually";
 import { withParameter } from "../spec/support/spec-database";
@@ -24,6 +25,9 @@ export interface ServerProcess {
   readonly pid: number;
   readonly application: string;
 }
+
+/** Before Postgres 17 the notification queue always has room for 8 GB. */
+export const canFillQueue = (): boolean => postgresMajor() >= 17;
 
 /** The server, the ways to it, and an administrator's hand on it. */
 export class Site {
@@ -51,8 +55,12 @@ export class Site {
   }
 
   static async start(): Promise<Site> {
-    // The least queue that Postgres allows, so that it can be filled; and room for the connections that faults leave behind for a while.
-    const server = await FaultServer.start({ max_notify_queue_pages: "64", max_connections: "200" });
+    const server = await FaultServer.start({
+      // Room for the connections that faults leave behind for a while.
+      max_connections: "200",
+      // The least queue that Postgres allows, so that it can be filled.
+      ...(canFillQueue() ? { max_notify_queue_pages: "64" } : {}),
+    });
     try {
       const backend = await PostgresResultBackend.connect(server.url, { schema });
       await backend.migrate();
