@@ -64,7 +64,8 @@ export class BackendCore {
   constructor(pool: Pool, options: ResolvedOptions, ownPool?: OwnPool) {
     this.options = options;
     this.#ownPool = ownPool;
-    this.database = new Database(pool, options.schema);
+    // Who gives LISTEN an address of its own has a pooler before the pool.
+    this.database = new Database(pool, options.schema, typeof options.listen === "boolean");
     this.statements = resultStatements(options.schema);
     this.schemaCheck = new SchemaCheck(this.database, options.schema, latestVersion());
     this.hints = this.#createHints(pool);

@@ -2,6 +2,7 @@ import type { Pool, PoolClient, QueryResultRow } from "pg";
 import { BackendClosedError, DatabaseError, ResultBackendError, SchemaError } from "../errors";
 import { longestTimerMs } from "../deadlines";
 import type { SqlClient } from "../result-backend";
+import { PreparedNames } from "./prepared-names";
 import { isTransientState, sqlStateOf, sqlStates } from "./sql-states";
 
 export interface Query {
@@ -9,6 +10,8 @@ export interface Query {
   readonly values: readonly unknown[];
   /** What it does, for error messages: "store results". */
   readonly purpose: string;
+  /** Whether it is sent so often, and its plan matters so little, that it is worth preparing. */
+  readonly isPrepared?: boolean;
 }
 
 /** `begin` waits for nothing, so a connection on which it takes longer is dead, however long the transaction may take. */
@@ -18,11 +21,14 @@ const beginTimeoutMs = 5_000;
 export class Database {
   readonly #pool: Pool;
   readonly #schema: string;
+  readonly #names: PreparedNames;
   #queries = 0;
 
-  constructor(pool: Pool, schema: string) {
+  /** `mayPrepare`: whether the pool's connections may be sessions of the server, and not of a transaction pooler. */
+  constructor(pool: Pool, schema: string, mayPrepare = true) {
     this.#pool = pool;
     this.#schema = schema;
+    this.#names = new PreparedNames(mayPrepare);
   }
 
   /** Statements sent so far. */
@@ -36,14 +42,22 @@ export class Database {
    */
   async query<Row extends unknown[]>(query: Query, timeoutMs: number): Promise<Row[]> {
     return this.#withClient(query.purpose, timeoutMs, async (client, remainingMs) => {
-      this.#queries += 1;
-      const config = {
-        text: query.text,
-        values: [...query.values],
-        rowMode: "array" as const,
-        query_timeout: remainingMs(),
+      const run = async (name?: string): Promise<Row[]> => {
+        this.#queries += 1;
+        const config = {
+          text: query.text,
+          values: [...query.values],
+          rowMode: "array" as const,
+          query_timeout: remainingMs(),
+        };
+        return (await client.query<Row>(name === undefined ? config : { ...config, name })).rows;
       };
-      return (await client.query<Row>(config)).rows;
+      const name = query.isPrepared === true ? this.#names.nameOf(query.text) : undefined;
+      if (name === undefined) return run();
+      return run(name).catch(async (error: unknown) => {
+        if (!this.#names.isLost(sqlStateOf(error))) throw error;
+        return run();
+      });
     });
   }
 

@@ -10,6 +10,9 @@ export const sqlStates = {
   programLimitExceeded: "54000",
   statementTooComplex: "54001",
   lockNotAvailable: "55P03",
+  undefinedStatement: "26000",
+  duplicateStatement: "42P05",
+  featureNotSupported: "0A000", // among others: a cached plan must not change its result type
 } as const;
 
 const transientStates = new Set([

@@ -56,7 +56,7 @@ export class GroupWriter {
       split: () => "",
       send: async (rows, isSilent, timeoutMs) => {
         const text = (isSilent ? this.#silent : this.#loud).finish;
-        const query = { purpose: "finish group members", text, values: memberValues(rows) };
+        const query = { purpose: "finish group members", text, values: memberValues(rows), isPrepared: true };
         const verdicts = await database.query<Verdict>(query, timeoutMs);
         return rows.map((row, index) => outcomeOf(row, verdicts[index]));
       },

@@ -98,7 +98,7 @@ function storeQuery(text: string, rows: readonly StoreRow[]): Query {
     rows.map((row) => row.error),
     rows.map((row) => row.ttlMs),
   ];
-  return { purpose: "store results", text, values };
+  return { purpose: "store results", text, values, isPrepared: true };
 }
 
 const encodingStates: ReadonlySet<string | undefined> = new Set([

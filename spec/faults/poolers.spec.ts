@@ -62,6 +62,28 @@ describeWithPgBouncer()("through PgBouncer", () => {
       await pooler.stop();
     });
 
+    it("statements are prepared until it shows that sessions are mixed up, and no call fails for it", async () => {
+      const pooler = await PgBouncer.start(suite.server.url, "transaction", 2);
+      // Nothing tells these backends that there is a pooler.
+      const backends = await Promise.all(Array.from({ length: 6 }, async () => suite.open({}, pooler.url)));
+      for (let round = 0; round < 10; round += 1) {
+        await Promise.all(
+          backends.flatMap((backend, index) => [
+            backend.store(`mixed ${index} ${round}`, round),
+            backend.completeGroupMember(`mixed ${index}`, `member ${round}`, round),
+          ]),
+        );
+      }
+      for (const [index, backend] of backends.entries()) {
+        expect(await backend.get(`mixed ${index} 9`)).toBe(9);
+        expect(await backend.getGroup(`mixed ${index}`)).toMatchObject({ completed: 10 });
+        // Nothing was retried as if it had failed.
+        expect(backend.stats()).toMatchObject({ stores: { retries: 0, rows: 10 }, groupWrites: { retries: 0 } });
+      }
+      await Promise.all(backends.map(async (backend) => backend.close()));
+      await pooler.stop();
+    });
+
     it("a pooler that is restarted costs nothing but time", async () => {
       let pooler = await PgBouncer.start(suite.server.url, "transaction");
       const address = new URL(pooler.url);
