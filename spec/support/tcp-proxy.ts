@@ -14,6 +14,8 @@ export class TcpProxy {
   delayMs = 0;
   /** What the server says, in one piece with being ready for a query, before it is gone; undefined while it is well. */
   lastWords: Uint8Array | undefined;
+  /** When connections were attempted, on the clock of `performance.now()`. */
+  readonly attempts: number[] = [];
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
   readonly #clients = new Set<Socket>();
@@ -69,6 +71,7 @@ export class TcpProxy {
   }
 
   #accept(client: Socket): void {
+    this.attempts.push(performance.now());
     this.#track(client);
     if (this.mode === "refuse") {
       client.resetAndDestroy();

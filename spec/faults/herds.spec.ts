@@ -1,0 +1,55 @@
+import type { PostgresResultBackend } from "kojin-postgres";
+import { eventually } from "../support/eventually";
+import { specDatabase, withParameter } from "../support/spec-database";
+import { TcpProxy } from "../support/tcp-proxy";
+
+const listeners = 50;
+
+describe("a crowd of listeners that lose the same server", () => {
+  const database = specDatabase("herds");
+
+  it("comes back spread over time, does not hammer at it meanwhile, and reads once what it waits for", async () => {
+    const proxy = await TcpProxy.start(database.url);
+    // Another name each, as other processes have: those of one process with the same name would share a listener.
+    const backends: PostgresResultBackend[] = [];
+    for (let index = 0; index < listeners; index += 1) {
+      const address = withParameter(database.url, "application_name", `${database.schema.slice(0, 40)} ${index}`);
+      backends.push(await database.open({ listen: { connection: proxy.route(address) } }));
+    }
+    const storing = await database.open();
+    const waits = backends.map(async (backend, index) => backend.wait(`herd ${index}`, 60_000));
+    await eventually(
+      () => backends.forEach((backend) => expect(backend.stats()).toMatchObject({ status: "listening" })),
+      { timeoutMs: 20_000 },
+    );
+
+    proxy.mode = "refuse";
+    const [cutAt, before] = [performance.now(), proxy.attempts.length];
+    proxy.cut();
+    await eventually(() => expect(proxy.attempts.length - before).toBeGreaterThan(4 * listeners), {
+      timeoutMs: 20_000,
+    });
+    const attempts = proxy.attempts.slice(before);
+    // The first attempt comes after 50 to 100 ms, at random; were they in step, they would all come at once.
+    const first = attempts.slice(0, listeners);
+    expect(Math.max(...first) - Math.min(...first)).toBeGreaterThan(20);
+    // Each waits twice as long as before: by the fifth attempt a second has passed. (100 ms at every attempt would make it half of one.)
+    expect((attempts.at(-1) ?? 0) - cutAt).toBeGreaterThan(700);
+
+    const reads = backends.map((backend) => backend.stats().reads.statements);
+    proxy.mode = "pass";
+    await eventually(
+      () => backends.forEach((backend) => expect(backend.stats()).toMatchObject({ status: "listening" })),
+      { timeoutMs: 40_000 },
+    );
+    await Promise.all(backends.map(async (_, index) => storing.store(`herd ${index}`, index)));
+    expect(await Promise.all(waits)).toEqual(Array.from({ length: listeners }, (_, index) => index));
+    backends.forEach((backend, index) => {
+      // One after the LISTEN, one for its own result, and those of the sweeps of each second in between; the results of the others cost it nothing.
+      const { statements } = backend.stats().reads;
+      expect(statements - (reads[index] ?? 0)).toBeLessThanOrEqual(2 + backend.stats().sweeps);
+    });
+    await Promise.all(backends.map(async (backend) => backend.close()));
+    await proxy.stop();
+  });
+});
