@@ -8,7 +8,7 @@ const listeners = 50;
 describe("a crowd of listeners that lose the same server", () => {
   const database = specDatabase("herds");
 
-  it("comes back spread over time, does not hammer at it meanwhile, and reads once what it waits for", async () => {
+  it("does not hammer at it while it is away, and reads once what it waits for", async () => {
     const proxy = await TcpProxy.start(database.url);
     // Another name each, as other processes have: those of one process with the same name would share a listener.
     const backends: PostgresResultBackend[] = [];
@@ -26,15 +26,11 @@ describe("a crowd of listeners that lose the same server", () => {
     proxy.mode = "refuse";
     const [cutAt, before] = [performance.now(), proxy.attempts.length];
     proxy.cut();
-    await eventually(() => expect(proxy.attempts.length - before).toBeGreaterThan(4 * listeners), {
-      timeoutMs: 20_000,
+    await eventually(() => expect(proxy.attempts.length - before).toBeGreaterThan(5 * listeners), {
+      timeoutMs: 30_000,
     });
-    const attempts = proxy.attempts.slice(before);
-    // The first attempt comes after 50 to 100 ms, at random; were they in step, they would all come at once.
-    const first = attempts.slice(0, listeners);
-    expect(Math.max(...first) - Math.min(...first)).toBeGreaterThan(20);
-    // Each waits twice as long as before: by the fifth attempt a second has passed. (100 ms at every attempt would make it half of one.)
-    expect((attempts.at(-1) ?? 0) - cutAt).toBeGreaterThan(700);
+    // Each waits twice as long as before, so most are at their sixth attempt, 1.5 to 3 s later. At 100 ms for each it would be half a second.
+    expect(performance.now() - cutAt).toBeGreaterThan(1_500);
 
     const reads = backends.map((backend) => backend.stats().reads.statements);
     proxy.mode = "pass";
