@@ -1,0 +1,127 @@
+import type { Bench } from "./bench";
+import { WorkerProcess } from "./processes";
+import type { Sample } from "./row";
+import { median, percentile } from "./statistics";
+import type { TaskRange, TechniqueSettings } from "./technique";
+import type { StoringTasks } from "./workers/storing";
+import type { WaitingTasks } from "./workers/waiting";
+
+/** Before the clock starts: connections are made and code is compiled. */
+const warmUpTasks = 500;
+const warmUpSingles = 20;
+/** Long enough for the waiting side to be through with one before the next is stored. */
+const pauseMs = 3;
+
+export interface Load {
+  readonly tasks: number;
+  /** Stores under way at once, in each storing process. */
+  readonly lanes: number;
+  readonly resultBytes?: number;
+}
+
+export interface Drained extends Sample {
+  readonly tasks: number;
+  /** Milliseconds of processor time, by the storing and the waiting processes together. */
+  readonly clientCpuMs: number;
+}
+
+/** One process that waits, and one or more that store. */
+export class Crew implements Disposable {
+  readonly #bench: Bench;
+  readonly #waiting = new WorkerProcess<WaitingTasks>("waiting");
+  readonly #storing: readonly WorkerProcess<StoringTasks>[];
+  #ranges = 0;
+
+  constructor(bench: Bench, storingProcesses = 1) {
+    this.#bench = bench;
+    this.#storing = Array.from({ length: storingProcesses }, () => new WorkerProcess<StoringTasks>("storing"));
+  }
+
+  /** One result after the other; gives what lies between the call of `store` and the end of the wait. */
+  async latency(settings: TechniqueSettings, tasks: number, resultBytes = 100): Promise<Sample> {
+    return this.#with(settings, async () => {
+      const range = this.#range(warmUpSingles + tasks, resultBytes);
+      await this.#waiting.call("open", range);
+      const [storing] = this.#storing;
+      const startedAt = await storing?.call("storeOneByOne", { range, pauseMs });
+      const endedAt = await this.#waiting.call("ended");
+      const latenciesMs = endedAt.map((time, index) => time - (startedAt?.[index] ?? NaN)).subarray(warmUpSingles);
+      return {
+        value: median(latenciesMs),
+        p95: percentile(latenciesMs, 0.95),
+        p99: percentile(latenciesMs, 0.99),
+      };
+    });
+  }
+
+  /** Opens waits and stores for all of them; gives how many ended in a second, from the first call of `store` to the end of the last wait. */
+  async drain(settings: TechniqueSettings, load: Load): Promise<Drained> {
+    return this.#with(settings, async () => {
+      await this.#drainOnce({ ...load, tasks: warmUpTasks });
+      return this.#drainOnce(load);
+    });
+  }
+
+  /** The rate of the stores alone, while one wait for another task is open. */
+  async storeRate(settings: TechniqueSettings, { tasks, lanes, resultBytes = 100 }: Load): Promise<Sample> {
+    return this.#with(settings, async () => {
+      await this.#waiting.call("open", this.#range(1, resultBytes));
+      await this.#storeAll(this.#range(warmUpTasks, resultBytes), lanes);
+      const [startedAt, endedAt] = await this.#storeAll(this.#range(tasks, resultBytes), lanes);
+      return { value: tasks / ((endedAt - startedAt) / 1_000) };
+    });
+  }
+
+  [Symbol.dispose](): void {
+    for (const worker of [this.#waiting, ...this.#storing]) worker[Symbol.dispose]();
+  }
+
+  async #drainOnce({ tasks, lanes, resultBytes = 100 }: Load): Promise<Drained> {
+    const range = this.#range(tasks, resultBytes);
+    await this.#waiting.call("open", range);
+    const cpuBefore = await this.#cpuTime();
+    const [[startedAt], endedAt] = await Promise.all([this.#storeAll(range, lanes), this.#waiting.call("ended")]);
+    const lastEndedAt = endedAt.reduce((latest, time) => Math.max(latest, time), 0);
+    return {
+      value: tasks / ((lastEndedAt - startedAt) / 1_000),
+      tasks,
+      clientCpuMs: ((await this.#cpuTime()) - cpuBefore) / 1_000,
+    };
+  }
+
+  /** Shares a range out among the storing processes. */
+  async #storeAll(range: TaskRange, lanes: number): Promise<[startedAt: number, endedAt: number]> {
+    const share = Math.ceil(range.count / this.#storing.length);
+    const times = await Promise.all(
+      this.#storing.map(async (worker, index) => {
+        const first = index * share;
+        const count = Math.max(0, Math.min(share, range.count - first));
+        return worker.call("storeAll", { range: { ...range, first, count }, lanes });
+      }),
+    );
+    return [Math.min(...times.map(([startedAt]) => startedAt)), Math.max(...times.map(([, endedAt]) => endedAt))];
+  }
+
+  /** Connects all for the time of `work` only: an idle listener is woken by every notification, and would slow the others down. */
+  async #with<T>(settings: TechniqueSettings, work: () => Promise<T>): Promise<T> {
+    await this.#bench.empty();
+    const workers = [this.#waiting, ...this.#storing];
+    await Promise.all(workers.map(async (worker) => worker.call("connect", settings)));
+    try {
+      return await work();
+    } finally {
+      await Promise.all(workers.map(async (worker) => worker.call("close")));
+    }
+  }
+
+  async #cpuTime(): Promise<number> {
+    const workers = [this.#waiting, ...this.#storing];
+    const times = await Promise.all(workers.map(async (worker) => worker.call("cpuTime")));
+    return times.reduce((sum, time) => sum + time, 0);
+  }
+
+  #range(count: number, resultBytes: number): TaskRange {
+    this.#ranges += 1;
+    return { prefix: `${process.pid}-${this.#ranges}`, first: 0, count, resultBytes };
+  }
+}

@@ -1,0 +1,71 @@
+import type { Bench } from "./bench";
+import { type Contest, NotMeasured, type Row, type Sample } from "./row";
+import { median } from "./statistics";
+
+/** One side of a row: its rounds, and their medians. */
+export interface Side extends Sample {
+  readonly rounds: readonly Sample[];
+}
+
+export interface Figures {
+  readonly ours?: Side;
+  readonly reference?: Side;
+  /** Ours by the reference. */
+  readonly ratio?: number;
+  /** Whether the target is met; undefined where there is none, or nothing was measured. */
+  readonly isMet?: boolean;
+  /** Why nothing was measured. */
+  readonly notMeasured?: string;
+}
+
+/** Measures both sides of a row in turn. */
+export async function measure(row: Row, bench: Bench): Promise<Figures> {
+  let contest: Contest;
+  try {
+    contest = await row.prepare(bench);
+  } catch (error) {
+    if (error instanceof NotMeasured) return { notMeasured: error.message };
+    throw error;
+  }
+  try {
+    const [ours, reference] = await alternate(contest, bench.rounds);
+    return { ours, ...(reference === undefined ? {} : { reference }), ...judge(row, ours, reference) };
+  } finally {
+    await contest.end();
+  }
+}
+
+async function alternate(contest: Contest, rounds: number): Promise<[Side, Side | undefined]> {
+  const [ours, reference]: [Sample[], Sample[]] = [[], []];
+  for (let round = 0; round < rounds; round += 1) {
+    // Each goes first in every second round: whatever gets slower or faster with time is then no advantage.
+    if (round % 2 === 1 && contest.reference !== undefined) reference.push(await contest.reference());
+    ours.push(await contest.ours());
+    if (round % 2 === 0 && contest.reference !== undefined) reference.push(await contest.reference());
+  }
+  return [toSide(ours), reference.length === 0 ? undefined : toSide(reference)];
+}
+
+function toSide(rounds: readonly Sample[]): Side {
+  const of = (key: "p95" | "p99"): number | undefined => {
+    const values = rounds.flatMap((sample) => sample[key] ?? []);
+    return values.length === 0 ? undefined : median(values);
+  };
+  const [p95, p99] = [of("p95"), of("p99")];
+  return {
+    rounds,
+    value: median(rounds.map(({ value }) => value)),
+    ...(p95 === undefined ? {} : { p95 }),
+    ...(p99 === undefined ? {} : { p99 }),
+  };
+}
+
+function judge({ target }: Row, ours: Side, reference: Side | undefined): Pick<Figures, "ratio" | "isMet"> {
+  const ratio = reference === undefined ? undefined : ours.value / reference.value;
+  const judged = target?.of === "ratio" ? ratio : ours.value;
+  const { atMost = Infinity, atLeast = -Infinity } = target ?? {};
+  return {
+    ...(ratio === undefined ? {} : { ratio }),
+    ...(target === undefined || judged === undefined ? {} : { isMet: judged <= atMost && judged >= atLeast }),
+  };
+}

@@ -1,0 +1,36 @@
+import { parseArgs } from "node:util";
+
+export interface BenchOptions {
+  readonly isQuick: boolean;
+  /** Where to write the figures as JSON. */
+  readonly json: string | undefined;
+  /** Which rows to measure. */
+  readonly only: RegExp;
+}
+
+export const usage = `Usage: npm run bench -- [--quick] [--only PATTERN] [--json FILE]
+
+Measures this library against references on the same machine and prints one table. Brings its own Postgres; rows with Redis in them need redis-server in the PATH. The
+storing side is always another process than the waiting side, and waits are open before the clock starts. Ours and the reference take turns, five rounds each; medians
+count. A target that is missed does not fail the run.
+
+  --quick          two rounds of less, in under two minutes; too little to judge by
+  --only PATTERN   only rows whose name matches this regular expression, in any case
+  --json FILE      writes every round to a file as well
+  --help           this text
+`;
+
+/** @returns What was asked for, or `"help"`. @throws TypeError or SyntaxError: something is wrong with the arguments. */
+export function parseOptions(args: readonly string[]): BenchOptions | "help" {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      quick: { type: "boolean" },
+      only: { type: "string" },
+      json: { type: "string" },
+      help: { type: "boolean" },
+    },
+  });
+  if (values.help === true) return "help";
+  return { isQuick: values.quick === true, json: values.json, only: new RegExp(values.only ?? "", "i") };
+}

@@ -1,0 +1,83 @@
+import { type ChildProcess, fork } from "node:child_process";
+import { join } from "node:path";
+
+/** What a worker can be asked for: by name, with one argument, for one answer. */
+export type Tasks = Readonly<Record<string, (argument: never) => unknown>>;
+
+interface Request {
+  readonly call: number;
+  readonly name: string;
+  readonly argument: unknown;
+}
+
+interface Reply {
+  readonly call: number;
+  readonly value?: unknown;
+  readonly error?: string;
+}
+
+interface PendingCall {
+  readonly resolve: (value: unknown) => void;
+  readonly reject: (error: Error) => void;
+}
+
+/** Another process, which runs a file of `workers/`. */
+export class WorkerProcess<T extends Tasks> implements Disposable {
+  readonly #child: ChildProcess;
+  readonly #pending = new Map<number, PendingCall>();
+  #calls = 0;
+
+  constructor(script: string, nodeArguments: readonly string[] = []) {
+    this.#child = fork(join(__dirname, "workers", `${script}.ts`), {
+      // Those of this process first: by them the children are run by tsx as well.
+      execArgv: [...process.execArgv, ...nodeArguments],
+      // Not JSON: times travel as Float64Array.
+      serialization: "advanced",
+    });
+    this.#child.on("message", (reply: Reply) => this.#settle(reply));
+    // A message to a process that is gone is an error event here. That it is gone is told below.
+    this.#child.on("error", () => undefined);
+    this.#child.once("exit", (code, signal) => {
+      const error = new Error(`The process ${script} ended with ${signal ?? `exit code ${code ?? "unknown"}`}.`);
+      for (const { reject } of this.#pending.values()) reject(error);
+    });
+  }
+
+  async call<Name extends keyof T & string>(
+    name: Name,
+    ...[argument]: Parameters<T[Name]>
+  ): Promise<Awaited<ReturnType<T[Name]>>> {
+    const call = (this.#calls += 1);
+    const answer = new Promise<unknown>((resolve, reject) => this.#pending.set(call, { resolve, reject }));
+    this.#child.send({ call, name, argument } satisfies Request);
+    return (await answer) as Awaited<ReturnType<T[Name]>>;
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#child.connected) this.#child.disconnect();
+  }
+
+  #settle({ call, value, error }: Reply): void {
+    const pending = this.#pending.get(call);
+    this.#pending.delete(call);
+    if (error === undefined) pending?.resolve(value);
+    else pending?.reject(new Error(error));
+  }
+}
+
+/** Answers the calls of the process that has started this one, and ends with it. */
+export function serve(tasks: Tasks): void {
+  // Ctrl-C in a terminal reaches every process; the main process alone decides.
+  process.on("SIGINT", () => undefined);
+  process.once("disconnect", () => process.exit());
+  process.on("message", (request: Request) => void answer(tasks, request));
+}
+
+async function answer(tasks: Tasks, { call, name, argument }: Request): Promise<void> {
+  const reply = (outcome: Omit<Reply, "call">): void => void process.send?.({ call, ...outcome } satisfies Reply);
+  try {
+    reply({ value: await tasks[name]?.(argument as never) });
+  } catch (error) {
+    reply({ error: error instanceof Error ? (error.stack ?? error.message) : String(error) });
+  }
+}

@@ -1,0 +1,55 @@
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { pickFreePort } from "../lib/embedded/port";
+import { NotMeasured } from "./row";
+
+/** `none`: all is in memory, and gone with the server. `always`: each write is on disk before it is confirmed. */
+export type Persistence = "none" | "always";
+
+/** A Redis server in a temporary folder. */
+export class RedisServer {
+  readonly port: number;
+  readonly #child: ChildProcess;
+  readonly #folder: string;
+  readonly #kill = (): void => void this.#child.kill("SIGKILL");
+
+  private constructor(port: number, child: ChildProcess, folder: string) {
+    this.port = port;
+    this.#child = child;
+    this.#folder = folder;
+    process.once("exit", this.#kill);
+  }
+
+  /** @throws {@link NotMeasured} There is no redis-server. */
+  static async start(persistence: Persistence): Promise<RedisServer> {
+    if (spawnSync("redis-server", ["--version"]).status !== 0) throw new NotMeasured("redis-server is not installed");
+    const folder = await mkdtemp(join(tmpdir(), "bench-redis-"));
+    const port = await pickFreePort();
+    const append = persistence === "always" ? ["yes", "--appendfsync", "always"] : ["no"];
+    const child = spawn(
+      "redis-server",
+      ["--bind", "127.0.0.1", "--port", String(port), "--dir", folder, "--save", "", "--appendonly", ...append],
+      { stdio: ["ignore", "pipe", "inherit"] },
+    );
+    for await (const line of createInterface(child.stdout)) if (line.includes("Ready to accept connections")) break;
+    child.stdout.resume();
+    return new RedisServer(port, child, folder);
+  }
+
+  /** Its process id. */
+  get processId(): number {
+    return this.#child.pid ?? 0;
+  }
+
+  async stop(): Promise<void> {
+    process.removeListener("exit", this.#kill);
+    const exited = once(this.#child, "exit");
+    this.#child.kill("SIGKILL");
+    await exited;
+    await rm(this.#folder, { recursive: true, force: true });
+  }
+}

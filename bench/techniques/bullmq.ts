@@ -1,0 +1,70 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { type ConnectionOptions, Queue, QueueEvents, Worker } from "bullmq";
+import type { Storing, Technique, TechniqueSettings, Waiting } from "../technique";
+
+const queueName = "bench";
+/** Jobs in one command. */
+const bulkSize = 1_000;
+
+/** Jobs that are in the queue already, worked on by one worker that only returns the result; `waitUntilFinished` for each. */
+export const bullmq: Technique = {
+  async createStoring(settings: TechniqueSettings): Promise<Storing> {
+    let result: unknown;
+    const worker = new Worker(queueName, () => Promise.resolve(result), {
+      connection: connectionOf(settings),
+      autorun: false,
+    });
+    await worker.waitUntilReady();
+    return {
+      store: () => Promise.reject(new Error("A job of BullMQ is finished by its worker.")),
+      storeAll: async (taskIds, lanes, value) => {
+        result = value;
+        worker.concurrency = lanes;
+        const finished = new Promise<void>((resolve) => {
+          let open = taskIds.length;
+          worker.removeAllListeners("completed").on("completed", () => {
+            open -= 1;
+            if (open === 0) resolve();
+          });
+        });
+        if (worker.isRunning()) void worker.resume();
+        else void worker.run();
+        await finished;
+        // Else it would begin with the next jobs as soon as they are in the queue.
+        await worker.pause();
+      },
+      close: async () => worker.close(),
+    };
+  },
+
+  async createWaiting(settings: TechniqueSettings): Promise<Waiting> {
+    const connection = connectionOf(settings);
+    const queue = new Queue(queueName, { connection });
+    const events = new QueueEvents(queueName, { connection });
+    // One for each wait.
+    events.setMaxListeners(0);
+    await events.waitUntilReady();
+    return {
+      open: async (taskIds, onResult) => {
+        for (let first = 0; first < taskIds.length; first += bulkSize) {
+          const bulk = taskIds.slice(first, first + bulkSize);
+          const jobs = await queue.addBulk(bulk.map((taskId) => ({ name: taskId, data: {}, opts: { jobId: taskId } })));
+          jobs.forEach((job, index) => void job.waitUntilFinished(events).then(() => onResult(first + index)));
+        }
+        await nextTurn();
+        // Each wait looks first, by a command on this connection: an answer to a later command comes after theirs.
+        await queue.getJobCounts();
+      },
+      close: async () => {
+        await events.close();
+        await queue.obliterate({ force: true });
+        await queue.close();
+      },
+    };
+  },
+};
+
+function connectionOf({ redisPort }: TechniqueSettings): ConnectionOptions {
+  if (redisPort === undefined) throw new TypeError("redisPort: expected the port of a server, got none.");
+  return { host: "127.0.0.1", port: redisPort, maxRetriesPerRequest: null };
+}

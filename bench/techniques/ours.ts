@@ -1,0 +1,47 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { BackendClosedError, PostgresResultBackend } from "kojin-postgres";
+import type { Storing, Technique, TechniqueSettings, Waiting } from "../technique";
+
+export const ours: Technique = {
+  async createStoring(settings: TechniqueSettings): Promise<Storing> {
+    const backend = await PostgresResultBackend.connect(settings.url, settings.options);
+    return {
+      store: async (taskId, result) => backend.store(taskId, result),
+      close: async () => backend.close(),
+    };
+  },
+
+  async createWaiting(settings: TechniqueSettings): Promise<Waiting> {
+    const backend = await PostgresResultBackend.connect(settings.url, settings.options);
+    await backend.ready();
+    return {
+      open: async (taskIds, onResult) => openWaits(backend, taskIds, onResult),
+      close: async () => backend.close(),
+    };
+  },
+};
+
+/** Resolves once every wait has read, after LISTEN was confirmed. */
+export async function openWaits(
+  backend: PostgresResultBackend,
+  taskIds: readonly string[],
+  onResult: (index: number) => void,
+): Promise<void> {
+  taskIds.forEach((taskId, index) => {
+    backend.wait(taskId, Infinity).then(
+      () => onResult(index),
+      // One that nobody stores for ends with its backend; any other error ends this process.
+      (error: unknown) => {
+        if (!(error instanceof BackendClosedError)) throw error;
+      },
+    );
+  });
+  await backend.ready();
+  const hasRead = (): boolean => {
+    const { queued, inFlight } = backend.stats().reads;
+    return queued === 0 && inFlight === 0 && backend.stats().status === "listening";
+  };
+  // A turn first: reads leave after the code that asks for them.
+  do await nextTurn();
+  while (!hasRead());
+}
