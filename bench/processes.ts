@@ -1,6 +1,9 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { join } from "node:path";
 
+/** Longer than any call should take: a run that stands still should not do so for ever. */
+const callLimitMs = 120_000;
+
 /** What a worker can be asked for: by name, with one argument, for one answer. */
 export type Tasks = Readonly<Record<string, (argument: never) => unknown>>;
 
@@ -23,11 +26,13 @@ interface PendingCall {
 
 /** Another process, which runs a file of `workers/`. */
 export class WorkerProcess<T extends Tasks> implements Disposable {
+  readonly #script: string;
   readonly #child: ChildProcess;
   readonly #pending = new Map<number, PendingCall>();
   #calls = 0;
 
   constructor(script: string, nodeArguments: readonly string[] = []) {
+    this.#script = script;
     this.#child = fork(join(__dirname, "workers", `${script}.ts`), {
       // Those of this process first: by them the children are run by tsx as well.
       execArgv: [...process.execArgv, ...nodeArguments],
@@ -49,8 +54,14 @@ export class WorkerProcess<T extends Tasks> implements Disposable {
   ): Promise<Awaited<ReturnType<T[Name]>>> {
     const call = (this.#calls += 1);
     const answer = new Promise<unknown>((resolve, reject) => this.#pending.set(call, { resolve, reject }));
+    const late = new Error(`The process ${this.#script} did not answer the call ${name} within ${callLimitMs} ms.`);
+    const timer = setTimeout(() => this.#pending.get(call)?.reject(late), callLimitMs);
     this.#child.send({ call, name, argument } satisfies Request);
-    return (await answer) as Awaited<ReturnType<T[Name]>>;
+    try {
+      return (await answer) as Awaited<ReturnType<T[Name]>>;
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   [Symbol.dispose](): void {

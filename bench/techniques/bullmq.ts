@@ -27,7 +27,7 @@ export const bullmq: Technique = {
             if (open === 0) resolve();
           });
         });
-        if (worker.isRunning()) void worker.resume();
+        if (worker.isPaused()) void worker.resume();
         else void worker.run();
         await finished;
         // Else it would begin with the next jobs as soon as they are in the queue.
@@ -42,7 +42,7 @@ export const bullmq: Technique = {
     const queue = new Queue(queueName, { connection });
     const events = new QueueEvents(queueName, { connection });
     // One for each wait.
-    events.setMaxListeners(0);
+    for (const emitter of [queue, events]) emitter.setMaxListeners(0);
     await events.waitUntilReady();
     return {
       open: async (taskIds, onResult) => {
