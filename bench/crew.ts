@@ -1,5 +1,6 @@
 import type { Bench } from "./bench";
 import { WorkerProcess } from "./processes";
+import { processorTimeMs } from "./processor-time";
 import type { Sample } from "./row";
 import { median, percentile } from "./statistics";
 import type { TaskRange, TechniqueSettings } from "./technique";
@@ -17,12 +18,16 @@ export interface Load {
   /** Stores under way at once, in each storing process. */
   readonly lanes: number;
   readonly resultBytes?: number;
+  /** Process id of a server of which to count the processor time. */
+  readonly server?: number;
 }
 
 export interface Drained extends Sample {
   readonly tasks: number;
   /** Milliseconds of processor time, by the storing and the waiting processes together. */
   readonly clientCpuMs: number;
+  /** The same of the server. */
+  readonly serverCpuMs: number;
 }
 
 /** One process that waits, and one or more that store. */
@@ -72,20 +77,33 @@ export class Crew implements Disposable {
     });
   }
 
+  /** Microseconds of processor time of the waiting process for each wait, from its opening to its end; over so many drains. */
+  async costOfWaiting(settings: TechniqueSettings, load: Load, times: number): Promise<Sample> {
+    return this.#with(settings, async () => {
+      await this.#drainOnce({ ...load, tasks: warmUpTasks });
+      const before = await this.#waiting.call("cpuTime");
+      for (let time = 0; time < times; time += 1) await this.#drainOnce(load);
+      return { value: ((await this.#waiting.call("cpuTime")) - before) / (times * load.tasks) };
+    });
+  }
+
   [Symbol.dispose](): void {
     for (const worker of [this.#waiting, ...this.#storing]) worker[Symbol.dispose]();
   }
 
-  async #drainOnce({ tasks, lanes, resultBytes = 100 }: Load): Promise<Drained> {
+  async #drainOnce({ tasks, lanes, resultBytes = 100, server }: Load): Promise<Drained> {
     const range = this.#range(tasks, resultBytes);
     await this.#waiting.call("open", range);
     const cpuBefore = await this.#cpuTime();
+    const serverBefore = server === undefined ? NaN : processorTimeMs(server);
     const [[startedAt], endedAt] = await Promise.all([this.#storeAll(range, lanes), this.#waiting.call("ended")]);
+    const serverCpuMs = server === undefined ? NaN : processorTimeMs(server) - serverBefore;
     const lastEndedAt = endedAt.reduce((latest, time) => Math.max(latest, time), 0);
     return {
       value: tasks / ((lastEndedAt - startedAt) / 1_000),
       tasks,
       clientCpuMs: ((await this.#cpuTime()) - cpuBefore) / 1_000,
+      serverCpuMs,
     };
   }
 

@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import type { PostgresResultBackendOptions } from "kojin-postgres";
 
 /** Ways for one process to store what another one waits for: ours, and those it is compared with. */
@@ -23,8 +24,11 @@ export interface TaskRange {
 export const taskIds = ({ prefix, first, count }: TaskRange): string[] =>
   Array.from({ length: count }, (_, index) => `${prefix}-${first + index}`);
 
-/** A result that is so large as JSON. */
-export const resultOf = (bytes: number): { text: string } => ({ text: "x".repeat(Math.max(0, bytes - 11)) });
+/** A result that is so large as JSON, and cannot be compressed to much less. */
+export function resultOf(bytes: number): { text: string } {
+  const textLength = Math.max(0, bytes - '{"text":""}'.length);
+  return { text: randomBytes(textLength).toString("base64").slice(0, textLength) };
+}
 
 export interface Storing {
   store(taskId: string, result: unknown): Promise<void>;

@@ -1,14 +1,47 @@
 import type { Row } from "../row";
 import { burst } from "./burst";
 import { drainAgainstBullmq, drainAgainstDurableRedis, drainAgainstRedis } from "./drain";
-import { latency } from "./latency";
+import { groupAgainstCount, groupSize } from "./groups";
+import {
+  inlineLatencyAgainstBare,
+  latencyAgainstBare,
+  latencyAgainstPolling,
+  latencyOf100Bytes,
+  latencyOf10Kilobytes,
+  latencyOf1Megabyte,
+} from "./latency";
+import { fiftyListeners, oneListener, tenListeners } from "./listeners";
+import { eightWriters, slowLatency, slowWriters, slowWritersWithLanes, thirtyTwoWriters } from "./many-writers";
+import { costPerWait, heapPerWait, queriesWhileWaiting } from "./open-waits";
+import { clientProcessorTime, serverProcessorTime } from "./processor-time";
+import { startUp } from "./start-up";
 
-/** All rows, in the order of the table. */
+/** All rows, in the order of the table: first those with a target, then those that only tell. */
 export const rows: readonly Row[] = [
-  latency(0, 1.6),
-  latency(4_000, 1.15),
-  burst,
+  latencyAgainstBare,
+  inlineLatencyAgainstBare,
   drainAgainstRedis,
   drainAgainstDurableRedis,
   drainAgainstBullmq,
+  burst,
+  heapPerWait,
+  queriesWhileWaiting,
+  costPerWait,
+  groupSize,
+  groupAgainstCount,
+  slowWriters,
+  fiftyListeners,
+  latencyAgainstPolling,
+  latencyOf100Bytes,
+  latencyOf10Kilobytes,
+  latencyOf1Megabyte,
+  oneListener,
+  tenListeners,
+  eightWriters,
+  thirtyTwoWriters,
+  slowLatency,
+  slowWritersWithLanes,
+  startUp,
+  clientProcessorTime,
+  serverProcessorTime,
 ];

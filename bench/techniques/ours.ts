@@ -21,8 +21,7 @@ export const ours: Technique = {
   },
 };
 
-/** Resolves once every wait has read, after LISTEN was confirmed. */
-export async function openWaits(
+async function openWaits(
   backend: PostgresResultBackend,
   taskIds: readonly string[],
   onResult: (index: number) => void,
@@ -36,6 +35,11 @@ export async function openWaits(
       },
     );
   });
+  await allOpen(backend);
+}
+
+/** Resolves once every wait has read, after LISTEN was confirmed. */
+export async function allOpen(backend: PostgresResultBackend): Promise<void> {
   await backend.ready();
   const hasRead = (): boolean => {
     const { queued, inFlight } = backend.stats().reads;

@@ -1,0 +1,43 @@
+import { Crew } from "../crew";
+import { WorkerProcess } from "../processes";
+import type { Row } from "../row";
+import type { ListeningTasks } from "../workers/listening";
+
+const lanes = 256;
+const connectionsPerProcess = 10;
+
+/** What is left of the rate of a drain while others listen on the same channel. */
+function listeners(others: number, atLeast?: number): Row {
+  return {
+    name: `30 000 open waits, ${others} other listening connection${others === 1 ? "" : "s"}`,
+    reference: "no other",
+    unit: "/s",
+    ...(atLeast === undefined ? {} : { target: { of: "ratio", atLeast } }),
+    prepare: (bench) => {
+      const crew = new Crew(bench);
+      const processes = Array.from(
+        { length: Math.ceil(others / connectionsPerProcess) },
+        () => new WorkerProcess<ListeningTasks>("listening"),
+      );
+      const settings = { technique: "ours", url: bench.url } as const;
+      const load = { tasks: bench.size(30_000, 10_000), lanes };
+      const connections = others / processes.length;
+      return Promise.resolve({
+        ours: async () => {
+          await Promise.all(processes.map(async (worker) => worker.call("listen", { url: bench.url, connections })));
+          const drained = await crew.drain(settings, load);
+          await Promise.all(processes.map(async (worker) => worker.call("close")));
+          return drained;
+        },
+        reference: async () => crew.drain(settings, load),
+        end: () => {
+          for (const worker of [crew, ...processes]) worker[Symbol.dispose]();
+        },
+      });
+    },
+  };
+}
+
+export const oneListener = listeners(1);
+export const tenListeners = listeners(10);
+export const fiftyListeners = listeners(50, 0.7);

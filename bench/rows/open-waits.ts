@@ -1,0 +1,68 @@
+import { Crew } from "../crew";
+import { WorkerProcess } from "../processes";
+import type { Contest, Row } from "../row";
+import type { Bench } from "../bench";
+import type { OpenWaitsTasks } from "../workers/open-waits";
+
+/** Well below the interval of sweeps, 30 s, and of heartbeats, 10 s. */
+const quietMs = 3_000;
+const lanes = 256;
+
+/** What each open wait keeps in memory. */
+export const heapPerWait: Row = {
+  name: "100 000 open waits: heap of each",
+  reference: "",
+  unit: "B",
+  target: { of: "ours", atMost: 1_536 },
+  prepare: (bench) => withOpenWaits(bench, (worker, open) => open(worker)),
+};
+
+/** What they ask of the database while nothing is stored. */
+export const queriesWhileWaiting: Row = {
+  name: `100 000 open waits: queries in ${quietMs / 1_000} s between sweeps`,
+  reference: "",
+  unit: "",
+  target: { of: "ours", atMost: 0 },
+  prepare: (bench) =>
+    withOpenWaits(bench, async (worker, open) => {
+      await open(worker);
+      return worker.call("queriesIn", quietMs);
+    }),
+};
+
+/** Processor time of the waiting process from opening to the last result, for many waits and for few. */
+export const costPerWait: Row = {
+  name: "100 000 open waits: processor time for each in the waiting process",
+  reference: "5 000 open waits",
+  unit: "µs",
+  target: { of: "ratio", atMost: 1.5 },
+  prepare: (bench) => {
+    const crew = new Crew(bench);
+    const settings = { technique: "ours", url: bench.url } as const;
+    return Promise.resolve({
+      ours: async () => crew.costOfWaiting(settings, { tasks: 100_000, lanes }, 1),
+      reference: async () => crew.costOfWaiting(settings, { tasks: 5_000, lanes }, bench.size(10, 4)),
+      end: () => crew[Symbol.dispose](),
+    });
+  },
+};
+
+type Open = (worker: WorkerProcess<OpenWaitsTasks>) => Promise<number>;
+
+function withOpenWaits(
+  bench: Bench,
+  measureOne: (worker: WorkerProcess<OpenWaitsTasks>, open: Open) => Promise<number>,
+): Promise<Contest> {
+  const range = { prefix: "open", first: 0, count: 100_000, resultBytes: 0 };
+  return Promise.resolve({
+    ours: async () => {
+      await bench.empty();
+      // A new process for each round: the heap of an old one has gaps.
+      using worker = new WorkerProcess<OpenWaitsTasks>("open-waits", ["--expose-gc"]);
+      const value = await measureOne(worker, async () => worker.call("open", { url: bench.url, range }));
+      await worker.call("close");
+      return { value };
+    },
+    end: () => undefined,
+  });
+}

@@ -1,0 +1,22 @@
+import type { Bench } from "../bench";
+import { WorkerProcess } from "../processes";
+import type { Row, Sample } from "../row";
+import type { StartingTasks } from "../workers/starting";
+
+/** In a new process, modules loaded, until notifications are heard. */
+export const startUp: Row = {
+  name: "start-up: connect and ready, first in its process",
+  reference: "connect and LISTEN with pg alone",
+  unit: "ms",
+  prepare: (bench) =>
+    Promise.resolve({
+      ours: async () => start(bench, "ours"),
+      reference: async () => start(bench, "bare"),
+      end: () => undefined,
+    }),
+};
+
+async function start(bench: Bench, what: "ours" | "bare"): Promise<Sample> {
+  using worker = new WorkerProcess<StartingTasks>("starting");
+  return { value: await worker.call(what, bench.url) };
+}

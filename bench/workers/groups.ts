@@ -1,0 +1,79 @@
+// A process that completes the members of groups, or waits for groups.
+
+import { PostgresResultBackend } from "kojin-postgres";
+import { Pool } from "pg";
+import { now } from "../clock";
+import { serve } from "../processes";
+import { resultOf, taskIds } from "../technique";
+
+const result = resultOf(100);
+
+export interface GroupLoad {
+  readonly groupId: string;
+  readonly members: number;
+  /** Members that are completed at once. */
+  readonly lanes: number;
+}
+
+let backend: PostgresResultBackend | undefined;
+let waiting: Promise<number> | undefined;
+
+const tasks = {
+  connect: async (url: string): Promise<void> => {
+    backend = await PostgresResultBackend.connect(url);
+  },
+
+  /** Makes a group and begins to wait for it. */
+  open: async ({ groupId, members }: GroupLoad): Promise<void> => {
+    await backend?.initGroup(groupId, members);
+    await backend?.ready();
+    waiting = backend?.waitGroup(groupId, Infinity).then(now);
+    // By then its own read has been sent, which left before this one.
+    await backend?.getGroup(groupId);
+  },
+
+  /** When the wait had all results in hand. */
+  ended: async (): Promise<number> => waiting ?? NaN,
+
+  /** Completes all members; gives when the first was begun. */
+  complete: async (load: GroupLoad): Promise<number> => {
+    const startedAt = now();
+    await inLanes(load, async (taskId) => backend?.completeGroupMember(load.groupId, taskId, result));
+    return startedAt;
+  },
+
+  /** The same as the Rust crate does it: two statements for each member. Gives how long it took, in milliseconds. */
+  completeByCount: async ({ url, load }: { url: string; load: GroupLoad }): Promise<number> => {
+    const pool = new Pool({ connectionString: url, max: load.lanes });
+    await Promise.all(Array.from({ length: load.lanes }, async () => pool.query("select pg_sleep(0.05)")));
+    const startedAt = now();
+    await inLanes(load, async (taskId) => {
+      await pool.query(
+        `insert into bench_rust.kojin_groups (group_id, task_id, result, completed) values ($1, $2, $3, true)
+         on conflict (group_id, task_id) do update set result = excluded.result, completed = true`,
+        [load.groupId, taskId, JSON.stringify(result)],
+      );
+      await pool.query(
+        "select count(*) from bench_rust.kojin_groups where group_id = $1 and completed = true and result is not null",
+        [load.groupId],
+      );
+    });
+    const durationMs = now() - startedAt;
+    await pool.end();
+    return durationMs;
+  },
+
+  close: async (): Promise<void> => backend?.close(),
+};
+
+async function inLanes(load: GroupLoad, complete: (taskId: string) => Promise<unknown>): Promise<void> {
+  const ids = taskIds({ prefix: "member", first: 0, count: load.members, resultBytes: 0 });
+  let next = 0;
+  const lane = async (): Promise<void> => {
+    for (let taskId = ids[next++]; taskId !== undefined; taskId = ids[next++]) await complete(taskId);
+  };
+  await Promise.all(Array.from({ length: load.lanes }, lane));
+}
+
+export type GroupsTasks = typeof tasks;
+serve(tasks);

@@ -1,0 +1,25 @@
+// A process with connections that listen on the channel of this library, and do nothing with what they hear.
+
+import { Client } from "pg";
+import { channelOf } from "../../lib/notify/channel";
+import { serve } from "../processes";
+
+const clients: Client[] = [];
+
+const tasks = {
+  listen: async ({ url, connections }: { url: string; connections: number }): Promise<void> => {
+    for (let index = 0; index < connections; index += 1) {
+      const client = new Client({ connectionString: url });
+      await client.connect();
+      await client.query(`listen ${channelOf("public")}`);
+      clients.push(client);
+    }
+  },
+
+  close: async (): Promise<void> => {
+    await Promise.all(clients.splice(0).map(async (client) => client.end()));
+  },
+};
+
+export type ListeningTasks = typeof tasks;
+serve(tasks);
