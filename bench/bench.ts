@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { PostgresResultBackend } from "kojin-postgres";
 import { type EmbeddedPostgres, startEmbeddedPostgres } from "kojin-postgres/embedded";
 import { Client } from "pg";
+import { Crew } from "./crew";
 import { type Persistence, RedisServer } from "./redis-server";
 import { bareSchema } from "./techniques/bare";
 import { pollingSchema } from "./techniques/polling";
@@ -14,6 +15,7 @@ const settings = { max_connections: "400" };
 export class Bench implements AsyncDisposable {
   readonly isQuick: boolean;
   readonly #postgres: EmbeddedPostgres;
+  #crew: Crew | undefined;
   readonly #redisServers = new Map<Persistence, Promise<RedisServer>>();
 
   private constructor(isQuick: boolean, postgres: EmbeddedPostgres) {
@@ -40,14 +42,17 @@ export class Bench implements AsyncDisposable {
     return this.#postgres.url;
   }
 
+  /** The processes that store and wait. */
+  get crew(): Crew {
+    return (this.#crew ??= new Crew(this));
+  }
+
   get rounds(): number {
     return this.isQuick ? 2 : 5;
   }
 
   /** A number of things to measure: the first, or if time is short the second. */
-  size(full: number, quick: number): number {
-    return this.isQuick ? quick : full;
-  }
+  readonly size = (full: number, quick: number): number => (this.isQuick ? quick : full);
 
   /** Process id of the Postgres server. */
   get postmaster(): number {
@@ -78,6 +83,7 @@ export class Bench implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#crew?.[Symbol.dispose]();
     const redisServers = await Promise.allSettled(this.#redisServers.values());
     for (const started of redisServers) if (started.status === "fulfilled") await started.value.stop();
     await this.#postgres.stop("immediate");

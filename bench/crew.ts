@@ -8,7 +8,7 @@ import type { StoringTasks } from "./workers/storing";
 import type { WaitingTasks } from "./workers/waiting";
 
 /** Before the clock starts: connections are made and code is compiled. */
-const warmUpTasks = 500;
+const warmUpTasks = (tasks: number): number => Math.min(500, Math.ceil(tasks / 4));
 const warmUpSingles = 20;
 /** Long enough for the waiting side to be through with one before the next is stored. */
 const pauseMs = 3;
@@ -17,6 +17,8 @@ export interface Load {
   readonly tasks: number;
   /** Stores under way at once, in each storing process. */
   readonly lanes: number;
+  /** Default 1. */
+  readonly storingProcesses?: number;
   readonly resultBytes?: number;
   /** Process id of a server of which to count the processor time. */
   readonly server?: number;
@@ -30,21 +32,24 @@ export interface Drained extends Sample {
   readonly serverCpuMs: number;
 }
 
-/** One process that waits, and one or more that store. */
+/**
+ * One process that waits, and as many that store as a row asks for. They stay for the rows after it: to start 32 processes takes longer than most rows.
+ */
 export class Crew implements Disposable {
   readonly #bench: Bench;
   readonly #waiting = new WorkerProcess<WaitingTasks>("waiting");
-  readonly #storing: readonly WorkerProcess<StoringTasks>[];
+  readonly #allStoring: WorkerProcess<StoringTasks>[] = [];
+  /** Those of the present load. */
+  #storing: readonly WorkerProcess<StoringTasks>[] = [];
   #ranges = 0;
 
-  constructor(bench: Bench, storingProcesses = 1) {
+  constructor(bench: Bench) {
     this.#bench = bench;
-    this.#storing = Array.from({ length: storingProcesses }, () => new WorkerProcess<StoringTasks>("storing"));
   }
 
   /** One result after the other; gives what lies between the call of `store` and the end of the wait. */
   async latency(settings: TechniqueSettings, tasks: number, resultBytes = 100): Promise<Sample> {
-    return this.#with(settings, async () => {
+    return this.#with(settings, 1, async () => {
       const range = this.#range(warmUpSingles + tasks, resultBytes);
       await this.#waiting.call("open", range);
       const [storing] = this.#storing;
@@ -61,17 +66,17 @@ export class Crew implements Disposable {
 
   /** Opens waits and stores for all of them; gives how many ended in a second, from the first call of `store` to the end of the last wait. */
   async drain(settings: TechniqueSettings, load: Load): Promise<Drained> {
-    return this.#with(settings, async () => {
-      await this.#drainOnce({ ...load, tasks: warmUpTasks });
+    return this.#with(settings, load.storingProcesses, async () => {
+      await this.#drainOnce({ ...load, tasks: warmUpTasks(load.tasks) });
       return this.#drainOnce(load);
     });
   }
 
   /** The rate of the stores alone, while one wait for another task is open. */
   async storeRate(settings: TechniqueSettings, { tasks, lanes, resultBytes = 100 }: Load): Promise<Sample> {
-    return this.#with(settings, async () => {
+    return this.#with(settings, 1, async () => {
       await this.#waiting.call("open", this.#range(1, resultBytes));
-      await this.#storeAll(this.#range(warmUpTasks, resultBytes), lanes);
+      await this.#storeAll(this.#range(warmUpTasks(tasks), resultBytes), lanes);
       const [startedAt, endedAt] = await this.#storeAll(this.#range(tasks, resultBytes), lanes);
       return { value: tasks / ((endedAt - startedAt) / 1_000) };
     });
@@ -79,8 +84,8 @@ export class Crew implements Disposable {
 
   /** Microseconds of processor time of the waiting process for each wait, from its opening to its end; over so many drains. */
   async costOfWaiting(settings: TechniqueSettings, load: Load, times: number): Promise<Sample> {
-    return this.#with(settings, async () => {
-      await this.#drainOnce({ ...load, tasks: warmUpTasks });
+    return this.#with(settings, load.storingProcesses, async () => {
+      await this.#drainOnce({ ...load, tasks: warmUpTasks(load.tasks) });
       const before = await this.#waiting.call("cpuTime");
       for (let time = 0; time < times; time += 1) await this.#drainOnce(load);
       return { value: ((await this.#waiting.call("cpuTime")) - before) / (times * load.tasks) };
@@ -88,7 +93,7 @@ export class Crew implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    for (const worker of [this.#waiting, ...this.#storing]) worker[Symbol.dispose]();
+    for (const worker of [this.#waiting, ...this.#allStoring]) worker[Symbol.dispose]();
   }
 
   async #drainOnce({ tasks, lanes, resultBytes = 100, server }: Load): Promise<Drained> {
@@ -121,8 +126,10 @@ export class Crew implements Disposable {
   }
 
   /** Connects all for the time of `work` only: an idle listener is woken by every notification, and would slow the others down. */
-  async #with<T>(settings: TechniqueSettings, work: () => Promise<T>): Promise<T> {
+  async #with<T>(settings: TechniqueSettings, storingProcesses = 1, work: () => Promise<T>): Promise<T> {
     await this.#bench.empty();
+    while (this.#allStoring.length < storingProcesses) this.#allStoring.push(new WorkerProcess("storing"));
+    this.#storing = this.#allStoring.slice(0, storingProcesses);
     const workers = [this.#waiting, ...this.#storing];
     await Promise.all(workers.map(async (worker) => worker.call("connect", settings)));
     try {

@@ -31,7 +31,7 @@ export async function measure(row: Row, bench: Bench): Promise<Figures> {
     const [ours, reference] = await alternate(contest, bench.rounds);
     return { ours, ...(reference === undefined ? {} : { reference }), ...judge(row, ours, reference) };
   } finally {
-    await contest.end();
+    await contest.end?.();
   }
 }
 

@@ -21,7 +21,7 @@ export interface Contest {
   /** Absent where there is nothing to compare with. */
   reference?(): Promise<Sample>;
   /** Ends what was made ready. */
-  end(): Promise<void> | void;
+  end?(): Promise<void> | void;
 }
 
 /** One row of the table: a question, and how to find the answer. */
@@ -33,7 +33,7 @@ export interface Row {
   /** Absent where the figure is only told. */
   readonly target?: Target;
   /** @throws {@link NotMeasured} It cannot be measured on this machine. */
-  prepare(bench: Bench): Promise<Contest>;
+  prepare(bench: Bench): Contest | Promise<Contest>;
 }
 
 /** Why a row is not measured here. */

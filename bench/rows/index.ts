@@ -11,9 +11,10 @@ import {
   latencyOf1Megabyte,
 } from "./latency";
 import { fiftyListeners, oneListener, tenListeners } from "./listeners";
-import { eightWriters, slowLatency, slowWriters, slowWritersWithLanes, thirtyTwoWriters } from "./many-writers";
+import { eightWriters, thirtyTwoWriters } from "./many-writers";
 import { costPerWait, heapPerWait, queriesWhileWaiting } from "./open-waits";
 import { clientProcessorTime, serverProcessorTime } from "./processor-time";
+import { slowLatency, slowWriters, slowWritersWithLanes } from "./slow-commits";
 import { startUp } from "./start-up";
 
 /** All rows, in the order of the table: first those with a target, then those that only tell. */

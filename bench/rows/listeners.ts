@@ -1,4 +1,3 @@
-import { Crew } from "../crew";
 import { WorkerProcess } from "../processes";
 import type { Row } from "../row";
 import type { ListeningTasks } from "../workers/listening";
@@ -13,27 +12,26 @@ function listeners(others: number, atLeast?: number): Row {
     reference: "no other",
     unit: "/s",
     ...(atLeast === undefined ? {} : { target: { of: "ratio", atLeast } }),
-    prepare: (bench) => {
-      const crew = new Crew(bench);
+    prepare: ({ crew, url, size }) => {
       const processes = Array.from(
         { length: Math.ceil(others / connectionsPerProcess) },
         () => new WorkerProcess<ListeningTasks>("listening"),
       );
-      const settings = { technique: "ours", url: bench.url } as const;
-      const load = { tasks: bench.size(30_000, 10_000), lanes };
       const connections = others / processes.length;
-      return Promise.resolve({
+      const settings = { technique: "ours", url } as const;
+      const load = { tasks: size(30_000, 5_000), lanes };
+      return {
         ours: async () => {
-          await Promise.all(processes.map(async (worker) => worker.call("listen", { url: bench.url, connections })));
+          await Promise.all(processes.map(async (worker) => worker.call("listen", { url, connections })));
           const drained = await crew.drain(settings, load);
           await Promise.all(processes.map(async (worker) => worker.call("close")));
           return drained;
         },
         reference: async () => crew.drain(settings, load),
         end: () => {
-          for (const worker of [crew, ...processes]) worker[Symbol.dispose]();
+          for (const worker of processes) worker[Symbol.dispose]();
         },
-      });
+      };
     },
   };
 }

@@ -1,4 +1,3 @@
-import { Crew } from "../crew";
 import { WorkerProcess } from "../processes";
 import type { Contest, Row } from "../row";
 import type { Bench } from "../bench";
@@ -36,14 +35,12 @@ export const costPerWait: Row = {
   reference: "5 000 open waits",
   unit: "µs",
   target: { of: "ratio", atMost: 1.5 },
-  prepare: (bench) => {
-    const crew = new Crew(bench);
-    const settings = { technique: "ours", url: bench.url } as const;
-    return Promise.resolve({
-      ours: async () => crew.costOfWaiting(settings, { tasks: 100_000, lanes }, 1),
-      reference: async () => crew.costOfWaiting(settings, { tasks: 5_000, lanes }, bench.size(10, 4)),
-      end: () => crew[Symbol.dispose](),
-    });
+  prepare: ({ crew, url, size }) => {
+    const settings = { technique: "ours", url } as const;
+    return {
+      ours: async () => crew.costOfWaiting(settings, { tasks: size(100_000, 25_000), lanes }, 1),
+      reference: async () => crew.costOfWaiting(settings, { tasks: 5_000, lanes }, size(10, 2)),
+    };
   },
 };
 
@@ -52,9 +49,9 @@ type Open = (worker: WorkerProcess<OpenWaitsTasks>) => Promise<number>;
 function withOpenWaits(
   bench: Bench,
   measureOne: (worker: WorkerProcess<OpenWaitsTasks>, open: Open) => Promise<number>,
-): Promise<Contest> {
-  const range = { prefix: "open", first: 0, count: 100_000, resultBytes: 0 };
-  return Promise.resolve({
+): Contest {
+  const range = { prefix: "open", first: 0, count: bench.size(100_000, 25_000), resultBytes: 0 };
+  return {
     ours: async () => {
       await bench.empty();
       // A new process for each round: the heap of an old one has gaps.
@@ -63,6 +60,5 @@ function withOpenWaits(
       await worker.call("close");
       return { value };
     },
-    end: () => undefined,
-  });
+  };
 }

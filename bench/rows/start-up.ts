@@ -8,12 +8,10 @@ export const startUp: Row = {
   name: "start-up: connect and ready, first in its process",
   reference: "connect and LISTEN with pg alone",
   unit: "ms",
-  prepare: (bench) =>
-    Promise.resolve({
-      ours: async () => start(bench, "ours"),
-      reference: async () => start(bench, "bare"),
-      end: () => undefined,
-    }),
+  prepare: (bench) => ({
+    ours: async () => start(bench, "ours"),
+    reference: async () => start(bench, "bare"),
+  }),
 };
 
 async function start(bench: Bench, what: "ours" | "bare"): Promise<Sample> {

@@ -1,16 +1,11 @@
 import type { Technique, TechniqueName } from "../technique";
-import { bare } from "./bare";
-import { bullmq } from "./bullmq";
-import { ours } from "./ours";
-import { polling } from "./polling";
-import { redis } from "./redis";
-import { rowPerCommit } from "./row-per-commit";
 
-export const techniques: Readonly<Record<TechniqueName, Technique>> = {
-  ours,
-  bare,
-  polling,
-  "row per commit": rowPerCommit,
-  redis,
-  bullmq,
+/** Each is loaded by the processes that use it only: to start 32 processes takes long enough without BullMQ. */
+export const techniques: Readonly<Record<TechniqueName, () => Promise<Technique>>> = {
+  ours: async () => (await import("./ours.js")).ours,
+  bare: async () => (await import("./bare.js")).bare,
+  polling: async () => (await import("./polling.js")).polling,
+  "row per commit": async () => (await import("./row-per-commit.js")).rowPerCommit,
+  redis: async () => (await import("./redis.js")).redis,
+  bullmq: async () => (await import("./bullmq.js")).bullmq,
 };

@@ -10,7 +10,8 @@ let storing: Storing | undefined;
 
 const tasks = {
   connect: async (settings: TechniqueSettings): Promise<void> => {
-    storing = await techniques[settings.technique].createStoring(settings);
+    const technique = await techniques[settings.technique]();
+    storing = await technique.createStoring(settings);
   },
 
   /** Stores all, so many at a time; gives when the first was begun and when the last was confirmed. */

@@ -10,7 +10,8 @@ let ended: Promise<Float64Array> = Promise.resolve(new Float64Array());
 
 const tasks = {
   connect: async (settings: TechniqueSettings): Promise<void> => {
-    waiting = await techniques[settings.technique].createWaiting(settings);
+    const technique = await techniques[settings.technique]();
+    waiting = await technique.createWaiting(settings);
   },
 
   /** Resolves once all waits are open. */

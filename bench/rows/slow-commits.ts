@@ -1,0 +1,52 @@
+import type { Row } from "../row";
+
+const storingProcesses = 32;
+
+/**
+ * An address whose commits take 2 ms more, as on a disk of a cloud: whoever writes the log to disk waits before, and keeps others from doing so (PostgreSQL docs,
+ * commit_delay). Those who come meanwhile share that write, as they do on a slow disk.
+ */
+function slow(address: string): string {
+  const url = new URL(address);
+  url.searchParams.set("options", "-c commit_delay=2000 -c commit_siblings=0");
+  return url.href;
+}
+
+/** Shows what a commit takes there. */
+export const slowLatency: Row = {
+  name: "store → wait, one at a time, commits of 2 ms",
+  reference: "bare INSERT → notification event",
+  unit: "ms",
+  prepare: ({ crew, url, size }) => {
+    const tasks = size(200, 30);
+    return {
+      ours: async () => crew.latency({ technique: "ours", url: slow(url) }, tasks),
+      reference: async () => crew.latency({ technique: "bare", url: slow(url) }, tasks),
+    };
+  },
+};
+
+interface SlowLoad {
+  readonly lanes: number;
+  readonly tasks: readonly [full: number, quick: number];
+  readonly atLeast?: number;
+}
+
+/** Announcing after the commit, against announcing in it. */
+function slowCommits({ lanes, tasks, atLeast }: SlowLoad): Row {
+  return {
+    name: `${storingProcesses} storing processes with ${lanes} lane${lanes === 1 ? "" : "s"} each, commits of 2 ms: 'deferred'`,
+    reference: "'trigger'",
+    unit: "/s",
+    ...(atLeast === undefined ? {} : { target: { of: "ratio", atLeast } }),
+    prepare: ({ crew, url, size }) => {
+      const load = { tasks: size(...tasks), lanes, storingProcesses };
+      const drain = (notify: "deferred" | "trigger") => async () =>
+        crew.drain({ technique: "ours", url: slow(url), options: { notify } }, load);
+      return { ours: drain("deferred"), reference: drain("trigger") };
+    },
+  };
+}
+
+export const slowWriters = slowCommits({ lanes: 1, tasks: [3_200, 640], atLeast: 3 });
+export const slowWritersWithLanes = slowCommits({ lanes: 8, tasks: [12_800, 1_280] });
