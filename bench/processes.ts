@@ -85,10 +85,14 @@ export function serve(tasks: Tasks): void {
 }
 
 async function answer(tasks: Tasks, { call, name, argument }: Request): Promise<void> {
-  const reply = (outcome: Omit<Reply, "call">): void => void process.send?.({ call, ...outcome } satisfies Reply);
   try {
-    reply({ value: await tasks[name]?.(argument as never) });
+    reply({ call, value: await tasks[name]?.(argument as never) });
   } catch (error) {
-    reply({ error: error instanceof Error ? (error.stack ?? error.message) : String(error) });
+    reply({ call, error: error instanceof Error ? (error.stack ?? error.message) : String(error) });
   }
+}
+
+function reply(message: Reply): void {
+  // An error here is that the main process has gone; then so does this one.
+  process.send?.(message, undefined, undefined, () => undefined);
 }

@@ -1,11 +1,15 @@
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
+import { rmSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { pickFreePort } from "../lib/embedded/port";
 import { NotMeasured } from "./row";
+
+/** A server that was killed may write for a moment more. */
+const removal = { recursive: true, force: true, maxRetries: 10, retryDelay: 50 };
 
 /** `none`: all is in memory, and gone with the server. `always`: each write is on disk before it is confirmed. */
 export type Persistence = "none" | "always";
@@ -15,13 +19,16 @@ export class RedisServer {
   readonly port: number;
   readonly #child: ChildProcess;
   readonly #folder: string;
-  readonly #kill = (): void => void this.#child.kill("SIGKILL");
+  readonly #removeNow = (): void => {
+    this.#child.kill("SIGKILL");
+    rmSync(this.#folder, removal);
+  };
 
   private constructor(port: number, child: ChildProcess, folder: string) {
     this.port = port;
     this.#child = child;
     this.#folder = folder;
-    process.once("exit", this.#kill);
+    process.once("exit", this.#removeNow);
   }
 
   /** @throws {@link NotMeasured} There is no redis-server. */
@@ -46,10 +53,10 @@ export class RedisServer {
   }
 
   async stop(): Promise<void> {
-    process.removeListener("exit", this.#kill);
+    process.removeListener("exit", this.#removeNow);
     const exited = once(this.#child, "exit");
     this.#child.kill("SIGKILL");
     await exited;
-    await rm(this.#folder, { recursive: true, force: true });
+    await rm(this.#folder, removal);
   }
 }
