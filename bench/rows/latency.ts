@@ -25,7 +25,7 @@ export const latencyAgainstPolling: Row = {
   reference: "polling every 100 ms",
   unit: "ms",
   prepare: ({ crew, url, size }) => {
-    const tasks = size(200, 30);
+    const tasks = size(100, 30);
     return {
       ours: async () => crew.latency({ technique: "ours", url }, tasks),
       reference: async () => crew.latency({ technique: "polling", url }, tasks),

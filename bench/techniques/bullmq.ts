@@ -39,7 +39,8 @@ export const bullmq: Technique = {
 
   async createWaiting(settings: TechniqueSettings): Promise<Waiting> {
     const connection = connectionOf(settings);
-    const queue = new Queue(queueName, { connection });
+    // By default it keeps some 10 000 events: of 30 000 jobs a waiter that falls behind misses some, and these waits never end.
+    const queue = new Queue(queueName, { connection, streams: { events: { maxLen: 1_000_000 } } });
     const events = new QueueEvents(queueName, { connection });
     // One for each wait.
     for (const emitter of [queue, events]) emitter.setMaxListeners(0);
