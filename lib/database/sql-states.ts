@@ -13,12 +13,13 @@ export const sqlStates = {
   undefinedStatement: "26000",
   duplicateStatement: "42P05",
   featureNotSupported: "0A000", // among others: a cached plan must not change its result type
+  deadlockDetected: "40P01",
 } as const;
 
 const transientStates = new Set([
   sqlStates.readOnlyTransaction, // a standby, or a primary that has been demoted: the next connection may reach the new one
   "40001", // serialization_failure
-  "40P01", // deadlock_detected
+  sqlStates.deadlockDetected,
   sqlStates.lockNotAvailable,
   "57P01", // admin_shutdown
   "57P02", // crash_shutdown

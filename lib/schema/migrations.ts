@@ -2,6 +2,8 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { escapeIdentifier } from "pg";
 import type { Database } from "../database/database";
+import { sqlStates } from "../database/sql-states";
+import { DatabaseError } from "../errors";
 import { channelOf } from "../notify/channel";
 import type { SqlClient } from "../result-backend";
 import { newerSchemaError } from "./schema-check";
@@ -19,7 +21,7 @@ export interface MigrationReport {
   readonly version: number;
   /** What was run, in order; empty if everything was up to date. */
   readonly applied: readonly { readonly version: number; readonly name: string }[];
-  /** Triggers that were found disabled, and enabled again. */
+  /** Triggers that were found disabled, or enabled in replication only, and enabled again. */
   readonly repaired: readonly string[];
 }
 
@@ -47,14 +49,29 @@ export const latestVersion = (): number => migrations().at(-1)?.version ?? 0;
 // Long enough for a large table to get its new column; a lock that is not to be had in that time is held by something that should be looked at.
 const migrateTimeoutMs = 300_000;
 const lockTimeout = "30s";
+const maxAttempts = 5;
 
 /** Brings the tables of a schema to the version of this package. Any number of processes may do so at once; one does it, the others find it done. */
 export async function migrate(database: Database, schema: string): Promise<MigrationReport> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await migrateOnce(database, schema);
+    } catch (error) {
+      // No order of locks avoids this: some writers come to a group by its state, others by the table of members, and this needs both.
+      const isDeadlock = error instanceof DatabaseError && error.sqlState === sqlStates.deadlockDetected;
+      if (!isDeadlock || attempt === maxAttempts) throw error;
+    }
+  }
+}
+
+async function migrateOnce(database: Database, schema: string): Promise<MigrationReport> {
   return database.transaction("migrate", migrateTimeoutMs, async (client) => {
     // Ends with the transaction, so a process that dies leaves nothing locked.
     await client.query("select pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended($1::text, 0))", [
       `kojin-postgres migrate ${schema}`,
     ]);
+    // Not before: for one another's turn processes wait as long as it takes.
+    await client.query("select set_config('lock_timeout', $1::text, true)", [lockTimeout]);
     const present = await presentVersion(client, schema);
     if (present > latestVersion()) throw newerSchemaError(schema, present, latestVersion());
     const pending = migrations().filter(({ version }) => version > present);
@@ -80,7 +97,6 @@ async function presentVersion(client: SqlClient, schema: string): Promise<number
 
 async function apply(client: SqlClient, schema: string, pending: readonly Migration[]): Promise<void> {
   const name = escapeIdentifier(schema);
-  await client.query("select set_config('lock_timeout', $1::text, true)", [lockTimeout]);
   // `create schema if not exists` asks for the right to create one even where it exists.
   const { rows } = await client.query("select to_regnamespace($1::text) is not null as present", [name]);
   if (rows[0]?.["present"] !== true) await client.query(`create schema ${name}`, []);
@@ -109,7 +125,7 @@ async function enableTriggers(client: SqlClient, schema: string): Promise<string
      from pg_trigger as trigger
      join pg_class as relation on relation.oid = trigger.tgrelid
      join pg_namespace as namespace on namespace.oid = relation.relnamespace
-     where namespace.nspname = $1::text and pg_catalog.starts_with(trigger.tgname::text, 'kojin_') and trigger.tgenabled = 'D'
+     where namespace.nspname = $1::text and pg_catalog.starts_with(trigger.tgname::text, 'kojin_') and trigger.tgenabled in ('D', 'R')
      order by trigger_name`,
     [schema],
   );
