@@ -13,9 +13,9 @@ describe("writes that no trigger tells of", () => {
     waiting = await database.open({ sweepIntervalMs: 300 });
   });
 
-  async function openWait(taskId: string): Promise<{ result: Promise<unknown> }> {
-    const result = waiting.wait(taskId, 30_000);
-    await eventually(() => expect(waiting.stats()).toMatchObject({ status: "listening", reads: { inFlight: 0 } }));
+  async function openWait(taskId: string, by = waiting): Promise<{ result: Promise<unknown> }> {
+    const result = by.wait(taskId, 30_000);
+    await eventually(() => expect(by.stats()).toMatchObject({ status: "listening", reads: { inFlight: 0 } }));
     return { result };
   }
 
@@ -56,22 +56,15 @@ describe("writes that no trigger tells of", () => {
   });
 
   it("do not end a wait when they truncate the table: it goes on, and gets what is stored later", async () => {
+    // One that seldom sweeps: a sweep may come sooner than the notification.
+    const listening = await database.open();
     await waiting.store("other", 1);
-    const { result } = await openWait("truncated");
+    const { result } = await openWait("truncated", listening);
     await database.sql(`truncate ${results}`);
     expect(await waiting.get("other")).toBeUndefined();
     await waiting.store("truncated", "after");
     expect(await result).toBe("after");
-    expect(waiting.stats().wokenBy).toMatchObject({ notification: 1 });
-  });
-
-  it("may be many: 20 000 rows in one statement wake those who wait by one notification", async () => {
-    const { result } = await openWait("bulk 19999");
-    await database.sql(
-      `insert into ${results} (task_id, result) select 'bulk ' || i, to_jsonb(i) from generate_series(1, 20000) as i`,
-    );
-    expect(await result).toBe(19_999);
-    expect(waiting.stats().wokenBy).toMatchObject({ notification: 1 });
+    expect(listening.stats().wokenBy).toMatchObject({ notification: 1 });
   });
 
   it("are over after a restore has disabled and enabled triggers, whatever it makes of them", async () => {
