@@ -1,4 +1,4 @@
-import { DatabaseError } from "kojin-postgres";
+import { DatabaseError, type ListenStatus, type PostgresResultBackend } from "kojin-postgres";
 import { eventually } from "../support/eventually";
 import { TcpProxy } from "../support/tcp-proxy";
 import type { FaultServer } from "./support/fault-server";
@@ -52,37 +52,53 @@ describe("failover", () => {
     await Promise.all([patient.close(), hasty.close()]);
   });
 
-  it("that leaves the listener on the old primary is found by the heartbeat", async () => {
+  it("that leaves the listener on the old primary is found by the heartbeat, and told where its address still leads there", async () => {
     const standby = await startStandby();
-    const [poolWay, listenWay] = [await TcpProxy.start(suite.server.url), await TcpProxy.start(suite.server.url)];
-    const backend = await suite.open(
-      { listen: { connection: listenWay.route(suite.server.url) } },
-      poolWay.route(suite.server.url),
-    );
-    const across = backend.wait("across", 120_000);
-    const group = backend.waitGroup("across", 120_000);
-    await backend.initGroup("across", 1);
-    await eventually(() => expect(backend.stats()).toMatchObject({ status: "listening", reads: { inFlight: 0 } }));
+    const [poolWay, movedWay, stuckWay] = [
+      await TcpProxy.start(suite.server.url),
+      await TcpProxy.start(suite.server.url),
+      await TcpProxy.start(suite.server.url),
+    ];
+    const open = async (listenWay: TcpProxy): Promise<PostgresResultBackend> =>
+      suite.open(
+        { listen: { connection: listenWay.route(suite.server.url) }, sweepIntervalMs: 120_000 },
+        poolWay.route(suite.server.url),
+      );
+    const [moved, stuck] = [await open(movedWay), await open(stuckWay)];
+    const statuses: Record<"moved" | "stuck", ListenStatus[]> = { moved: [], stuck: [] };
+    moved.status$.subscribe((status) => statuses.moved.push(status));
+    stuck.status$.subscribe((status) => statuses.stuck.push(status));
+    const waits = [moved.wait("across", 120_000), stuck.wait("across", 120_000)];
+    const group = moved.waitGroup("across", 120_000);
+    await moved.initGroup("across", 1);
+    for (const backend of [moved, stuck])
+      await eventually(() => expect(backend.stats()).toMatchObject({ status: "listening", reads: { inFlight: 0 } }));
     await eventually(async () =>
       expect(await standby.sql("select from kojin_group_state where group_id = 'across'")).toHaveLength(1),
     );
     await standby.sql("select pg_promote()");
-    // A name that points elsewhere now: new connections go there. The listener's old one stays, and nothing about it looks wrong.
+    // Names that point elsewhere now: new connections go there. The listeners' old ones stay, and nothing about them looks wrong.
     poolWay.retarget(standby.url);
-    listenWay.retarget(standby.url);
+    movedWay.retarget(standby.url);
     poolWay.cut();
     const splitSince = performance.now();
-    await eventually(() => expect(backend.stats().reconnects).toBe(1), { timeoutMs: 30_000 });
-    // The heartbeat is sent every 10 s.
+    await eventually(() => expect(moved.stats().reconnects).toBe(1), { timeoutMs: 30_000 });
+    // The heartbeat is sent every 10 s, and given 5 s.
     expect(performance.now() - splitSince).toBeLessThan(20_000);
-    await eventually(() => expect(backend.stats().status).toBe("listening"), { timeoutMs: 30_000 });
-    await backend.store("across", 1);
-    await backend.completeGroupMember("across", "a", 2);
-    expect(await across).toBe(1);
+    await eventually(() => expect(moved.stats().status).toBe("listening"), { timeoutMs: 30_000 });
+    await eventually(() => expect(stuck.stats().status).toBe("polling"), { timeoutMs: 30_000 });
+    await moved.store("across", 1);
+    await moved.completeGroupMember("across", "a", 2);
+    expect(await Promise.all(waits)).toEqual([1, 1]);
     expect(await group).toEqual([2]);
-    expect(await backend.health()).toMatchObject({ ok: true, problems: [] });
-    await backend.close();
-    await Promise.all([poolWay.stop(), listenWay.stop()]);
+    expect(statuses.moved).toEqual(["idle", "connecting", "listening", "connecting", "listening"]);
+    expect(statuses.stuck).toEqual(["idle", "connecting", "listening", "connecting", "polling"]);
+    expect(moved.stats().wokenBy).toMatchObject({ notification: 2 });
+    expect(await moved.health()).toMatchObject({ ok: true, problems: [] });
+    const { ok, problems } = await stuck.health();
+    expect([ok, problems.join()]).toEqual([false, expect.stringContaining("no notification arrives")]);
+    await Promise.all([moved.close(), stuck.close()]);
+    await Promise.all([poolWay.stop(), movedWay.stop(), stuckWay.stop()]);
   });
 
   it("and a crash leave nothing pending, and waits find what is there", async () => {
