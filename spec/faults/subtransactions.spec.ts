@@ -1,7 +1,7 @@
 import { escapeIdentifier } from "pg";
 import { DatabaseError } from "kojin-postgres";
 import { eventually } from "../support/eventually";
-import { specDatabase } from "../support/spec-database";
+import { specDatabase, withParameter } from "../support/spec-database";
 
 describe("a caller's transaction", () => {
   const database = specDatabase("subtransactions");
@@ -71,6 +71,25 @@ describe("a caller's transaction", () => {
     foreign.release();
     await stored;
     expect([await backend.get("lock a"), await backend.get("lock b")]).toEqual([2, 2]);
+    expect(backend.stats().stores).toMatchObject({ retries: 1, unnotified: 0 });
+  });
+
+  it("that commits under a batch whose snapshot is older costs the batch another try", async () => {
+    // As where the database, or the role, has another default isolation.
+    const address = withParameter(database.url, "options", "-c default_transaction_isolation=serializable");
+    const backend = await database.open({}, address);
+    await backend.store("snapshot", 0);
+    const foreign = await database.pool.connect();
+    await foreign.query("begin");
+    await foreign.query(`update ${results} set result = '1' where task_id = 'snapshot'`);
+    const stored = backend.store("snapshot", 2);
+    await eventually(async () =>
+      expect((await database.connections()).filter(({ wait_event }) => wait_event === "transactionid")).toHaveLength(1),
+    );
+    await foreign.query("commit");
+    foreign.release();
+    await stored;
+    expect(await backend.get("snapshot")).toBe(2);
     expect(backend.stats().stores).toMatchObject({ retries: 1, unnotified: 0 });
   });
 });

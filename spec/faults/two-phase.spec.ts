@@ -48,6 +48,31 @@ describe("two-phase commit", () => {
     expect(await backend.getGroupResults("undone")).toEqual([]);
   });
 
+  it("that is left open holds up who writes the same, and nobody else", async () => {
+    const hasty = await suite.open({ retryTimeoutMs: 800 });
+    await backend.store("forgotten", "before");
+    await backend.initGroup("forgotten", 2);
+    await client.query("begin; set local kojin.notify = 'off'");
+    await backend.store("forgotten", "prepared", { client });
+    await backend.completeGroupMember("forgotten", "a", 1, { client });
+    await client.query("prepare transaction 'forgotten'");
+    const blocked = [hasty.store("forgotten", "after"), hasty.completeGroupMember("forgotten", "b", 2)];
+    for (const outcome of await Promise.allSettled(blocked))
+      expect(outcome).toMatchObject({ status: "rejected", reason: { name: "DatabaseError", transient: true } });
+    await hasty.store("unrelated", 1);
+    expect(await hasty.completeGroupMember("unrelated", "a", 1)).toBe(1);
+    expect(await hasty.get("forgotten")).toBe("before");
+    expect(await hasty.getGroup("forgotten")).toMatchObject({ completed: 0 });
+    // The last attempt may have been given up here and not yet there, and what was given up may yet be stored.
+    await eventually(async () =>
+      expect(await suite.server.sql("select from pg_stat_activity where wait_event_type = 'Lock'")).toEqual([]),
+    );
+    await client.query("commit prepared 'forgotten'");
+    expect(await hasty.get("forgotten")).toBe("prepared");
+    expect(await hasty.completeGroupMember("forgotten", "b", 2)).toBe(2);
+    await hasty.close();
+  });
+
   it.each(["trigger", "deferred"] as const)(
     "finds every write of a caller's transaction silent that asks for it, with notify: '%s'",
     async (notify) => {
