@@ -26,10 +26,10 @@ export function groupStatements(schema: string): GroupStatements {
   const micros = (column: string): string => `(extract(epoch from ${column}) * 1000000::numeric)::bigint::text`;
   return {
     // $1 text[] groups. Returns those of which something is known: total, counts, when it was done, its deadline in ms, how many ms of it are left, and whether it was
-    // done more than a second ago.
+    // done more than a second ago. Durations as numeric: of a float8 as many digits come as the session's extra_float_digits says.
     read: `
-      select state.group_id, state.total, state.completed, state.failed, ${micros("state.completed_at")}, state.deadline_ms,
-        extract(epoch from state.expires_at - clock_timestamp())::float8 * 1000::float8,
+      select state.group_id, state.total, state.completed, state.failed, ${micros("state.completed_at")}, state.deadline_ms::numeric::text,
+        (extract(epoch from state.expires_at - clock_timestamp()) * 1000::numeric)::text,
         coalesce(state.completed_at < statement_timestamp() - interval '1 second', false)
       from ${state}
       where state.group_id = any($1::text[]) and (state.total is not null or state.completed + state.failed > 0) and ${isAlive}`,

@@ -17,8 +17,8 @@ export type GroupRow = [
   completed: number,
   failed: number,
   doneAt: string | null,
-  deadlineMs: number | null,
-  leftMs: number | null,
+  deadlineMs: string | null,
+  leftMs: string | null,
   isOld: boolean,
 ];
 
@@ -26,7 +26,7 @@ export function toStoredGroup([groupId, total, completed, failed, doneAt, deadli
   return {
     progress: { groupId, total, completed, failed, done: doneAt !== null },
     doneAt: Number(doneAt ?? 0),
-    deadlineMs,
-    leftMs,
+    deadlineMs: deadlineMs === null ? null : Number(deadlineMs),
+    leftMs: leftMs === null ? null : Number(leftMs),
   };
 }
