@@ -73,7 +73,11 @@ export class Database {
         // Without values it goes by the simple protocol, which takes several statements at once, as a migration file needs.
         return client.query(values.length === 0 ? { text, ...limit } : { text, values, ...limit });
       };
-      const begin = { text: "begin", query_timeout: Math.min(remainingMs(), beginTimeoutMs) };
+      // Whatever the role's default: what comes after a lock is to see what was committed while it was waited for.
+      const begin = {
+        text: "begin isolation level read committed",
+        query_timeout: Math.min(remainingMs(), beginTimeoutMs),
+      };
       await client.query(begin);
       try {
         const outcome = await work({ query: run });

@@ -91,6 +91,13 @@ describe("a role with settings of its own", () => {
 
     beforeAll(async () => (url = await createRole("strict", { default_transaction_isolation: "serializable" })));
 
+    it("migrates once, however many processes try at once", async () => {
+      const backends = await Promise.all(names("", 5).map(async () => suite.open({ schema: "strict" }, url)));
+      const reports = await Promise.all(backends.map(async (backend) => backend.migrate()));
+      expect(reports.filter(({ applied }) => applied.length > 0)).toHaveLength(1);
+      await Promise.all(backends.map(async (backend) => backend.close()));
+    });
+
     it("retries what could not be serialized, and loses nothing of it", async () => {
       const backends = await Promise.all(
         names("", 4).map(async () => suite.open({ retryTimeoutMs: 40_000, batch: { maxRows: 5 } }, url)),
