@@ -47,6 +47,12 @@ export class Bench implements AsyncDisposable {
     return (this.#crew ??= new Crew(this));
   }
 
+  /** The next row gets new ones. */
+  dismissCrew(): void {
+    this.#crew?.[Symbol.dispose]();
+    this.#crew = undefined;
+  }
+
   get rounds(): number {
     return this.isQuick ? 2 : 5;
   }
@@ -83,7 +89,7 @@ export class Bench implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#crew?.[Symbol.dispose]();
+    this.dismissCrew();
     const redisServers = await Promise.allSettled(this.#redisServers.values());
     for (const started of redisServers) if (started.status === "fulfilled") await started.value.stop();
     await this.#postgres.stop("immediate");

@@ -27,11 +27,10 @@ async function main(): Promise<number> {
     return 2;
   }
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, () => process.exit(130));
-  await run(options, selected);
-  return 0;
+  return run(options, selected);
 }
 
-async function run({ isQuick, json }: BenchOptions, selected: typeof rows): Promise<void> {
+async function run({ isQuick, json }: BenchOptions, selected: typeof rows): Promise<number> {
   await using bench = await Bench.start(isQuick);
   const machine = {
     node: process.version,
@@ -43,16 +42,21 @@ async function run({ isQuick, json }: BenchOptions, selected: typeof rows): Prom
   for (const row of selected) {
     const startedAt = performance.now();
     measured.push({ row, figures: await measure(row, bench) });
+    // After each row: whoever interrupts a run keeps what it has found.
+    if (json !== undefined) await writeFile(json, toJson(bench, machine, measured));
     console.error(
       `${measured.length}/${selected.length} ${row.name}: ${Math.round((performance.now() - startedAt) / 1_000)} s`,
     );
   }
   console.log(createTable(measured));
   console.log(`${Object.values(machine).join(", ")}; rounds: ${bench.rounds}${isQuick ? " (quick)" : ""}.`);
-  if (json === undefined) return;
+  return measured.some(({ figures }) => figures.failure !== undefined) ? 1 : 0;
+}
+
+function toJson({ rounds, isQuick }: Bench, machine: object, measured: readonly MeasuredRow[]): string {
   const content = {
     machine,
-    rounds: bench.rounds,
+    rounds,
     isQuick,
     rows: measured.map(({ row: { name, reference, unit, target }, figures }) => ({
       name,
@@ -62,7 +66,7 @@ async function run({ isQuick, json }: BenchOptions, selected: typeof rows): Prom
       ...figures,
     })),
   };
-  await writeFile(json, `${JSON.stringify(content, undefined, 2)}\n`);
+  return `${JSON.stringify(content, undefined, 2)}\n`;
 }
 
 void main().then(

@@ -16,22 +16,25 @@ export interface Figures {
   readonly isMet?: boolean;
   /** Why nothing was measured. */
   readonly notMeasured?: string;
+  /** What went wrong. */
+  readonly failure?: string;
 }
 
-/** Measures both sides of a row in turn. */
+/** Measures both sides of a row in turn. A row that fails does not take the others with it. */
 export async function measure(row: Row, bench: Bench): Promise<Figures> {
-  let contest: Contest;
+  let contest: Contest | undefined;
   try {
     contest = await row.prepare(bench);
-  } catch (error) {
-    if (error instanceof NotMeasured) return { notMeasured: error.message };
-    throw error;
-  }
-  try {
     const [ours, reference] = await alternate(contest, bench.rounds);
     return { ours, ...(reference === undefined ? {} : { reference }), ...judge(row, ours, reference) };
+  } catch (error) {
+    if (error instanceof NotMeasured) return { notMeasured: error.message };
+    console.error(error);
+    // Whatever has failed may have left its processes in any state.
+    bench.dismissCrew();
+    return { failure: error instanceof Error ? error.message : String(error) };
   } finally {
-    await contest.end?.();
+    await contest?.end?.();
   }
 }
 

@@ -12,7 +12,7 @@ export const usage = `Usage: npm run bench -- [--quick] [--only PATTERN] [--json
 
 Measures this library against references on the same machine and prints one table. Brings its own Postgres; rows with Redis in them need redis-server in the PATH. The
 storing side is always another process than the waiting side, and waits are open before the clock starts. Ours and the reference take turns, five rounds each; medians
-count. A target that is missed does not fail the run.
+count. A target that is missed does not fail the run; a row that could not be measured for another reason than a missing program does (exit code 1).
 
   --quick          two rounds of less, in under two minutes; too little to judge by
   --only PATTERN   only rows whose name matches this regular expression, in any case

@@ -21,9 +21,12 @@ export function createTable(rows: readonly MeasuredRow[]): string {
 }
 
 function cellsOf({ row, figures }: MeasuredRow): string[] {
-  const { ours, reference, ratio, isMet, notMeasured } = figures;
+  const { ours, reference, ratio, isMet, notMeasured, failure } = figures;
   const target = row.target === undefined ? "" : describeTarget(row.target, row.unit);
-  if (ours === undefined) return [row.name, "", `not measured: ${notMeasured ?? ""}`, "", target, ""];
+  if (ours === undefined) {
+    const reason = failure === undefined ? `not measured: ${notMeasured ?? ""}` : `failed: ${failure}`;
+    return [row.name, "", reason, "", target, ""];
+  }
   return [
     row.name,
     describeSide(ours, row.unit),
