@@ -10,7 +10,7 @@ import { TcpProxy } from "./support/tcp-proxy";
 describe("close", () => {
   const database = specDatabase("close");
   const gone = async (): Promise<void> => {
-    await eventually(async () => expect(await database.connections()).toEqual([]));
+    await eventually(async () => expect(await database.ownConnections()).toEqual([]));
   };
 
   it("may be called twice, at once, and by await using", async () => {

@@ -18,6 +18,8 @@ export interface SpecDatabase {
   createSchema(name: string): void;
   /** What pg_stat_activity shows of this file's connections (not those of `pool`). */
   connections(): Promise<{ pid: number; application_name: string; query: string; wait_event: string | null }[]>;
+  /** Those of them that a backend has to end: not what PgBouncer keeps open for others. */
+  ownConnections(): Promise<unknown[]>;
   listeners(): Promise<number[]>;
   terminateListeners(): Promise<void>;
 }
@@ -57,6 +59,7 @@ export function specDatabase(name: string, { migrated = true }: { migrated?: boo
         "select pid, application_name, query, wait_event from pg_stat_activity where application_name like $1 || '%'",
         [applicationName],
       ),
+    ownConnections: async () => (variant === "pgbouncer" ? database.listeners() : database.connections()),
     listeners: async () =>
       (await database.connections())
         .filter((each) => each.application_name.endsWith(" listener"))
@@ -78,10 +81,7 @@ export function specDatabase(name: string, { migrated = true }: { migrated?: boo
       expect(backend.stats().waiting).toBe(0);
     }
     // The server takes a moment to notice that a client has gone.
-    // PgBouncer keeps those of its own.
-    await eventually(async () =>
-      expect(await (variant === "pgbouncer" ? database.listeners() : database.connections())).toEqual([]),
-    );
+    await eventually(async () => expect(await database.ownConnections()).toEqual([]));
   });
   afterAll(async () => {
     for (const each of schemas) await pool.query(`drop schema if exists ${escapeIdentifier(each)} cascade`);
