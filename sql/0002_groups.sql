@@ -185,9 +185,9 @@ begin
     select
       group_id,
       count(*) filter (where completed and result is not null)::int as completed,
-      count(*) filter (where error is not null)::int as failed,
+      count(*) filter (where error is not null and (completed and result is not null) is not true)::int as failed,
       count(*) filter (where completed and result is not null and position is not null)::int as completed_declared,
-      count(*) filter (where error is not null and position is not null)::int as failed_declared,
+      count(*) filter (where error is not null and (completed and result is not null) is not true and position is not null)::int as failed_declared,
       count(*) filter (where completed is not true and error is null and starts_with(task_id, group_id || ':placeholder:'))::int as placeholders
     from new_rows
     group by group_id
@@ -212,9 +212,9 @@ begin
     select
       group_id,
       sum(weight) filter (where completed and result is not null)::int as completed,
-      sum(weight) filter (where error is not null)::int as failed,
+      sum(weight) filter (where error is not null and (completed and result is not null) is not true)::int as failed,
       sum(weight) filter (where completed and result is not null and position is not null)::int as completed_declared,
-      sum(weight) filter (where error is not null and position is not null)::int as failed_declared
+      sum(weight) filter (where error is not null and (completed and result is not null) is not true and position is not null)::int as failed_declared
     from (
       select 1 as weight, group_id, completed, result, error, position from new_rows
       union all
@@ -396,7 +396,7 @@ begin
     select
       counted.group_id,
       count(*) filter (where member.completed and member.result is not null)::int as completed,
-      count(*) filter (where member.error is not null)::int as failed,
+      count(*) filter (where member.error is not null and (member.completed and member.result is not null) is not true)::int as failed,
       count(*) filter (
         where member.completed is not true and member.error is null and starts_with(member.task_id, counted.group_id || ':placeholder:')
       )::int as placeholders

@@ -15,6 +15,8 @@ export interface GroupStatements {
 }
 
 const isCompleted = "member.completed and member.result is not null";
+// A foreign writer may leave an error in a member that it completes; the member is completed then.
+const isFailed = `member.error is not null and (${isCompleted}) is not true`;
 // Where the members are declared, others are as if they were not there.
 const counts = "(not state.declared or member.position is not null)";
 const isAlive = "(state.expires_at is null or state.expires_at > clock_timestamp())";
@@ -22,7 +24,7 @@ const isAlive = "(state.expires_at is null or state.expires_at > clock_timestamp
 export function groupStatements(schema: string): GroupStatements {
   const name = escapeIdentifier(schema);
   const [state, members] = [`${name}.kojin_group_state as state`, `${name}.kojin_groups as member`];
-  const finished = `select member.task_id, member.result::text, member.error::text, member.finished_seq::text from ${members} join ${state} using (group_id)`;
+  const finished = `select member.task_id, member.result::text, case when ${isFailed} then member.error::text end, member.finished_seq::text from ${members} join ${state} using (group_id)`;
   const micros = (column: string): string => `(extract(epoch from ${column}) * 1000000::numeric)::bigint::text`;
   return {
     // $1 text[] groups. Returns those of which something is known: total, counts, when it was done, its deadline in ms, how many ms of it are left, and whether it was
@@ -51,7 +53,7 @@ export function groupStatements(schema: string): GroupStatements {
     // $1 text group. The members that failed, in the same order.
     failures: `
       select member.task_id, member.error::text from ${members} join ${state} using (group_id)
-      where member.group_id = $1::text and member.error is not null and ${counts}
+      where member.group_id = $1::text and ${isFailed} and ${counts}
       order by member.position, member.task_id`,
 
     // A page of the members that finished, in that order. $1 text group, $2 bigint the number after which to begin, $3 int rows.
@@ -62,7 +64,7 @@ export function groupStatements(schema: string): GroupStatements {
 
     // $1 text group. Members that finished while the triggers were disabled, and so have no number.
     unnumberedMembers: `${finished}
-      where member.group_id = $1::text and member.finished_seq is null and (member.error is not null or (${isCompleted})) and ${counts}
+      where member.group_id = $1::text and member.finished_seq is null and ((${isFailed}) or (${isCompleted})) and ${counts}
       order by member.task_id`,
 
     // $1 text group, $2 uuid token, $3 float8 ms it holds without acknowledgement, or null for good. Returns a row if the claim was given; also when it is asked
