@@ -372,7 +372,7 @@ end
 $$;
 
 -- Counts the groups that are not done anew, from the rows of their members, and settles them: after members were written while the triggers were disabled. The caller has
--- enabled them in this transaction, whose lock on kojin_groups keeps writers out meanwhile. A group that was done stays so.
+-- enabled them in this transaction, whose lock on kojin_groups keeps writers out meanwhile. A group that was done stays so, and one that has expired stays absent.
 create or replace function kojin_groups_recount(channel text) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -381,7 +381,9 @@ declare
   open_ids text[];
 begin
   insert into @schema@.kojin_group_state (group_id) select distinct group_id from @schema@.kojin_groups order by group_id on conflict do nothing;
-  select array(select group_id from @schema@.kojin_group_state where completed_at is null) into open_ids;
+  select array(
+    select group_id from @schema@.kojin_group_state where completed_at is null and (expires_at is null or expires_at > clock_timestamp())
+  ) into open_ids;
   perform @schema@.kojin_groups_hold(open_ids);
   update @schema@.kojin_groups
   set finished_seq = nextval($name$@schema@.kojin_group_seq$name$)

@@ -1,6 +1,7 @@
 import { escapeIdentifier } from "pg";
 import { lastValueFrom, toArray } from "rxjs";
 import type { PostgresResultBackend } from "kojin-postgres";
+import { eventually } from "../support/eventually";
 import { specDatabase } from "../support/spec-database";
 
 describe("members of groups that were written around the triggers", () => {
@@ -68,5 +69,22 @@ describe("members of groups that were written around the triggers", () => {
     expect(outcomes.map(({ status }) => status)).toEqual(["fulfilled", "fulfilled"]);
     await database.sql(`update ${members} set completed = false where group_id = 'both' and task_id = 'b'`);
     expect(await backend.getGroup("both")).toMatchObject({ completed: 1, failed: 1 });
+  });
+
+  it("do not bring back a group whose deadline has passed", async () => {
+    await backend.initGroup("expired", 1, { deadlineMs: 1 });
+    await eventually(async () => expect(await backend.getGroup("expired")).toBeUndefined());
+    const completions: string[] = [];
+    const subscription = backend.groupCompletions$().subscribe(({ groupId }) => completions.push(groupId));
+    await backend.ready();
+    await backend.initGroup("alive", 1);
+    await disable();
+    for (const groupId of ["expired", "alive"]) await complete(groupId, "a");
+    await backend.migrate();
+    await eventually(() => expect(completions).toContain("alive"));
+    expect(completions).toEqual(["alive"]);
+    expect(await backend.getGroup("expired")).toBeUndefined();
+    expect((await backend.prune()).groups).toBe(1);
+    subscription.unsubscribe();
   });
 });
