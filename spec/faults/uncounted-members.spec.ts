@@ -87,4 +87,62 @@ describe("members of groups that were written around the triggers", () => {
     expect((await backend.prune()).groups).toBe(1);
     subscription.unsubscribe();
   });
+
+  it("are shown once each to who watches a group of the crate's, those from before and those counted anew", async () => {
+    for (const place of [0, 1, 2, 3])
+      await database.sql(
+        `insert into ${members} (group_id, task_id, completed) values ('rust', 'rust:placeholder:' || $1, false)`,
+        [place],
+      );
+    await complete("rust", "a");
+    const seen: string[] = [];
+    const watched = lastValueFrom(backend.groupMembers$("rust").pipe(toArray()));
+    const subscription = backend.groupMembers$("rust").subscribe(({ taskId }) => seen.push(taskId));
+    await eventually(() => expect(seen).toEqual(["a"]));
+    await disable();
+    await complete("rust", "b");
+    await complete("rust", "c");
+    await backend.migrate();
+    await eventually(() => expect([...seen].sort()).toEqual(["a", "b", "c"]));
+    expect(await backend.getGroup("rust")).toEqual({ groupId: "rust", total: 4, completed: 3, failed: 0, done: false });
+    await complete("rust", "d");
+    const outcomes = await watched;
+    expect(outcomes.map(({ taskId }) => taskId).sort()).toEqual(["a", "b", "c", "d"]);
+    expect(await backend.waitGroup("rust", 5_000)).toEqual(["a", "b", "c", "d"]);
+    subscription.unsubscribe();
+  });
+});
+
+describe("TRUNCATE of kojin_groups alone, under open groups", () => {
+  const database = specDatabase("truncated members");
+  const members = `${escapeIdentifier(database.schema)}.kojin_groups`;
+  const state = `${escapeIdentifier(database.schema)}.kojin_group_state`;
+
+  it("leaves a group with its counts: it is done once the others finish, and has their results only", async () => {
+    const backend = await database.open({ sweepIntervalMs: 300 });
+    await backend.initGroup("numbered", 2);
+    await backend.completeGroupMember("numbered", "a", 1);
+    await database.sql(`truncate ${members}`);
+    expect(await backend.completeGroupMember("numbered", "b", 2)).toBe(2);
+    expect(await backend.getGroup("numbered")).toMatchObject({ completed: 2, done: true });
+    expect(await backend.waitGroup("numbered", 5_000)).toEqual([2]);
+    const outcomes = await lastValueFrom(backend.groupMembers$("numbered").pipe(toArray()));
+    expect(outcomes).toEqual([{ taskId: "b", status: "fulfilled", value: 2 }]);
+  });
+
+  it("leaves a group whose members were named without any: it takes none, and stays open until its deadline", async () => {
+    const backend = await database.open({ sweepIntervalMs: 300 });
+    await backend.initGroup("named", ["a", "b"], { deadlineMs: 60_000 });
+    await database.sql(`truncate ${members}`);
+    await expect(backend.completeGroupMember("named", "a", 1)).rejects.toMatchObject({ code: "GROUP_CONFLICT" });
+    await expect(backend.initGroup("named", ["a", "b"])).rejects.toMatchObject({ code: "GROUP_CONFLICT" });
+    expect(await backend.getGroup("named")).toMatchObject({ total: 2, completed: 0, done: false });
+    // As if the minute were over.
+    await database.sql(`update ${state} set expires_at = clock_timestamp() where group_id = 'named'`);
+    expect(await backend.getGroup("named")).toBeUndefined();
+    await backend.initGroup("named", ["a", "b"]);
+    expect(await backend.completeGroupMember("named", "a", 1)).toBe(1);
+    expect(await backend.completeGroupMember("named", "b", 2)).toBe(2);
+    expect(await backend.waitGroup("named", 5_000)).toEqual([1, 2]);
+  });
 });

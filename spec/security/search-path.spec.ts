@@ -153,6 +153,7 @@ describe("functions that everybody may execute", () => {
     "kojin_groups_lock('{g}')",
     "kojin_groups_settle('{g}', 'c')",
     "kojin_groups_add('{g}', '{1}', '{0}', '{0}', '{0}', '{0}', 'c')",
+    "kojin_groups_recount('c')",
     "kojin_init_group('g', 1, null, null, null, 'c')",
     "kojin_finish_members('{g}', '{t}', '{1}', '{null}')",
   ])("do not include %s", async (call) => {
