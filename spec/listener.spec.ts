@@ -229,6 +229,6 @@ describe("the listener", () => {
     await backend.close();
     expect(performance.now() - closing).toBeLessThan(3_000);
     await proxy.stop();
-    await eventually(async () => expect(await database.connections()).toEqual([]), { timeoutMs: 10_000 });
+    await eventually(async () => expect(await database.ownConnections()).toEqual([]), { timeoutMs: 10_000 });
   });
 });

@@ -14,8 +14,10 @@ export interface Query {
   readonly isPrepared?: boolean;
 }
 
-/** `begin` waits for nothing, so a connection on which it takes longer is dead, however long the transaction may take. */
-const beginTimeoutMs = 5_000;
+/** The cause of an error that came before the transaction began: nothing of it has happened, and another connection may do better. */
+export class BeginError extends Error {
+  override readonly name = "BeginError";
+}
 
 /** Queries on a pool, each with a deadline of its own, and each error made one of ours. */
 export class Database {
@@ -61,8 +63,12 @@ export class Database {
     });
   }
 
-  /** Runs `work` in a transaction on one connection, within `timeoutMs` in all. */
-  async transaction<T>(purpose: string, timeoutMs: number, work: (client: SqlClient) => Promise<T>): Promise<T> {
+  /** Runs `work` in a transaction on one connection, within `timeoutMs` in all; a server that does not even answer `begin` is waited for no longer than `beginTimeoutMs`. */
+  async transaction<T>(
+    purpose: string,
+    { timeoutMs, beginTimeoutMs }: { timeoutMs: number; beginTimeoutMs: number },
+    work: (client: SqlClient) => Promise<T>,
+  ): Promise<T> {
     return this.#withClient(purpose, timeoutMs, async (client, remainingMs) => {
       const run = async (
         text: string,
@@ -78,7 +84,9 @@ export class Database {
         text: "begin isolation level read committed",
         query_timeout: Math.min(remainingMs(), beginTimeoutMs),
       };
-      await client.query(begin);
+      await client.query(begin).catch((error: unknown) => {
+        throw sqlStateOf(error) === undefined ? new BeginError(describe(error), { cause: error }) : error;
+      });
       try {
         const outcome = await work({ query: run });
         await run("commit");

@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { escapeIdentifier } from "pg";
-import type { Database } from "../database/database";
+import { BeginError, type Database } from "../database/database";
 import { sqlStates } from "../database/sql-states";
 import { DatabaseError } from "../errors";
 import { channelOf } from "../notify/channel";
@@ -49,23 +49,32 @@ export const latestVersion = (): number => migrations().at(-1)?.version ?? 0;
 // Long enough for a large table to get its new column; a lock that is not to be had in that time is held by something that should be looked at.
 const migrateTimeoutMs = 300_000;
 const lockTimeout = "30s";
-const maxAttempts = 5;
+const maxAttempts = 6;
+/**
+ * How long the first attempt waits for `begin`, each further one twice as long. At a server it waits for nothing, so a connection on which it takes longer is dead, and
+ * another is tried. A transaction pooler looks the same while other processes, that migrate too, keep all its connections to the server busy: 155 s are for them.
+ */
+const firstBeginTimeoutMs = 5_000;
 
 /** Brings the tables of a schema to the version of this package. Any number of processes may do so at once; one does it, the others find it done. */
 export async function migrate(database: Database, schema: string): Promise<MigrationReport> {
   for (let attempt = 1; ; attempt += 1) {
     try {
-      return await migrateOnce(database, schema);
+      return await migrateOnce(database, schema, firstBeginTimeoutMs * 2 ** (attempt - 1));
     } catch (error) {
-      // No order of locks avoids this: some writers come to a group by its state, others by the table of members, and this needs both.
-      const isDeadlock = error instanceof DatabaseError && error.sqlState === sqlStates.deadlockDetected;
-      if (!isDeadlock || attempt === maxAttempts) throw error;
+      if (!isWorthAnotherAttempt(error) || attempt === maxAttempts) throw error;
     }
   }
 }
 
-async function migrateOnce(database: Database, schema: string): Promise<MigrationReport> {
-  return database.transaction("migrate", migrateTimeoutMs, async (client) => {
+function isWorthAnotherAttempt(error: unknown): boolean {
+  if (!(error instanceof DatabaseError)) return false;
+  // No order of locks avoids deadlocks: some writers come to a group by its state, others by the table of members, and this needs both.
+  return error.sqlState === sqlStates.deadlockDetected || error.cause instanceof BeginError;
+}
+
+async function migrateOnce(database: Database, schema: string, beginTimeoutMs: number): Promise<MigrationReport> {
+  return database.transaction("migrate", { timeoutMs: migrateTimeoutMs, beginTimeoutMs }, async (client) => {
     // Ends with the transaction, so a process that dies leaves nothing locked.
     await client.query("select pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended($1::text, 0))", [
       `kojin-postgres migrate ${schema}`,

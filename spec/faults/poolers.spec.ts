@@ -1,3 +1,6 @@
+import { once } from "node:events";
+import { PostgresResultBackend } from "kojin-postgres";
+import { Client, Pool } from "pg";
 import { eventually } from "../support/eventually";
 import { PgBouncer } from "../support/pgbouncer";
 import { describeWithPgBouncer } from "../support/where";
@@ -81,6 +84,20 @@ describeWithPgBouncer()("through PgBouncer", () => {
         expect(backend.stats()).toMatchObject({ stores: { retries: 0, rows: 10 }, groupWrites: { retries: 0 } });
       }
       await Promise.all(backends.map(async (backend) => backend.close()));
+      await pooler.stop();
+    });
+
+    it("a migration waits until the pooler has a connection to the server for it, longer than for a dead one", async () => {
+      const pooler = await PgBouncer.start(suite.server.url, "transaction", 1);
+      const [busy, pool] = [new Client(pooler.url), new Pool({ connectionString: pooler.url })];
+      await busy.connect();
+      await busy.query("begin");
+      const migrated = new PostgresResultBackend(pool).migrate();
+      // It has given up the first connection, on which `begin` was not answered.
+      await once(pool, "remove");
+      await busy.query("commit");
+      expect(await migrated).toMatchObject({ applied: [] });
+      await Promise.all([busy.end(), pool.end()]);
       await pooler.stop();
     });
 

@@ -45,7 +45,8 @@ describe("migrate", () => {
           env: { ...process.env, DATABASE_URL: database.poolUrl, SPEC_SCHEMA: schema },
           stdio: ["ignore", "ignore", "inherit", "ipc"],
         });
-        const [report] = (await once(child, "message")) as [MigrationReport];
+        const failed = once(child, "exit").then(([code]) => Promise.reject(new Error(`exit code ${String(code)}`)));
+        const [report] = (await Promise.race([once(child, "message"), failed])) as [MigrationReport];
         return report;
       }),
     );

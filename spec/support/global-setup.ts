@@ -18,7 +18,7 @@ export default async function globalSetup(): Promise<void> {
     process.env["DATABASE_URL"] = server.url;
   }
   if (process.env["SPEC_VARIANT"] === "pgbouncer") {
-    globalThis.pgBouncerOfSpecs = await PgBouncer.start(process.env["DATABASE_URL"], "transaction");
+    globalThis.pgBouncerOfSpecs = await PgBouncer.start(process.env["DATABASE_URL"], "transaction", 8);
     process.env["SPEC_POOL_URL"] = globalThis.pgBouncerOfSpecs.url;
   }
 }
