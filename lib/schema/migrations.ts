@@ -95,11 +95,19 @@ async function migrateOnce(database: Database, schema: string, beginTimeoutMs: n
   });
 }
 
-/** Asks without an error where there is nothing yet: an error would end the transaction. */
+/**
+ * Asks without an error where there is nothing yet: an error would end the transaction. And asks the catalog itself: `to_regclass` answers from a cache of the session, which may
+ * still say "no such table" from before the wait for the lock.
+ */
 async function presentVersion(client: SqlClient, schema: string): Promise<number> {
+  const { rows: found } = await client.query(
+    `select from pg_catalog.pg_class as relation
+     join pg_catalog.pg_namespace as namespace on namespace.oid = relation.relnamespace
+     where namespace.nspname = $1::text and relation.relname = 'kojin_migrations'`,
+    [schema],
+  );
+  if (found.length === 0) return 0;
   const table = `${escapeIdentifier(schema)}.kojin_migrations`;
-  const { rows: found } = await client.query("select to_regclass($1::text) is not null as present", [table]);
-  if (found[0]?.["present"] !== true) return 0;
   const { rows } = await client.query(`select coalesce(max(version), 0)::text as version from ${table}`, []);
   return Number(rows[0]?.["version"]);
 }
@@ -107,8 +115,8 @@ async function presentVersion(client: SqlClient, schema: string): Promise<number
 async function apply(client: SqlClient, schema: string, pending: readonly Migration[]): Promise<void> {
   const name = escapeIdentifier(schema);
   // `create schema if not exists` asks for the right to create one even where it exists.
-  const { rows } = await client.query("select to_regnamespace($1::text) is not null as present", [name]);
-  if (rows[0]?.["present"] !== true) await client.query(`create schema ${name}`, []);
+  const { rows } = await client.query("select from pg_catalog.pg_namespace where nspname = $1::text", [schema]);
+  if (rows.length === 0) await client.query(`create schema ${name}`, []);
   await client.query("select set_config('search_path', $1::text, true)", [`${name}, pg_temp`]);
   await client.query(
     `create table if not exists kojin_migrations (

@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { join } from "node:path";
 import { escapeIdentifier, Pool } from "pg";
 import { type MigrationReport, PostgresResultBackend, SchemaError } from "kojin-postgres";
+import { eventually } from "../support/eventually";
 import { specDatabase } from "../support/spec-database";
 import { channelOf } from "../../lib/notify/channel";
 
@@ -54,6 +55,26 @@ describe("migrate", () => {
     expect(new Set(reports.map(({ version }) => version)).size).toBe(1);
     // Twenty processes take a while to start on a machine that is busy.
   }, 180_000);
+
+  it("sees what was done while it waited for its turn, whatever its session remembers", async () => {
+    const schema = freshSchema();
+    const name = escapeIdentifier(schema);
+    // PgBouncer keeps a session that remembers that there is no such schema.
+    const backend = await database.open({ schema });
+    await expect(backend.get("t")).rejects.toBeInstanceOf(SchemaError);
+    const first = await database.pool.connect();
+    await first.query("begin");
+    await first.query("select pg_advisory_xact_lock(hashtextextended($1, 0))", [`kojin-postgres migrate ${schema}`]);
+    const migrated = backend.migrate();
+    await eventually(async () =>
+      expect(await database.sql("select from pg_locks where locktype = 'advisory' and not granted")).toHaveLength(1),
+    );
+    await first.query(`create schema ${name}`);
+    await first.query(`create table ${name}.kojin_migrations as select 2 as version`);
+    await first.query("commit");
+    first.release();
+    expect(await migrated).toMatchObject({ version: 2, applied: [] });
+  });
 
   it("adopts tables that the Rust crate has made and filled", async () => {
     const schema = freshSchema();
