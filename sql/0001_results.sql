@@ -32,9 +32,16 @@ create or replace function kojin_announce(channel text, name text, entries text[
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  list constant text := array_to_string(entries, ',');
 begin
   if cardinality(entries) > 5000 then
     perform pg_notify(channel, '{"v":1,"rescan":true}');
+    return;
+  end if;
+  -- What nearly always comes: everything fits one payload.
+  if octet_length(list) <= 6500 then
+    perform pg_notify(channel, '{"v":1,"' || name || '":[' || list || ']}');
     return;
   end if;
   perform pg_notify(channel, case when chunk is null then '{"v":1,"rescan":true}' else '{"v":1,"' || name || '":[' || string_agg(entry, ',') || ']}' end)
@@ -61,8 +68,6 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  -- As in lib/notify/channel.ts. A hash, since a channel has at most 63 bytes and a schema's name alone may have as many.
-  channel constant text := 'kojin_' || left(encode(sha256(convert_to(tg_table_schema, 'UTF8')), 'hex'), 16);
   inline_bytes constant int := coalesce(substring(current_setting('kojin.inline_bytes', true) from '^[0-9]{1,4}$')::int, 0);
   entries text[];
 begin
@@ -89,7 +94,8 @@ begin
   end if;
   -- An upsert fires both triggers, one of them for nothing. A NOTIFY takes a lock of the whole cluster: not for nothing.
   if cardinality(entries) > 0 then
-    perform @schema@.kojin_announce(channel, 'ids', entries);
+    -- As in lib/notify/channel.ts. A hash, since a channel has at most 63 bytes and a schema's name alone may have as many.
+    perform @schema@.kojin_announce('kojin_' || left(encode(sha256(convert_to(tg_table_schema, 'UTF8')), 'hex'), 16), 'ids', entries);
   end if;
   return null;
 end

@@ -136,10 +136,12 @@ const ignore = (): void => undefined;
 async function checkOut(pool: Pool, timeoutMs: number): Promise<PoolClient> {
   return new Promise((resolve, reject) => {
     let isLate = false;
-    const timer = setTimeout(() => {
+    const giveUp = (): void => {
       isLate = true;
       reject(new Error(`No connection from the pool within ${Math.round(timeoutMs)} ms.`));
-    }, timeoutMs);
+    };
+    // None where a connection lies ready: it comes in this very turn.
+    const timer = pool.idleCount > pool.waitingCount ? undefined : setTimeout(giveUp, timeoutMs);
     // By callback, which is called in the moment in which the pool lets go of the client. A promise would go on a little later, and a server that dies in between
     // (its last words can come in one piece with its first) would send an error event that nobody listens to, which ends the process.
     pool.connect((error, client) => {

@@ -2,7 +2,8 @@ import { createHash } from "node:crypto";
 import { sqlStates } from "./sql-states";
 
 /**
- * Names under which statements are prepared, so that the server parses and plans a text once for each connection: a store takes about 0.07 ms less of 0.45. Until a
+ * Names under which statements are prepared, so that the server parses a text once for each connection (and plans it once, if it may): a store takes about 0.07 ms less of
+ * 0.45, a read about as much of 0.2. Until a
  * pooler turns out to be in between, which hands the session that knows a name to somebody else.
  */
 export class PreparedNames {

@@ -25,7 +25,30 @@ export const isTransient = (error: unknown): error is DatabaseError =>
 export async function retryTransient<T>(attempt: (attemptMs: number) => Promise<T>, options: RetryOptions): Promise<T> {
   const longestMs = options.attemptMs ?? (options.dueAt - performance.now()) / 2;
   const attemptMs = (): number => Math.max(1, Math.min(longestMs, options.dueAt - performance.now()));
-  const attempts$ = defer(async () => attempt(attemptMs())).pipe(
+  // Nearly every first attempt is the last one: the machinery for more is made when it is needed.
+  const first = attempt(attemptMs());
+  return untilClosed(
+    first.catch(async (error: unknown) => {
+      if (!isTransient(error)) throw error;
+      return firstValueFrom(
+        merge(
+          furtherAttempts(error, async () => attempt(attemptMs()), options),
+          options.closed$,
+        ),
+      );
+    }),
+    options.closed$,
+  );
+}
+
+/** The attempts after the first, which failed with `firstError`. */
+function furtherAttempts<T>(firstError: unknown, attempt: () => Promise<T>, options: RetryOptions): Observable<T> {
+  let failed = true;
+  return defer(async () => {
+    if (!failed) return attempt();
+    failed = false;
+    throw firstError;
+  }).pipe(
     retry({
       delay: (error: unknown, count) => {
         const delayMs = backoffMs(count, firstDelayMs, longestDelayMs);
@@ -35,6 +58,12 @@ export async function retryTransient<T>(attempt: (attemptMs: number) => Promise<
       },
     }),
   );
-  // Whatever is under way when the backend closes is not waited for.
-  return firstValueFrom(merge(attempts$, options.closed$));
+}
+
+/** Whatever is under way when the backend closes is not waited for. */
+async function untilClosed<T>(work: Promise<T>, closed$: Observable<never>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const subscription = closed$.subscribe({ error: reject });
+    work.then(resolve, reject).finally(() => subscription.unsubscribe());
+  });
 }

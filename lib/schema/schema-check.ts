@@ -18,6 +18,11 @@ export class SchemaCheck {
     this.#expected = expected;
   }
 
+  /** Whether it has passed; then there is nothing to wait for. */
+  get isGood(): boolean {
+    return this.#isGood;
+  }
+
   /** @throws {@link SchemaError} The tables are missing, older, or newer. Asked again, it looks again. */
   async pass(timeoutMs: number): Promise<void> {
     if (this.#isGood) return;

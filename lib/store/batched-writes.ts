@@ -154,7 +154,7 @@ export class BatchedWrites<Row, Outcome> {
     const isDeferred = options.notify === "deferred";
     const fallback = new SilentFallback(isDeferred);
     const attempt = async (attemptMs: number): Promise<readonly (Outcome | Error)[]> => {
-      await schemaCheck.pass(attemptMs);
+      if (!schemaCheck.isGood) await schemaCheck.pass(attemptMs);
       return fallback.send(async (isSilent) => {
         this.#statements += 1;
         return this.#rules.send(rows, isSilent, attemptMs);

@@ -22,13 +22,13 @@ export interface ResultStatements {
 export function resultStatements(schema: string): ResultStatements {
   const results = `${escapeIdentifier(schema)}.kojin_results`;
   return {
-    // Results of tasks. $1 text[] ids. Returns those that are there and not expired, with a flag for those stored more than a second ago: a listener that
-    // hears would have told of them.
+    // Results of tasks. $1 text[] ids; $2 boolean true. Returns those that are there and not expired, with a flag for those stored more than a second ago: a
+    // listener that hears would have told of them.
     read: `
       select task_id, result::text, error::text, (extract(epoch from stored_at) * 1000000::numeric)::bigint::text,
         stored_at < statement_timestamp() - interval '1 second'
       from ${results}
-      where task_id = any($1::text[]) and (expires_at is null or expires_at > statement_timestamp())`,
+      where ${plannedAnew("$2")} and task_id = any($1::text[]) and (expires_at is null or expires_at > statement_timestamp())`,
 
     // $1 text id. Returns a row if there was one to be seen; one that had expired is deleted and not counted.
     delete: `
@@ -68,6 +68,14 @@ export function resultStatements(schema: string): ResultStatements {
     notifyQueueUsage: notifyQueueUsageText,
   };
 }
+
+/**
+ * A condition that is always true, its parameter being `true`, and keeps a prepared statement from being planned once for all: made while the table is almost empty, such a
+ * plan reads all of it, and would go on doing so when it is full. With the parameter's value known the planner drops the condition, and without it the condition
+ * looks dear, so the server plans anew each time (PostgreSQL docs, PREPARE: a generic plan has to look as cheap as the others), and saves the parsing all the same.
+ */
+const plannedAnew = (parameter: string): string =>
+  `(${parameter}::boolean or (select count(*) from generate_series(1, 100000000)) > 0)`;
 
 export interface StoreVariant {
   /** Whether a result that is there stays. */

@@ -159,7 +159,7 @@ export class Loader<T> {
   async #read(keys: readonly string[]): Promise<ReadonlyMap<string, Found<T>>> {
     const { read, schemaCheck, closed$, retryTimeoutMs } = this.#parts;
     const attempt = async (attemptMs: number): Promise<ReadonlyMap<string, Found<T>>> => {
-      await schemaCheck.pass(attemptMs);
+      if (!schemaCheck.isGood) await schemaCheck.pass(attemptMs);
       this.#reads += 1;
       return read(keys, attemptMs);
     };

@@ -28,7 +28,12 @@ export class Results implements HintReceiver {
       ...interest,
       retryTimeoutMs: options.retryTimeoutMs,
       read: async (taskIds, timeoutMs) => {
-        const query: Query = { purpose: "read results", text: statements.read, values: [taskIds] };
+        const query: Query = {
+          purpose: "read results",
+          text: statements.read,
+          values: [taskIds, true],
+          isPrepared: true,
+        };
         const rows = await database.query<Row>(query, timeoutMs);
         return new Map(
           rows.map(([taskId, result, error, time, isOld]) => [

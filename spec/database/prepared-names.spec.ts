@@ -25,6 +25,20 @@ describe("prepared statements", () => {
     expect(new PreparedNames(false).nameOf("select 1")).toBeUndefined();
   });
 
+  it("for reads are planned anew for each, since a plan for an almost empty table would do harm to a full one", async () => {
+    const pool = new Pool({ connectionString: database.url, max: 1 });
+    const backend = new PostgresResultBackend(pool, { schema: database.schema, listen: false });
+    // So small that a plan for any ids, which reads all of it, is cheaper than planning.
+    await database.sql(`vacuum analyze "${database.schema}".kojin_results`);
+    for (let count = 0; count < 20; count += 1) await backend.get("nothing");
+    const { rows } = await pool.query(
+      "select generic_plans::int, custom_plans::int from pg_prepared_statements where statement ~ 'from .*kojin_results'",
+    );
+    expect(rows).toEqual([{ generic_plans: 0, custom_plans: 20 }]);
+    await backend.close();
+    await pool.end();
+  });
+
   it("that the server has forgotten fail no store", async () => {
     const pool = new Pool({ connectionString: database.url, max: 1 });
     pool.on("error", () => undefined);
