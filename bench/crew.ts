@@ -10,6 +10,8 @@ import type { WaitingTasks } from "./workers/waiting";
 /** Before the clock starts: connections are made and code is compiled. */
 const warmUpTasks = (tasks: number): number => Math.min(500, Math.ceil(tasks / 4));
 const warmUpSingles = 20;
+/** As many at once before a latency is taken: code that has run a few times only is interpreted, and processes that work are not new. */
+const warmUpDrain: Load = { tasks: 2_000, lanes: 32 };
 /** Long enough for the waiting side to be through with one before the next is stored. */
 const pauseMs = 3;
 
@@ -50,6 +52,7 @@ export class Crew implements Disposable {
   /** One result after the other; gives what lies between the call of `store` and the end of the wait. */
   async latency(settings: TechniqueSettings, tasks: number, resultBytes = 100): Promise<Sample> {
     return this.#with(settings, 1, async () => {
+      await this.#drainOnce(warmUpDrain);
       const range = this.#range(warmUpSingles + tasks, resultBytes);
       await this.#waiting.call("open", range);
       const [storing] = this.#storing;

@@ -3,6 +3,9 @@ import type { PostgresResultBackend } from "kojin-postgres";
 import { eventually } from "../support/eventually";
 import { specDatabase } from "../support/spec-database";
 
+/** In whatever variant: these are about what the triggers do. */
+const byTrigger = { notify: "trigger" } as const;
+
 describe("writes that no trigger tells of", () => {
   const database = specDatabase("bypassed triggers");
   const results = `${escapeIdentifier(database.schema)}.kojin_results`;
@@ -10,7 +13,7 @@ describe("writes that no trigger tells of", () => {
   let waiting: PostgresResultBackend;
 
   beforeEach(async () => {
-    waiting = await database.open({ sweepIntervalMs: 300 });
+    waiting = await database.open({ ...byTrigger, sweepIntervalMs: 300 });
   });
 
   async function openWait(taskId: string, by = waiting): Promise<{ result: Promise<unknown> }> {
@@ -45,7 +48,7 @@ describe("writes that no trigger tells of", () => {
   });
 
   it("count as caught by a sweep if they had been there for a while", async () => {
-    const patient = await database.open({ sweepIntervalMs: 2_000 });
+    const patient = await database.open({ ...byTrigger, sweepIntervalMs: 2_000 });
     const result = patient.wait("caught", 30_000);
     await eventually(() => expect(patient.stats()).toMatchObject({ status: "listening", sweeps: 1 }));
     await database.sql(`alter table ${results} disable trigger all`);
