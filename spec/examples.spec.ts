@@ -1,10 +1,6 @@
-import { execFile } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
-import { promisify } from "node:util";
-
-const run = promisify(execFile);
-const repository = join(__dirname, "..");
+import { runExample } from "./support/run-example";
 
 /** What shows that an example has done what it is for. */
 const characteristicLines: Record<string, RegExp> = {
@@ -14,7 +10,7 @@ const characteristicLines: Record<string, RegExp> = {
   "reactive.ts": /^The upload: nobody cares; open waits: 0$/m,
   "transaction.ts": /^Committed, and the wait has ended with \{ amount: 20 \}$/m,
 };
-const examples = readdirSync(join(repository, "examples")).filter((name) => name.endsWith(".ts"));
+const examples = readdirSync(join(__dirname, "..", "examples")).filter((name) => name.endsWith(".ts"));
 
 describe("the examples", () => {
   it("each have a line here that shows that they work", () => {
@@ -22,12 +18,6 @@ describe("the examples", () => {
   });
 
   it.each(examples)("run to their end by themselves: %s", async (name) => {
-    // An exit code other than 0, or none in time, rejects with all that the example has written.
-    const { stdout } = await run(process.execPath, ["--import", "tsx", join("examples", name)], {
-      cwd: repository,
-      timeout: 50_000,
-      killSignal: "SIGKILL",
-    });
-    expect(stdout).toMatch(characteristicLines[name] ?? "the line of this example");
+    expect(await runExample(name)).toMatch(characteristicLines[name] ?? "the line of this example");
   });
 });

@@ -38,7 +38,9 @@ if (values.variant !== undefined) {
     process.exit(0);
   }
   env.SPEC_VARIANT = values.variant;
-  // They bring their own servers and poolers; what is announced after the commit, and by whom, matters to them too.
+  // Examples open backends of their own, which no variant changes.
+  left.push("spec/examples", "examples/");
+  // Fault specs bring their own servers and poolers; what is announced after the commit, and by whom, matters to them too.
   if (values.variant !== "deferred") left.push("spec/faults");
 }
 

@@ -1,0 +1,51 @@
+// npx tsx examples/queues/bullmq.ts
+//
+// A web server awaits jobs of BullMQ: the queue is in Redis, results are in Postgres. They outlive the queue's clean-up and a restart of Redis, and any process
+// that reaches the database can wait for them. Needs `redis-server` in the PATH, and says so where it is not.
+
+import { Queue, Worker } from "bullmq";
+import { PostgresResultBackend } from "kojin-postgres";
+import { type RecipeDatabase, withDatabase } from "../support/database";
+import { RedisServer } from "./redis-server";
+import { startThumbnailServer, Studio, type ThumbnailTask, visit } from "./thumbnails";
+
+const queueName = "thumbnails";
+
+async function main({ url, schema }: RecipeDatabase): Promise<void> {
+  await using redis = await RedisServer.start();
+  if (redis === undefined) {
+    console.log("Skipped: there is no redis-server in the PATH (Debian: apt-get install redis-server).");
+    return;
+  }
+  const connection = { host: "127.0.0.1", port: redis.port, maxRetriesPerRequest: null };
+  await using backend = await PostgresResultBackend.connect(url, { schema });
+  await backend.migrate();
+  const studio = new Studio();
+  const queue = new Queue<ThumbnailTask>(queueName, { connection });
+  // Usually in other processes, with backends of their own.
+  const worker = new Worker<ThumbnailTask>(
+    queueName,
+    async ({ data, attemptsMade, opts }) => {
+      try {
+        await backend.store(data.taskId, await studio.makeThumbnail(data.image));
+      } catch (error) {
+        // Attempts before this one. Who waits hears of the last attempt only.
+        if (attemptsMade + 1 >= (opts.attempts ?? 1)) await backend.fail(data.taskId, error);
+        throw error;
+      }
+    },
+    { connection, concurrency: 3 },
+  );
+  try {
+    await using server = await startThumbnailServer(backend, async (task) =>
+      // The result is in Postgres: Redis need not keep the job.
+      queue.add("thumbnail", task, { jobId: task.taskId, attempts: 2, removeOnComplete: true, removeOnFail: true }),
+    );
+    await visit(server, backend, studio);
+  } finally {
+    await worker.close();
+    await queue.close();
+  }
+}
+
+void withDatabase(main);

@@ -1,0 +1,52 @@
+// npx tsx examples/queues/graphile-worker.ts
+//
+// A web server awaits jobs of graphile-worker. Its ids are small numbers that anybody can guess, so the id of the task travels in the payload.
+
+import { Logger, makeWorkerUtils, run, type Task } from "graphile-worker";
+import { PostgresResultBackend } from "kojin-postgres";
+import { type RecipeDatabase, withDatabase } from "../support/database";
+import { startThumbnailServer, Studio, type ThumbnailTask, visit } from "./thumbnails";
+
+// It reports each failed attempt on the console; `broken.png` is meant to fail.
+const logger = new Logger(() => () => undefined);
+
+async function main({ url, schema }: RecipeDatabase): Promise<void> {
+  await using backend = await PostgresResultBackend.connect(url, { schema });
+  await backend.migrate();
+  const shared = { connectionString: url, schema, logger };
+  const studio = new Studio();
+  const utils = await makeWorkerUtils(shared);
+  await utils.migrate();
+  // Usually in other processes, with backends of their own.
+  const runner = await run({
+    ...shared,
+    concurrency: 3,
+    noHandleSignals: true,
+    taskList: { thumbnail: thumbnailTask(backend, studio) },
+  });
+  try {
+    await using server = await startThumbnailServer(backend, async (task) =>
+      // One attempt, since graphile-worker waits for seconds before the second.
+      utils.addJob("thumbnail", task, { maxAttempts: 1 }),
+    );
+    await visit(server, backend, studio);
+  } finally {
+    await runner.stop();
+    await utils.release();
+  }
+}
+
+function thumbnailTask(backend: PostgresResultBackend, studio: Studio): Task {
+  return async (payload, { job }) => {
+    const { taskId, image } = payload as ThumbnailTask;
+    try {
+      await backend.store(taskId, await studio.makeThumbnail(image));
+    } catch (error) {
+      // Who waits hears of the last attempt only.
+      if (job.attempts >= job.max_attempts) await backend.fail(taskId, error);
+      throw error;
+    }
+  };
+}
+
+void withDatabase(main);

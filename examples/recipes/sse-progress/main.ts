@@ -1,0 +1,72 @@
+// npx tsx examples/recipes/sse-progress/main.ts [--stay]
+//
+// A page shows how far a group of tasks is, live, by server-sent events. With --stay the tasks take longer, and the server is there until Ctrl+C: open the address
+// that it prints. Without, the example looks at the events itself, and ends.
+
+import { once } from "node:events";
+import { setTimeout as sleep } from "node:timers/promises";
+import { EventSource } from "eventsource";
+import { type GroupProgress, PostgresResultBackend } from "kojin-postgres";
+import { type RecipeDatabase, withDatabase } from "../../support/database";
+import { until } from "../../support/until";
+import { WebServer } from "../../support/web-server";
+import { page } from "./page";
+import { streamProgress } from "./stream-progress";
+
+const groupId = "map";
+const tiles = Array.from({ length: 40 }, (_, index) => `tile-${index}`);
+const stays = process.argv.includes("--stay");
+
+async function main({ url, schema }: RecipeDatabase): Promise<void> {
+  await using backend = await PostgresResultBackend.connect(url, { schema });
+  await backend.migrate();
+  await backend.initGroup(groupId, tiles);
+
+  await using server = await WebServer.start(async (request, response) => {
+    const [, kind, id = "", part] = (request.url ?? "/").split("/").map(decodeURIComponent);
+    if (kind !== "groups" || (await backend.getGroup(id)) === undefined) {
+      response.writeHead(404).end("There is no such group.");
+    } else if (part === "events") {
+      streamProgress(backend, id, response);
+    } else {
+      response.writeHead(200, { "content-type": "text/html; charset=utf-8" }).end(page);
+    }
+  });
+
+  if (stays) {
+    console.log(`Open ${server.url}/groups/${groupId}. Ctrl+C ends it.`);
+    await Promise.all([work(backend), once(process, "SIGINT")]);
+    return;
+  }
+  const shown = showEvents(`${server.url}/groups/${groupId}/events`);
+  await until(() => backend.stats().waitingGroups === 1);
+  await work(backend);
+  await shown;
+  await until(() => backend.stats().waitingGroups === 0);
+  console.log("The last event is sent, and nothing waits for the group any more.");
+}
+
+/** What the page does, without a browser. */
+async function showEvents(url: string): Promise<void> {
+  const source = new EventSource(url);
+  let quarters = -1;
+  source.addEventListener("progress", ({ data }) => {
+    const { total, completed, failed } = JSON.parse(data as string) as GroupProgress;
+    const reached = Math.floor((4 * (completed + failed)) / (total ?? 1));
+    if (reached > quarters) console.log(`${completed} of ${total ?? 0}, ${failed} failed`);
+    quarters = reached;
+  });
+  await once(source, "done");
+  source.close();
+}
+
+/** Usually many workers, in other processes. */
+async function work(backend: PostgresResultBackend): Promise<void> {
+  for (const tile of tiles) {
+    await sleep(stays ? 500 : 10);
+    if (tile === "tile-13") await backend.failGroupMember(groupId, tile, new Error("there is only water"));
+    else await backend.completeGroupMember(groupId, tile, `${tile}.png`);
+  }
+}
+
+void withDatabase(main);
