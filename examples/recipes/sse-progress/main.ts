@@ -38,8 +38,9 @@ async function main({ url, schema }: RecipeDatabase): Promise<void> {
     await Promise.all([work(backend), once(process, "SIGINT")]);
     return;
   }
-  const shown = showEvents(`${server.url}/groups/${groupId}/events`);
-  await until(() => backend.stats().waitingGroups === 1);
+  const source = new EventSource(`${server.url}/groups/${groupId}/events`);
+  const shown = showEvents(source);
+  await once(source, "progress");
   await work(backend);
   await shown;
   await until(() => backend.stats().waitingGroups === 0);
@@ -47,8 +48,7 @@ async function main({ url, schema }: RecipeDatabase): Promise<void> {
 }
 
 /** What the page does, without a browser. */
-async function showEvents(url: string): Promise<void> {
-  const source = new EventSource(url);
+async function showEvents(source: EventSource): Promise<void> {
   let quarters = -1;
   source.addEventListener("progress", ({ data }) => {
     const { total, completed, failed } = JSON.parse(data as string) as GroupProgress;
