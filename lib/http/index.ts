@@ -1,0 +1,12 @@
+export { respond } from "./respond";
+export type { RespondOptions } from "./respond";
+export { sendResponse } from "./send-response";
+export type { NodeResponse } from "./send-response";
+export { sseGroup } from "./sse-group";
+export type { SseGroupOptions } from "./sse-group";
+export { sseResult } from "./sse-result";
+export type { SseResultOptions } from "./sse-result";
+export type { EventStreamOptions } from "./event-stream";
+export type { FailureOptions, Problem } from "./problem";
+export type { HttpHeaders, HttpRequest, RequestOptions } from "./request";
+export type { StreamErrorOptions } from "./stream-error";
