@@ -1,0 +1,79 @@
+import type { PostgresResultBackend } from "kojin-postgres";
+import { eventually } from "../support/eventually";
+import { specDatabase } from "../support/spec-database";
+import { Listener } from "./support/events";
+import { frameworks, listen, type RunningServer } from "./support/servers";
+
+describe("an EventSource", () => {
+  const database = specDatabase("resume");
+  let server: RunningServer;
+  let source: Listener | undefined;
+
+  const serve = async (backend: PostgresResultBackend, port?: number): Promise<void> => {
+    const created = await frameworks["express"]?.({ backend, waitMs: 0, sse: { retryMs: 20 } });
+    if (created === undefined) throw new Error("There is no such framework.");
+    server = await listen(created, port);
+  };
+  const ids = (): unknown[] => source?.events.map(({ id }) => id) ?? [];
+
+  afterEach(async () => {
+    source?.source.close();
+    await server.stop();
+  });
+
+  it("goes on where it was through restarts of the server, sees no state twice, and sees the last", async () => {
+    const storing = await database.open();
+    await storing.initGroup("g", 30);
+    await serve(await database.open());
+    source = new Listener(`${server.url}/api/groups/g/events`);
+    for (let restart = 1; restart <= 5; restart += 1) {
+      const before = source.events.length;
+      await storing.completeGroupMember("g", `seen ${restart}`, 1);
+      await eventually(() => expect(source?.events.length).toBeGreaterThan(before));
+      await server.stop();
+      // Every other time something happens meanwhile.
+      if (restart % 2 === 0) await storing.failGroupMember("g", `missed ${restart}`, 1);
+      await serve(await database.open(), server.port);
+      await eventually(() => expect(source?.opened).toBe(restart + 1));
+    }
+    await server.stop();
+    const missed = Array.from({ length: 23 }, (_, index) => `last ${index}`);
+    await Promise.all(missed.map(async (taskId) => storing.completeGroupMember("g", taskId, 1)));
+    await serve(await database.open(), server.port);
+    await eventually(() => expect(source?.isClosed).toBe(true));
+    expect(source.events.at(-1)).toMatchObject({ event: "done", data: { total: 30, completed: 28, failed: 2 } });
+    expect(source.names.filter((name) => name === "done")).toHaveLength(1);
+    expect(new Set(ids()).size).toBe(ids().length);
+  });
+
+  it("is sent on to the next server by one whose backend closes", async () => {
+    const [storing, closing, next] = [await database.open(), await database.open(), await database.open()];
+    await storing.initGroup("h", 2);
+    await serve(closing);
+    source = new Listener(`${server.url}/api/groups/h/events`);
+    await eventually(() => expect(source?.names).toEqual(["progress"]));
+    await closing.close();
+    await eventually(() => expect(source?.names).toContain("problem"));
+    await server.stop();
+    await serve(next, server.port);
+    await eventually(() => expect(next.stats().waitingGroups).toBe(1));
+    await storing.completeGroupMember("h", "a", 1);
+    await eventually(() => expect(source?.events.at(-1)?.data).toMatchObject({ completed: 1 }));
+    await storing.completeGroupMember("h", "b", 1);
+    await eventually(() => expect(source?.isClosed).toBe(true));
+    expect(source.names.filter((name) => name !== "problem")).toEqual(["progress", "progress", "done"]);
+  });
+
+  it("that has lost its connection before a result came, gets it from another server", async () => {
+    const [storing, backend] = [await database.open(), await database.open()];
+    await serve(backend);
+    source = new Listener(`${server.url}/api/tasks/t/events`);
+    await eventually(() => expect(backend.stats().waiting).toBe(1));
+    await server.stop();
+    await eventually(() => expect(backend.stats().waiting).toBe(0));
+    await storing.store("t", { n: 1 });
+    await serve(await database.open(), server.port);
+    await eventually(() => expect(source?.isClosed).toBe(true));
+    expect(source.events).toEqual([{ event: "result", id: "settled", data: { n: 1 } }]);
+  });
+});
