@@ -111,6 +111,7 @@ describe("respond", () => {
     await eventually(() => expect(backend.stats().waiting).toBe(1));
     gone.abort();
     expect((await responses[0])?.status).toBe(499);
+    expect(backend.stats().waiting).toBe(1);
     other.abort(new Error("mine"));
     expect((await responses[1])?.status).toBe(499);
     expect((await respond(backend, "task", { waitMs: 60_000, request })).status).toBe(499);

@@ -158,7 +158,7 @@ describe("sendResponse", () => {
         await new Promise((resolve) => signal?.addEventListener("abort", resolve));
         return new Response(new ReadableStream({ cancel: () => void (cancelled += 1) }));
       },
-      "/streams": async () => Promise.resolve(sseGroup(backend, "g")),
+      "/streams": async () => Promise.resolve(sseGroup(backend, "g", { heartbeatMs: Infinity })),
       "/floods": async () => {
         const pull = (each: ReadableStreamDefaultController<Uint8Array>): void => each.enqueue(new Uint8Array(65_536));
         return Promise.resolve(new Response(new ReadableStream({ pull, cancel: () => void (cancelled += 1) })));

@@ -119,8 +119,10 @@ describe("streams of events", () => {
     const second = reader(sseGroup(backend, "g", after(seen?.id)));
     await second.next();
     const next = second.next();
+    await jest.advanceTimersByTimeAsync(15_000);
+    expect(await next).toBe(": heartbeat");
     await complete("a");
-    expect(completed(await next)).toBe(1);
+    expect(completed(await second.next())).toBe(1);
     await second.cancel();
     const third = reader(sseGroup(backend, "g", after(seen?.id)));
     await third.next();
