@@ -5,7 +5,7 @@ export default {
   transform: { "^.+\\.ts$": ["@swc/jest", { jsc: { target: "es2022", parser: { syntax: "typescript" } } }] },
   moduleNameMapper: {
     "^kojin-postgres$": "<rootDir>/lib/index.ts",
-    "^kojin-postgres/(embedded|conformance|http)$": "<rootDir>/lib/$1/index.ts",
+    "^kojin-postgres/(embedded|conformance|http|operators)$": "<rootDir>/lib/$1/index.ts",
   },
   globalSetup: "<rootDir>/spec/support/global-setup.ts",
   globalTeardown: "<rootDir>/spec/support/global-teardown.ts",
