@@ -18,6 +18,7 @@ export type {
   WaitOptions,
   WriteOptions,
 } from "./result-backend";
+export type { OpenGroupsOptions } from "./groups/group-arguments";
 export type { MigrationReport } from "./schema/migrations";
 export type { PruneOptions, PruneReport } from "./prune/pruner";
 export type { Health } from "./health";

@@ -2,7 +2,7 @@ import type { Pool, PoolConfig } from "pg";
 import { map, type Observable } from "rxjs";
 import { BackendCore } from "./backend-core";
 import { OwnPool } from "./database/own-pool";
-import { toGroupSize, toUnclaimedLimit } from "./groups/group-arguments";
+import { type OpenGroupsOptions, toGroupSize, toOpenLimit, toUnclaimedLimit } from "./groups/group-arguments";
 import { type Health, readHealth } from "./health";
 import type { StoredResult } from "./notify/hint";
 import type { ListenStatus } from "./notify/hint-source";
@@ -233,6 +233,16 @@ export class PostgresResultBackend implements ResultBackend {
     const limit = toUnclaimedLimit(options);
     this.#core.assertOpen();
     return this.#core.claims.unclaimed(limit);
+  }
+
+  /**
+   * Groups that are not done and have not passed their deadline, by id: for those who look on, and do not know what there is. Reads the whole table of groups,
+   * so ask now and then; `group$` has what happens to one of them.
+   */
+  async openGroups(options: OpenGroupsOptions = {}): Promise<GroupProgress[]> {
+    const limit = toOpenLimit(options);
+    this.#core.assertOpen();
+    return this.#core.groups.open(limit);
   }
 
   /**

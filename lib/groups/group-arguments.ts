@@ -5,6 +5,11 @@ import type { GroupSize } from "./group-writer";
 /** Largest group: its counters are of the type int. */
 const maxMembers = 2 ** 31 - 1;
 
+export interface OpenGroupsOptions {
+  /** Most groups to give. 1 to 10 000; default 100. */
+  readonly limit?: number;
+}
+
 /** Checks what was given to `initGroup`. */
 export function toGroupSize(
   members: number | readonly string[],
@@ -21,6 +26,12 @@ export function toGroupSize(
 
 /** Checks what was given to `unclaimedGroups`. */
 export function toUnclaimedLimit({ limit = 100 }: UnclaimedOptions): number {
+  checkInteger(limit, "limit", 1, 10_000);
+  return limit;
+}
+
+/** Checks what was given to `openGroups`. */
+export function toOpenLimit({ limit = 100 }: OpenGroupsOptions): number {
   checkInteger(limit, "limit", 1, 10_000);
   return limit;
 }

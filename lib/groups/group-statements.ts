@@ -11,6 +11,7 @@ export interface GroupStatements {
   readonly claim: string;
   readonly acknowledge: string;
   readonly unclaimed: string;
+  readonly open: string;
   readonly prune: string;
 }
 
@@ -19,6 +20,7 @@ const isCompleted = "member.completed and member.result is not null";
 const isFailed = `member.error is not null and (${isCompleted}) is not true`;
 // Where the members are declared, others are as if they were not there.
 const counts = "(not state.declared or member.position is not null)";
+const isKnown = "(state.total is not null or state.completed + state.failed > 0)";
 const isAlive = "(state.expires_at is null or state.expires_at > clock_timestamp())";
 
 export function groupStatements(schema: string): GroupStatements {
@@ -34,7 +36,7 @@ export function groupStatements(schema: string): GroupStatements {
         (extract(epoch from state.expires_at - clock_timestamp()) * 1000::numeric)::text,
         coalesce(state.completed_at < statement_timestamp() - interval '1 second', false)
       from ${state}
-      where state.group_id = any($1::text[]) and (state.total is not null or state.completed + state.failed > 0) and ${isAlive}`,
+      where state.group_id = any($1::text[]) and ${isKnown} and ${isAlive}`,
 
     // A page of the groups that got done since a time, in that order. $1 float8 microseconds since 1970 and $2 text group: where the page before ended; $3 int rows.
     doneSince: `
@@ -85,6 +87,14 @@ export function groupStatements(schema: string): GroupStatements {
       from ${state}
       where state.completed_at is not null and (state.claimed_until is null or state.claimed_until <= clock_timestamp()) and ${isAlive}
       order by state.completed_at, state.group_id
+      limit $1::int`,
+
+    // $1 int rows. Groups of which something is known and that are not done, by id. Reads the whole table: no index names the open ones, since only a look from outside asks.
+    open: `
+      select state.group_id, state.total, state.completed, state.failed
+      from ${state}
+      where state.completed_at is null and ${isKnown} and ${isAlive}
+      order by state.group_id
       limit $1::int`,
 
     // Deletes expired groups with their members. $1 int groups at the most, $2 float8 ms since they expired. Returns a row for each group.

@@ -132,6 +132,13 @@ export class Groups implements HintReceiver {
     return rows.map(([result]) => JSON.parse(result) as T);
   }
 
+  /** Groups that are not done, by id. */
+  async open(limit: number): Promise<GroupProgress[]> {
+    type Columns = [groupId: string, total: number | null, completed: number, failed: number];
+    const rows = await this.#query<Columns>("read open groups", this.#statements.open, [limit]);
+    return rows.map(([groupId, total, completed, failed]) => ({ groupId, total, completed, failed, done: false }));
+  }
+
   completions$(): Observable<GroupProgress> {
     return this.feed.values$(() => true).pipe(map(({ progress }) => progress));
   }

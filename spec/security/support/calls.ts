@@ -58,6 +58,10 @@ export const calls: Readonly<Record<string, (scene: Scene) => Promise<void>>> = 
     expect(await claim?.ack()).toBe(true);
   },
   unclaimedGroups: async ({ backend }) => expect(await backend.unclaimedGroups()).toBeInstanceOf(Array),
+  openGroups: async ({ backend, id }) => {
+    const groupIds = (await backend.openGroups({ limit: 10_000 })).map(({ groupId }) => groupId);
+    expect(groupIds).not.toContain(id);
+  },
 
   getGroup: async ({ backend, id }) => expect(await backend.getGroup(id)).toEqual(done(id)),
   getGroupResults: async ({ backend, id }) => expect(await backend.getGroupResults(id)).toEqual([1, 2]),
@@ -97,9 +101,11 @@ export const allowed = {
     "claimGroup",
     "claimGroup with a lease, and ack",
     "unclaimedGroups",
+    "openGroups",
   ],
   waiter: [
     ...besides,
+    "openGroups",
     "getGroup",
     "getGroupResults",
     "waitGroup",
