@@ -37,9 +37,12 @@ function checkSameFiles(installed, folder, expected) {
   ];
 }
 
+/** Of each module what the compiler makes of it; anything else in lib/, such as the files of the dashboard's page, as it is. */
 function compiledNames() {
-  const sources = filesIn(join(root, "lib")).map((file) => file.replace(/\.ts$/, ""));
-  return sources.flatMap((name) => [`${name}.js`, `${name}.d.ts`]);
+  return filesIn(join(root, "lib")).flatMap((file) => {
+    const name = file.replace(/\.ts$/, "");
+    return name === file ? [file] : [`${name}.js`, `${name}.d.ts`];
+  });
 }
 
 function checkSourceMaps(installed) {

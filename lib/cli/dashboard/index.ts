@@ -1,0 +1,3 @@
+export { startDashboard } from "./dashboard";
+export type { Dashboard } from "./dashboard";
+export type { DashboardOptions } from "./dashboard-options";
