@@ -1,7 +1,6 @@
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import { isIP } from "node:net";
 import type { PostgresResultBackend } from "../../postgres-backend";
 import { Access } from "./access";
 import { type Asset, readAssets, securityHeaders } from "./assets";
@@ -24,9 +23,10 @@ export interface Dashboard extends AsyncDisposable {
 
 export interface DashboardTimes extends EventStreamTimes, MonitorTimes {}
 
-const defaultTimes: DashboardTimes = {
+export const defaultDashboardTimes: DashboardTimes = {
   tickMs: 250,
   groupsMs: 1_000,
+  lingerMs: 5_000,
   healthMs: 5_000,
   heartbeatMs: 10_000,
   stallMs: 15_000,
@@ -43,7 +43,7 @@ const maxStreams = 100;
 export async function startDashboard(
   backend: PostgresResultBackend,
   options: DashboardOptions = {},
-  times: DashboardTimes = defaultTimes,
+  times: DashboardTimes = defaultDashboardTimes,
 ): Promise<Dashboard> {
   const resolved = await resolveDashboardOptions(options);
   const dashboard = new DashboardServer(backend, resolved, times);
@@ -59,6 +59,7 @@ class DashboardServer implements Dashboard {
   readonly #monitor: Monitor;
   readonly #server: Server;
   #streams = 0;
+  #url = "";
   #closing: Promise<void> | undefined;
 
   constructor(backend: PostgresResultBackend, options: ResolvedDashboardOptions, times: DashboardTimes) {
@@ -69,17 +70,19 @@ class DashboardServer implements Dashboard {
     this.#server = createServer((request, response) => this.#answer(request, response));
   }
 
+  /** What it is after `listen`, for good: also where the dashboard is closed, to start another one there. */
   get url(): string {
-    const { host, token } = this.#options;
-    const { port } = this.#server.address() as AddressInfo;
-    // Nobody can be reached at "everywhere"; from this machine, this works.
-    const shown = isIP(host) !== 0 && /^[0.:]+$/.test(host) ? (host.includes(":") ? "::1" : "127.0.0.1") : host;
-    return `http://${urlHost(shown)}:${port}/${token === undefined ? "" : `?token=${encodeURIComponent(token)}`}`;
+    return this.#url;
   }
 
   async listen(): Promise<void> {
-    this.#server.listen(this.#options.port, this.#options.address);
+    const { host, address, token } = this.#options;
+    this.#server.listen(this.#options.port, address);
     await once(this.#server, "listening");
+    const { port } = this.#server.address() as AddressInfo;
+    // Nobody can be reached at "everywhere"; from this machine, this works.
+    const shown = { "0.0.0.0": "127.0.0.1", "::": "::1" }[address] ?? host;
+    this.#url = `http://${urlHost(shown)}:${port}/${token === undefined ? "" : `?token=${encodeURIComponent(token)}`}`;
   }
 
   async close(): Promise<void> {

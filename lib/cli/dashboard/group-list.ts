@@ -11,25 +11,31 @@ interface Followed {
   missing: number;
 }
 
-/** How long a group that is done stays, so that its bar is seen to be full, in milliseconds. */
-const lingerMs = 5_000;
+export interface GroupListTimes {
+  /** Between two reads of the list, in milliseconds. */
+  readonly groupsMs: number;
+  /** How long a group that is done stays, so that its bar is seen to be full, in milliseconds. */
+  readonly lingerMs: number;
+}
+
 /** What reading the list may take of the database's time: the next read comes this many times as late as the last one took. */
 const restFactor = 20;
 
 /**
- * The open groups, each followed by `group$` as long as it is on the list. Which there are nobody tells: that is read, every `intervalMs` or, where it takes long,
- * more seldom.
+ * The open groups, each followed by `group$` as long as it is on the list. Which there are nobody tells: that is read, and where it takes long, more seldom.
  */
 export class GroupList {
   readonly #backend: PostgresResultBackend;
   readonly #limit: number;
+  readonly #times: GroupListTimes;
   readonly #followed = new Map<string, Followed>();
   #hasMore = false;
   #isRead = false;
 
-  constructor(backend: PostgresResultBackend, limit: number) {
+  constructor(backend: PostgresResultBackend, limit: number, times: GroupListTimes) {
     this.#backend = backend;
     this.#limit = limit;
+    this.#times = times;
   }
 
   /** Those on the list, by id; undefined until it has been read. */
@@ -45,7 +51,7 @@ export class GroupList {
   }
 
   /** Follows them as long as it is subscribed to. Emits nothing; errors when the list cannot be read. */
-  follow(intervalMs: number): Observable<never> {
+  follow(): Observable<never> {
     let [startedAt, tookMs] = [0, 0];
     const read$ = defer(async () => {
       startedAt = performance.now();
@@ -57,7 +63,7 @@ export class GroupList {
         tookMs = performance.now() - startedAt;
         this.#update(open);
       }),
-      repeat({ delay: () => timer(Math.max(intervalMs, restFactor * tookMs)) }),
+      repeat({ delay: () => timer(Math.max(this.#times.groupsMs, restFactor * tookMs)) }),
       ignoreElements(),
       finalize(() => this.#clear()),
     );
@@ -73,7 +79,9 @@ export class GroupList {
       followed.missing += 1;
       // Not at the first time: it has just got done, and its stream is about to tell.
       const isGone =
-        followed.doneAt === undefined ? followed.missing > 1 : performance.now() - followed.doneAt > lingerMs;
+        followed.doneAt === undefined
+          ? followed.missing > 1
+          : performance.now() - followed.doneAt > this.#times.lingerMs;
       if (isGone) this.#drop(groupId);
     }
     for (const progress of shown) this.#follow(progress);

@@ -20,7 +20,7 @@ import type { ListenStatus } from "../../notify/hint-source";
 import type { PostgresResultBackend } from "../../postgres-backend";
 import type { GroupProgress, TaskOutcome } from "../../result-backend";
 import type { Frame } from "./event-stream";
-import { GroupList } from "./group-list";
+import { GroupList, type GroupListTimes } from "./group-list";
 import { Rate } from "./rate";
 import { Recent } from "./recent";
 
@@ -61,11 +61,9 @@ export interface DashboardState {
   readonly doneGroups: readonly (DoneGroup & { readonly number: number })[];
 }
 
-export interface MonitorTimes {
+export interface MonitorTimes extends GroupListTimes {
   /** Between two states, in milliseconds, however much happens. */
   readonly tickMs: number;
-  /** Between two reads of the list of open groups. */
-  readonly groupsMs: number;
   /** Between two looks at the database's health, and between two attempts at what has failed. */
   readonly healthMs: number;
 }
@@ -99,7 +97,7 @@ export class Monitor {
     this.#backend = backend;
     this.#showResults = showResults;
     this.#times = times;
-    this.#groups = new GroupList(backend, groupLimit);
+    this.#groups = new GroupList(backend, groupLimit, times);
     // Ids go on within a run, and differ from those of another.
     const run = randomBytes(4).toString("hex");
     let frames = 0;
@@ -110,11 +108,11 @@ export class Monitor {
   }
 
   #watch(): Observable<string> {
-    const { tickMs, groupsMs, healthMs } = this.#times;
+    const { tickMs, healthMs } = this.#times;
     const watched = [
       this.#backend.results$().pipe(tap((outcome) => this.#onResult(outcome))),
       this.#backend.groupCompletions$().pipe(tap((group) => this.#doneGroups.add({ ...group, seenAt: Date.now() }))),
-      this.#groups.follow(groupsMs),
+      this.#groups.follow(),
       timer(0, healthMs).pipe(
         exhaustMap(async () => this.#backend.health()),
         tap((health) => (this.#health = health)),

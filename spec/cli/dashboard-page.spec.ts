@@ -1,0 +1,135 @@
+import { createServer } from "node:http";
+import { once } from "node:events";
+import type { AddressInfo } from "node:net";
+import type { Page } from "playwright-core";
+import { eventually } from "../support/eventually";
+import { describeWithChromium } from "./support/chromium";
+import { dashboardSuite } from "./support/dashboard-page";
+
+/** What a page may try, and what came of it; it leaves a frame. */
+const attempts = (url: string): string => `(async () => {
+  const url = ${JSON.stringify(url)};
+  const load = (tag, src) => new Promise((resolve) => {
+    const element = Object.assign(document.createElement(tag), { src });
+    element.onload = () => resolve("loaded");
+    element.onerror = () => resolve("refused");
+    document.body.append(element);
+  });
+  const outcome = {
+    fetch: await fetch(url + "events").then(String, () => "refused"),
+    events: await new Promise((resolve) => {
+      const events = new EventSource(url + "events");
+      events.onopen = () => resolve("open");
+      events.onerror = () => resolve("refused");
+    }),
+    image: await load("img", url + "icon.svg"),
+    script: await load("script", url + "page.js"),
+  };
+  document.body.append(Object.assign(document.createElement("iframe"), { src: url }));
+  return outcome;
+})()`;
+
+describeWithChromium()("the dashboard's page", () => {
+  const suite = dashboardSuite("dashboard page");
+
+  const countOf = async (page: Page, group: string): Promise<string | null> =>
+    page.getByRole("listitem").filter({ hasText: group }).locator(".count").textContent();
+  const progressOf = async (page: Page, group: string): Promise<number> =>
+    Number(await page.getByRole("progressbar", { name: group, exact: true }).getAttribute("value"));
+
+  it("shows groups filling, and results and failures as they come, without a word in the console", async () => {
+    const { storing, complaints } = suite;
+    await storing.initGroup("book", 4);
+    const page = await suite.open((await suite.start()).url);
+    await page.getByRole("progressbar", { name: "book", exact: true }).waitFor();
+    expect([await progressOf(page, "book"), await countOf(page, "book")]).toEqual([0, "0 of 4"]);
+    await storing.completeGroupMember("book", "page 1", 1);
+    await eventually(async () => expect(await progressOf(page, "book")).toBe(1));
+    await storing.failGroupMember("book", "page 2", new Error("no"));
+    await eventually(async () => expect(await countOf(page, "book")).toBe("2 of 4, 1 failed"));
+    await storing.completeGroupMember("book", "page 3", 1);
+    await storing.completeGroupMember("book", "page 4", 1);
+    await eventually(async () => expect(await countOf(page, "book")).toBe("4 of 4, 1 failed, done"));
+    expect(await progressOf(page, "book")).toBe(4);
+    await page.getByRole("row", { name: "book 3 1" }).waitFor();
+
+    await storing.store("good task", 1);
+    await storing.fail("bad task", new Error("no"));
+    await page
+      .getByRole("region", { name: "Latest results" })
+      .getByRole("row", { name: "good task succeeded" })
+      .waitFor();
+    await page.getByRole("region", { name: "Latest results" }).getByRole("row", { name: "bad task failed" }).waitFor();
+    await page.getByRole("region", { name: "Latest failures" }).getByRole("row", { name: "bad task" }).waitFor();
+    expect(await page.locator("#failures tbody tr").count()).toBe(1);
+    await page.locator("#rate:not(:text-is('0'))").waitFor();
+    await page.locator("#wake-up:has-text('ms')").waitFor();
+    expect(complaints).toEqual([]);
+  });
+
+  it("shows no value unless it was asked to", async () => {
+    const [hidden, shown] = [await suite.start(), await suite.start({ showResults: true })];
+    const pages = [await suite.open(hidden.url), await suite.open(shown.url)];
+    await suite.storing.store("task", { token: "s3cret" });
+    await suite.storing.fail("other task", new RangeError("s3cret"));
+    const texts: string[] = [];
+    for (const page of pages) {
+      await page.getByRole("row", { name: "task succeeded" }).waitFor();
+      await page.locator("#failures").getByRole("row", { name: "other task" }).waitFor();
+      texts.push(await page.content());
+    }
+    expect(texts[0]).not.toMatch(/s3cret|RangeError/);
+    expect(texts[1]).toMatch(/\{"token":"s3cret"\}/);
+    expect(texts[1]).toMatch(/RangeError: s3cret/);
+    expect(suite.complaints).toEqual([]);
+  });
+
+  it("shows whatever an id holds as the text it is", async () => {
+    const id = `<img src=x onerror="document.title='hacked'"><script>1</script>\u202Eesrever "'&`;
+    await suite.storing.initGroup(id, 2);
+    const page = await suite.open((await suite.start({ showResults: true })).url);
+    await suite.storing.store(id, id);
+    await page.locator("#results .id").first().waitFor();
+    for (const shown of ["#groups .id", "#results td:nth-child(2) .id"])
+      expect(await page.locator(shown).first().textContent()).toBe(id);
+    expect(await page.locator("main img, main script").count()).toBe(0);
+    expect(await page.title()).toBe("kojin-postgres");
+    expect(suite.complaints).toEqual([]);
+  });
+
+  it("keeps what other pages in the same browser must not have", async () => {
+    const dashboard = await suite.start();
+    const other = createServer((_request, response) => response.setHeader("Content-Type", "text/html").end("<p>"));
+    other.listen(0, "127.0.0.1");
+    await once(other, "listening");
+    // As page of the same machine, which browsers take for the same site, and as one of another.
+    const { port } = other.address() as AddressInfo;
+    const outcomes: unknown[] = [];
+    for (const host of ["127.0.0.1", "localhost"]) {
+      const page = await suite.visit(`http://${host}:${port}/`);
+      outcomes.push(await page.evaluate(attempts(dashboard.url)));
+      await eventually(() => expect(page.frames()).toHaveLength(2));
+      const frame = page.frames()[1];
+      await frame?.waitForLoadState();
+      expect(await frame?.locator("main").count()).toBe(0);
+      await page.close();
+    }
+    expect(outcomes).toEqual(
+      Array.from({ length: 2 }, () => ({ fetch: "refused", events: "refused", image: "refused", script: "refused" })),
+    );
+    other.close();
+    other.closeAllConnections();
+  });
+
+  it("works with a token, which is gone from the address, and says when it is no longer let in", async () => {
+    const dashboard = await suite.start({ token: "first-token-of-two" });
+    const page = await suite.open(dashboard.url);
+    expect(page.url()).toBe(new URL("/", dashboard.url).href);
+    expect(await page.evaluate("document.cookie")).toBe("");
+    const port = Number(new URL(dashboard.url).port);
+    expect(suite.complaints).toEqual([]);
+    await dashboard.close();
+    await suite.start({ port, token: "second-token-of-two" });
+    await page.getByText("Not let in any more.").waitFor();
+  });
+});

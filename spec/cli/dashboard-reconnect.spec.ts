@@ -1,0 +1,59 @@
+import { eventually } from "../support/eventually";
+import { describeWithChromium } from "./support/chromium";
+import { dashboardSuite } from "./support/dashboard-page";
+
+describeWithChromium()("the dashboard's page, after an interruption", () => {
+  const suite = dashboardSuite("dashboard reconnect");
+
+  it("says that it reconnects, and recovers when its server is back", async () => {
+    const dashboard = await suite.start();
+    const page = await suite.open(dashboard.url);
+    await suite.storing.store("before", 1);
+    await page.getByRole("row", { name: "before succeeded" }).waitFor();
+    await page.locator("#connection", { hasText: /^Live$/ }).waitFor();
+    expect(suite.complaints).toEqual([]);
+
+    await dashboard.close();
+    await page.locator("#connection", { hasText: /^Reconnecting…/ }).waitFor();
+    // What was seen stays to be read.
+    await page.getByRole("row", { name: "before succeeded" }).waitFor();
+    await eventually(() => expect(suite.watching.stats().feeds).toBe(0));
+    // At least one attempt fails, as a browser notes.
+    await eventually(() => expect(suite.complaints.join("\n")).toMatch(/ERR_CONNECTION_REFUSED/), {
+      timeoutMs: 20_000,
+    });
+
+    await suite.start({ port: Number(new URL(dashboard.url).port) });
+    await page.locator("#connection", { hasText: /^Live$/ }).waitFor();
+    await suite.storing.initGroup("after", 2);
+    await page.getByRole("progressbar", { name: "after" }).waitFor();
+    await suite.storing.completeGroupMember("after", "member", 1);
+    await eventually(async () =>
+      expect(await page.getByRole("progressbar", { name: "after" }).getAttribute("value")).toBe("1"),
+    );
+    await suite.storing.store("after", 1);
+    await page.getByRole("row", { name: "after succeeded" }).waitFor();
+    // Another server, which has not seen what that one saw.
+    expect(await page.locator("#results tbody tr").count()).toBe(1);
+    expect(suite.complaints.filter((complaint) => !complaint.includes("ERR_"))).toEqual([]);
+  });
+
+  it("shows that the listener was lost and is back, and goes on", async () => {
+    const { storing, database } = suite;
+    await storing.initGroup("book", 3);
+    const page = await suite.open((await suite.start()).url);
+    await storing.completeGroupMember("book", "a", 1);
+    const bar = page.getByRole("progressbar", { name: "book" });
+    await eventually(async () => expect(await bar.getAttribute("value")).toBe("1"));
+    await database.terminateListeners();
+    await storing.completeGroupMember("book", "b", 1);
+    await storing.store("task", 1);
+    await page.locator("#status-note", { hasText: "Connections lost so far: 1." }).waitFor();
+    await page.locator("#status", { hasText: "Listening" }).waitFor();
+    await eventually(async () => expect(await bar.getAttribute("value")).toBe("2"));
+    await page.getByRole("row", { name: "task succeeded" }).waitFor();
+    await storing.completeGroupMember("book", "c", 1);
+    await page.getByRole("row", { name: "book 3 0" }).waitFor();
+    expect(suite.complaints).toEqual([]);
+  });
+});

@@ -1,0 +1,90 @@
+import { escapeIdentifier } from "pg";
+import type { Browser, BrowserContextOptions, Page } from "playwright-core";
+import type { PostgresResultBackend } from "kojin-postgres";
+import { type Dashboard, startDashboard } from "../../../lib/cli/dashboard/dashboard";
+import type { DashboardOptions } from "../../../lib/cli/dashboard/index";
+import { type SpecDatabase, specDatabase } from "../../support/spec-database";
+import { eventually } from "../../support/eventually";
+import { launchChromium } from "./chromium";
+
+/** What the specs of the page look at, and with what. */
+export interface DashboardSuite {
+  readonly database: SpecDatabase;
+  /** What pages wrote to their console but information, and what they failed to load. */
+  readonly complaints: string[];
+  /** Another process's, as it were. */
+  readonly storing: PostgresResultBackend;
+  readonly watching: PostgresResultBackend;
+  /** Starts a dashboard on `watching`, closed after the spec. */
+  start(options?: DashboardOptions): Promise<Dashboard>;
+  /** Opens a page, and waits until it shows what there is. */
+  open(url: string, options?: BrowserContextOptions): Promise<Page>;
+  /** Opens a page that may be any. */
+  visit(url: string, options?: BrowserContextOptions): Promise<Page>;
+}
+
+/** A database, two backends for each spec, and a browser for all of a file. After each spec nothing may be subscribed to. */
+export function dashboardSuite(name: string): DashboardSuite {
+  const database = specDatabase(name);
+  const schema = escapeIdentifier(database.schema);
+  const complaints: string[] = [];
+  const started: Dashboard[] = [];
+  let browser: Browser | undefined;
+  let backends: { storing: PostgresResultBackend; watching: PostgresResultBackend } | undefined;
+
+  const suite: DashboardSuite = {
+    database,
+    complaints,
+    get storing() {
+      if (backends === undefined) throw new Error("The backends are there from beforeEach on.");
+      return backends.storing;
+    },
+    get watching() {
+      if (backends === undefined) throw new Error("The backends are there from beforeEach on.");
+      return backends.watching;
+    },
+    start: async (options) => {
+      const dashboard = await startDashboard(suite.watching, { port: 0, ...options });
+      started.push(dashboard);
+      return dashboard;
+    },
+    open: async (url, options) => {
+      const page = await suite.visit(url, options);
+      await page.locator("#status", { hasText: "Listening" }).waitFor();
+      await page.locator("#groups-note:not(:text('Reading…'))").waitFor();
+      return page;
+    },
+    visit: async (url, options) => {
+      const context = await browser?.newContext(options);
+      const page = await context?.newPage();
+      if (page === undefined) throw new Error("The browser is there from beforeAll on.");
+      page.setDefaultTimeout(20_000);
+      page.on("console", (message) => {
+        if (["error", "warning"].includes(message.type())) complaints.push(message.text());
+      });
+      page.on("pageerror", (error) => complaints.push(String(error)));
+      page.on("requestfailed", (request) => complaints.push(`${request.url()}: ${request.failure()?.errorText ?? ""}`));
+      await page.goto(url);
+      return page;
+    },
+  };
+
+  beforeAll(async () => {
+    browser = await launchChromium();
+  });
+  beforeEach(async () => {
+    complaints.length = 0;
+    backends = { storing: await database.open(), watching: await database.open() };
+  });
+  afterEach(async () => {
+    for (const context of browser?.contexts() ?? []) await context.close();
+    // Also where the dashboard goes on: a page that is gone is not looked for.
+    await eventually(() => expect(suite.watching.stats()).toMatchObject({ feeds: 0, waitingGroups: 0, waiting: 0 }));
+    for (const dashboard of started.splice(0)) await dashboard.close();
+    await database.sql(`truncate ${schema}.kojin_results, ${schema}.kojin_groups, ${schema}.kojin_group_state`);
+  });
+  afterAll(async () => {
+    await browser?.close();
+  });
+  return suite;
+}
