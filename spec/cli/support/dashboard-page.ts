@@ -25,12 +25,21 @@ export interface DashboardSuite {
 
 /** A database, two backends for each spec, and a browser for all of a file. After each spec nothing may be subscribed to. */
 export function dashboardSuite(name: string): DashboardSuite {
-  const database = specDatabase(name);
-  const schema = escapeIdentifier(database.schema);
   const complaints: string[] = [];
   const started: Dashboard[] = [];
   let browser: Browser | undefined;
   let backends: { storing: PostgresResultBackend; watching: PostgresResultBackend } | undefined;
+
+  // Before the hooks of the database, which close the backends.
+  afterEach(async () => {
+    for (const context of browser?.contexts() ?? []) await context.close();
+    // Also where the dashboard goes on: a page that is gone is not looked for.
+    await eventually(() => expect(suite.watching.stats()).toMatchObject({ feeds: 0, waitingGroups: 0, waiting: 0 }));
+    for (const dashboard of started.splice(0)) await dashboard.close();
+    await database.sql(`truncate ${schema}.kojin_results, ${schema}.kojin_groups, ${schema}.kojin_group_state`);
+  });
+  const database = specDatabase(name);
+  const schema = escapeIdentifier(database.schema);
 
   const suite: DashboardSuite = {
     database,
@@ -75,13 +84,6 @@ export function dashboardSuite(name: string): DashboardSuite {
   beforeEach(async () => {
     complaints.length = 0;
     backends = { storing: await database.open(), watching: await database.open() };
-  });
-  afterEach(async () => {
-    for (const context of browser?.contexts() ?? []) await context.close();
-    // Also where the dashboard goes on: a page that is gone is not looked for.
-    await eventually(() => expect(suite.watching.stats()).toMatchObject({ feeds: 0, waitingGroups: 0, waiting: 0 }));
-    for (const dashboard of started.splice(0)) await dashboard.close();
-    await database.sql(`truncate ${schema}.kojin_results, ${schema}.kojin_groups, ${schema}.kojin_group_state`);
   });
   afterAll(async () => {
     await browser?.close();
