@@ -46,6 +46,18 @@ export function migrations(): readonly Migration[] {
 /** The version of the tables that this package works with. */
 export const latestVersion = (): number => migrations().at(-1)?.version ?? 0;
 
+/**
+ * The SQL of a migration with the name of the schema in its place. The quotes around functions get that name's hash, which the name itself does not contain: it may hold `$$`,
+ * and would end them. And it is put there by a function, since `replaceAll` reads `$&` and the like in a text.
+ */
+export function sqlFor(schema: string, { sql }: Migration): string {
+  const [name, tag] = [escapeIdentifier(schema), channelOf(schema)];
+  return sql
+    .replaceAll("$$", () => `$${tag}$`)
+    .replaceAll("$name$", () => `$${tag}_name$`)
+    .replaceAll("@schema@.kojin", () => `${name}.kojin`);
+}
+
 // Long enough for a large table to get its new column; a lock that is not to be had in that time is held by something that should be looked at.
 const migrateTimeoutMs = 300_000;
 const lockTimeout = "30s";
@@ -127,7 +139,7 @@ async function apply(client: SqlClient, schema: string, pending: readonly Migrat
     [],
   );
   for (const migration of pending) {
-    await client.query(migration.sql.replaceAll("@schema@", name), []);
+    await client.query(sqlFor(schema, migration), []);
     await client.query("insert into kojin_migrations (version, name) values ($1::int, $2::text)", [
       migration.version,
       migration.name,

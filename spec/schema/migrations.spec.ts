@@ -37,6 +37,21 @@ describe("migrate", () => {
     expect(await backend.health()).toMatchObject({ ok: true, schemaVersion: report.version });
   });
 
+  it.each(["$$", "$&", "$name$", "$'", "line\nbreak", "@schema@.kojin"])(
+    "takes %j in the name of a schema",
+    async (text) => {
+      const schema = `${database.schema} ${text}`;
+      database.createSchema(schema);
+      const backend = await database.open({ schema });
+      await backend.migrate();
+      await backend.store("t", 1);
+      await backend.initGroup("g", 1);
+      expect(await backend.completeGroupMember("g", "a", 1)).toBe(1);
+      expect([await backend.get("t"), await backend.waitGroup("g", 5_000)]).toEqual([1, [1]]);
+      expect((await backend.health()).problems).toEqual([]);
+    },
+  );
+
   it("is safe to run by twenty processes at once", async () => {
     const schema = freshSchema();
     const reports = await Promise.all(
