@@ -20,6 +20,10 @@ export type {
 } from "./result-backend";
 export type { OpenGroupsOptions } from "./groups/group-arguments";
 export type { MigrationReport } from "./schema/migrations";
+export type { MigrationPlan } from "./schema/migration-plan";
+export { migrationScript } from "./schema/migration-script";
+export type { MigrationScriptOptions } from "./schema/migration-script";
+export type { TriggerState } from "./schema/triggers";
 export type { PruneOptions, PruneReport } from "./prune/pruner";
 export type { Health } from "./health";
 export type { Stats } from "./stats";

@@ -96,7 +96,7 @@ export function resolveOptions(options: PostgresResultBackendOptions = {}): Reso
   checkObject(options.batch, "batch");
   checkNumbers(resolved);
   checkLogger(resolved.logger);
-  checkSchema(resolved.schema);
+  checkSchemaName(resolved.schema);
   checkListen(resolved.listen);
   checkNotify(resolved.notify);
   return resolved;
@@ -128,7 +128,8 @@ function checkLogger(logger: unknown): void {
   }
 }
 
-function checkSchema(schema: unknown): void {
+/** Throws unless `schema` can be the name of a schema. */
+export function checkSchemaName(schema: unknown): asserts schema is string {
   if (typeof schema !== "string") throw new TypeError(`schema: expected a string, got ${typeName(schema)}.`);
   // Postgres cuts a longer identifier off without an error (docs, "Identifiers and Key Words"), and two schemas would become one.
   const bytes = Buffer.byteLength(schema);

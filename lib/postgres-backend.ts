@@ -22,6 +22,7 @@ import type {
   WaitOptions,
   WriteOptions,
 } from "./result-backend";
+import { type MigrationPlan, planMigration } from "./schema/migration-plan";
 import { migrate, type MigrationReport } from "./schema/migrations";
 import type { Stats } from "./stats";
 import { deleteResult } from "./store/delete";
@@ -98,6 +99,16 @@ export class PostgresResultBackend implements ResultBackend {
   async migrate(): Promise<MigrationReport> {
     this.#core.assertOpen();
     return migrate(this.#core.database, this.#core.options.schema);
+  }
+
+  /**
+   * What `migrate` would do; changes nothing. For the SQL itself see `migrationScript`.
+   *
+   * @throws {@link SchemaError} The schema is newer than this package.
+   */
+  async planMigration(): Promise<MigrationPlan> {
+    this.#core.assertOpen();
+    return planMigration(this.#core.database, this.#core.schemaCheck, this.#core.options.schema);
   }
 
   async store<T>(taskId: string, result: T, options: StoreOptions = {}): Promise<void> {

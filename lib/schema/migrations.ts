@@ -46,6 +46,15 @@ export function migrations(): readonly Migration[] {
 /** The version of the tables that this package works with. */
 export const latestVersion = (): number => migrations().at(-1)?.version ?? 0;
 
+/** What those who migrate a schema at the same time take turns by. */
+export const lockKey = (schema: string): string => `kojin-postgres migrate ${schema}`;
+
+export const createVersionTable = `create table if not exists kojin_migrations (
+  version int primary key,
+  name text not null,
+  applied_at timestamptz not null default now()
+)`;
+
 /**
  * The SQL of a migration with the name of the schema in its place. The quotes around functions get that name's hash, which the name itself does not contain: it may hold `$$`,
  * and would end them. And it is put there by a function, since `replaceAll` reads `$&` and the like in a text.
@@ -89,7 +98,7 @@ async function migrateOnce(database: Database, schema: string, beginTimeoutMs: n
   return database.transaction("migrate", { timeoutMs: migrateTimeoutMs, beginTimeoutMs }, async (client) => {
     // Ends with the transaction, so a process that dies leaves nothing locked.
     await client.query("select pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended($1::text, 0))", [
-      `kojin-postgres migrate ${schema}`,
+      lockKey(schema),
     ]);
     // Not before: for one another's turn processes wait as long as it takes.
     await client.query("select set_config('lock_timeout', $1::text, true)", [lockTimeout]);
@@ -130,14 +139,7 @@ async function apply(client: SqlClient, schema: string, pending: readonly Migrat
   const { rows } = await client.query("select from pg_catalog.pg_namespace where nspname = $1::text", [schema]);
   if (rows.length === 0) await client.query(`create schema ${name}`, []);
   await client.query("select set_config('search_path', $1::text, true)", [`${name}, pg_temp`]);
-  await client.query(
-    `create table if not exists kojin_migrations (
-      version int primary key,
-      name text not null,
-      applied_at timestamptz not null default now()
-    )`,
-    [],
-  );
+  await client.query(createVersionTable, []);
   for (const migration of pending) {
     await client.query(sqlFor(schema, migration), []);
     await client.query("insert into kojin_migrations (version, name) values ($1::int, $2::text)", [

@@ -11,22 +11,55 @@ const expectedTriggers = [
   "kojin_results_notify_update",
 ] as const;
 
-/** The triggers of a schema that are missing, disabled, or fire in replication only. Every role may look. */
-export async function idleTriggers(database: Database, schema: string, timeoutMs: number): Promise<readonly string[]> {
+/**
+ * A trigger of this package. `enabled`: it fires in ordinary sessions. `always`: in all of them, also where a replica is written. `replica`: only there, so ordinary writes
+ * go without it.
+ */
+export interface TriggerState {
+  readonly name: string;
+  readonly state: "enabled" | "always" | "replica" | "disabled" | "missing";
+}
+
+// PostgreSQL docs, pg_trigger.
+const states: Readonly<Record<string, TriggerState["state"]>> = {
+  O: "enabled",
+  A: "always",
+  R: "replica",
+  D: "disabled",
+};
+
+/** The triggers that a schema should have, and how each of them is. Every role may look. */
+export async function readTriggers(
+  database: Database,
+  schema: string,
+  timeoutMs: number,
+): Promise<readonly TriggerState[]> {
   const query = {
     purpose: "look at the triggers",
-    // 'O' fires in ordinary sessions, 'A' in all of them (PostgreSQL docs, pg_trigger).
     text: `
-      select expected.name
-      from unnest($2::text[]) as expected (name)
-      where not exists (
-        select from pg_catalog.pg_trigger as trigger
+      select expected.name, (
+        select trigger.tgenabled::text
+        from pg_catalog.pg_trigger as trigger
         join pg_catalog.pg_class as relation on relation.oid = trigger.tgrelid
         join pg_catalog.pg_namespace as namespace on namespace.oid = relation.relnamespace
-        where namespace.nspname = $1::text and trigger.tgname = expected.name and trigger.tgenabled in ('O', 'A')
+        where namespace.nspname = $1::text and trigger.tgname = expected.name
+        limit 1
       )
+      from unnest($2::text[]) as expected (name)
       order by expected.name`,
     values: [schema, [...expectedTriggers]],
   };
-  return (await database.query<[string]>(query, timeoutMs)).map(([name]) => name);
+  const rows = await database.query<[string, string | null]>(query, timeoutMs);
+  return rows.map(([name, enabled]) => ({ name, state: states[enabled ?? ""] ?? "missing" }));
+}
+
+/** The triggers of a schema that do not fire in ordinary sessions. */
+export async function idleTriggers(database: Database, schema: string, timeoutMs: number): Promise<readonly string[]> {
+  const triggers = await readTriggers(database, schema, timeoutMs);
+  return triggers.filter(isIdle).map(({ name }) => name);
+}
+
+/** Whether ordinary writes go without it. */
+export function isIdle({ state }: TriggerState): boolean {
+  return state !== "enabled" && state !== "always";
 }

@@ -1,0 +1,58 @@
+import type { Database } from "../database/database";
+import { SchemaError } from "../errors";
+import { latestVersion, migrations } from "./migrations";
+import { newerSchemaError, type SchemaCheck } from "./schema-check";
+import { readTriggers } from "./triggers";
+
+/** What `migrate()` would do. */
+export interface MigrationPlan {
+  readonly schema: string;
+  /** The version of the tables now; 0 where nothing was migrated yet. */
+  readonly version: number;
+  /** The version that they would have. */
+  readonly latestVersion: number;
+  /** What would be run, in order. */
+  readonly pending: readonly { readonly version: number; readonly name: string }[];
+  /** Triggers that would be enabled again. */
+  readonly disabledTriggers: readonly string[];
+}
+
+const planTimeoutMs = 10_000;
+
+/**
+ * Looks, and changes nothing.
+ *
+ * @throws {@link SchemaError} The schema is newer than this package.
+ */
+export async function planMigration(
+  database: Database,
+  schemaCheck: SchemaCheck,
+  schema: string,
+): Promise<MigrationPlan> {
+  const version = await presentVersion(schemaCheck);
+  const latest = latestVersion();
+  if (version > latest) throw newerSchemaError(schema, version, latest);
+  const triggers = await readTriggers(database, schema, planTimeoutMs);
+  return {
+    schema,
+    version,
+    latestVersion: latest,
+    pending: migrations()
+      .filter((each) => each.version > version)
+      .map(({ version: each, name }) => ({ version: each, name })),
+    disabledTriggers: triggers
+      .filter(({ state }) => state === "disabled" || state === "replica")
+      .map(({ name }) => name),
+  };
+}
+
+async function presentVersion(schemaCheck: SchemaCheck): Promise<number> {
+  try {
+    const version = await schemaCheck.version(planTimeoutMs);
+    // A role that may not read the version could not migrate either, unless nothing is to be done.
+    return version ?? latestVersion();
+  } catch (error) {
+    if (error instanceof SchemaError && error.reason === "missing") return 0;
+    throw error;
+  }
+}
