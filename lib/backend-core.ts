@@ -128,7 +128,7 @@ export class BackendCore {
       status,
       waiting: results.router.size,
       waitingGroups: groups.router.size,
-      feeds: results.feed.subscribers + groups.feed.subscribers,
+      feeds: results.feed.subscribers + groups.feed.subscribers + groups.changes.subscribers,
       wokenBy: { ...this.#wokenBy },
       caughtBySweep: this.#sweep.caught,
       sweeps: this.#sweep.sweeps,
@@ -157,6 +157,7 @@ export class BackendCore {
       feed.close();
       router.errorAll(new BackendClosedError());
     }
+    this.groups.changes.close();
     this.pruner.close();
     await settledWithin(this.#drainWrites(), closeLimitMs);
     this.closed$.error(new BackendClosedError());

@@ -234,6 +234,14 @@ export class PostgresResultBackend implements ResultBackend {
     return this.#core.groups.completions$();
   }
 
+  /**
+   * How far all groups are: a hot stream for monitors. First the groups that are open (at most 1000), then every change of any group; changes in quick succession show as one.
+   * What began and ended while the connection was lost is not shown; `groupCompletions$` has it. Errors when the backend is closed.
+   */
+  groupChanges$(): Observable<GroupProgress> {
+    return this.#core.groups.changes.changes$();
+  }
+
   async claimGroup(groupId: string, options: ClaimOptions = {}): Promise<GroupClaim | undefined> {
     checkId(groupId, "groupId");
     this.#core.assertOpen();

@@ -10,7 +10,7 @@ export interface Stats {
   readonly waiting: number;
   /** Groups that somebody here waits for. */
   readonly waitingGroups: number;
-  /** Subscribers of `results$` and `groupCompletions$`. */
+  /** Subscribers of `results$`, `groupCompletions$` and `groupChanges$`. */
   readonly feeds: number;
   /**
    * How waits came to their results. `read`: it was there already. `notification`, `inline`: a notification told of it, or brought it. `reconnect`: found after

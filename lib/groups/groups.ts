@@ -11,6 +11,7 @@ import { type Found, Loader } from "../wait/loader";
 import { Router, type WakeCause } from "../wait/router";
 import type { HintReceiver } from "../wait/wakeups";
 import { lastReadMs, Waits } from "../wait/waits";
+import { GroupChanges } from "./group-changes";
 import { GroupDeadlines } from "./group-deadlines";
 import { type GroupStatements, groupStatements } from "./group-statements";
 import { type FinishedMember, members$ } from "./member-stream";
@@ -30,6 +31,7 @@ export class Groups implements HintReceiver {
   readonly loader: Loader<StoredGroup>;
   readonly waits: Waits<StoredGroup>;
   readonly feed: Feed<StoredGroup>;
+  readonly changes: GroupChanges;
   readonly #interest: Interest;
   readonly #statements: GroupStatements;
   readonly #deadlines: GroupDeadlines;
@@ -48,7 +50,9 @@ export class Groups implements HintReceiver {
       onFound: (...found) => this.#onFound(...found),
       onDenied: (groupIds, error, isTheirFault) => {
         for (const groupId of groupIds) router.error(groupId, error);
-        if (!isTheirFault) this.feed.error(error);
+        if (isTheirFault) return;
+        this.feed.error(error);
+        this.changes.error(error);
       },
       onTrouble: () => this.feed.interrupt(),
     });
@@ -65,6 +69,15 @@ export class Groups implements HintReceiver {
       markOf: ({ progress, doneAt }) => ({ key: progress.groupId, storedAt: doneAt }),
       readClock: interest.readClock,
       readStoredSince: interest.readMarks(this.#statements.doneSince),
+      request: (groupId) => this.loader.request(groupId, "reconnect"),
+    });
+    this.changes = new GroupChanges({
+      sweep,
+      readOpen: async (limit) => {
+        const query = { purpose: "read open groups", text: this.#statements.open, values: [limit] };
+        const rows = await interest.database.query<[string]>(query, options.retryTimeoutMs);
+        return rows.map(([groupId]) => groupId);
+      },
       request: (groupId) => this.loader.request(groupId, "reconnect"),
     });
     this.#deadlines = new GroupDeadlines({
@@ -144,8 +157,9 @@ export class Groups implements HintReceiver {
   }
 
   receive({ groupIds, doneGroupIds, memberGroupIds }: Hint): number {
-    const hasFeed = this.feed.subscribers > 0;
-    const isWatched = (groupId: string): boolean => this.router.has(groupId);
+    const isEverything = this.changes.isObserved;
+    const hasFeed = this.feed.subscribers > 0 || isEverything;
+    const isWatched = (groupId: string): boolean => isEverything || this.router.has(groupId);
     const isWanted = (groupId: string): boolean => hasFeed || isWatched(groupId);
     // Only of these it is said that they got done just now. It is for the read to remember, and not for longer: ids may be invented.
     const done = doneGroupIds.filter(isWanted);
@@ -162,6 +176,7 @@ export class Groups implements HintReceiver {
   rereadAll(cause: WakeCause): void {
     for (const groupId of this.router.keys()) this.loader.request(groupId, cause);
     this.feed.catchUp();
+    this.changes.catchUp();
   }
 
   async #read(groupIds: readonly string[], timeoutMs: number): Promise<Map<string, Found<StoredGroup>>> {
@@ -175,6 +190,7 @@ export class Groups implements HintReceiver {
     this.router.next(groupId, value, cause);
     this.#deadlines.observe(value);
     if (value.progress.done) this.feed.offer(value, isAnnounced);
+    this.changes.offer(value.progress, isAnnounced || cause === "notification");
   }
 
   async #wait<T>(groupId: string, options: WaitOptions): Promise<T[]> {
