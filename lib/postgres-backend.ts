@@ -4,6 +4,8 @@ import { BackendCore } from "./backend-core";
 import { OwnPool } from "./database/own-pool";
 import { type OpenGroupsOptions, toGroupSize, toOpenLimit, toUnclaimedLimit } from "./groups/group-arguments";
 import { type Health, readHealth } from "./health";
+import { diagnose, type DiagnoseOptions, type Diagnosis } from "./inspect/diagnosis";
+import { countExpired, inspect, type Inspection } from "./inspect/inspection";
 import type { StoredResult } from "./notify/hint";
 import type { ListenStatus } from "./notify/hint-source";
 import { type PostgresResultBackendOptions, resolveOptions } from "./options";
@@ -284,6 +286,26 @@ export class PostgresResultBackend implements ResultBackend {
     return readHealth(this.#core);
   }
 
+  /**
+   * What there is of this package in the database: server, tables and their sizes, triggers, what has expired, who listens. Changes nothing.
+   *
+   * @throws {@link DatabaseError} The database did not answer.
+   */
+  async inspect(): Promise<Inspection> {
+    this.#core.assertOpen();
+    return inspect(this.#core);
+  }
+
+  /**
+   * Looks at each thing that makes waits slow or deaf, and says what to do about it. Stores, awaits and deletes a result of its own unless told otherwise.
+   *
+   * @throws {@link DatabaseError} The database did not answer at all.
+   */
+  async diagnose(options?: DiagnoseOptions): Promise<readonly Diagnosis[]> {
+    this.#core.assertOpen();
+    return diagnose(this.#core, options);
+  }
+
   /** Counters of this backend; asks nobody. */
   stats(): Stats {
     return this.#core.stats();
@@ -293,6 +315,12 @@ export class PostgresResultBackend implements ResultBackend {
   async prune(options?: PruneOptions): Promise<PruneReport> {
     this.#core.assertOpen();
     return this.#core.pruner.prune(options);
+  }
+
+  /** What `prune` would delete. */
+  async countExpired(options?: Pick<PruneOptions, "olderThanMs">): Promise<PruneReport> {
+    this.#core.assertOpen();
+    return countExpired(this.#core, options);
   }
 
   async close({ drainMs = 0 }: CloseOptions = {}): Promise<void> {

@@ -99,6 +99,16 @@ export class Database {
     });
   }
 
+  /** Whether a pooler stands before the server: it gives its clients process numbers of its own, which are not those of the sessions that they reach. */
+  async isPooled(timeoutMs: number): Promise<boolean> {
+    return this.#withClient("look for a pooler", timeoutMs, async (client, remainingMs) => {
+      this.#queries += 1;
+      const query = { text: "select pg_catalog.pg_backend_pid() as pid", query_timeout: remainingMs() };
+      const { rows } = await client.query<{ pid: number }>(query);
+      return rows[0]?.pid !== (client as { processID?: number | null }).processID;
+    });
+  }
+
   /** Makes any error of the driver or the server one of ours. */
   wrap(error: unknown, purpose: string): ResultBackendError {
     return asBackendError(error, purpose, this.#schema, this.#pool.ending);

@@ -1,0 +1,99 @@
+import { SchemaError } from "../errors";
+import { type Health, type HealthParts, readHealth } from "../health";
+import { channelOf } from "../notify/channel";
+import { latestVersion } from "../schema/migrations";
+import { type Check, type CheckContext, type Finding, unknown } from "./check";
+import { checkListeners, checkListening, checkLock, checkPooler, checkQueue, checkRoundTrip } from "./listening-checks";
+import { type ProbeParts, probeRoundTrip } from "./probe";
+import {
+  checkChannel,
+  checkSchema,
+  checkServer,
+  checkSettings,
+  checkSubscriptions,
+  checkTriggers,
+} from "./schema-checks";
+import { inspectionStatements } from "./statements";
+
+/** What one check has found, of all that can make waits slow or deaf. */
+export interface Diagnosis extends Finding {
+  /** What was looked at: a constant to switch on. */
+  readonly check: CheckName;
+}
+
+export type CheckName = keyof typeof anywhere | keyof typeof whereMigrated;
+
+export interface DiagnoseOptions {
+  /** Whether to store a result, wait for it and delete it. Default `true`: nothing else shows the whole way. */
+  readonly probe?: boolean;
+}
+
+export interface DiagnosisParts extends HealthParts, ProbeParts {
+  readonly options: HealthParts["options"];
+  readonly database: HealthParts["database"];
+  readonly statements: HealthParts["statements"];
+  ready(): Promise<void>;
+}
+
+/** In the order in which one explains the other. */
+const anywhere = {
+  server: checkServer,
+  pooler: checkPooler,
+  listening: checkListening,
+  queue: checkQueue,
+  lock: checkLock,
+  listeners: checkListeners,
+  settings: checkSettings,
+  schema: checkSchema,
+} satisfies Record<string, Check>;
+
+/** These need the tables. */
+const whereMigrated = {
+  triggers: checkTriggers,
+  channel: checkChannel,
+  subscriptions: checkSubscriptions,
+  "round trip": checkRoundTrip,
+} satisfies Record<string, Check>;
+
+const checkTimeoutMs = 5_000;
+
+/** Looks at each thing that makes waits slow or deaf. A check that fails is an answer, too. */
+export async function diagnose(
+  parts: DiagnosisParts,
+  { probe = true }: DiagnoseOptions = {},
+): Promise<readonly Diagnosis[]> {
+  await parts.ready();
+  const context = await createContext(parts, await readHealth(parts));
+  const isUsable = context.schemaVersion === undefined || context.schemaVersion === latestVersion();
+  const checks: [string, Check][] = [...Object.entries(anywhere), ...(isUsable ? Object.entries(whereMigrated) : [])];
+  const found: Diagnosis[] = [];
+  // One after the other: a server in trouble is not asked twelve things at once.
+  for (const [check, run] of checks) {
+    if (check === "round trip" && !probe) continue;
+    found.push({ check: check as CheckName, ...(await run(context).catch(toUnknown)) });
+  }
+  return found;
+}
+
+async function createContext(parts: DiagnosisParts, health: Health): Promise<CheckContext> {
+  const { database, options, schemaCheck } = parts;
+  const { schema } = options;
+  return {
+    database,
+    schema,
+    health,
+    channel: channelOf(schema),
+    texts: inspectionStatements(schema),
+    timeoutMs: checkTimeoutMs,
+    schemaVersion: await schemaCheck.version(checkTimeoutMs).catch((error: unknown) => {
+      if (error instanceof SchemaError) return 0;
+      throw error;
+    }),
+    ask: async (text, values = []) => database.query({ purpose: "look at the database", text, values }, checkTimeoutMs),
+    probe: async () => probeRoundTrip(parts),
+  };
+}
+
+function toUnknown(error: unknown): Finding {
+  return unknown(error instanceof Error ? error.message : String(error));
+}

@@ -1,0 +1,101 @@
+import { notifyQueueUsageText } from "../database/send-notification";
+import { type Check, type Finding, ok, problem, warning } from "./check";
+
+/** From here on a filling queue should be looked at, as `health()` says too. */
+const queueUsageAlarm = 0.25;
+const slowHeartbeatMs = 1_000;
+/** Up to Postgres 18 each notifying commit wakes every one of them. */
+const manyListeners = 200;
+
+/** Whether there is a pooler, and whether it lets LISTEN through. */
+export const checkPooler: Check = async ({ database, health, timeoutMs }) => {
+  if (!(await database.isPooled(timeoutMs))) return ok("The connections are sessions of the server itself.");
+  if (health.status === "listening") return ok("There is a pooler in between, and LISTEN has a session of its own.");
+  return problem(
+    "There is a pooler in between, and notifications do not come through it, as in transaction mode: waits are found by reading every second.",
+    "Give LISTEN a direct address: listen: { connection } in the program, --listen-url here. Or have the pooler use session mode.",
+  );
+};
+
+/** Whether notifications are heard, end to end: from the pool to the listener. */
+export const checkListening: Check = async ({ health }) => {
+  const { status, heartbeatMs, problems } = health;
+  if (status !== "listening") {
+    return Promise.resolve(
+      problem(
+        `Notifications are not heard: ${problems[0] ?? `the listener is ${status}`}`,
+        "Waits go on, a second late at most. What stands above this line usually tells why; see docs/operations.md, “It does not listen”.",
+      ),
+    );
+  }
+  const took = heartbeatMs === undefined ? "" : `, ${heartbeatMs.toFixed(1)} ms from the pool to the listener`;
+  if ((heartbeatMs ?? 0) > slowHeartbeatMs) {
+    return Promise.resolve(
+      warning(
+        `Notifications are heard, but slowly${took}.`,
+        "Look for who holds the lock of notifying commits: docs/operations.md, “Notifications are slow”.",
+      ),
+    );
+  }
+  return Promise.resolve(ok(`Notifications are heard${took}.`));
+};
+
+/** Whether the notification queue of the cluster fills. */
+export const checkQueue: Check = async ({ ask, texts }) => {
+  const [row] = await ask<[number]>(notifyQueueUsageText);
+  const usage = Number(row?.[0]);
+  const percent = `The notification queue of the cluster is ${Math.round(usage * 100)} % full`;
+  if (usage <= queueUsageAlarm) return ok(`${percent}.`);
+  const sessions = (await ask<[number, string, number]>(texts.oldTransactions)).map(
+    ([processId, name, seconds]) => `${processId} (${name || "unnamed"}, ${Math.round(seconds)} s)`,
+  );
+  const found = sessions.length === 0 ? "" : ` Longest in a transaction: ${sessions.join(", ")}.`;
+  return problem(
+    `${percent}; when it is full, every NOTIFY fails.${found}`,
+    "Some session listens and does not read: it is in a transaction, or its client hangs. End it: select pg_terminate_backend(pid). See docs/operations.md, “The notification queue fills”.",
+  );
+};
+
+/** Whether commits that notify wait for one another's lock. */
+export const checkLock: Check = async ({ ask, texts }) => {
+  const sessions = await ask<[number, string | null, boolean, number]>(texts.lockWaiters);
+  const waiting = sessions.filter(([, , isHolder]) => !isHolder);
+  const holder = sessions.find(([, , isHolder]) => isHolder);
+  if (waiting.length === 0 || holder === undefined) return ok("Nobody waits for the lock of notifying commits.");
+  const [processId, name, , seconds] = holder;
+  const who = `process ${processId} (${name ?? "unnamed"}) for ${seconds.toFixed(1)} s`;
+  const finding = `${waiting.length} session(s) wait for the lock of notifying commits; it is held by ${who}.`;
+  const remedy =
+    "A holder in SyncRep waits for a synchronous standby; many in turn mean slow commits (notify: 'deferred' helps); one that does nothing is frozen: select pg_terminate_backend(pid).";
+  return seconds > 1 ? problem(finding, remedy) : warning(finding, remedy);
+};
+
+/** Whether so many listen that each notification becomes dear. */
+export const checkListeners: Check = async ({ ask, texts }) => {
+  const [row] = await ask<[number]>(texts.listeners);
+  const count = row?.[0] ?? 0;
+  if (count <= manyListeners) return ok(`${count} process(es) listen in this database, this one included.`);
+  return warning(
+    `${count} processes listen in this database, and up to Postgres 18 each notifying commit wakes all of them.`,
+    "Wait in fewer processes, or store in larger batches; see docs/operations.md, “Sizing”.",
+  );
+};
+
+/** Whether a result that is stored here and now is announced, heard and read: what all the others are about. */
+export const checkRoundTrip: Check = async ({ probe, health }) => {
+  const { wokenBy, tookMs } = await probe();
+  const took = `${tookMs.toFixed(1)} ms`;
+  if (wokenBy === "notification" || wokenBy === "inline")
+    return ok(`A result that was stored woke its wait in ${took}.`);
+  return missed(wokenBy, took, health.status === "listening");
+};
+
+function missed(wokenBy: string, took: string, isListening: boolean): Finding {
+  const how = wokenBy === "timeout" ? `was not found within ${took}` : `was found by reading only, after ${took}`;
+  return problem(
+    `A result that was stored ${how}: no notification told of it.`,
+    isListening
+      ? "The listener hears, so nothing is announced: look at triggers, channel and settings above, and whether pool and listener reach the same server."
+      : "Mend the listener first; see above.",
+  );
+}
