@@ -15,7 +15,12 @@ export async function checkRuntime(consumer) {
   writeFileSync(join(consumer, "required.cjs"), `module.exports = {\n${required.join("")}};\n`);
   await runNode(consumer, ["loads.mjs", JSON.stringify(entryPoints)]);
   await runNode(consumer, ["embedded-absent.mjs"]);
-  await withServer(async (url) => runNode(consumer, ["round-trip.mjs"], { DATABASE_URL: url }));
+  await withServer(async (url) => {
+    await runNode(consumer, ["round-trip.mjs"], { DATABASE_URL: url });
+    await runCommand(consumer, ["store", "packed", '{"by":"the command"}'], { DATABASE_URL: url });
+    expectOutput(await runCommand(consumer, ["wait", "packed", "--json"], { DATABASE_URL: url }), '"the command"');
+    expectOutput(await runCommand(consumer, ["doctor"], { DATABASE_URL: url }), "Nothing that would make waits slow");
+  });
   await checkCommands(consumer);
 }
 
@@ -67,7 +72,24 @@ async function withServer(use) {
 }
 
 async function checkCommands(consumer) {
-  for (const name of Object.keys(readManifest(consumer).bin ?? {})) {
+  const { version, bin } = readManifest(consumer);
+  for (const name of Object.keys(bin ?? {})) {
     await run(join(consumer, "node_modules", ".bin", name), ["--help"], { cwd: consumer });
   }
+  expectOutput(await runCommand(consumer, ["--version"]), version);
+  expectOutput(await runCommand(consumer, ["--help"]), "Exit codes:");
+  expectOutput(await runCommand(consumer, ["migrate", "--print"]), "create table if not exists kojin_results");
+}
+
+// As its users run it.
+async function runCommand(consumer, args, variables = {}) {
+  return run("npx", ["--no-install", "kojin-postgres", ...args], {
+    cwd: consumer,
+    env: { ...process.env, NODE_PATH: "", ...variables },
+    timeoutMs: 30_000,
+  });
+}
+
+function expectOutput(output, words) {
+  if (!output.includes(words)) throw new CheckError(`kojin-postgres: expected ${JSON.stringify(words)} in:\n${output}`);
 }

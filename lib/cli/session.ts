@@ -1,0 +1,133 @@
+import { inspect } from "node:util";
+import { EmbeddedPostgresError, startEmbeddedPostgres } from "../embedded/index";
+import { type Logger, PostgresResultBackend } from "../index";
+import { UsageError } from "./failure";
+import { Secrets } from "./secrets";
+import type { Terminal } from "./terminal";
+import { printable } from "./text";
+
+/** The options that every command has. */
+export interface GlobalOptions {
+  readonly url?: string;
+  readonly listenUrl?: string;
+  readonly schema: string;
+  readonly json?: boolean;
+  readonly debug?: boolean;
+}
+
+export interface ConnectOptions {
+  /** Whether a server is started for the command where no address is given, with the tables in it. */
+  readonly embedded?: boolean;
+}
+
+/** One run of a command: what it was given, where it writes, and its way to the database. */
+export class Session {
+  readonly terminal: Terminal;
+  readonly options: GlobalOptions;
+  readonly #secrets: Secrets;
+
+  constructor(terminal: Terminal, options: GlobalOptions) {
+    this.terminal = terminal;
+    this.options = options;
+    this.#secrets = new Secrets([options.url, options.listenUrl, terminal.env["DATABASE_URL"]]);
+  }
+
+  get isJson(): boolean {
+    return this.options.json === true;
+  }
+
+  get schema(): string {
+    return this.options.schema;
+  }
+
+  /** The address that was given; undefined if none was. */
+  get url(): string | undefined {
+    const given = this.options.url ?? this.terminal.env["DATABASE_URL"];
+    return given === "" ? undefined : given;
+  }
+
+  /** Aborts when the command should end. */
+  get interrupted(): AbortSignal {
+    return this.terminal.interrupted;
+  }
+
+  /** For people, on the standard output. */
+  print(text: string): void {
+    this.terminal.out.write(`${text}\n`);
+  }
+
+  /** One object for programs, on one line of the standard output. */
+  printJson(value: unknown): void {
+    this.terminal.out.write(`${JSON.stringify(value)}\n`);
+  }
+
+  /** A remark beside the output, on the standard error. Programs are spared it. */
+  note(text: string): void {
+    if (!this.isJson) this.terminal.err.write(`${this.#secrets.hide(printable(text))}\n`);
+  }
+
+  /** What went wrong, on one line; with `--debug` all there is to know. */
+  printFailure(error: unknown, exitCode: number, hint: string | undefined): void {
+    const message = error instanceof Error ? error.message : String(error);
+    if (this.isJson) {
+      const { name, code } = error as { name?: unknown; code?: unknown };
+      const failure = { name, code, message: this.#secrets.hide(message), hint, exitCode };
+      this.terminal.err.write(`${JSON.stringify({ error: failure })}\n`);
+    } else {
+      const sentence = /[.!?:]$/.test(message) ? message : `${message}.`;
+      this.note(`kojin-postgres: ${sentence}${hint === undefined ? "" : ` ${hint}`}`);
+    }
+    if (this.options.debug === true) this.terminal.err.write(`${this.#secrets.hide(inspect(error, { depth: 6 }))}\n`);
+  }
+
+  /** Connects, and leaves nothing connected however `use` ends. */
+  async withBackend<T>(
+    use: (backend: PostgresResultBackend) => Promise<T>,
+    { embedded = false }: ConnectOptions = {},
+  ): Promise<T> {
+    const { url } = this;
+    if (url !== undefined) {
+      await using backend = await this.#connect(url);
+      return await use(backend);
+    }
+    if (!embedded) throw new UsageError("No database: give its address by --url, or in DATABASE_URL.");
+    return this.withServer(async (serverUrl) => {
+      await using backend = await this.#connect(serverUrl);
+      await backend.migrate();
+      return await use(backend);
+    });
+  }
+
+  /** A server of this run alone, gone with all its data when `use` ends. */
+  async withServer<T>(use: (url: string) => Promise<T>): Promise<T> {
+    const server = await startEmbeddedPostgres();
+    try {
+      return await use(server.url);
+    } finally {
+      // A server that could not be ended is a fault, but not one that hides what was found.
+      await server.stop().catch((error: unknown) => {
+        if (!(error instanceof EmbeddedPostgresError)) throw error;
+        this.note(error.message);
+      });
+    }
+  }
+
+  async #connect(url: string): Promise<PostgresResultBackend> {
+    const { listenUrl } = this.options;
+    try {
+      return await PostgresResultBackend.connect(url, {
+        schema: this.schema,
+        logger: this.#logger(),
+        ...(listenUrl === undefined ? {} : { listen: { connection: listenUrl } }),
+      });
+    } catch (error) {
+      if (error instanceof TypeError) throw new UsageError(error.message, { cause: error });
+      throw error;
+    }
+  }
+
+  #logger(): Logger {
+    const note = (message: string): void => this.note(message);
+    return { info: this.options.debug === true ? note : (): void => undefined, warn: note, error: note };
+  }
+}

@@ -1,0 +1,99 @@
+import { escapeIdentifier } from "pg";
+import type { Diagnosis, Health, Inspection } from "kojin-postgres";
+import { eventually } from "../support/eventually";
+import { specDatabase } from "../support/spec-database";
+import { cliOf } from "./support/run-cli";
+
+describe("migrate, status, doctor and prune", () => {
+  const database = specDatabase("cli operating", { migrated: false });
+  const cli = cliOf(database);
+  const name = escapeIdentifier(database.schema);
+
+  it("migrate says what it would run, prints it, runs it, and then finds nothing to do", async () => {
+    const version = 2;
+    expect(await cli.json(["migrate", "--dry-run"])).toMatchObject({ version: 0, dryRun: true, repaired: [] });
+    expect((await cli.run(["migrate", "--dry-run"])).stdout).toContain(
+      "Would run 0001_results.\nWould run 0002_groups.\n",
+    );
+    const printed = await cli.run(["migrate", "--print"]);
+    expect(printed.stdout).toContain(`set local search_path = ${name}, pg_temp;`);
+    expect(await database.sql("select from pg_namespace where nspname = $1", [database.schema])).toEqual([]);
+
+    expect((await cli.run(["migrate"])).stdout).toMatch(
+      /^Ran 0001_results\.\nRan 0002_groups\.\nSchema ".*" has version 2\.\n$/,
+    );
+    expect(await cli.json(["migrate"])).toEqual({
+      schema: database.schema,
+      version,
+      dryRun: false,
+      applied: [],
+      repaired: [],
+    });
+    expect((await cli.run(["migrate", "--dry-run", "--print"])).stdout).toBe("");
+    // It prints everything, whatever the database has.
+    expect((await cli.run(["migrate", "--print"])).stdout).toBe(printed.stdout);
+  });
+
+  it("status shows what there is, and ends with 0 while all is well", async () => {
+    await cli.run(["store", "shown", "1"]);
+    const { exitCode, stdout, stderr } = await cli.run(["status"]);
+    expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
+    for (const words of ["version 2 of 2", "7 of 7 enabled", "kojin_results", "0 results, 0 groups", "Health     ok"])
+      expect(stdout).toContain(words);
+    expect(stdout).toMatch(/^Listening +yes, [\d.]+ ms from the pool to the listener$/m);
+    expect(stdout).not.toContain(new URL(database.url).password);
+    const status = await cli.json<Inspection & { health: Health }>(["status"]);
+    expect(status).toMatchObject({ schemaVersion: 2, health: { ok: true, status: "listening" } });
+  });
+
+  it("status and doctor end with 1 when something is wrong, and say what to do; migrate mends it", async () => {
+    await database.sql(`alter table ${name}.kojin_results disable trigger kojin_results_notify_insert`);
+    const status = await cli.run(["status"]);
+    expect(status.exitCode).toBe(1);
+    expect(status.stdout).toContain("kojin_results_notify_insert is disabled");
+    expect(status.stderr).toContain("kojin-postgres doctor");
+    const doctor = await cli.run(["doctor", "--no-probe"]);
+    expect(doctor.exitCode).toBe(1);
+    expect(doctor.stdout).toMatch(/^PROBLEM +triggers .*kojin_results_notify_insert/m);
+    expect(doctor.stdout).toMatch(/^ +Remedy: .*kojin-postgres migrate/m);
+    expect(doctor.stdout).toContain("1 problem(s).");
+    expect((await cli.run(["migrate", "--dry-run"])).stdout).toContain(
+      "Would enable the trigger kojin_results_notify_insert.",
+    );
+    expect((await cli.run(["migrate"])).stdout).toContain("Enabled the trigger kojin_results_notify_insert.");
+    expect((await cli.run(["doctor"])).exitCode).toBe(0);
+  });
+
+  it("doctor gives its findings as one object", async () => {
+    const { ok, checks } = await cli.json<{ ok: boolean; checks: Diagnosis[] }>(["doctor"]);
+    expect(ok).toBe(true);
+    expect(checks.find(({ check }) => check === "round trip")?.verdict).toBe("ok");
+  });
+
+  it("prune counts, deletes, and tells how much", async () => {
+    const backend = await database.open();
+    await Promise.all(Array.from({ length: 25 }, async (_, index) => backend.store(`p${index}`, 1, { ttlMs: 1 })));
+    await eventually(async () => expect((await backend.countExpired()).results).toBe(25));
+    expect((await cli.run(["prune", "--older-than", "1d"])).stdout).toBe("Deleted 0 results and 0 groups.\n");
+    expect((await cli.run(["prune", "--dry-run"])).stdout).toBe("Would delete 25 results and 0 groups.\n");
+    const bars = await cli.run(["prune", "--batch", "10"], { isTerminal: true });
+    expect(bars).toMatchObject({ exitCode: 0, stderr: "" });
+    expect(bars.stdout).toContain("25 of 25 rows deleted");
+    expect(bars.stdout).toContain("Deleted 25 results and 0 groups.");
+    expect(await cli.json(["prune"])).toEqual({ results: 0, groups: 0, dryRun: false, interrupted: false });
+  });
+
+  it("prune ends in order when it is interrupted, and tells what is gone", async () => {
+    const backend = await database.open();
+    await Promise.all(Array.from({ length: 50 }, async (_, index) => backend.store(`i${index}`, 1, { ttlMs: 1 })));
+    await eventually(async () => expect((await backend.countExpired()).results).toBe(50));
+    const pruning = cli.start(["prune", "--batch", "1", "--json"]);
+    await eventually(async () => expect((await backend.countExpired()).results).toBeLessThan(50), { intervalMs: 1 });
+    pruning.interrupt();
+    const { exitCode, stdout, stderr } = await pruning.done;
+    expect({ exitCode, stderr }).toEqual({ exitCode: 130, stderr: "" });
+    const { results, interrupted } = JSON.parse(stdout) as { results: number; interrupted: boolean };
+    expect(interrupted).toBe(true);
+    expect((await backend.countExpired()).results).toBe(50 - results);
+  });
+});

@@ -1,0 +1,116 @@
+import { eventually } from "../support/eventually";
+import { specDatabase } from "../support/spec-database";
+import { cliOf, startCli } from "./support/run-cli";
+
+describe("store, get, wait and group", () => {
+  const database = specDatabase("cli results");
+  const cli = cliOf(database);
+
+  it("store and print a result", async () => {
+    const stored = await cli.run(["store", "a", '{"text":"ä\\n","list":[1,null]}']);
+    expect(stored).toEqual({ exitCode: 0, stdout: "", stderr: "Stored the result of task a.\n" });
+    const { exitCode, stdout } = await cli.run(["get", "a"]);
+    expect(exitCode).toBe(0);
+    expect(JSON.parse(stdout)).toEqual({ text: "ä\n", list: [1, null] });
+    const line = await cli.run(["get", "a", "--json"]);
+    // On one line; jsonb has put the keys into an order of its own.
+    expect(line.stdout).toBe('{"taskId":"a","status":"fulfilled","value":{"list":[1,null],"text":"ä\\n"}}\n');
+  });
+
+  it("read the result from the standard input, and keep a first one if asked to", async () => {
+    await cli.run(["store", "piped", "-"], { stdin: '["from", "a pipe"]' });
+    await cli.run(["store", "piped", "2", "--keep"]);
+    expect(await cli.json(["get", "piped"])).toMatchObject({ value: ["from", "a pipe"] });
+    await cli.run(["store", "piped", "2"]);
+    expect(await cli.json(["get", "piped"])).toMatchObject({ value: 2 });
+  });
+
+  it("keep a result as long as they are told", async () => {
+    await cli.run(["store", "short", "1", "--ttl", "1ms"]);
+    await eventually(async () => expect((await cli.run(["get", "short"])).exitCode).toBe(3));
+    await cli.run(["store", "long", "1", "--ttl", "never"]);
+    const [row] = await database.sql<{ expires_at: unknown }>(
+      `select expires_at from "${database.schema}".kojin_results where task_id = 'long'`,
+    );
+    expect(row).toEqual({ expires_at: null });
+  });
+
+  it("end with 3 where there is nothing", async () => {
+    const missing = await cli.run(["get", "nothing"]);
+    expect(missing).toMatchObject({ exitCode: 3, stdout: "" });
+    expect(missing.stderr).toContain("no result of task nothing");
+    expect(await cli.json(["get", "nothing"])).toEqual({ taskId: "nothing", status: "missing" });
+    expect(await cli.run(["group", "nothing"])).toMatchObject({ exitCode: 3, stdout: "" });
+    expect(await cli.json(["group", "nothing"])).toEqual({ groupId: "nothing", status: "missing" });
+  });
+
+  it("end with 5 where the task failed, and tell of its error", async () => {
+    const failure = { name: "MailError", message: "no such address", code: 550 };
+    await cli.run(["store", "failing", "--failed", JSON.stringify(failure)]);
+    for (const command of ["get", "wait"]) {
+      const { exitCode, stdout, stderr } = await cli.run([command, "failing"]);
+      expect({ exitCode, stdout }).toEqual({ exitCode: 5, stdout: "" });
+      expect(stderr).toBe("Task failing failed: MailError: no such address\n");
+      expect(await cli.json([command, "failing"])).toEqual({ taskId: "failing", status: "rejected", failure });
+    }
+  });
+
+  it("wait for what is stored later", async () => {
+    const waiting = cli.start(["wait", "later", "--timeout", "20s"]);
+    const backend = await database.open();
+    // Until the command has its listener it would find the result by its first read.
+    await eventually(async () => expect(await database.listeners()).toHaveLength(1), { timeoutMs: 15_000 });
+    await backend.store("later", { done: true });
+    expect(await waiting.done).toEqual({ exitCode: 0, stdout: '{\n  "done": true\n}\n', stderr: "" });
+  });
+
+  it("end with 4 when the time is up", async () => {
+    const late = await cli.run(["wait", "never stored", "--timeout", "50ms"]);
+    expect(late).toMatchObject({ exitCode: 4, stdout: "" });
+    expect(late.stderr).toContain("No result for task never stored within 50 ms.");
+    expect(await cli.run(["wait", "never stored", "--timeout", "0", "--json"])).toMatchObject({
+      exitCode: 4,
+      stdout: '{"taskId":"never stored","status":"timeout","timeoutMs":0}\n',
+      stderr: "",
+    });
+  });
+
+  it.each(["SIGINT", "SIGTERM"] as const)("end a wait in order at %s", async (signal) => {
+    const waiting = cli.start(["wait", "never", "--timeout", "never"]);
+    await eventually(async () => expect(await database.listeners()).toHaveLength(1), { timeoutMs: 15_000 });
+    waiting.interrupt(signal);
+    expect(await waiting.done).toEqual({
+      exitCode: signal === "SIGINT" ? 130 : 143,
+      stdout: "",
+      stderr: "Interrupted.\n",
+    });
+  });
+
+  it("show how far a group is, and its results", async () => {
+    const backend = await database.open();
+    await backend.initGroup("book", ["p1", "p2", "p3"]);
+    await backend.completeGroupMember("book", "p2", "two");
+    expect(await cli.run(["group", "book"])).toEqual({ exitCode: 0, stdout: "book: 1 of 3 completed\n", stderr: "" });
+    await backend.completeGroupMember("book", "p1", "one");
+    await backend.failGroupMember("book", "p3", new Error("torn"));
+    const { exitCode, stdout } = await cli.run(["group", "book", "--results"]);
+    expect(exitCode).toBe(5);
+    expect(stdout).toMatch(/^book: done, 2 of 3 completed, 1 failed\n/);
+    expect(await cli.json(["group", "book", "--results"])).toEqual({
+      groupId: "book",
+      total: 3,
+      completed: 2,
+      failed: 1,
+      done: true,
+      results: ["one", "two"],
+    });
+  });
+
+  it("say what to run where nothing was migrated, and end with 7", async () => {
+    const elsewhere = startCli(["get", "t", "--url", database.url, "--schema", "spec never migrated"]);
+    const { exitCode, stderr } = await elsewhere.done;
+    expect(exitCode).toBe(7);
+    expect(stderr).toContain('Run: kojin-postgres migrate --schema "spec never migrated"');
+    expect(stderr.trim().split("\n")).toHaveLength(1);
+  });
+});
