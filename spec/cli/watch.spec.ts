@@ -1,6 +1,7 @@
 import { PassThrough } from "node:stream";
 import { BarView } from "../../lib/cli/watch/bar-view";
 import type { WatchEvent } from "../../lib/cli/watch/events";
+import { eventually } from "../support/eventually";
 import { specDatabase } from "../support/spec-database";
 import { cliOf, jsonLines } from "./support/run-cli";
 
@@ -71,7 +72,8 @@ describe("watch", () => {
     await backend.completeGroupMember("drawn", "b", 1);
     await watching.shows(/drawn +[^\n]*2 of 4/);
     await backend.store("logged", 1);
-    await watching.shows(/ok +logged/);
+    // It clears what is left of the bar in whose place it stands.
+    await watching.shows(/ok +logged\u001b\[K\n/);
     watching.interrupt();
     const { exitCode, stdout } = await watching.done;
     expect(exitCode).toBe(0);
@@ -107,5 +109,20 @@ describe("the bars of watch", () => {
     view.show(progress("second", 2));
     view.close();
     expect(drawn()).toBe("");
+  });
+
+  it("are drawn again below lines that were printed, also those that have not changed", async () => {
+    const out = Object.assign(new PassThrough(), { isTTY: true, columns: 100, rows: 10 });
+    let text = "";
+    out.on("data", (chunk: Buffer) => (text += chunk.toString()));
+    const view = new BarView(out);
+    view.show(progress("unchanged", 1));
+    await eventually(() => expect(text).toContain("unchanged"));
+    view.show({ at, type: "result", taskId: "printed", status: "fulfilled" });
+    await eventually(() => expect(text).toContain("printed"));
+    view.close();
+    await eventually(() => expect(text).toContain("\u001b[?25h"));
+    expect(text.lastIndexOf("connecting")).toBeGreaterThan(text.indexOf("printed"));
+    expect(text.lastIndexOf("unchanged")).toBeGreaterThan(text.indexOf("printed"));
   });
 });

@@ -9,6 +9,8 @@ import { ratesInWords, toLine } from "./line-view";
 const linesForResults = 8;
 const mostBars = 20;
 const nameWidth = 28;
+/** A line that is printed takes the place of a bar, which may be longer. */
+const clearToEnd = "\u001b[K";
 
 /** On a terminal: results run by above, and below stand the rates and a bar for each open group, as many as there is room for. */
 export class BarView implements WatchView {
@@ -18,8 +20,8 @@ export class BarView implements WatchView {
   /** Open groups for which there is no room yet, in the order in which they were seen. */
   readonly #waiting = new Map<string, GroupProgress>();
   readonly #room: number;
-  #isClosed = false;
   #listener = "connecting";
+  #isClosed = false;
 
   constructor(out: Output) {
     this.#room = Math.max(1, Math.min(mostBars, (out.rows ?? 24) - linesForResults));
@@ -31,11 +33,13 @@ export class BarView implements WatchView {
         barsize: 24,
         hideCursor: true,
         emptyOnZero: true,
+        // A bar that has not changed is drawn, too: lines that were printed have moved it.
+        forceRedraw: true,
         gracefulExit: false,
       },
       Presets.shades_classic,
     );
-    this.#rates = this.#bars.create(1, 0, { words: "" }, { format: "{words}" });
+    this.#rates = this.#bars.create(1, 0, { words: this.#listener }, { format: "{words}" });
   }
 
   show(event: WatchEvent): void {
@@ -55,7 +59,7 @@ export class BarView implements WatchView {
   }
 
   #log(event: WatchEvent): void {
-    this.#bars.log(`${toLine(event) ?? ""}\n`);
+    this.#bars.log(`${toLine(event)}${clearToEnd}\n`);
   }
 
   #showGroup(event: WatchEvent, progress: GroupProgress): void {

@@ -18,8 +18,7 @@ export class LineView implements WatchView {
 
   show(event: WatchEvent): void {
     if (event.type === "group" && !this.#isDue(event.groupId, event.done)) return;
-    const line = toLine(event);
-    if (line !== undefined) this.#session.print(line);
+    this.#session.print(toLine(event));
   }
 
   close(): void {
@@ -39,7 +38,7 @@ export class LineView implements WatchView {
 }
 
 /** An event on one line. */
-export function toLine(event: WatchEvent): string | undefined {
+export function toLine(event: WatchEvent): string {
   const [kind, words] = describe(event);
   return `${event.at.slice(11, 23)}  ${kind.padEnd(8)}  ${printable(words)}`;
 }
