@@ -1,8 +1,16 @@
+// Node can `require` these ES modules; Jest's own module system cannot before Node 24.9.
+const esModules = ["superjson", "copy-anything", "is-what", "arktype", "arkregex", "@ark"];
+const typescript = ["@swc/jest", { jsc: { target: "es2022", parser: { syntax: "typescript" } } }];
+
 export default {
   testEnvironment: "node",
   roots: ["<rootDir>/spec", "<rootDir>/examples"],
   testMatch: ["**/*.spec.ts"],
-  transform: { "^.+\\.ts$": ["@swc/jest", { jsc: { target: "es2022", parser: { syntax: "typescript" } } }] },
+  transform: {
+    "^.+\\.ts$": typescript,
+    [`/node_modules/(${esModules.join("|")})/.+\\.js$`]: ["@swc/jest", { jsc: { target: "es2022" } }],
+  },
+  transformIgnorePatterns: [`/node_modules/(?!(${esModules.join("|")})/)`],
   moduleNameMapper: {
     "^kojin-postgres$": "<rootDir>/lib/index.ts",
     "^kojin-postgres/(embedded|conformance|http|operators)$": "<rootDir>/lib/$1/index.ts",

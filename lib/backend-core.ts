@@ -23,6 +23,7 @@ import { type ResultStatements, resultStatements } from "./store/statements";
 import { Writer } from "./store/writer";
 import { Aborts } from "./wait/aborts";
 import { createInterest } from "./wait/interest";
+import { Reader } from "./wait/reader";
 import { Results } from "./wait/results";
 import type { WakeCause } from "./wait/router";
 import { Sweep } from "./wait/sweep";
@@ -40,6 +41,7 @@ export class BackendCore {
   readonly hints: HintSource;
   readonly writer: Writer;
   readonly results: Results;
+  readonly reader: Reader;
   readonly groupWriter: GroupWriter;
   readonly groups: Groups;
   readonly claims: Claims;
@@ -77,6 +79,7 @@ export class BackendCore {
       { ...common, sweep: this.#sweep, aborts: new Aborts(), countWake: (cause) => (this.#wokenBy[cause] += 1) },
       this.statements.clock,
     );
+    this.reader = new Reader(this.#deadlines, options.codec);
     this.results = new Results(interest);
     this.groups = new Groups(interest);
     this.#wakeups = new Wakeups(this.hints, [this.results, this.groups]);
@@ -151,7 +154,8 @@ export class BackendCore {
   /** Its order: nobody new, those who wait, those who write, what listens, what connects. */
   async #close(drainMs: number): Promise<void> {
     const readers = [this.results, this.groups];
-    if (drainMs > 0) await settledWithin(Promise.all(readers.map(async (reader) => reader.drain())), drainMs);
+    const draining = [...readers, this.reader];
+    if (drainMs > 0) await settledWithin(Promise.all(draining.map(async (each) => each.drain())), drainMs);
     for (const { waits, feed, router } of readers) {
       waits.close();
       feed.close();

@@ -1,3 +1,5 @@
+import type { StandardSchemaV1 } from "@standard-schema/spec";
+
 /** What every error of this package extends: `catch (error) { if (error instanceof ResultBackendError) … }`. */
 export abstract class ResultBackendError extends Error {
   /** Equal to the class name, also after minifying and across processes. */
@@ -113,6 +115,27 @@ export class ResultEncodingError extends ResultBackendError {
   ) {
     super(`The result of task ${taskId} cannot be stored: ${reason}.`, options);
   }
+}
+
+/** A stored result does not have the form that the reader asked for: its schema, or the codec, does not take it. The result stays as it is. */
+export class ResultValidationError extends ResultBackendError {
+  override readonly name = "ResultValidationError";
+  readonly code = "RESULT_VALIDATION";
+  constructor(
+    readonly taskId: string,
+    /** What does not fit, in the words of the schema; at least one. Some schemas repeat the value in them. */
+    readonly issues: readonly StandardSchemaV1.Issue[],
+    options?: ErrorOptions,
+  ) {
+    const more = issues.length > 1 ? ` (and ${issues.length - 1} more)` : "";
+    super(`The result of task ${taskId} has another form than expected: ${describeIssue(issues[0])}${more}.`, options);
+  }
+}
+
+function describeIssue(issue: StandardSchemaV1.Issue | undefined): string {
+  const keys = Array.from(issue?.path ?? [], (part) => String(typeof part === "object" ? part.key : part));
+  const message = issue?.message.replace(/\.$/, "") ?? "no reason was given";
+  return keys.length === 0 ? message : `${keys.join(".")}: ${message}`;
 }
 
 /** The tables are not the ones this version works with. The message says what to run. */

@@ -9,6 +9,7 @@ export type {
   GroupClaim,
   GroupOptions,
   GroupProgress,
+  ReadOptions,
   ResultBackend,
   ResultFeedOptions,
   SqlClient,
@@ -34,6 +35,10 @@ export type { WriteCounters } from "./store/batched-writes";
 export type { ListenStatus } from "./notify/hint-source";
 export type { ReadCounters } from "./wait/loader";
 export type { WakeCause } from "./wait/router";
+export type { Codec } from "./value/json";
+export type { ResultSchema } from "./value/schema";
+export { defineTask } from "./value/task";
+export type { TaskDefinition, TaskId } from "./value/task";
 export type { TaskFailure } from "./errors";
 export {
   BackendClosedError,
@@ -42,6 +47,7 @@ export {
   GroupFailedError,
   ResultBackendError,
   ResultEncodingError,
+  ResultValidationError,
   SchemaError,
   TaskFailedError,
   WaitTimeoutError,

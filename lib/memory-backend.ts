@@ -1,6 +1,6 @@
 /* eslint-disable @typescript-eslint/require-await -- an async method turns what is thrown into a rejection, as its contract says */
 import type { Observable } from "rxjs";
-import { MemoryGroups, resultsOf } from "./memory/groups";
+import { MemoryGroups } from "./memory/groups";
 import { MemoryResults } from "./memory/results";
 import { MemoryStorage } from "./memory/storage";
 import { MemoryView } from "./memory/view";
@@ -12,6 +12,7 @@ import type {
   GroupClaim,
   GroupOptions,
   GroupProgress,
+  ReadOptions,
   ResultBackend,
   ResultFeedOptions,
   StoreOptions,
@@ -21,13 +22,18 @@ import type {
   WriteOptions,
 } from "./result-backend";
 import { checkDurationMs } from "./value/arguments";
-import { toSettled, toValue } from "./wait/outcome";
+import { checkSchema } from "./value/schema";
+import type { Codec } from "./value/json";
+import type { TaskId } from "./value/task";
+import { resolveWaitOptions } from "./wait/waits";
 
 export interface MemoryResultBackendOptions {
   /** How long a result is kept, in milliseconds. More than 0; `Infinity` never expires. Default 86 400 000, a day. */
   readonly ttlMs?: number;
   /** Largest result, in bytes of JSON. Default 67 108 864 (64 MiB), as with Postgres. */
   readonly maxResultBytes?: number;
+  /** For results that JSON cannot hold, as with Postgres. Default: JSON alone. */
+  readonly codec?: Codec;
 }
 
 /**
@@ -56,8 +62,9 @@ export class MemoryResultBackend implements ResultBackend, GroupBackend {
    * @param options - Its own; what is left out is as in this one.
    */
   view(options: MemoryResultBackendOptions = {}): MemoryResultBackend {
-    const { storage, ttlMs, maxResultBytes } = this.#view;
-    return new MemoryResultBackend({ ttlMs, maxResultBytes, ...options }, storage);
+    const { storage, ttlMs, maxResultBytes, codec } = this.#view;
+    const same = { ttlMs, maxResultBytes, ...(codec === undefined ? {} : { codec }) };
+    return new MemoryResultBackend({ ...same, ...options }, storage);
   }
 
   /** How many tasks and groups somebody waits for at this backend: 0 if a test has let go of everything. */
@@ -65,7 +72,7 @@ export class MemoryResultBackend implements ResultBackend, GroupBackend {
     return { waiting: this.#view.results.size + this.#view.groups.size };
   }
 
-  async store<T>(taskId: string, result: T, options: StoreOptions = {}): Promise<void> {
+  async store<T>(taskId: TaskId<T>, result: NoInfer<T>, options: StoreOptions = {}): Promise<void> {
     this.#results.store(taskId, result, options);
   }
 
@@ -73,33 +80,53 @@ export class MemoryResultBackend implements ResultBackend, GroupBackend {
     this.#results.fail(taskId, error, options);
   }
 
-  async get<T>(taskId: string): Promise<T | undefined> {
+  async get<T>(taskId: TaskId<T>, { schema }: ReadOptions<T> = {}): Promise<T | undefined> {
+    checkSchema(schema);
+    const { reader } = this.#view;
     const stored = this.#results.read(taskId);
-    return stored === undefined ? undefined : toValue<T>(stored);
+    if (stored === undefined) return undefined;
+    return schema === undefined ? reader.value<T>(stored) : reader.check(stored, schema);
   }
 
-  async getSettled<T>(taskId: string): Promise<PromiseSettledResult<T> | undefined> {
+  async getSettled<T>(
+    taskId: TaskId<T>,
+    { schema }: ReadOptions<T> = {},
+  ): Promise<PromiseSettledResult<T> | undefined> {
+    checkSchema(schema);
+    const { reader } = this.#view;
     const stored = this.#results.read(taskId);
-    return stored === undefined ? undefined : toSettled<T>(stored);
+    if (stored === undefined) return undefined;
+    return schema === undefined ? reader.settled<T>(stored) : reader.checkSettled(stored, schema);
   }
 
-  async wait<T>(taskId: string, timeout: number | WaitOptions): Promise<T> {
-    return toValue<T>(await this.#results.wait(taskId, timeout));
+  async wait<T>(taskId: TaskId<T>, timeout: number | (WaitOptions & ReadOptions<T>)): Promise<T> {
+    const { reader } = this.#view;
+    const options = resolveWaitOptions(timeout);
+    const stored = this.#results.wait(taskId, options);
+    if (options.schema === undefined) return reader.value<T>(await stored);
+    return reader.check(stored, options.schema, { key: taskId, ...options });
   }
 
-  async waitSettled<T>(taskId: string, timeout: number | WaitOptions): Promise<PromiseSettledResult<T>> {
-    return toSettled<T>(await this.#results.wait(taskId, timeout));
+  async waitSettled<T>(
+    taskId: TaskId<T>,
+    timeout: number | (WaitOptions & ReadOptions<T>),
+  ): Promise<PromiseSettledResult<T>> {
+    const { reader } = this.#view;
+    const options = resolveWaitOptions(timeout);
+    const stored = this.#results.wait(taskId, options);
+    if (options.schema === undefined) return reader.settled<T>(await stored);
+    return reader.checkSettled(stored, options.schema, { key: taskId, ...options });
   }
 
   async delete(taskId: string, options: WriteOptions = {}): Promise<boolean> {
     return this.#results.delete(taskId, options);
   }
 
-  result$<T>(taskId: string): Observable<T> {
-    return this.#results.result$<T>(taskId);
+  result$<T>(taskId: TaskId<T>, options: ReadOptions<T> = {}): Observable<T> {
+    return this.#results.result$(taskId, options);
   }
 
-  results$<T>(options: ResultFeedOptions = {}): Observable<TaskOutcome<T>> {
+  results$<T>(options: ResultFeedOptions<T> = {}): Observable<TaskOutcome<T>> {
     return this.#results.results$<T>(options);
   }
 
@@ -109,8 +136,8 @@ export class MemoryResultBackend implements ResultBackend, GroupBackend {
 
   async completeGroupMember<T>(
     groupId: string,
-    taskId: string,
-    result: T,
+    taskId: TaskId<T>,
+    result: NoInfer<T>,
     options: WriteOptions = {},
   ): Promise<number> {
     return this.#groups.complete(groupId, taskId, result, options);
@@ -120,29 +147,28 @@ export class MemoryResultBackend implements ResultBackend, GroupBackend {
     return this.#groups.fail(groupId, taskId, error, options);
   }
 
-  async getGroupResults<T>(groupId: string): Promise<T[]> {
-    const group = this.#groups.read(groupId);
-    return group === undefined ? [] : resultsOf<T>(group);
+  async getGroupResults<T>(groupId: string, options: ReadOptions<T> = {}): Promise<T[]> {
+    return this.#groups.results(groupId, options);
   }
 
   async getGroup(groupId: string): Promise<GroupProgress | undefined> {
     return this.#groups.read(groupId)?.progress();
   }
 
-  async waitGroup<T>(groupId: string, timeout: number | WaitOptions): Promise<T[]> {
-    return this.#groups.wait<T>(groupId, timeout);
+  async waitGroup<T>(groupId: string, timeout: number | (WaitOptions & ReadOptions<T>)): Promise<T[]> {
+    return this.#groups.wait(groupId, timeout);
   }
 
   group$(groupId: string): Observable<GroupProgress> {
     return this.#groups.progress$(groupId);
   }
 
-  groupMembers$<T>(groupId: string): Observable<TaskOutcome<T>> {
-    return this.#groups.members$<T>(groupId);
+  groupMembers$<T>(groupId: string, options: ReadOptions<T> = {}): Observable<TaskOutcome<T>> {
+    return this.#groups.members$(groupId, options);
   }
 
-  groupResults$<T>(groupId: string): Observable<T[]> {
-    return this.#groups.results$<T>(groupId);
+  groupResults$<T>(groupId: string, options: ReadOptions<T> = {}): Observable<T[]> {
+    return this.#groups.results$(groupId, options);
   }
 
   groupCompletions$(): Observable<GroupProgress> {

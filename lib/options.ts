@@ -1,5 +1,6 @@
 import type { PoolConfig } from "pg";
 import { checkDurationMs, checkInteger, checkTtlMs, typeName } from "./value/arguments";
+import type { Codec } from "./value/json";
 
 /** Where the library says what an operator should know. `console` fits, and so do pino, winston and their like: each call has one string. */
 export interface Logger {
@@ -50,6 +51,8 @@ export interface PostgresResultBackendOptions {
   readonly pruneIntervalMs?: number;
   /** Where to say what an operator should know. Default: nowhere. */
   readonly logger?: Logger;
+  /** For results that JSON cannot hold, such as dates, maps and big integers. All who store and read have to use the same. Default: JSON alone. */
+  readonly codec?: Codec;
 }
 
 /** The options with every default filled in. */
@@ -65,6 +68,7 @@ export interface ResolvedOptions {
   readonly inlineResultBytes: number;
   readonly pruneIntervalMs: number;
   readonly logger: Logger;
+  readonly codec: Codec | undefined;
 }
 
 const silent: Logger = { info: () => undefined, warn: () => undefined, error: () => undefined };
@@ -92,10 +96,12 @@ export function resolveOptions(options: PostgresResultBackendOptions = {}): Reso
     inlineResultBytes: options.inlineResultBytes ?? 0,
     pruneIntervalMs: options.pruneIntervalMs ?? Infinity,
     logger: options.logger ?? silent,
+    codec: options.codec,
   };
   checkObject(options.batch, "batch");
   checkNumbers(resolved);
-  checkLogger(resolved.logger);
+  checkMethods(resolved.logger, "logger", ["info", "warn", "error"]);
+  if (resolved.codec !== undefined) checkMethods(resolved.codec, "codec", ["encode", "decode"]);
   checkSchemaName(resolved.schema);
   checkListen(resolved.listen);
   checkNotify(resolved.notify);
@@ -119,12 +125,12 @@ function checkObject(value: unknown, what: string): void {
     throw new TypeError(`${what}: expected an object, got ${typeName(value)}.`);
 }
 
-function checkLogger(logger: unknown): void {
-  checkObject(logger, "logger");
-  for (const level of ["info", "warn", "error"] as const) {
-    const method: unknown = (logger as Partial<Logger>)[level];
+function checkMethods(value: unknown, what: string, names: readonly string[]): void {
+  checkObject(value, what);
+  for (const name of names) {
+    const method = (value as Record<string, unknown>)[name];
     if (typeof method !== "function")
-      throw new TypeError(`logger.${level}: expected a function, got ${typeName(method)}.`);
+      throw new TypeError(`${what}.${name}: expected a function, got ${typeName(method)}.`);
   }
 }
 

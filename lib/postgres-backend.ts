@@ -1,5 +1,5 @@
 import type { Pool, PoolConfig } from "pg";
-import { map, type Observable } from "rxjs";
+import { concatMap, map, type Observable } from "rxjs";
 import { BackendCore } from "./backend-core";
 import { OwnPool } from "./database/own-pool";
 import { type OpenGroupsOptions, toGroupSize, toOpenLimit, toUnclaimedLimit } from "./groups/group-arguments";
@@ -16,6 +16,7 @@ import type {
   GroupClaim,
   GroupOptions,
   GroupProgress,
+  ReadOptions,
   ResultBackend,
   ResultFeedOptions,
   StoreOptions,
@@ -33,7 +34,8 @@ import type { StoreRow } from "./store/writer";
 import { checkDurationMs, checkId, checkTtlMs, typeName } from "./value/arguments";
 import { encodeFailure } from "./value/failure";
 import { encodeResult } from "./value/json";
-import { toOutcome, toSettled, toValue } from "./wait/outcome";
+import { checkSchema } from "./value/schema";
+import type { TaskId } from "./value/task";
 import { resolveWaitOptions } from "./wait/waits";
 
 /** Results in PostgreSQL, awaited by LISTEN/NOTIFY. */
@@ -113,16 +115,9 @@ export class PostgresResultBackend implements ResultBackend {
     return planMigration(this.#core.database, this.#core.schemaCheck, this.#core.options.schema);
   }
 
-  async store<T>(taskId: string, result: T, options: StoreOptions = {}): Promise<void> {
+  async store<T>(taskId: TaskId<T>, result: NoInfer<T>, options: StoreOptions = {}): Promise<void> {
     checkId(taskId, "taskId");
-    const row = toStoreRow(
-      taskId,
-      encodeResult(taskId, result, this.#core.options.maxResultBytes),
-      null,
-      options,
-      this.#ttlMs,
-    );
-    await this.#write(row, options);
+    await this.#write(toStoreRow(taskId, this.#encode(taskId, result), null, options, this.#ttlMs), options);
   }
 
   async fail(taskId: string, error: unknown, options: StoreOptions = {}): Promise<void> {
@@ -130,22 +125,42 @@ export class PostgresResultBackend implements ResultBackend {
     await this.#write(toStoreRow(taskId, "null", encodeFailure(error), options, this.#ttlMs), options);
   }
 
-  async get<T>(taskId: string): Promise<T | undefined> {
+  async get<T>(taskId: TaskId<T>, { schema }: ReadOptions<T> = {}): Promise<T | undefined> {
+    checkSchema(schema);
+    const { reader } = this.#core;
     const stored = await this.#load(taskId);
-    return stored === undefined ? undefined : toValue<T>(stored);
+    if (stored === undefined) return undefined;
+    return schema === undefined ? reader.value<T>(stored) : reader.check(stored, schema);
   }
 
-  async getSettled<T>(taskId: string): Promise<PromiseSettledResult<T> | undefined> {
+  async getSettled<T>(
+    taskId: TaskId<T>,
+    { schema }: ReadOptions<T> = {},
+  ): Promise<PromiseSettledResult<T> | undefined> {
+    checkSchema(schema);
+    const { reader } = this.#core;
     const stored = await this.#load(taskId);
-    return stored === undefined ? undefined : toSettled<T>(stored);
+    if (stored === undefined) return undefined;
+    return schema === undefined ? reader.settled<T>(stored) : reader.checkSettled(stored, schema);
   }
 
-  async wait<T>(taskId: string, timeout: number | WaitOptions): Promise<T> {
-    return toValue<T>(await this.#wait(taskId, timeout));
+  async wait<T>(taskId: TaskId<T>, timeout: number | (WaitOptions & ReadOptions<T>)): Promise<T> {
+    const { reader } = this.#core;
+    const options = resolveWaitOptions(timeout);
+    const stored = this.#wait(taskId, options);
+    if (options.schema === undefined) return reader.value<T>(await stored);
+    return reader.check(stored, options.schema, { key: taskId, ...options });
   }
 
-  async waitSettled<T>(taskId: string, timeout: number | WaitOptions): Promise<PromiseSettledResult<T>> {
-    return toSettled<T>(await this.#wait(taskId, timeout));
+  async waitSettled<T>(
+    taskId: TaskId<T>,
+    timeout: number | (WaitOptions & ReadOptions<T>),
+  ): Promise<PromiseSettledResult<T>> {
+    const { reader } = this.#core;
+    const options = resolveWaitOptions(timeout);
+    const stored = this.#wait(taskId, options);
+    if (options.schema === undefined) return reader.settled<T>(await stored);
+    return reader.checkSettled(stored, options.schema, { key: taskId, ...options });
   }
 
   async delete(taskId: string, options: WriteOptions = {}): Promise<boolean> {
@@ -154,15 +169,19 @@ export class PostgresResultBackend implements ResultBackend {
     return deleteResult(this.#core, taskId, options.client);
   }
 
-  result$<T>(taskId: string): Observable<T> {
+  result$<T>(taskId: TaskId<T>, { schema }: ReadOptions<T> = {}): Observable<T> {
     checkId(taskId, "taskId");
-    return this.#core.results.waits.watch(taskId).pipe(map((stored) => toValue<T>(stored)));
+    checkSchema(schema);
+    const { reader, results } = this.#core;
+    const stored$ = results.waits.watch(taskId);
+    if (schema === undefined) return stored$.pipe(map((stored) => reader.value<T>(stored)));
+    return stored$.pipe(concatMap(async (stored) => reader.check(stored, schema)));
   }
 
-  results$<T>(options: ResultFeedOptions = {}): Observable<TaskOutcome<T>> {
-    const where = options.where ?? ((): boolean => true);
+  results$<T>({ where = () => true, schema }: ResultFeedOptions<T> = {}): Observable<TaskOutcome<T>> {
     if (typeof where !== "function") throw new TypeError(`where: expected a function, got ${typeName(where)}.`);
-    return this.#core.results.feed.values$(where).pipe(map((stored) => toOutcome<T>(stored)));
+    checkSchema(schema);
+    return this.#core.reader.outcomes$(this.#core.results.feed.values$(where), schema);
   }
 
   async initGroup(groupId: string, members: number | readonly string[], options: GroupOptions = {}): Promise<void> {
@@ -174,17 +193,12 @@ export class PostgresResultBackend implements ResultBackend {
 
   async completeGroupMember<T>(
     groupId: string,
-    taskId: string,
-    result: T,
+    taskId: TaskId<T>,
+    result: NoInfer<T>,
     options: WriteOptions = {},
   ): Promise<number> {
     checkMember(groupId, taskId);
-    const row = {
-      groupId,
-      taskId,
-      result: encodeResult(taskId, result, this.#core.options.maxResultBytes),
-      error: null,
-    };
+    const row = { groupId, taskId, result: this.#encode(taskId, result), error: null };
     this.#core.assertOpen();
     return this.#core.groupWriter.finish(row, options.client);
   }
@@ -198,10 +212,13 @@ export class PostgresResultBackend implements ResultBackend {
     );
   }
 
-  async getGroupResults<T>(groupId: string): Promise<T[]> {
+  async getGroupResults<T>(groupId: string, { schema }: ReadOptions<T> = {}): Promise<T[]> {
     checkId(groupId, "groupId");
+    checkSchema(schema);
+    const { reader, groups } = this.#core;
     this.#core.assertOpen();
-    return this.#core.groups.results<T>(groupId);
+    const stored = await groups.results(groupId);
+    return schema === undefined ? stored.map((each) => reader.value<T>(each)) : reader.checkAll(stored, schema);
   }
 
   async getGroup(groupId: string): Promise<GroupProgress | undefined> {
@@ -210,11 +227,14 @@ export class PostgresResultBackend implements ResultBackend {
     return this.#core.groups.progress(groupId);
   }
 
-  async waitGroup<T>(groupId: string, timeout: number | WaitOptions): Promise<T[]> {
+  async waitGroup<T>(groupId: string, timeout: number | (WaitOptions & ReadOptions<T>)): Promise<T[]> {
     checkId(groupId, "groupId");
     const options = resolveWaitOptions(timeout);
+    const { reader, groups } = this.#core;
     this.#core.assertOpen();
-    return this.#core.groups.wait<T>(groupId, options);
+    const stored = groups.wait(groupId, options);
+    if (options.schema === undefined) return (await stored).map((each) => reader.value<T>(each));
+    return reader.checkAll(stored, options.schema, { key: groupId, ...options });
   }
 
   group$(groupId: string): Observable<GroupProgress> {
@@ -222,14 +242,19 @@ export class PostgresResultBackend implements ResultBackend {
     return this.#core.groups.group$(groupId);
   }
 
-  groupMembers$<T>(groupId: string): Observable<TaskOutcome<T>> {
+  groupMembers$<T>(groupId: string, { schema }: ReadOptions<T> = {}): Observable<TaskOutcome<T>> {
     checkId(groupId, "groupId");
-    return this.#core.groups.members$(groupId).pipe(map((stored) => toOutcome<T>(stored)));
+    checkSchema(schema);
+    return this.#core.reader.outcomes$(this.#core.groups.members$(groupId), schema);
   }
 
-  groupResults$<T>(groupId: string): Observable<T[]> {
+  groupResults$<T>(groupId: string, { schema }: ReadOptions<T> = {}): Observable<T[]> {
     checkId(groupId, "groupId");
-    return this.#core.groups.results$<T>(groupId);
+    checkSchema(schema);
+    const { reader, groups } = this.#core;
+    const stored$ = groups.results$(groupId);
+    if (schema === undefined) return stored$.pipe(map((stored) => stored.map((each) => reader.value<T>(each))));
+    return stored$.pipe(concatMap(async (stored) => reader.checkAll(stored, schema)));
   }
 
   groupCompletions$(): Observable<GroupProgress> {
@@ -332,6 +357,11 @@ export class PostgresResultBackend implements ResultBackend {
     await this.close();
   }
 
+  #encode(taskId: string, result: unknown): string {
+    const { maxResultBytes, codec } = this.#core.options;
+    return encodeResult(taskId, result, maxResultBytes, codec);
+  }
+
   async #write(row: StoreRow, { client }: StoreOptions): Promise<void> {
     this.#core.assertOpen();
     await (client === undefined ? this.#core.writer.store(row) : this.#core.writer.storeWith(client, row));
@@ -343,9 +373,8 @@ export class PostgresResultBackend implements ResultBackend {
     return this.#core.results.loader.load(taskId, "read");
   }
 
-  async #wait(taskId: string, timeout: number | WaitOptions): Promise<StoredResult> {
+  async #wait(taskId: string, options: WaitOptions): Promise<StoredResult> {
     checkId(taskId, "taskId");
-    const options = resolveWaitOptions(timeout);
     this.#core.assertOpen();
     return this.#core.results.waits.wait(taskId, options);
   }

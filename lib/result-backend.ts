@@ -1,7 +1,12 @@
 import type { QueryResultRow } from "pg";
 import type { Observable } from "rxjs";
+import type { ResultSchema } from "./value/schema";
+import type { TaskId } from "./value/task";
 
-/** What became of a task: its value, or the `TaskFailedError` it ended with, as `reason`. */
+/**
+ * What became of a task: its value, or the `TaskFailedError` it ended with, as `reason`. Or the `ResultValidationError` of a result that the codec, or the schema
+ * given to the stream, does not take.
+ */
 export type TaskOutcome<T> = { readonly taskId: string } & PromiseSettledResult<T>;
 
 /**
@@ -37,9 +42,17 @@ export interface WaitOptions {
   readonly signal?: AbortSignal;
 }
 
-export interface ResultFeedOptions {
-  /** Which results to emit; the others are not even read. Default: all. */
-  readonly where?: (taskId: string) => boolean;
+export interface ReadOptions<T = unknown> {
+  /**
+   * A Standard Schema (of zod, valibot, arktype and their like), which checks the result and gives its type; it may be asynchronous. A result that it does not take
+   * is a `ResultValidationError` of this call alone, and stays stored. In a wait it may use what is left of the time, and a second at least.
+   */
+  readonly schema?: ResultSchema<T>;
+}
+
+export interface ResultFeedOptions<T = unknown> extends ReadOptions<T> {
+  /** Which results to emit; the others are not even read. The `is` of a task definition also types them. Default: all. */
+  readonly where?: ((taskId: string) => boolean) | ((taskId: string) => taskId is TaskId<T>);
 }
 
 export interface CloseOptions {
@@ -105,7 +118,12 @@ export interface GroupBackend {
    *
    * @throws {@link GroupConflictError} The group's members are declared and this is none of them, or it has as many members as it may. Nothing is changed.
    */
-  completeGroupMember<T>(groupId: string, taskId: string, result: T, options?: WriteOptions): Promise<number>;
+  completeGroupMember<T>(
+    groupId: string,
+    taskId: TaskId<T>,
+    result: NoInfer<T>,
+    options?: WriteOptions,
+  ): Promise<number>;
 
   /**
    * Stores that a member failed, which finishes it too; tells how many members are completed. A success, before or after, outweighs it. Where a task is tried again,
@@ -114,7 +132,7 @@ export interface GroupBackend {
   failGroupMember(groupId: string, taskId: string, error: unknown, options?: WriteOptions): Promise<number>;
 
   /** The results of the members that are completed, in declared order, or else by task id, as the database compares texts (and the Rust crate does). Empty for an unknown group. */
-  getGroupResults<T>(groupId: string): Promise<T[]>;
+  getGroupResults<T>(groupId: string, options?: ReadOptions<T>): Promise<T[]>;
 
   /** How far a group is; `undefined` if nothing is known of it. */
   getGroup(groupId: string): Promise<GroupProgress | undefined>;
@@ -123,18 +141,19 @@ export interface GroupBackend {
    * Resolves with the results of a group once it is done.
    *
    * @throws {@link GroupFailedError} It is done, and members failed.
+   * @throws {@link ResultValidationError} The schema does not take the result of a member.
    * @throws {@link WaitTimeoutError} It was not done in time; the message tells if it was never initialised.
    */
-  waitGroup<T>(groupId: string, timeout: number | WaitOptions): Promise<T[]>;
+  waitGroup<T>(groupId: string, timeout: number | (WaitOptions & ReadOptions<T>)): Promise<T[]>;
 
   /** How far a group is, at once and at every change; completes when it is done. Changes in quick succession show as one. Nothing is emitted of an unknown group. */
   group$(groupId: string): Observable<GroupProgress>;
 
   /** What became of each member: first those that are finished, in the order in which they did, then the others as they finish; each once. Completes when the group is done. */
-  groupMembers$<T>(groupId: string): Observable<TaskOutcome<T>>;
+  groupMembers$<T>(groupId: string, options?: ReadOptions<T>): Observable<TaskOutcome<T>>;
 
   /** The results of a group, once, when it is done; errors with `GroupFailedError` if members failed. */
-  groupResults$<T>(groupId: string): Observable<T[]>;
+  groupResults$<T>(groupId: string, options?: ReadOptions<T>): Observable<T[]>;
 
   /** Every group that gets done from now on: a hot stream. What is missed while the connection is lost is read afterwards. */
   groupCompletions$(): Observable<GroupProgress>;
@@ -159,7 +178,7 @@ export interface ResultBackend extends GroupBackend, AsyncDisposable {
    * @throws {@link ResultEncodingError} JSON or jsonb cannot hold it, or it is too large. Nothing was sent.
    * @throws {@link DatabaseError} Postgres refused it, or could not be reached for `retryTimeoutMs`. It may be stored nevertheless.
    */
-  store<T>(taskId: string, result: T, options?: StoreOptions): Promise<void>;
+  store<T>(taskId: TaskId<T>, result: NoInfer<T>, options?: StoreOptions): Promise<void>;
 
   /**
    * Stores that a task failed. Waits for it reject with a `TaskFailedError` that has the error's name, message, code, details and cause.
@@ -172,25 +191,27 @@ export interface ResultBackend extends GroupBackend, AsyncDisposable {
    * The stored result, or `undefined` if there is none, or none any more. A stored `null` is `null`.
    *
    * @throws {@link TaskFailedError} The task failed.
+   * @throws {@link ResultValidationError} The codec, or the schema, does not take what is stored.
    */
-  get<T>(taskId: string): Promise<T | undefined>;
+  get<T>(taskId: TaskId<T>, options?: ReadOptions<T>): Promise<T | undefined>;
 
   /** As {@link ResultBackend.get}, but a failure is a value too: `{ status: 'rejected', reason }`. */
-  getSettled<T>(taskId: string): Promise<PromiseSettledResult<T> | undefined>;
+  getSettled<T>(taskId: TaskId<T>, options?: ReadOptions<T>): Promise<PromiseSettledResult<T> | undefined>;
 
   /**
    * Resolves with the result of a task: at once if it is stored, else as soon as it is. Losing the listener only delays the answer.
    *
-   * @param timeout - In milliseconds, or {@link WaitOptions}.
+   * @param timeout - In milliseconds, or {@link WaitOptions}, and {@link ReadOptions}.
    * @throws {@link TaskFailedError} The task failed.
+   * @throws {@link ResultValidationError} The codec, or the schema, does not take what is stored.
    * @throws {@link WaitTimeoutError} Nothing was stored in time. The task may still finish.
    * @throws {@link BackendClosedError} The backend was closed.
    * @throws {@link DatabaseError} Reading is not allowed, or fails for good. Outages are waited out.
    */
-  wait<T>(taskId: string, timeout: number | WaitOptions): Promise<T>;
+  wait<T>(taskId: TaskId<T>, timeout: number | (WaitOptions & ReadOptions<T>)): Promise<T>;
 
   /** As {@link ResultBackend.wait}, but a failed task is a value too: `{ status: 'rejected', reason }`. */
-  waitSettled<T>(taskId: string, timeout: number | WaitOptions): Promise<PromiseSettledResult<T>>;
+  waitSettled<T>(taskId: TaskId<T>, timeout: number | (WaitOptions & ReadOptions<T>)): Promise<PromiseSettledResult<T>>;
 
   /** Deletes a result; tells whether there was one. Wakes nobody. */
   delete(taskId: string, options?: WriteOptions): Promise<boolean>;
@@ -199,13 +220,13 @@ export interface ResultBackend extends GroupBackend, AsyncDisposable {
    * The result of a task as a cold stream: the stored one, or the next one to be stored, then completion. Errors as {@link ResultBackend.wait} rejects, and
    * has no timeout of its own. Unsubscribing ends the wait.
    */
-  result$<T>(taskId: string): Observable<T>;
+  result$<T>(taskId: TaskId<T>, options?: ReadOptions<T>): Observable<T>;
 
   /**
    * Every result that is stored from now on, by whatever process: a hot stream. A result that is replaced before it could be read shows once, as its
    * latest. What is missed while the connection is lost is read afterwards. The order is roughly that of the commits. Errors when the backend is closed.
    */
-  results$<T>(options?: ResultFeedOptions): Observable<TaskOutcome<T>>;
+  results$<T>(options?: ResultFeedOptions<T>): Observable<TaskOutcome<T>>;
 
   /** Rejects open waits, errors open streams, and lets go of every connection and timer. May be called at any time, and again. */
   close(options?: CloseOptions): Promise<void>;

@@ -1,4 +1,5 @@
 import { firstValueFrom, timeout } from "rxjs";
+import { z } from "zod";
 import { BackendClosedError, ResultEncodingError, WaitTimeoutError, type SqlClient } from "kojin-postgres";
 import { MemoryResultBackend } from "../lib/memory-backend";
 
@@ -204,6 +205,17 @@ describe("MemoryResultBackend", () => {
       expect(await waits).toMatchObject({ code: "WAIT_TIMEOUT", timeoutMs: 1_000 });
       expect(await backend.waitGroup("group", 0)).toEqual([]);
       jest.restoreAllMocks();
+    });
+
+    it("leaves no timer behind when a schema has answered, or its time is up", async () => {
+      await backend.store("task", 1);
+      expect(await backend.wait("task", { timeoutMs: 1_000, schema: z.number() })).toBe(1);
+      expect(jest.getTimerCount()).toBe(0);
+      const schema = z.number().refine(async () => new Promise<boolean>(() => undefined));
+      const waits = backend.wait("task", { timeoutMs: 5_000, schema }).catch((error: unknown) => error);
+      await jest.advanceTimersByTimeAsync(5_000);
+      expect(await waits).toMatchObject({ code: "WAIT_TIMEOUT", timeoutMs: 5_000 });
+      expect(jest.getTimerCount()).toBe(0);
     });
 
     it("leaves no timer once nobody waits, whatever ended the wait", async () => {

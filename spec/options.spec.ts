@@ -17,6 +17,7 @@ describe("defaults", () => {
       maxResultBytes: 67_108_864,
       inlineResultBytes: 0,
       pruneIntervalMs: Infinity,
+      codec: undefined,
     });
     expect(Object.values(logger).map((log) => typeof log)).toEqual(["function", "function", "function"]);
   });

@@ -9,6 +9,7 @@ import { groupStreamSpecs } from "./group-streams";
 import { groupWaitSpecs } from "./group-waits";
 import { groupSpecs } from "./groups";
 import { resultSpecs } from "./results";
+import { schemaSpecs } from "./schemas";
 import { streamSpecs } from "./streams";
 import { type ConformingBackend, type Specs, Suite } from "./suite";
 import { waitSpecs } from "./waits";
@@ -26,6 +27,7 @@ const chapters: Readonly<Record<string, Specs>> = {
   results: resultSpecs,
   wait: waitSpecs,
   streams: streamSpecs,
+  schemas: schemaSpecs,
   close: closeSpecs,
   "bad input": badInputSpecs,
   groups: groupSpecs,

@@ -48,7 +48,7 @@ export function groupStatements(schema: string): GroupStatements {
 
     // $1 text group. Results of the members that are completed, in declared order, or else by task.
     results: `
-      select member.result::text from ${members} join ${state} using (group_id)
+      select member.task_id, member.result::text from ${members} join ${state} using (group_id)
       where member.group_id = $1::text and ${isCompleted} and ${counts} and ${isAlive}
       order by member.position, member.task_id`,
 

@@ -116,15 +116,15 @@ export class Groups implements HintReceiver {
   }
 
   /** Its results, once it is done. */
-  results$<T>(groupId: string): Observable<T[]> {
+  results$(groupId: string): Observable<StoredResult[]> {
     return this.waits.watch(groupId).pipe(
       filter(({ progress }) => progress.done),
-      mergeMap(async (group) => this.#resultsOf<T>(group)),
+      mergeMap(async (group) => this.#resultsOf(group)),
     );
   }
 
-  async wait<T>(groupId: string, options: WaitOptions): Promise<T[]> {
-    const results = this.#wait<T>(groupId, options);
+  async wait(groupId: string, options: WaitOptions): Promise<StoredResult[]> {
+    const results = this.#wait(groupId, options);
     this.#waiting.add(results);
     return results.finally(() => this.#waiting.delete(results));
   }
@@ -136,13 +136,9 @@ export class Groups implements HintReceiver {
   }
 
   /** The results of the members that are completed by now. */
-  async results<T>(groupId: string): Promise<T[]> {
-    return this.#results<T>(groupId);
-  }
-
-  async #results<T>(groupId: string, limits?: ReadLimits): Promise<T[]> {
-    const rows = await this.#query<[string]>("read group results", this.#statements.results, [groupId], limits);
-    return rows.map(([result]) => JSON.parse(result) as T);
+  async results(groupId: string, limits?: ReadLimits): Promise<StoredResult[]> {
+    const rows = await this.#query<[string, string]>("read group results", this.#statements.results, [groupId], limits);
+    return rows.map(([taskId, result]) => ({ taskId, result, error: null, storedAt: 0 }));
   }
 
   /** Groups that are not done, by id. */
@@ -193,22 +189,22 @@ export class Groups implements HintReceiver {
     this.changes.offer(value.progress, isAnnounced || cause === "notification");
   }
 
-  async #wait<T>(groupId: string, options: WaitOptions): Promise<T[]> {
+  async #wait(groupId: string, options: WaitOptions): Promise<StoredResult[]> {
     const { timeoutMs, signal } = options;
     const deadline = performance.now() + timeoutMs;
     const group = await this.waits.wait(groupId, options);
     // Its results may take what is left of the time, and as long as a last read: neither longer, nor does an outage end the wait before.
     const dueAt = Math.max(deadline, performance.now()) + lastReadMs;
     try {
-      return await this.#resultsOf<T>(group, { dueAt, signal });
+      return await this.#resultsOf(group, { dueAt, signal });
     } catch (error) {
       if (!isTransient(error)) throw error;
       throw WaitTimeoutError.forGroup(groupId, timeoutMs, group.progress, { cause: error });
     }
   }
 
-  async #resultsOf<T>({ progress: { groupId, failed } }: StoredGroup, limits?: ReadLimits): Promise<T[]> {
-    if (failed === 0) return this.#results<T>(groupId, limits);
+  async #resultsOf({ progress: { groupId, failed } }: StoredGroup, limits?: ReadLimits): Promise<StoredResult[]> {
+    if (failed === 0) return this.results(groupId, limits);
     const text = this.#statements.failures;
     const rows = await this.#query<[string, string]>("read group failures", text, [groupId], limits);
     throw new GroupFailedError(

@@ -1,10 +1,12 @@
 import { concatMap, defer, distinctUntilChanged, filter, map, type Observable, take, takeWhile } from "rxjs";
-import { GroupFailedError, type TaskFailedError, WaitTimeoutError } from "../errors";
+import { GroupFailedError, WaitTimeoutError } from "../errors";
+import type { StoredResult } from "../notify/hint";
 import type {
   ClaimOptions,
   GroupClaim,
   GroupOptions,
   GroupProgress,
+  ReadOptions,
   TaskOutcome,
   UnclaimedOptions,
   WaitOptions,
@@ -13,11 +15,12 @@ import type {
 import { checkDurationMs, checkId, checkInteger, checkTtlMs, typeName } from "../value/arguments";
 import { encodeFailure } from "../value/failure";
 import { encodeResult } from "../value/json";
-import { toSettled, toValue } from "../wait/outcome";
+import { checkSchema } from "../value/schema";
+import { toFailedError } from "../wait/outcome";
 import { resolveWaitOptions } from "../wait/waits";
 import type { MemoryGroup } from "./group";
 import { untilDeadline } from "./group-watch";
-import { refuseClient, toOutcome } from "./results";
+import { refuseClient } from "./results";
 import type { MemoryView } from "./view";
 
 // The total is an int in the database.
@@ -47,7 +50,13 @@ export class MemoryGroups {
   complete(groupId: string, taskId: string, result: unknown, options: WriteOptions): number {
     checkId(groupId, "groupId");
     checkId(taskId, "taskId");
-    return this.#finish(groupId, taskId, encodeResult(taskId, result, this.#view.maxResultBytes), null, options);
+    return this.#finish(
+      groupId,
+      taskId,
+      encodeResult(taskId, result, this.#view.maxResultBytes, this.#view.codec),
+      null,
+      options,
+    );
   }
 
   fail(groupId: string, taskId: string, error: unknown, options: WriteOptions): number {
@@ -62,12 +71,24 @@ export class MemoryGroups {
     return this.#view.storage.group(groupId);
   }
 
-  async wait<T>(groupId: string, timeout: number | WaitOptions): Promise<T[]> {
+  /** The results of the members that are completed by now. */
+  async results<T>(groupId: string, { schema }: ReadOptions<T>): Promise<T[]> {
+    checkSchema(schema);
+    const { reader } = this.#view;
+    const group = this.read(groupId);
+    const stored = group === undefined ? [] : completedOf(group);
+    return schema === undefined ? stored.map((each) => reader.value<T>(each)) : reader.checkAll(stored, schema);
+  }
+
+  async wait<T>(groupId: string, timeout: number | (WaitOptions & ReadOptions<T>)): Promise<T[]> {
     checkId(groupId, "groupId");
     const options = resolveWaitOptions(timeout);
-    return this.#view.first(this.results$<T>(groupId), options, () =>
+    const { reader } = this.#view;
+    const stored = this.#view.first(this.#completed$(groupId), options, () =>
       WaitTimeoutError.forGroup(groupId, options.timeoutMs, this.#view.storage.group(groupId)?.progress()),
     );
+    if (options.schema === undefined) return (await stored).map((each) => reader.value<T>(each));
+    return reader.checkAll(stored, options.schema, { key: groupId, ...options });
   }
 
   progress$(groupId: string): Observable<GroupProgress> {
@@ -78,29 +99,28 @@ export class MemoryGroups {
     );
   }
 
-  members$<T>(groupId: string): Observable<TaskOutcome<T>> {
+  members$<T>(groupId: string, { schema }: ReadOptions<T>): Observable<TaskOutcome<T>> {
+    checkSchema(schema);
     const group$ = this.#watch$(groupId).pipe(takeWhile(({ isDone }) => !isDone, true));
-    return defer(() => {
+    const stored$ = defer(() => {
       let emitted = 0;
       return group$.pipe(
         concatMap((group) => {
           const finished = group.finishedFrom(emitted);
           emitted += finished.length;
-          return finished.map(toOutcome<T>);
+          return finished;
         }),
       );
     });
+    return this.#view.reader.outcomes$(stored$, schema);
   }
 
-  results$<T>(groupId: string): Observable<T[]> {
-    return this.#watch$(groupId).pipe(
-      filter(({ isDone }) => isDone),
-      take(1),
-      map((group) => {
-        assertNoFailures(group);
-        return resultsOf<T>(group);
-      }),
-    );
+  results$<T>(groupId: string, { schema }: ReadOptions<T>): Observable<T[]> {
+    checkSchema(schema);
+    const { reader } = this.#view;
+    const stored$ = this.#completed$(groupId);
+    if (schema === undefined) return stored$.pipe(map((stored) => stored.map((each) => reader.value<T>(each))));
+    return stored$.pipe(concatMap(async (stored) => reader.checkAll(stored, schema)));
   }
 
   claim(groupId: string, options: ClaimOptions): GroupClaim | undefined {
@@ -126,6 +146,18 @@ export class MemoryGroups {
     return unclaimed.slice(0, limit).map((group) => group.progress());
   }
 
+  /** The results of a group once it is done. */
+  #completed$(groupId: string): Observable<StoredResult[]> {
+    return this.#watch$(groupId).pipe(
+      filter(({ isDone }) => isDone),
+      take(1),
+      map((group) => {
+        assertNoFailures(group);
+        return completedOf(group);
+      }),
+    );
+  }
+
   #finish(groupId: string, taskId: string, result: string, error: string | null, options: WriteOptions): number {
     refuseClient(options);
     this.#view.assertOpen();
@@ -139,19 +171,12 @@ export class MemoryGroups {
   }
 }
 
-/** The results of the members that are completed. */
-export function resultsOf<T>(group: MemoryGroup): T[] {
-  return group
-    .outcomes()
-    .filter(({ error }) => error === null)
-    .map(toValue<T>);
-}
+const completedOf = (group: MemoryGroup): StoredResult[] => group.outcomes().filter(({ error }) => error === null);
 
 function assertNoFailures(group: MemoryGroup): void {
-  const failures = group.outcomes().flatMap((outcome) => {
-    const settled = toSettled(outcome);
-    return settled.status === "rejected" ? [settled.reason as TaskFailedError] : [];
-  });
+  const failures = group
+    .outcomes()
+    .flatMap(({ taskId, error }) => (error === null ? [] : [toFailedError(taskId, error)]));
   if (failures.length > 0) throw new GroupFailedError(group.groupId, failures);
 }
 

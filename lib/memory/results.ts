@@ -1,13 +1,19 @@
-import { filter, map, type Observable, take } from "rxjs";
+import { concatMap, filter, map, type Observable, take } from "rxjs";
 import { WaitTimeoutError } from "../errors";
 import type { StoredResult } from "../notify/hint";
-import type { ResultFeedOptions, StoreOptions, TaskOutcome, WaitOptions, WriteOptions } from "../result-backend";
+import type {
+  ReadOptions,
+  ResultFeedOptions,
+  StoreOptions,
+  TaskOutcome,
+  WaitOptions,
+  WriteOptions,
+} from "../result-backend";
 import { toStoreRow } from "../store/store-row";
 import { checkId, typeName } from "../value/arguments";
 import { encodeFailure } from "../value/failure";
 import { encodeResult } from "../value/json";
-import { toSettled, toValue } from "../wait/outcome";
-import { resolveWaitOptions } from "../wait/waits";
+import { checkSchema } from "../value/schema";
 import type { MemoryView } from "./view";
 
 /** Results of tasks, in memory. */
@@ -20,7 +26,7 @@ export class MemoryResults {
 
   store(taskId: string, result: unknown, options: StoreOptions): void {
     checkId(taskId, "taskId");
-    this.#write(taskId, encodeResult(taskId, result, this.#view.maxResultBytes), null, options);
+    this.#write(taskId, encodeResult(taskId, result, this.#view.maxResultBytes, this.#view.codec), null, options);
   }
 
   fail(taskId: string, error: unknown, options: StoreOptions): void {
@@ -34,9 +40,8 @@ export class MemoryResults {
     return this.#view.storage.read(taskId);
   }
 
-  async wait(taskId: string, timeout: number | WaitOptions): Promise<StoredResult> {
+  async wait(taskId: string, options: WaitOptions): Promise<StoredResult> {
     checkId(taskId, "taskId");
-    const options = resolveWaitOptions(timeout);
     const stored$ = this.#view.results.watch$(taskId);
     return this.#view.first(stored$, options, () => new WaitTimeoutError(taskId, options.timeoutMs));
   }
@@ -48,17 +53,20 @@ export class MemoryResults {
     return this.#view.storage.delete(taskId);
   }
 
-  result$<T>(taskId: string): Observable<T> {
+  result$<T>(taskId: string, { schema }: ReadOptions<T>): Observable<T> {
     checkId(taskId, "taskId");
-    return this.#view.results.watch$(taskId).pipe(take(1), map(toValue<T>));
+    checkSchema(schema);
+    const { reader, results } = this.#view;
+    const stored$ = results.watch$(taskId).pipe(take(1));
+    if (schema === undefined) return stored$.pipe(map((stored) => reader.value<T>(stored)));
+    return stored$.pipe(concatMap(async (stored) => reader.check(stored, schema)));
   }
 
-  results$<T>({ where = () => true }: ResultFeedOptions): Observable<TaskOutcome<T>> {
+  results$<T>({ where = () => true, schema }: ResultFeedOptions<T>): Observable<TaskOutcome<T>> {
     if (typeof where !== "function") throw new TypeError(`where: expected a function, got ${typeName(where)}.`);
-    return this.#view.stored$.pipe(
-      filter(({ taskId }) => where(taskId)),
-      map(toOutcome<T>),
-    );
+    checkSchema(schema);
+    const { reader, stored$ } = this.#view;
+    return reader.outcomes$(stored$.pipe(filter(({ taskId }) => where(taskId))), schema);
   }
 
   #write(taskId: string, result: string, error: string | null, options: StoreOptions): void {
@@ -67,10 +75,6 @@ export class MemoryResults {
     this.#view.assertOpen();
     this.#view.storage.store(row);
   }
-}
-
-export function toOutcome<T>(stored: StoredResult): TaskOutcome<T> {
-  return { taskId: stored.taskId, ...toSettled<T>(stored) };
 }
 
 /** A write that seems to belong to a transaction, and does not, would pass a test that has to fail. */

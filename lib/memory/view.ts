@@ -3,8 +3,11 @@ import { Call } from "../call";
 import { Deadlines } from "../deadlines";
 import { BackendClosedError } from "../errors";
 import type { StoredResult } from "../notify/hint";
+import type { ResolvedOptions } from "../options";
 import type { GroupProgress, WaitOptions } from "../result-backend";
+import type { Codec } from "../value/json";
 import { Aborts } from "../wait/aborts";
+import { Reader } from "../wait/reader";
 import type { MemoryGroup } from "./group";
 import type { MemoryStorage } from "./storage";
 import { soon } from "./soon";
@@ -15,7 +18,9 @@ export class MemoryView {
   readonly storage: MemoryStorage;
   readonly ttlMs: number;
   readonly maxResultBytes: number;
+  readonly codec: Codec | undefined;
   readonly deadlines = new Deadlines();
+  readonly reader: Reader;
   readonly results: Watches<StoredResult>;
   readonly groups: Watches<MemoryGroup>;
   readonly stored$ = new Subject<StoredResult>();
@@ -24,10 +29,15 @@ export class MemoryView {
   readonly #feeding: Subscription;
   #closing: Promise<void> | undefined;
 
-  constructor(storage: MemoryStorage, { ttlMs, maxResultBytes }: { ttlMs: number; maxResultBytes: number }) {
+  constructor(
+    storage: MemoryStorage,
+    { ttlMs, maxResultBytes, codec }: Pick<ResolvedOptions, "ttlMs" | "maxResultBytes" | "codec">,
+  ) {
     this.storage = storage;
     this.ttlMs = ttlMs;
     this.maxResultBytes = maxResultBytes;
+    this.codec = codec;
+    this.reader = new Reader(this.deadlines, codec);
     this.results = new Watches<StoredResult>(
       storage.stored$,
       ({ taskId }) => taskId,
@@ -81,11 +91,13 @@ export class MemoryView {
     // A subject that has errored also errors whoever subscribes to it later.
     this.stored$.error(new BackendClosedError());
     this.groupDone$.error(new BackendClosedError());
+    // What is left there are checks by schemas: a wait whose result has come, and has not been checked.
+    this.deadlines.expireAll(new BackendClosedError());
   }
 
   async #drain(drainMs: number): Promise<void> {
     const drained = new Call<void>(this.deadlines, drainMs, () => new BackendClosedError());
-    void Promise.all([this.results.drain(), this.groups.drain()]).then(() => drained.resolve());
+    void Promise.all([this.results.drain(), this.groups.drain(), this.reader.drain()]).then(() => drained.resolve());
     await drained.promise.catch(() => undefined);
   }
 }

@@ -1,14 +1,33 @@
-import { ResultEncodingError } from "../errors";
+import { ResultEncodingError, ResultValidationError } from "../errors";
 
 // JSON.stringify writes U+0000 and lone surrogates, and only those of what jsonb rejects, as lower-case escapes (ECMA-262, QuoteJSONString).
 const unstorableEscape = /(?<!\\)(?:\\\\)*\\u(0000|d[89a-f][0-9a-f]{2})/;
 
+/** Takes values that JSON cannot hold to ones that it can, and back. Both sides have to use the same. Failures do not go through it. */
+export interface Codec {
+  /** Called with each result that is stored; gives what JSON can hold. What it throws rejects the store with a `ResultEncodingError`. */
+  encode(value: unknown): unknown;
+  /** Called with each result that is read, once for each reader. What it throws is a `ResultValidationError` of that reader. */
+  decode(json: unknown): unknown;
+}
+
 /** JSON text, or `undefined` for what has none: a function, a symbol. The type of `JSON.stringify` does not say so. */
 export const jsonText = (value: unknown): string | undefined => JSON.stringify(value);
 
+/** A result from its JSON text, anew for each caller, so that none sees what another does to it. */
+export function decodeResult(taskId: string, text: string, codec: Codec | undefined): unknown {
+  const json = JSON.parse(text) as unknown;
+  if (codec === undefined) return json;
+  try {
+    return codec.decode(json);
+  } catch (cause) {
+    throw new ResultValidationError(taskId, [{ message: `the codec threw: ${String(cause)}` }], { cause });
+  }
+}
+
 /** The JSON text of a result; `undefined` becomes `null`. Checked here, before a batch is built, so that one bad value cannot fail others. */
-export function encodeResult(taskId: string, result: unknown, maxBytes: number): string {
-  const text = stringify(taskId, result);
+export function encodeResult(taskId: string, result: unknown, maxBytes: number, codec?: Codec): string {
+  const text = stringify(taskId, codec === undefined ? result : encodeWith(codec, taskId, result));
   if (text.includes("\\u")) {
     const found = unstorableEscape.exec(text);
     if (found)
@@ -22,6 +41,19 @@ export function encodeResult(taskId: string, result: unknown, maxBytes: number):
     );
   }
   return text;
+}
+
+function encodeWith(codec: Codec, taskId: string, result: unknown): unknown {
+  let json: unknown;
+  try {
+    json = codec.encode(result);
+  } catch (cause) {
+    throw new ResultEncodingError(taskId, `the codec threw: ${String(cause)}`, { cause });
+  }
+  // JSON would make {} of it.
+  if (json instanceof Promise)
+    throw new ResultEncodingError(taskId, "the codec gave a promise, and has to be synchronous");
+  return json;
 }
 
 function stringify(taskId: string, result: unknown): string {

@@ -1,8 +1,9 @@
 import { Observable } from "rxjs";
 import type { Deadline, Deadlines } from "../deadlines";
 import { BackendClosedError, type WaitTimeoutError } from "../errors";
-import type { WaitOptions } from "../result-backend";
+import type { ReadOptions, WaitOptions } from "../result-backend";
 import { checkDurationMs, typeName } from "../value/arguments";
+import { checkSchema } from "../value/schema";
 import type { Aborts } from "./aborts";
 import type { Loader } from "./loader";
 import type { Router, WakeCause, Watcher } from "./router";
@@ -31,16 +32,17 @@ export interface WaitParts<T> {
 }
 
 /** Checks what was given to `wait`. */
-export function resolveWaitOptions(timeout: number | WaitOptions): WaitOptions {
-  const options: WaitOptions = isWaitOptions(timeout) ? timeout : { timeoutMs: timeout };
+export function resolveWaitOptions<T>(timeout: number | (WaitOptions & ReadOptions<T>)): WaitOptions & ReadOptions<T> {
+  const options: WaitOptions & ReadOptions<T> = isWaitOptions(timeout) ? timeout : { timeoutMs: timeout };
   checkDurationMs(options.timeoutMs, "timeoutMs", { infinite: true });
   if (options.signal !== undefined && !((options.signal as unknown) instanceof AbortSignal)) {
     throw new TypeError(`signal: expected an AbortSignal, got ${typeName(options.signal)}.`);
   }
+  checkSchema(options.schema);
   return options;
 }
 
-const isWaitOptions = (timeout: unknown): timeout is WaitOptions => typeof timeout === "object" && timeout !== null;
+const isWaitOptions = <T>(timeout: number | T): timeout is T => typeof timeout === "object" && timeout !== null;
 
 /** Waits for results, or for groups: the only place where watching, reading, deadlines and abort meet. */
 export class Waits<T> {

@@ -16,7 +16,7 @@ const COMPILERS = [
 const PROGRAM = `
 import { Pool } from "pg";
 import { lastValueFrom, type Observable } from "rxjs";
-import { PostgresResultBackend, WaitTimeoutError, type ResultBackend, type TaskOutcome } from "kojin-postgres";
+import { PostgresResultBackend, WaitTimeoutError, defineTask, type ResultBackend, type ResultSchema, type TaskOutcome } from "kojin-postgres";
 import { startEmbeddedPostgres, type EmbeddedPostgres } from "kojin-postgres/embedded";
 
 export async function use(pool: Pool): Promise<string> {
@@ -34,11 +34,21 @@ export async function use(pool: Pool): Promise<string> {
   const stream$: Observable<TaskOutcome<number>> = backend.results$<number>();
   // @ts-expect-error - an outcome and not a number
   const wrong: number = await lastValueFrom(stream$);
+  const count = defineTask<number>("count");
+  const counted: number = await backend.wait(count.id("a"), 1_000);
+  // @ts-expect-error - a number and not a string
+  await backend.store(count.id("a"), "one");
+  const schema: ResultSchema<{ lines: number }> = {
+    "~standard": { version: 1, vendor: "example", validate: () => ({ value: { lines: counted } }) },
+  };
+  const checked: { lines: number } | undefined = await backend.get("task", { schema });
+  // @ts-expect-error - a field of another type
+  const unchecked: { lines: string } | undefined = await backend.get("task", { schema });
   const server: EmbeddedPostgres = await startEmbeddedPostgres();
   try {
     return await backend.wait<string>("task", 1_000);
   } catch (error) {
-    return error instanceof WaitTimeoutError ? error.taskId : [server.url, stored, certain, wrong, disposable].join();
+    return error instanceof WaitTimeoutError ? error.taskId : [server.url, stored, certain, wrong, disposable, checked, unchecked].join();
   }
 }
 `;

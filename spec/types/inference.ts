@@ -1,0 +1,124 @@
+// Compiled by `npm run types`, and never run: it fails to compile where a type is inferred otherwise than here.
+import { type } from "arktype";
+import type { Observable } from "rxjs";
+import * as v from "valibot";
+import { z } from "zod";
+import {
+  defineTask,
+  type PostgresResultBackend,
+  type ResultBackend,
+  ResultValidationError,
+  type TaskId,
+  type TaskOutcome,
+  type WaitOptions,
+} from "kojin-postgres";
+
+/** Whether two types are the same, and not only assignable to one another: `any` is the same as nothing else. */
+type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
+declare function expectType<Expected>(): {
+  of<Actual>(actual: Actual, ...isOther: Same<Actual, Expected> extends true ? [] : [never]): void;
+};
+
+interface Size {
+  readonly width: number;
+  readonly height: number;
+}
+const resize = defineTask<Size>("resize");
+const id = resize.id("42");
+
+export async function typedIds(backend: ResultBackend, found: string): Promise<string> {
+  expectType<TaskId<Size>>().of(id);
+  expectType<Size>().of(await backend.wait(id, 1_000));
+  expectType<Size>().of(await backend.wait(id, { timeoutMs: 1_000 }));
+  expectType<Size | undefined>().of(await backend.get(id));
+  expectType<PromiseSettledResult<Size>>().of(await backend.waitSettled(id, 1_000));
+  expectType<PromiseSettledResult<Size> | undefined>().of(await backend.getSettled(id));
+  expectType<Observable<Size>>().of(backend.result$(id));
+  expectType<Observable<TaskOutcome<Size>>>().of(backend.results$({ where: resize.is }));
+
+  await backend.store(id, { width: 1, height: 2 });
+  await backend.completeGroupMember("group", id, { width: 1, height: 2 });
+  // @ts-expect-error - a field is missing
+  await backend.store(id, { width: 1 });
+  // @ts-expect-error - another type
+  await backend.store(id, "small");
+  // @ts-expect-error - another type
+  await backend.completeGroupMember("group", id, 1);
+  // @ts-expect-error - the id has a type, and it is another
+  await backend.wait<string>(id, 1_000);
+  // @ts-expect-error - the id of a task of another kind
+  const other: TaskId<string> = id;
+
+  await backend.delete(id);
+  await backend.initGroup("group", [id, resize.id()]);
+  if (resize.is(found)) expectType<Size | undefined>().of(await backend.get(found));
+  return other;
+}
+
+export async function plainIds(backend: ResultBackend, options: WaitOptions): Promise<Size> {
+  expectType<unknown>().of(await backend.wait("task", 1_000));
+  expectType<Size>().of(await backend.wait<Size>("task", 1_000));
+  expectType<Size>().of(await backend.wait<Size>("task", options));
+  expectType<Size>().of(await backend.wait(id, options));
+  expectType<Size | undefined>().of(await backend.get<Size>("task"));
+  expectType<Observable<TaskOutcome<unknown>>>().of(backend.results$());
+  expectType<Observable<TaskOutcome<Size>>>().of(backend.results$<Size>({ where: (taskId) => taskId.length > 3 }));
+  await backend.store("task", 1);
+  await backend.store<Size>("task", { width: 1, height: 2 });
+  // @ts-expect-error - not what the caller says it is
+  await backend.store<Size>("task", 1);
+  return backend.wait("task", 1_000);
+}
+
+interface Order {
+  lines: number;
+  state: "open" | "paid";
+  note?: string | undefined;
+}
+const zodOrder = z.object({ lines: z.number(), state: z.enum(["open", "paid"]), note: z.string().optional() });
+const valibotOrder = v.object({ lines: v.number(), state: v.picklist(["open", "paid"]) });
+const arktypeOrder = type({ lines: "number", state: "'open' | 'paid'" });
+const zodDate = z.object({ at: z.string().transform((text) => new Date(text)) });
+const valibotDate = v.pipe(
+  v.string(),
+  v.transform((text) => new Date(text)),
+);
+
+export async function schemas(backend: PostgresResultBackend): Promise<Size> {
+  const timeoutMs = 1_000;
+  expectType<Order>().of(await backend.wait("order", { timeoutMs, schema: zodOrder }));
+  expectType<Omit<Order, "note">>().of(await backend.wait("order", { timeoutMs, schema: valibotOrder }));
+  expectType<{ lines: number; state: "open" | "paid" }>().of(
+    await backend.wait("order", { timeoutMs, schema: arktypeOrder }),
+  );
+  expectType<{ at: Date }>().of(await backend.wait("order", { timeoutMs, schema: zodDate }));
+  expectType<Date>().of(await backend.wait("order", { timeoutMs, schema: valibotDate }));
+  expectType<Order | undefined>().of(await backend.get("order", { schema: zodOrder }));
+  expectType<string | null | undefined>().of(await backend.get("order", { schema: z.string().nullable() }));
+  expectType<PromiseSettledResult<Order> | undefined>().of(await backend.getSettled("order", { schema: zodOrder }));
+  expectType<PromiseSettledResult<Order>>().of(await backend.waitSettled("order", { timeoutMs, schema: zodOrder }));
+  expectType<Observable<Order>>().of(backend.result$("order", { schema: zodOrder }));
+  expectType<Observable<TaskOutcome<Order>>>().of(backend.results$({ schema: zodOrder }));
+  expectType<Order[]>().of(await backend.waitGroup("orders", { timeoutMs, schema: zodOrder }));
+  expectType<Order[]>().of(await backend.getGroupResults("orders", { schema: zodOrder }));
+  expectType<Observable<Order[]>>().of(backend.groupResults$("orders", { schema: zodOrder }));
+  expectType<Observable<TaskOutcome<Order>>>().of(backend.groupMembers$("orders", { schema: zodOrder }));
+
+  // @ts-expect-error - the schema gives another type than the caller says
+  await backend.wait<Size>("order", { timeoutMs, schema: zodOrder });
+  // @ts-expect-error - the schema gives another type than the id has
+  await backend.wait(id, { timeoutMs, schema: zodOrder });
+  // @ts-expect-error - the schema gives another type than is wanted
+  const size: Size = await backend.wait("order", { timeoutMs, schema: zodOrder });
+  // @ts-expect-error - not a schema
+  await backend.wait("order", { timeoutMs, schema: { lines: "number" } });
+  // @ts-expect-error - a wait needs a limit
+  await backend.wait("order", { schema: zodOrder });
+  return size;
+}
+
+export function errors(error: unknown): string | undefined {
+  if (!(error instanceof ResultValidationError)) return undefined;
+  expectType<string>().of(error.taskId);
+  return error.issues[0]?.message;
+}
