@@ -7,6 +7,7 @@ const rooms = [
   ["index.ts", "cli", "conformance", "http", "operators"],
   ["postgres-backend.ts", "memory-backend.ts"],
   ["backend-core.ts"],
+  ["telemetry"],
   ["inspect"],
   ["health.ts", "stats.ts"],
   ["groups", "memory", "prune"],

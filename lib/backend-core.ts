@@ -18,6 +18,7 @@ import { Pruner } from "./prune/pruner";
 import type { Stats } from "./stats";
 import { latestVersion } from "./schema/migrations";
 import { newerSchemaError, SchemaCheck } from "./schema/schema-check";
+import { Telemetry } from "./telemetry/telemetry";
 import { Notifier } from "./store/notifier";
 import { type ResultStatements, resultStatements } from "./store/statements";
 import { Writer } from "./store/writer";
@@ -47,6 +48,9 @@ export class BackendCore {
   readonly claims: Claims;
   readonly pruner: Pruner;
   readonly closed$ = new Subject<never>();
+  /** Absent where it is off, so that it costs a look. */
+  readonly telemetry: Telemetry | undefined;
+  readonly #stopObserving: (() => void) | undefined;
   readonly #ownPool: OwnPool | undefined;
   readonly #deadlines = new Deadlines();
   readonly #notifier: Notifier;
@@ -72,21 +76,35 @@ export class BackendCore {
     this.schemaCheck = new SchemaCheck(this.database, options.schema, latestVersion());
     this.hints = this.#createHints(pool);
     this.#notifier = this.#createNotifier();
+    const telemetry = Telemetry.create(options);
+    this.telemetry = telemetry;
     this.#sweep = new Sweep(this.hints, options.sweepIntervalMs, () => this.#wakeups.rereadAll("sweep"));
     const { database, schemaCheck, closed$ } = this;
     const common = { options, database, schemaCheck, closed$, deadlines: this.#deadlines, notifier: this.#notifier };
     const interest = createInterest(
-      { ...common, sweep: this.#sweep, aborts: new Aborts(), countWake: (cause) => (this.#wokenBy[cause] += 1) },
+      {
+        ...common,
+        sweep: this.#sweep,
+        aborts: new Aborts(),
+        countWake: (cause) => (this.#wokenBy[cause] += 1),
+        countBatch: telemetry?.batchesOf("read"),
+        isObserved: telemetry !== undefined,
+      },
       this.statements.clock,
     );
     this.reader = new Reader(this.#deadlines, options.codec);
     this.results = new Results(interest);
     this.groups = new Groups(interest);
     this.#wakeups = new Wakeups(this.hints, [this.results, this.groups]);
-    this.writer = new Writer(common);
-    this.groupWriter = new GroupWriter(common);
+    this.writer = new Writer({
+      ...common,
+      isTracing: telemetry?.isTracing ?? false,
+      countBatch: telemetry?.batchesOf("store"),
+    });
+    this.groupWriter = new GroupWriter({ ...common, countBatch: telemetry?.batchesOf("group") });
     this.claims = new Claims({ ...common, statements: groupStatements(options.schema) });
     this.pruner = new Pruner(database, options);
+    this.#stopObserving = telemetry?.observe(() => this.stats());
   }
 
   /** @throws {@link BackendClosedError} */
@@ -170,6 +188,7 @@ export class BackendCore {
     this.#wakeups.close();
     await this.hints.close();
     await this.#ownPool?.end();
+    this.#stopObserving?.();
   }
 
   async #drainWrites(): Promise<void> {

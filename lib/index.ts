@@ -1,7 +1,7 @@
 export { PostgresResultBackend } from "./postgres-backend";
 export { MemoryResultBackend } from "./memory-backend";
 export type { MemoryResultBackendOptions } from "./memory-backend";
-export type { BatchOptions, Logger, PostgresResultBackendOptions } from "./options";
+export type { BatchOptions, Logger, PostgresResultBackendOptions, TelemetryOptions } from "./options";
 export type {
   ClaimOptions,
   CloseOptions,

@@ -19,6 +19,14 @@ export interface BatchOptions {
   readonly inFlight?: number;
 }
 
+/** What to show to OpenTelemetry. */
+export interface TelemetryOptions {
+  /** Spans of `store`, `fail`, `wait` and `waitSettled`, linked across processes. Default `true`. */
+  readonly traces?: boolean;
+  /** Default `true`. */
+  readonly metrics?: boolean;
+}
+
 export interface PostgresResultBackendOptions {
   /** How long a result is kept, in milliseconds. More than 0; `Infinity` never expires. Default 86 400 000, a day. */
   readonly ttlMs?: number;
@@ -51,6 +59,11 @@ export interface PostgresResultBackendOptions {
   readonly pruneIntervalMs?: number;
   /** Where to say what an operator should know. Default: nowhere. */
   readonly logger?: Logger;
+  /**
+   * Spans and metrics, by way of the package `@opentelemetry/api`, if that is installed. Set up the SDK before: metrics go to the provider that is global when the
+   * backend is made. Default `false`: nothing is loaded, measured or stored for it.
+   */
+  readonly telemetry?: boolean | TelemetryOptions;
   /** For results that JSON cannot hold, such as dates, maps and big integers. All who store and read have to use the same. Default: JSON alone. */
   readonly codec?: Codec;
 }
@@ -69,6 +82,7 @@ export interface ResolvedOptions {
   readonly pruneIntervalMs: number;
   readonly logger: Logger;
   readonly codec: Codec | undefined;
+  readonly telemetry: Required<TelemetryOptions>;
 }
 
 const silent: Logger = { info: () => undefined, warn: () => undefined, error: () => undefined };
@@ -97,6 +111,7 @@ export function resolveOptions(options: PostgresResultBackendOptions = {}): Reso
     pruneIntervalMs: options.pruneIntervalMs ?? Infinity,
     logger: options.logger ?? silent,
     codec: options.codec,
+    telemetry: resolveTelemetry(options.telemetry),
   };
   checkObject(options.batch, "batch");
   checkNumbers(resolved);
@@ -106,6 +121,17 @@ export function resolveOptions(options: PostgresResultBackendOptions = {}): Reso
   checkListen(resolved.listen);
   checkNotify(resolved.notify);
   return resolved;
+}
+
+function resolveTelemetry(telemetry: unknown = false): Required<TelemetryOptions> {
+  if (typeof telemetry === "boolean") return { traces: telemetry, metrics: telemetry };
+  if (typeof telemetry !== "object" || telemetry === null)
+    throw new TypeError(`telemetry: expected true, false or { traces, metrics }, got ${typeName(telemetry)}.`);
+  const { traces = true, metrics = true } = telemetry as TelemetryOptions;
+  for (const [name, value] of Object.entries({ traces, metrics }))
+    if (typeof (value as unknown) !== "boolean")
+      throw new TypeError(`telemetry.${name}: expected true or false, got ${typeName(value)}.`);
+  return { traces, metrics };
 }
 
 function checkNumbers(options: ResolvedOptions): void {

@@ -117,12 +117,12 @@ export class PostgresResultBackend implements ResultBackend {
 
   async store<T>(taskId: TaskId<T>, result: NoInfer<T>, options: StoreOptions = {}): Promise<void> {
     checkId(taskId, "taskId");
-    await this.#write(toStoreRow(taskId, this.#encode(taskId, result), null, options, this.#ttlMs), options);
+    await this.#write("store", toStoreRow(taskId, this.#encode(taskId, result), null, options, this.#ttlMs), options);
   }
 
   async fail(taskId: string, error: unknown, options: StoreOptions = {}): Promise<void> {
     checkId(taskId, "taskId");
-    await this.#write(toStoreRow(taskId, "null", encodeFailure(error), options, this.#ttlMs), options);
+    await this.#write("fail", toStoreRow(taskId, "null", encodeFailure(error), options, this.#ttlMs), options);
   }
 
   async get<T>(taskId: TaskId<T>, { schema }: ReadOptions<T> = {}): Promise<T | undefined> {
@@ -362,9 +362,17 @@ export class PostgresResultBackend implements ResultBackend {
     return encodeResult(taskId, result, maxResultBytes, codec);
   }
 
-  async #write(row: StoreRow, { client }: StoreOptions): Promise<void> {
+  async #write(name: "store" | "fail", row: StoreRow, { client }: StoreOptions): Promise<void> {
     this.#core.assertOpen();
-    await (client === undefined ? this.#core.writer.store(row) : this.#core.writer.storeWith(client, row));
+    const { telemetry, writer } = this.#core;
+    if (telemetry !== undefined) {
+      await telemetry.store(name, row.taskId, async (traceContext) => {
+        const traced = { ...row, traceContext };
+        await (client === undefined ? writer.store(traced) : writer.storeWith(client, traced));
+      });
+      return;
+    }
+    await (client === undefined ? writer.store(row) : writer.storeWith(client, row));
   }
 
   async #load(taskId: string): Promise<StoredResult | undefined> {
@@ -376,7 +384,9 @@ export class PostgresResultBackend implements ResultBackend {
   async #wait(taskId: string, options: WaitOptions): Promise<StoredResult> {
     checkId(taskId, "taskId");
     this.#core.assertOpen();
-    return this.#core.results.waits.wait(taskId, options);
+    const { telemetry, results } = this.#core;
+    if (telemetry === undefined) return results.waits.wait(taskId, options);
+    return telemetry.wait(taskId, async () => results.waits.wait(taskId, options));
   }
 }
 

@@ -18,6 +18,7 @@ describe("defaults", () => {
       inlineResultBytes: 0,
       pruneIntervalMs: Infinity,
       codec: undefined,
+      telemetry: { traces: false, metrics: false },
     });
     expect(Object.values(logger).map((log) => typeof log)).toEqual(["function", "function", "function"]);
   });
@@ -77,6 +78,12 @@ describe("an option that fits", () => {
     expect(resolveOptions(options)).toMatchObject(options);
   });
 
+  it("may ask for all of the telemetry, or for some", () => {
+    expect(resolveOptions({ telemetry: true }).telemetry).toEqual({ traces: true, metrics: true });
+    expect(resolveOptions({ telemetry: {} }).telemetry).toEqual({ traces: true, metrics: true });
+    expect(resolveOptions({ telemetry: { metrics: false } }).telemetry).toEqual({ traces: true, metrics: false });
+  });
+
   it("may be any logger with the three methods", () => {
     expect(resolveOptions({ logger: console }).logger).toBe(console);
   });
@@ -103,6 +110,10 @@ describe("an option of the wrong type", () => {
     [{ batch: { inFlight: [2] } }, "batch.inFlight: expected a number, got an array."],
     [{ maxResultBytes: "64 MiB" }, "maxResultBytes: expected a number, got string."],
     [{ inlineResultBytes: true }, "inlineResultBytes: expected a number, got boolean."],
+    [{ telemetry: 1 }, "telemetry: expected true, false or { traces, metrics }, got number."],
+    [{ telemetry: null }, "telemetry: expected true, false or { traces, metrics }, got null."],
+    [{ telemetry: { traces: "yes" } }, "telemetry.traces: expected true or false, got string."],
+    [{ codec: { encode: () => 1 } }, "codec.decode: expected a function, got undefined."],
   ])("throws a TypeError: %p", (options, message) => {
     expect(() => resolveAny(options)).toThrow(message);
     expect(() => resolveAny(options)).toThrow(TypeError);

@@ -10,9 +10,11 @@ create table if not exists kojin_results (
 );
 
 -- error: why the task failed, as {"name", "message", "code", "details", "cause"}; null for a success. A failed row has the result 'null'.
+-- trace_context: the span that stored this outcome, as a W3C traceparent; only where the writer traces.
 -- stored_at: when this outcome was written, also when it replaced an earlier one (created_at stays). Streams catch up by it after a lost connection.
 alter table kojin_results
   add column if not exists error jsonb,
+  add column if not exists trace_context text,
   add column if not exists stored_at timestamptz not null default now();
 
 -- Two steps: a volatile default in the first would rewrite a table that is already full. From here on it is the time of the write, not that of the
@@ -110,7 +112,8 @@ drop trigger if exists kojin_results_notify_update on kojin_results;
 create trigger kojin_results_notify_update after update on kojin_results
 referencing new table as new_rows for each statement execute function kojin_results_notify();
 
--- For writers that know only the crate's columns: an update by them is a new outcome, and a success, so it gets a time and loses an old error.
+-- For writers that know only the crate's columns: an update by them is a new outcome, and a success, so it gets a time and loses an old error, and what
+-- stored the outcome before.
 -- Writers that know the others set stored_at, and cost nothing here: the condition below is checked without calling the function.
 create or replace function kojin_results_foreign_update() returns trigger
 language plpgsql
@@ -120,6 +123,9 @@ begin
   new.stored_at := clock_timestamp();
   if new.error is not distinct from old.error then
     new.error := null;
+  end if;
+  if new.trace_context is not distinct from old.trace_context then
+    new.trace_context := null;
   end if;
   return new;
 end

@@ -7,6 +7,10 @@ export interface StoredResult {
   readonly error: string | null;
   /** Database time, in microseconds since 1970; exact, being below 2^53 until the year 2255. */
   readonly storedAt: number;
+  /** The span that stored it, as a W3C `traceparent`; only with telemetry, and not of an inline result. */
+  readonly traceContext?: string | null;
+  /** How long ago it was stored when it was read, in milliseconds of the database's clock; as the above. */
+  readonly ageMs?: number;
 }
 
 /** What a payload can name: tasks with a result; groups that changed, that got done, or (where the writer cannot tell which of the two) whose members finished. */

@@ -17,6 +17,8 @@ export interface WriteParts {
   readonly deadlines: Deadlines;
   readonly closed$: Observable<never>;
   readonly notifier: Notifier;
+  /** Told of the size of each statement; for telemetry. */
+  readonly countBatch?: ((size: number) => void) | undefined;
 }
 
 export interface WriteRules<Row, Outcome> {
@@ -157,6 +159,7 @@ export class BatchedWrites<Row, Outcome> {
       if (!schemaCheck.isGood) await schemaCheck.pass(attemptMs);
       return fallback.send(async (isSilent) => {
         this.#statements += 1;
+        this.#parts.countBatch?.(rows.length);
         return this.#rules.send(rows, isSilent, attemptMs);
       });
     };

@@ -19,14 +19,18 @@ export interface ResultStatements {
   readonly notifyQueueUsage: string;
 }
 
-export function resultStatements(schema: string): ResultStatements {
+export function resultStatements(schema: string, isObserved = false): ResultStatements {
   const results = `${escapeIdentifier(schema)}.kojin_results`;
   return {
     // Results of tasks. $1 text[] ids; $2 boolean true. Returns those that are there and not expired, with a flag for those stored more than a second ago: a
-    // listener that hears would have told of them.
+    // listener that hears would have told of them; for telemetry also with the span that stored them, and their age.
     read: `
       select task_id, result::text, error::text, (extract(epoch from stored_at) * 1000000::numeric)::bigint::text,
-        stored_at < statement_timestamp() - interval '1 second'
+        stored_at < statement_timestamp() - interval '1 second'${
+          isObserved
+            ? ", trace_context, (extract(epoch from clock_timestamp() - stored_at) * 1000::numeric)::float8"
+            : ""
+        }
       from ${results}
       where ${plannedAnew("$2")} and task_id = any($1::text[]) and (expires_at is null or expires_at > statement_timestamp())`,
 
@@ -82,6 +86,8 @@ export interface StoreVariant {
   readonly keep: boolean;
   /** Whether the trigger stands down, since the writer announces the rows itself. */
   readonly silent: boolean;
+  /** Whether rows come with the span that stores them, as $5 text[]. */
+  readonly traced: boolean;
   /** Up to how many bytes a result may travel in the announcement. */
   readonly inlineBytes: number;
   /** Longest wait for a lock; undefined where the transaction is the caller's. */
@@ -100,12 +106,16 @@ export function storeStatement(schema: string, variant: StoreVariant): string {
       : []),
   ];
   return `
-    insert into ${escapeIdentifier(schema)}.kojin_results as stored (task_id, result, error, stored_at, expires_at)
-    select task_id, result::jsonb, error::jsonb, clock_timestamp(), statement_timestamp() + ttl_ms * interval '1 millisecond'
-    from unnest($1::text[], $2::text[], $3::text[], $4::float8[]) with ordinality as batch (task_id, result, error, ttl_ms, place)
+    insert into ${escapeIdentifier(schema)}.kojin_results as stored (task_id, result, error, stored_at, expires_at${variant.traced ? ", trace_context" : ""})
+    select task_id, result::jsonb, error::jsonb, clock_timestamp(), statement_timestamp() + ttl_ms * interval '1 millisecond'${
+      variant.traced ? ", trace_context" : ""
+    }
+    from unnest($1::text[], $2::text[], $3::text[], $4::float8[]${variant.traced ? ", $5::text[]" : ""})
+      with ordinality as batch (task_id, result, error, ttl_ms, ${variant.traced ? "trace_context, " : ""}place)
     ${onFirstRow(settings)}
     on conflict (task_id) do update
-      set result = excluded.result, error = excluded.error, stored_at = excluded.stored_at, expires_at = excluded.expires_at
+      set result = excluded.result, error = excluded.error, stored_at = excluded.stored_at, expires_at = excluded.expires_at,
+        trace_context = ${variant.traced ? "excluded.trace_context" : "null"}
       where ${
         // An expired row counts as absent.
         variant.keep ? "stored.expires_at <= statement_timestamp()" : "true"

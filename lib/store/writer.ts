@@ -16,10 +16,13 @@ export interface StoreRow {
   /** null: never expires. */
   readonly ttlMs: number | null;
   readonly keep: boolean;
+  /** The span that stores it, as a W3C `traceparent`; only with tracing. */
+  readonly traceContext?: string | null;
 }
 
 export interface WriterParts extends WriteParts {
   readonly database: Database;
+  readonly isTracing: boolean;
 }
 
 /** Stores outcomes of tasks. */
@@ -27,12 +30,14 @@ export class Writer {
   readonly #database: Database;
   readonly #writes: BatchedWrites<StoreRow, undefined>;
   readonly #callersTexts: StoreTexts;
+  readonly #isTracing: boolean;
 
   constructor(parts: WriterParts) {
-    const { options, database } = parts;
+    const { options, database, isTracing: traced } = parts;
     this.#database = database;
-    const textsOf = (variant: Omit<StoreVariant, "inlineBytes" | "keep">): StoreTexts => {
-      const shared = { ...variant, inlineBytes: options.inlineResultBytes };
+    this.#isTracing = traced;
+    const textsOf = (variant: Omit<StoreVariant, "inlineBytes" | "keep" | "traced">): StoreTexts => {
+      const shared = { ...variant, traced, inlineBytes: options.inlineResultBytes };
       return {
         replace: storeStatement(options.schema, { ...shared, keep: false }),
         keep: storeStatement(options.schema, { ...shared, keep: true }),
@@ -49,7 +54,7 @@ export class Writer {
       send: async (rows, isSilent, timeoutMs) => {
         const [first] = rows;
         const texts = isSilent ? silent : loud;
-        if (first !== undefined) await database.query(storeQuery(texts[modeOf(first)], rows), timeoutMs);
+        if (first !== undefined) await database.query(storeQuery(texts[modeOf(first)], rows, traced), timeoutMs);
         return rows.map(() => undefined);
       },
       announce: (rows, notifier) =>
@@ -71,7 +76,7 @@ export class Writer {
 
   /** Stores by a client of the caller's: at once, once, and as part of whatever transaction it is in. */
   async storeWith(client: SqlClient, row: StoreRow): Promise<void> {
-    const query = storeQuery(this.#callersTexts[modeOf(row)], [row]);
+    const query = storeQuery(this.#callersTexts[modeOf(row)], [row], this.#isTracing);
     try {
       await client.query(query.text, [...query.values]);
     } catch (error) {
@@ -91,13 +96,14 @@ export const writeLockTimeoutMs = ({ retryTimeoutMs }: ResolvedOptions): number 
 
 const modeOf = (row: StoreRow): "replace" | "keep" => (row.keep ? "keep" : "replace");
 
-function storeQuery(text: string, rows: readonly StoreRow[]): Query {
-  const values = [
+function storeQuery(text: string, rows: readonly StoreRow[], isTracing: boolean): Query {
+  const values: unknown[] = [
     rows.map((row) => row.taskId),
     rows.map((row) => row.result),
     rows.map((row) => row.error),
     rows.map((row) => row.ttlMs),
   ];
+  if (isTracing) values.push(rows.map((row) => row.traceContext ?? null));
   return { purpose: "store results", text, values, isPrepared: true };
 }
 

@@ -18,6 +18,9 @@ export interface Interest {
   readonly sweep: Sweep;
   readonly closed$: Observable<never>;
   readonly countWake: (cause: WakeCause) => void;
+  readonly countBatch?: ((size: number) => void) | undefined;
+  /** Whether results are read with what telemetry shows of them. */
+  readonly isObserved: boolean;
   /** The database's time, in microseconds since 1970. */
   readonly readClock: () => Promise<number>;
   /** A reader of pages by a statement that takes the time and key to begin after, and how many rows, and gives keys and times. */

@@ -51,6 +51,8 @@ export interface LoaderParts<T> {
   readonly deadlines: Deadlines;
   readonly closed$: Observable<never>;
   readonly retryTimeoutMs: number;
+  /** Told of the size of each statement; for telemetry. */
+  readonly countBatch?: ((size: number) => void) | undefined;
   readonly onFound: OnFound<T>;
   readonly onDenied: OnDenied;
   /** Called whenever a read failed, for now. */
@@ -161,6 +163,7 @@ export class Loader<T> {
     const attempt = async (attemptMs: number): Promise<ReadonlyMap<string, Found<T>>> => {
       if (!schemaCheck.isGood) await schemaCheck.pass(attemptMs);
       this.#reads += 1;
+      this.#parts.countBatch?.(keys.length);
       return read(keys, attemptMs);
     };
     const onRetry = (error: DatabaseError): void => {

@@ -9,7 +9,15 @@ import { Router, type WakeCause } from "./router";
 import type { HintReceiver } from "./wakeups";
 import { Waits } from "./waits";
 
-type Row = [taskId: string, result: string, error: string | null, storedAt: string, isOld: boolean];
+type Row = [
+  taskId: string,
+  result: string,
+  error: string | null,
+  storedAt: string,
+  isOld: boolean,
+  traceContext?: string | null,
+  ageMs?: number,
+];
 
 /** Reading and awaiting results of tasks: a router, a loader, the waits and the feed, put together. */
 export class Results implements HintReceiver {
@@ -22,7 +30,7 @@ export class Results implements HintReceiver {
   constructor(interest: Interest) {
     const { options, database, sweep } = interest;
     const { router } = this;
-    const statements = resultStatements(options.schema);
+    const statements = resultStatements(options.schema, interest.isObserved);
     this.#interest = interest;
     this.loader = new Loader({
       ...interest,
@@ -35,12 +43,7 @@ export class Results implements HintReceiver {
           isPrepared: true,
         };
         const rows = await database.query<Row>(query, timeoutMs);
-        return new Map(
-          rows.map(([taskId, result, error, time, isOld]) => [
-            taskId,
-            { value: { taskId, result, error, storedAt: Number(time) }, isOld },
-          ]),
-        );
+        return new Map(rows.map((row) => [row[0], { value: toStored(row), isOld: row[4] }]));
       },
       onFound: (taskId, found, cause) => this.#onFound(taskId, found, cause),
       onDenied: (taskIds, error, isTheirFault) => {
@@ -105,4 +108,9 @@ export class Results implements HintReceiver {
     this.router.next(taskId, value, cause);
     this.feed.offer(value, cause === "notification");
   }
+}
+
+function toStored([taskId, result, error, time, , traceContext = null, ageMs]: Row): StoredResult {
+  const stored = { taskId, result, error, storedAt: Number(time) };
+  return ageMs === undefined ? stored : { ...stored, traceContext, ageMs };
 }

@@ -1,8 +1,8 @@
-// Finds its SQL files, stores, and wakes who waits; then nothing keeps the process alive.
+// Finds its SQL files, stores, and wakes who waits, also where telemetry is asked for and its package is absent; then nothing keeps the process alive.
 import assert from "node:assert/strict";
 import { PostgresResultBackend } from "kojin-postgres";
 
-const backend = await PostgresResultBackend.connect(process.env.DATABASE_URL);
+const backend = await PostgresResultBackend.connect(process.env.DATABASE_URL, { telemetry: true });
 await backend.migrate();
 const waiting = backend.wait("greeting", 10_000);
 await backend.store("greeting", { hello: "world" });
