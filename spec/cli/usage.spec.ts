@@ -4,7 +4,7 @@ import { exitCodes } from "../../lib/cli/exit-codes";
 import { type CliRun, startCli } from "./support/run-cli";
 
 const run = async (args: string[], env: Record<string, string> = {}): Promise<CliRun> => startCli(args, { env }).done;
-const commands = ["migrate", "status", "doctor", "store", "get", "wait", "group", "watch", "prune", "demo"];
+const commands = ["migrate", "status", "doctor", "store", "get", "wait", "group", "watch", "prune", "dashboard", "demo"];
 const documentation = readFileSync(join(__dirname, "..", "..", "docs", "cli.md"), "utf8");
 
 describe("the command line", () => {
@@ -57,6 +57,7 @@ describe("the command line", () => {
     [["status"], "give its address by --url, or in DATABASE_URL"],
     [["watch", "--no-results", "--no-groups", "--url", "postgres://x"], "nothing to watch"],
     [["demo", "--url", "postgres://x"], "takes no --url"],
+    [["dashboard", "--port", "70000"], "Expected a port"],
     [[], "Usage: kojin-postgres"],
   ])("ends with 2, and says why, for %j", async (args, words) => {
     const { exitCode, stdout, stderr } = await run(args);

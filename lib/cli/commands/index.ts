@@ -1,4 +1,5 @@
 import type { RegisterCommand } from "../command";
+import { dashboard } from "./dashboard";
 import { demo } from "./demo";
 import { doctor } from "./doctor";
 import { get } from "./get";
@@ -21,5 +22,6 @@ export const commands: readonly RegisterCommand[] = [
   group,
   watch,
   prune,
+  dashboard,
   demo,
 ];
