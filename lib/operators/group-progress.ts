@@ -1,10 +1,10 @@
 import { catchError, defer, map, mergeMap, type Observable, of, type OperatorFunction, tap, throwError } from "rxjs";
 import { WaitTimeoutError } from "../errors";
 import type { GroupBackend, GroupProgress } from "../result-backend";
-import { checkConcurrency } from "./await-results";
+import { checkConcurrency, defaultConcurrency } from "./await-results";
 
 export interface GroupProgressOptions {
-  /** Most groups watched at once; further ids are kept until one is done. 1 or more. Default `Infinity`. */
+  /** Most groups watched at once; further ids stand in line until one is done. 1 or more; `Infinity` for no limit. Default 10 000. */
   readonly concurrency?: number;
 }
 
@@ -29,7 +29,7 @@ export interface GroupState extends GroupProgress {
  */
 export function groupProgress(
   backend: Pick<GroupBackend, "group$">,
-  { concurrency = Infinity }: GroupProgressOptions = {},
+  { concurrency = defaultConcurrency }: GroupProgressOptions = {},
 ): OperatorFunction<string, GroupState> {
   checkConcurrency(concurrency);
   return mergeMap((groupId) => states$(backend, groupId), concurrency);

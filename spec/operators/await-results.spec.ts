@@ -10,6 +10,10 @@ const outcome = {
   late: (letter: string) => ({ taskId: letter, status: "rejected", reason: withCode("WAIT_TIMEOUT") }),
 };
 const withCode = (code: string): unknown => expect.objectContaining({ code });
+const timedOut = (taskId: string, timeoutMs: number): object => {
+  const facts = { taskId, timeoutMs, message: `No result for task ${taskId} within ${timeoutMs} ms.` };
+  return { taskId, status: "rejected", reason: expect.objectContaining(facts) as unknown };
+};
 const [A, B] = [outcome.of("a"), outcome.of("b")];
 
 describe("in virtual time", () => {
@@ -52,14 +56,26 @@ describe("in virtual time", () => {
       expect(await time.record(outcomes$)).toEqual(parse("A--(AA)-|", { A }));
     });
 
-    it("waits for as many as it may at once, and the time of the others begins later", async () => {
+    it("waits for as many as it may at once, and the others stand in line", async () => {
       stored("--b--a");
       const inTurn$ = time.source("(ab)|").pipe(awaitResults(backend, { timeoutMs: 6, concurrency: 1 }));
       expect(await time.record(inTurn$)).toEqual(parse("-----(AB|)", { A, B }));
-      time = new VirtualTime();
-      const late$ = time.source("(xyz|)").pipe(awaitResults(backend, { timeoutMs: 4, concurrency: 2 }));
-      const late = { X: outcome.late("x"), Y: outcome.late("y"), Z: outcome.late("z") };
-      expect(await time.record(late$)).toEqual(parse("----(XY)(Z|)", late));
+    });
+
+    it("counts the time from when an id comes, and reads once what has stood in line for longer", async () => {
+      stored("-z");
+      const late$ = time.source("(xyzw)v|").pipe(awaitResults(backend, { timeoutMs: 9, concurrency: 2 }));
+      const values = { X: outcome.late("x"), Y: outcome.late("y"), Z: outcome.of("z"), W: outcome.late("w") };
+      // v came six milliseconds after w.
+      const expected = parse("---------(XYZW)(V|)", { ...values, V: outcome.late("v") });
+      expect(await time.record(late$)).toEqual(expected);
+      expect(expected.map(({ frame }) => frame)).toEqual([9, 9, 9, 9, 15, 15]);
+    });
+
+    it("tells in the error of a timeout how much time there was", async () => {
+      const late$ = time.source("(xy|)").pipe(settleResults(backend, { timeoutMs: 9, concurrency: 1 }));
+      const both = ["x", "y"].map((taskId) => timedOut(taskId, 9));
+      expect(await time.record(late$)).toEqual(parse("---------(a|)", { a: both }));
     });
 
     it("errors when its source does, and ends the waits", async () => {
@@ -110,7 +126,7 @@ describe("in virtual time", () => {
       stored("----a");
       const settled$ = time.source("(abca|)").pipe(settleResults(backend, { timeoutMs: 5, concurrency: 2 }));
       const all = [A, outcome.failed("b"), outcome.late("c"), A];
-      expect(await time.record(settled$)).toEqual(parse("------(x|)", { x: all }));
+      expect(await time.record(settled$)).toEqual(parse("-----(x|)", { x: all }));
     });
 
     it("waits for its source to complete, and gives an empty array for no ids", async () => {
