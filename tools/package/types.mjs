@@ -15,9 +15,11 @@ const COMPILERS = [
 // `import` in .cts compiles to `require`. The errors expected show that no type of pg, rxjs or ours has become `any`.
 const PROGRAM = `
 import { Pool } from "pg";
-import { lastValueFrom, type Observable } from "rxjs";
+import { lastValueFrom, map, type Observable } from "rxjs";
 import { PostgresResultBackend, WaitTimeoutError, defineTask, type ResultBackend, type ResultSchema, type TaskOutcome } from "kojin-postgres";
 import { startEmbeddedPostgres, type EmbeddedPostgres } from "kojin-postgres/embedded";
+import { respond, sseGroup } from "kojin-postgres/http";
+import { awaitResults } from "kojin-postgres/operators";
 
 export async function use(pool: Pool): Promise<string> {
   const backend = new PostgresResultBackend(pool, { ttlMs: 60_000 });
@@ -44,11 +46,15 @@ export async function use(pool: Pool): Promise<string> {
   const checked: { lines: number } | undefined = await backend.get("task", { schema });
   // @ts-expect-error - a field of another type
   const unchecked: { lines: string } | undefined = await backend.get("task", { schema });
+  const outcomes$: Observable<TaskOutcome<number>> = stream$.pipe(map(({ taskId }) => taskId), awaitResults<number>(backend, { timeoutMs: 1 }));
+  const responses: Response[] = [await respond(backend, "task", { waitMs: 1 }), sseGroup(backend, "group")];
+  // @ts-expect-error - how long the client may be kept waiting is missing
+  await respond(backend, "task", {});
   const server: EmbeddedPostgres = await startEmbeddedPostgres();
   try {
     return await backend.wait<string>("task", 1_000);
   } catch (error) {
-    return error instanceof WaitTimeoutError ? error.taskId : [server.url, stored, certain, wrong, disposable, checked, unchecked].join();
+    return error instanceof WaitTimeoutError ? error.taskId : [server.url, stored, certain, wrong, disposable, checked, unchecked, outcomes$, responses].join();
   }
 }
 `;
