@@ -40,6 +40,8 @@ if (values.variant !== undefined) {
   env.SPEC_VARIANT = values.variant;
   // Examples open backends of their own, which no variant changes.
   left.push("spec/examples", "examples/");
+  // What a page does in a browser does not depend on how the database is reached.
+  left.push("spec/cli/dashboard-(page|accessibility|reconnect|clients)");
   // Fault specs bring their own servers and poolers; what is announced after the commit, and by whom, matters to them too.
   if (values.variant !== "deferred") left.push("spec/faults");
 }
