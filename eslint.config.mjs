@@ -30,7 +30,7 @@ const zones = rooms.flatMap((room, level) =>
 );
 
 export default tseslint.config(
-  { ignores: ["dist/", "coverage/", "node_modules/", ".tmp/"] },
+  { ignores: ["dist/", "site/", "coverage/", "node_modules/", ".tmp/"] },
   ...tseslint.configs.strictTypeChecked,
   {
     languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },

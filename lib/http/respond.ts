@@ -27,8 +27,8 @@ export interface RespondOptions extends RequestOptions, FailureOptions {
  *
  * It does not ask who may see a result: check that before. An id that was never given to a task looks like a task that is not done.
  *
- * @throws {@link DatabaseError} Reading is not allowed, or fails for good.
- * @throws {@link SchemaError} The tables are missing.
+ * @throws `DatabaseError` Reading is not allowed, or fails for good.
+ * @throws `SchemaError` The tables are missing.
  */
 export async function respond(
   backend: Pick<ResultBackend, "waitSettled">,

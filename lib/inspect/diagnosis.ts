@@ -21,7 +21,19 @@ export interface Diagnosis extends Finding {
   readonly check: CheckName;
 }
 
-export type CheckName = keyof typeof anywhere | keyof typeof whereMigrated;
+export type CheckName =
+  | "server"
+  | "pooler"
+  | "listening"
+  | "queue"
+  | "lock"
+  | "listeners"
+  | "settings"
+  | "schema"
+  | "triggers"
+  | "channel"
+  | "subscriptions"
+  | "round trip";
 
 export interface DiagnoseOptions {
   /** Whether to store a result, wait for it and delete it. Default `true`: nothing else shows the whole way. */
@@ -45,7 +57,7 @@ const anywhere = {
   listeners: checkListeners,
   settings: checkSettings,
   schema: checkSchema,
-} satisfies Record<string, Check>;
+} satisfies Partial<Record<CheckName, Check>>;
 
 /** These need the tables. */
 const whereMigrated = {
@@ -53,7 +65,7 @@ const whereMigrated = {
   channel: checkChannel,
   subscriptions: checkSubscriptions,
   "round trip": checkRoundTrip,
-} satisfies Record<string, Check>;
+} satisfies Record<Exclude<CheckName, keyof typeof anywhere>, Check>;
 
 const checkTimeoutMs = 5_000;
 

@@ -4,7 +4,19 @@ import { exitCodes } from "../../lib/cli/exit-codes";
 import { type CliRun, startCli } from "./support/run-cli";
 
 const run = async (args: string[], env: Record<string, string> = {}): Promise<CliRun> => startCli(args, { env }).done;
-const commands = ["migrate", "status", "doctor", "store", "get", "wait", "group", "watch", "prune", "dashboard", "demo"];
+const commands = [
+  "migrate",
+  "status",
+  "doctor",
+  "store",
+  "get",
+  "wait",
+  "group",
+  "watch",
+  "prune",
+  "dashboard",
+  "demo",
+];
 const documentation = readFileSync(join(__dirname, "..", "..", "docs", "cli.md"), "utf8");
 
 describe("the command line", () => {
