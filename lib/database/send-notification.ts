@@ -11,13 +11,12 @@ export const notifyQueueUsageText = "select pg_catalog.pg_notification_queue_usa
  */
 export async function sendNotification(database: Database, query: Query, timeoutMs: number): Promise<void> {
   const dueAt = performance.now() + timeoutMs;
-  const send = async (text: string, values: readonly unknown[]): Promise<unknown> =>
-    database.query({ purpose: query.purpose, text, values }, Math.max(1, dueAt - performance.now()));
+  const send = async (each: Query): Promise<unknown> => database.query(each, Math.max(1, dueAt - performance.now()));
   try {
-    await send(query.text, query.values);
+    await send(query);
   } catch (error) {
     if (!(error instanceof DatabaseError) || error.sqlState !== sqlStates.programLimitExceeded) throw error;
-    await send(notifyQueueUsageText, []);
-    await send(query.text, query.values);
+    await send({ purpose: query.purpose, text: notifyQueueUsageText, values: [] });
+    await send(query);
   }
 }

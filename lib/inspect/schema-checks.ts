@@ -75,7 +75,7 @@ export const checkTriggers: Check = async ({ database, schema, timeoutMs }) => {
 /** Whether what the triggers call, and so the channel, is that of this schema. */
 export const checkChannel: Check = async ({ schema, channel, ask, texts }) => {
   const [row] = await ask<[string]>(texts.announcingFunction, [schema]);
-  if (row?.[0].includes(`${escapeIdentifier(schema)}.kojin_announce(channel`) === true)
+  if (row?.[0].includes(`${escapeIdentifier(schema)}.kojin_announce(`) === true)
     return ok(`Results of schema "${schema}" are announced on ${channel}.`);
   return problem(
     `The functions of schema "${schema}" are those of another schema, or were changed: the schema was renamed, or copied.`,

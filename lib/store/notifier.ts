@@ -47,7 +47,12 @@ export class Notifier {
       this.#pending = emptySets();
       const payloads = hintNames.flatMap((name) => encodeHints(name, pending[name]));
       if (payloads.length === 0) return;
-      const query = { purpose: "announce results", text: this.#statements.announce, values: [this.#channel, payloads] };
+      const query = {
+        purpose: "announce results",
+        text: this.#statements.announce,
+        values: [this.#channel, payloads],
+        isPrepared: true,
+      };
       // Dropped when it fails: the results are stored, and the waiters' sweep finds them. A queue of old announcements would only delay new ones.
       try {
         await sendNotification(this.#database, query, announceTimeoutMs);
