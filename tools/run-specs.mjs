@@ -15,8 +15,8 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
 });
 const env = { ...process.env };
-// The embedded server has specs of its own, which no version or variant changes.
-const left = ["spec/embedded"];
+// What no version and no variant changes: the embedded server, what stands on the public names alone, and what a page does in a browser.
+const left = ["spec/(embedded|cli|http|operators|telemetry|examples|schemas|codec|types)", "examples/"];
 
 if (values.postgres !== undefined) {
   if (!majors.includes(values.postgres)) fail(`expected --postgres to be one of ${majors.join(", ")}`);
@@ -38,10 +38,6 @@ if (values.variant !== undefined) {
     process.exit(0);
   }
   env.SPEC_VARIANT = values.variant;
-  // Examples open backends of their own, which no variant changes.
-  left.push("spec/examples", "examples/");
-  // What a page does in a browser does not depend on how the database is reached.
-  left.push("spec/cli/dashboard-(page|accessibility|reconnect|clients)");
   // Fault specs bring their own servers and poolers; what is announced after the commit, and by whom, matters to them too.
   if (values.variant !== "deferred") left.push("spec/faults");
 }

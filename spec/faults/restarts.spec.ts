@@ -2,11 +2,13 @@ import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
 import { eventually } from "../support/eventually";
+import { variant } from "../support/variant";
 import type { LoadReport } from "./fixtures/under-load";
 import { faultSuite } from "./support/fault-suite";
 
 const names = ["north", "east", "south", "west"] as const;
-const underLoadMs = 60_000;
+// Once is enough for the whole minute, on the newest server and with triggers that announce.
+const underLoadMs = variant === "plain" && process.env["SPEC_POSTGRES_MAJOR"] === undefined ? 60_000 : 15_000;
 
 describe("a server that is restarted again and again", () => {
   const suite = faultSuite();
@@ -34,11 +36,11 @@ describe("a server that is restarted again and again", () => {
     return report;
   }
 
-  it("loses nothing of four processes under load for 60 s", async () => {
+  it("loses nothing of four processes under load for a minute", async () => {
     names.forEach((_, index) => startProcess(index));
     const startedAt = performance.now();
     let restarts = 0;
-    while (performance.now() - startedAt < underLoadMs) {
+    while (performance.now() - startedAt < underLoadMs || restarts < 3) {
       const before = await Promise.all(children.map(async (child) => ask(child, "report")));
       // Each of them gets on with its work before the next blow.
       await eventually(
@@ -56,7 +58,6 @@ describe("a server that is restarted again and again", () => {
     const reports = await Promise.all(children.map(async (child) => ask(child, "stop")));
     for (const [code] of await Promise.all(exits)) expect(code).toBe(0);
     expect(reports.flatMap(({ wrong }) => wrong)).toEqual([]);
-    expect(restarts).toBeGreaterThanOrEqual(3);
 
     const rows = await suite.server.sql<{ task_id: string; result: unknown[] }>(
       "select task_id, result from kojin_results",
