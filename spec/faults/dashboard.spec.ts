@@ -1,0 +1,41 @@
+import type { Browser } from "playwright-core";
+import { startDashboard } from "../../lib/cli/dashboard/dashboard";
+import { describeWithChromium, launchChromium } from "../cli/support/chromium";
+import { eventually } from "../support/eventually";
+import { faultSuite } from "./support/fault-suite";
+
+describeWithChromium()("the dashboard's page, when Postgres goes away", () => {
+  const suite = faultSuite();
+  let browser: Browser | undefined;
+  beforeAll(async () => (browser = await launchChromium()));
+  afterAll(async () => browser?.close());
+
+  it.each(["fast", "kill -9"] as const)("says so, stays open, and goes on once it is back (%s)", async (how) => {
+    const [watching, storing] = [await suite.open(), await suite.open({ retryTimeoutMs: 30_000 })];
+    await using dashboard = await startDashboard(watching, { port: 0 });
+    const page = await browser?.newPage();
+    if (page === undefined) throw new Error("The browser is there from beforeAll on.");
+    const errors: string[] = [];
+    page.on("pageerror", (error) => errors.push(String(error)));
+    page.on("console", (message) => message.type() === "error" && errors.push(message.text()));
+    page.setDefaultTimeout(30_000);
+    await page.goto(dashboard.url);
+    await page.locator("#status", { hasText: "Listening" }).waitFor();
+    await storing.initGroup(how, 2);
+    await storing.completeGroupMember(how, "before", 1);
+    const bar = page.getByRole("progressbar", { name: how });
+    await eventually(async () => expect(await bar.getAttribute("value")).toBe("1"), { timeoutMs: 20_000 });
+
+    await suite.server.stop(how);
+    await page.locator("#status:not(:text('Listening'))").waitFor();
+    const completed = storing.completeGroupMember(how, "after", 2);
+    await suite.server.start();
+    expect(await completed).toBe(2);
+    await page.getByRole("row", { name: `${how} 2 0` }).waitFor();
+    await page.locator("#status", { hasText: "Listening" }).waitFor();
+    await page.locator("#connection", { hasText: /^Live$/ }).waitFor();
+    expect(errors).toEqual([]);
+    await page.close();
+    await Promise.all([watching.close(), storing.close()]);
+  });
+});
