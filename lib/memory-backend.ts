@@ -82,10 +82,7 @@ export class MemoryResultBackend implements ResultBackend, GroupBackend {
 
   async get<T>(taskId: TaskId<T>, { schema }: ReadOptions<T> = {}): Promise<T | undefined> {
     checkSchema(schema);
-    const { reader } = this.#view;
-    const stored = this.#results.read(taskId);
-    if (stored === undefined) return undefined;
-    return schema === undefined ? reader.value<T>(stored) : reader.check(stored, schema);
+    return this.#view.reader.found(this.#results.read(taskId), schema);
   }
 
   async getSettled<T>(
@@ -93,10 +90,7 @@ export class MemoryResultBackend implements ResultBackend, GroupBackend {
     { schema }: ReadOptions<T> = {},
   ): Promise<PromiseSettledResult<T> | undefined> {
     checkSchema(schema);
-    const { reader } = this.#view;
-    const stored = this.#results.read(taskId);
-    if (stored === undefined) return undefined;
-    return schema === undefined ? reader.settled<T>(stored) : reader.checkSettled(stored, schema);
+    return this.#view.reader.foundSettled(this.#results.read(taskId), schema);
   }
 
   async wait<T>(taskId: TaskId<T>, timeout: number | (WaitOptions & ReadOptions<T>)): Promise<T> {

@@ -1,5 +1,5 @@
 import type { Pool, PoolConfig } from "pg";
-import { concatMap, map, type Observable } from "rxjs";
+import type { Observable } from "rxjs";
 import { BackendCore } from "./backend-core";
 import { OwnPool } from "./database/own-pool";
 import { type OpenGroupsOptions, toGroupSize, toOpenLimit, toUnclaimedLimit } from "./groups/group-arguments";
@@ -127,10 +127,7 @@ export class PostgresResultBackend implements ResultBackend {
 
   async get<T>(taskId: TaskId<T>, { schema }: ReadOptions<T> = {}): Promise<T | undefined> {
     checkSchema(schema);
-    const { reader } = this.#core;
-    const stored = await this.#load(taskId);
-    if (stored === undefined) return undefined;
-    return schema === undefined ? reader.value<T>(stored) : reader.check(stored, schema);
+    return this.#core.reader.found(await this.#load(taskId), schema);
   }
 
   async getSettled<T>(
@@ -138,10 +135,7 @@ export class PostgresResultBackend implements ResultBackend {
     { schema }: ReadOptions<T> = {},
   ): Promise<PromiseSettledResult<T> | undefined> {
     checkSchema(schema);
-    const { reader } = this.#core;
-    const stored = await this.#load(taskId);
-    if (stored === undefined) return undefined;
-    return schema === undefined ? reader.settled<T>(stored) : reader.checkSettled(stored, schema);
+    return this.#core.reader.foundSettled(await this.#load(taskId), schema);
   }
 
   async wait<T>(taskId: TaskId<T>, timeout: number | (WaitOptions & ReadOptions<T>)): Promise<T> {
@@ -173,9 +167,7 @@ export class PostgresResultBackend implements ResultBackend {
     checkId(taskId, "taskId");
     checkSchema(schema);
     const { reader, results } = this.#core;
-    const stored$ = results.waits.watch(taskId);
-    if (schema === undefined) return stored$.pipe(map((stored) => reader.value<T>(stored)));
-    return stored$.pipe(concatMap(async (stored) => reader.check(stored, schema)));
+    return reader.values$(results.waits.watch(taskId), schema);
   }
 
   results$<T>({ where = () => true, schema }: ResultFeedOptions<T> = {}): Observable<TaskOutcome<T>> {
@@ -217,8 +209,7 @@ export class PostgresResultBackend implements ResultBackend {
     checkSchema(schema);
     const { reader, groups } = this.#core;
     this.#core.assertOpen();
-    const stored = await groups.results(groupId);
-    return schema === undefined ? stored.map((each) => reader.value<T>(each)) : reader.checkAll(stored, schema);
+    return reader.all(await groups.results(groupId), schema);
   }
 
   async getGroup(groupId: string): Promise<GroupProgress | undefined> {
@@ -252,9 +243,7 @@ export class PostgresResultBackend implements ResultBackend {
     checkId(groupId, "groupId");
     checkSchema(schema);
     const { reader, groups } = this.#core;
-    const stored$ = groups.results$(groupId);
-    if (schema === undefined) return stored$.pipe(map((stored) => stored.map((each) => reader.value<T>(each))));
-    return stored$.pipe(concatMap(async (stored) => reader.checkAll(stored, schema)));
+    return reader.all$(groups.results$(groupId), schema);
   }
 
   groupCompletions$(): Observable<GroupProgress> {

@@ -73,11 +73,7 @@ export class Groups implements HintReceiver {
     });
     this.changes = new GroupChanges({
       sweep,
-      readOpen: async (limit) => {
-        const query = { purpose: "read open groups", text: this.#statements.open, values: [limit] };
-        const rows = await interest.database.query<[string]>(query, options.retryTimeoutMs);
-        return rows.map(([groupId]) => groupId);
-      },
+      readOpen: async (limit) => (await this.open(limit)).map(({ groupId }) => groupId),
       request: (groupId) => this.loader.request(groupId, "reconnect"),
     });
     this.#deadlines = new GroupDeadlines({

@@ -74,10 +74,8 @@ export class MemoryGroups {
   /** The results of the members that are completed by now. */
   async results<T>(groupId: string, { schema }: ReadOptions<T>): Promise<T[]> {
     checkSchema(schema);
-    const { reader } = this.#view;
     const group = this.read(groupId);
-    const stored = group === undefined ? [] : completedOf(group);
-    return schema === undefined ? stored.map((each) => reader.value<T>(each)) : reader.checkAll(stored, schema);
+    return this.#view.reader.all(group === undefined ? [] : completedOf(group), schema);
   }
 
   async wait<T>(groupId: string, timeout: number | (WaitOptions & ReadOptions<T>)): Promise<T[]> {
@@ -117,10 +115,7 @@ export class MemoryGroups {
 
   results$<T>(groupId: string, { schema }: ReadOptions<T>): Observable<T[]> {
     checkSchema(schema);
-    const { reader } = this.#view;
-    const stored$ = this.#completed$(groupId);
-    if (schema === undefined) return stored$.pipe(map((stored) => stored.map((each) => reader.value<T>(each))));
-    return stored$.pipe(concatMap(async (stored) => reader.checkAll(stored, schema)));
+    return this.#view.reader.all$(this.#completed$(groupId), schema);
   }
 
   claim(groupId: string, options: ClaimOptions): GroupClaim | undefined {

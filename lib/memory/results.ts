@@ -1,4 +1,4 @@
-import { concatMap, filter, map, type Observable, take } from "rxjs";
+import { filter, type Observable, take } from "rxjs";
 import { WaitTimeoutError } from "../errors";
 import type { StoredResult } from "../notify/hint";
 import type {
@@ -57,9 +57,7 @@ export class MemoryResults {
     checkId(taskId, "taskId");
     checkSchema(schema);
     const { reader, results } = this.#view;
-    const stored$ = results.watch$(taskId).pipe(take(1));
-    if (schema === undefined) return stored$.pipe(map((stored) => reader.value<T>(stored)));
-    return stored$.pipe(concatMap(async (stored) => reader.check(stored, schema)));
+    return reader.values$(results.watch$(taskId).pipe(take(1)), schema);
   }
 
   results$<T>({ where = () => true, schema }: ResultFeedOptions<T>): Observable<TaskOutcome<T>> {

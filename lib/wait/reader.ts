@@ -46,6 +46,38 @@ export class Reader {
     return { status: "rejected", reason: toFailedError(stored.taskId, stored.error) };
   }
 
+  /** What is there now; undefined if nothing is. */
+  async found<T>(stored: StoredResult | undefined, schema: ResultSchema<T> | undefined): Promise<T | undefined> {
+    if (stored === undefined) return undefined;
+    return schema === undefined ? this.value<T>(stored) : this.check(stored, schema);
+  }
+
+  /** The same, where a task that failed is a value. */
+  async foundSettled<T>(
+    stored: StoredResult | undefined,
+    schema: ResultSchema<T> | undefined,
+  ): Promise<PromiseSettledResult<T> | undefined> {
+    if (stored === undefined) return undefined;
+    return schema === undefined ? this.settled<T>(stored) : this.checkSettled(stored, schema);
+  }
+
+  /** The results of a group that are there now. */
+  async all<T>(stored: readonly StoredResult[], schema: ResultSchema<T> | undefined): Promise<T[]> {
+    return schema === undefined ? stored.map((each) => this.value<T>(each)) : this.checkAll(stored, schema);
+  }
+
+  /** Results as they come, in order; the first that failed ends the stream. */
+  values$<T>(stored$: Observable<StoredResult>, schema: ResultSchema<T> | undefined): Observable<T> {
+    if (schema === undefined) return stored$.pipe(map((stored) => this.value<T>(stored)));
+    return stored$.pipe(concatMap(async (stored) => this.check(stored, schema)));
+  }
+
+  /** The same for the results of groups. */
+  all$<T>(stored$: Observable<readonly StoredResult[]>, schema: ResultSchema<T> | undefined): Observable<T[]> {
+    if (schema === undefined) return stored$.pipe(map((stored) => stored.map((each) => this.value<T>(each))));
+    return stored$.pipe(concatMap(async (stored) => this.checkAll(stored, schema)));
+  }
+
   /** What became of each task, in order. A result that cannot be read is an outcome too, as one bad result must not end a stream of many. */
   outcomes$<T>(stored$: Observable<StoredResult>, schema: ResultSchema<T> | undefined): Observable<TaskOutcome<T>> {
     if (schema === undefined) return stored$.pipe(map((stored) => this.#outcome<T>(stored)));
