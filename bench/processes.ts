@@ -33,9 +33,8 @@ export class WorkerProcess<T extends Tasks> implements Disposable {
 
   constructor(script: string, nodeArguments: readonly string[] = []) {
     this.#script = script;
-    this.#child = fork(join(__dirname, "workers", `${script}.ts`), {
-      // Those of this process first: by them the children are run by tsx as well.
-      execArgv: [...process.execArgv, ...nodeArguments],
+    this.#child = fork(join(__dirname, "workers", `${script}.js`), {
+      execArgv: [...nodeArguments],
       // Not JSON: times travel as Float64Array.
       serialization: "advanced",
     });

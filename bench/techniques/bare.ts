@@ -17,12 +17,14 @@ export const bareSchema = `
 export const bare: Technique = {
   async createStoring({ url }: TechniqueSettings): Promise<Storing> {
     const client = await connect(url);
+    const store = async (taskId: string, result: unknown): Promise<void> => {
+      await client.query("insert into bench_bare (task_id, result) values ($1, $2)", [taskId, JSON.stringify(result)]);
+    };
     return {
-      store: async (taskId, result) => {
-        await client.query("insert into bench_bare (task_id, result) values ($1, $2)", [
-          taskId,
-          JSON.stringify(result),
-        ]);
+      store,
+      // One connection, one statement at a time.
+      storeAll: async (taskIds, _lanes, result) => {
+        for (const taskId of taskIds) await store(taskId, result);
       },
       close: async () => client.end(),
     };
