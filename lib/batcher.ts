@@ -20,6 +20,8 @@ export interface BatcherOptions<Item extends BatchItem> {
   readonly run: (items: Item[]) => Promise<void>;
 }
 
+type Keys = Pick<ReadonlySet<string>, "has">;
+
 /**
  * Collects items while earlier ones are under way, and sends them together. When nothing is under way nothing waits: a batch leaves
  * as soon as the code that is running now has had its say, with all that it added.
@@ -28,10 +30,10 @@ export interface BatcherOptions<Item extends BatchItem> {
  */
 export class Batcher<Item extends BatchItem> {
   readonly #options: BatcherOptions<Item>;
-  readonly #queue = new Map<string, Item>();
-  readonly #keysInFlight = new Set<string>();
+  #queue = new Map<string, Item>();
+  /** The keys of each batch that is under way. */
+  readonly #batches = new Set<Keys>();
   readonly #drained: (() => void)[] = [];
-  #batchesInFlight = 0;
   #scheduled = false;
 
   constructor(options: BatcherOptions<Item>) {
@@ -44,7 +46,7 @@ export class Batcher<Item extends BatchItem> {
   }
 
   get inFlight(): number {
-    return this.#batchesInFlight;
+    return this.#batches.size;
   }
 
   add(item: Item): void {
@@ -55,12 +57,12 @@ export class Batcher<Item extends BatchItem> {
 
   /** Resolves once nothing is queued or under way. */
   async drain(): Promise<void> {
-    if (this.#queue.size === 0 && this.#batchesInFlight === 0) return;
+    if (this.#queue.size === 0 && this.#batches.size === 0) return;
     await new Promise<void>((resolve) => this.#drained.push(resolve));
   }
 
   #schedule(): void {
-    if (this.#scheduled || this.#batchesInFlight >= this.#options.inFlight) return;
+    if (this.#scheduled || this.#batches.size >= this.#options.inFlight) return;
     this.#scheduled = true;
     // A microtask first, then a tick: a tick queued from a microtask comes after all of them. So the lanes that a settled batch has
     // just woken all get their next call into this batch, where a bare microtask would leave with the first one's.
@@ -73,35 +75,43 @@ export class Batcher<Item extends BatchItem> {
   }
 
   #send(): void {
-    while (this.#batchesInFlight < this.#options.inFlight) {
-      const batch = this.#take();
+    while (this.#batches.size < this.#options.inFlight) {
+      const [batch, keys] = this.#take();
       if (batch.length === 0) break;
-      this.#batchesInFlight += 1;
-      void this.#options.run(batch).then(() => this.#finish(batch));
+      this.#batches.add(keys);
+      void this.#options.run(batch).then(() => this.#finish(keys));
     }
   }
 
-  #take(): Item[] {
+  #take(): [batch: Item[], keys: Keys] {
     const { maxItems, maxBytes, exclusiveKeys } = this.#options;
+    const queue = this.#queue;
     const batch: Item[] = [];
     let bytes = 0;
-    for (const [key, item] of this.#queue) {
+    for (const [key, item] of queue) {
       if (batch.length >= maxItems || (batch.length > 0 && bytes + item.bytes > maxBytes)) break;
-      if (exclusiveKeys) {
-        if (this.#keysInFlight.has(key)) continue;
-        this.#keysInFlight.add(key);
-      }
-      this.#queue.delete(key);
+      if (exclusiveKeys && this.#isInFlight(key)) continue;
       batch.push(item);
       bytes += item.bytes;
     }
-    return batch;
+    if (batch.length === queue.size) {
+      // Not emptied: a map that is filled and emptied again and again leaves old tables behind, which keep what was in them until the next full collection. To move
+      // that about took a quarter of a storing process's time (7.8 against 5.9 µs for a result).
+      this.#queue = new Map();
+      return [batch, queue];
+    }
+    for (const { key } of batch) queue.delete(key);
+    return [batch, new Set(batch.map(({ key }) => key))];
   }
 
-  #finish(batch: Item[]): void {
-    this.#batchesInFlight -= 1;
-    if (this.#options.exclusiveKeys) for (const item of batch) this.#keysInFlight.delete(item.key);
+  #isInFlight(key: string): boolean {
+    for (const keys of this.#batches) if (keys.has(key)) return true;
+    return false;
+  }
+
+  #finish(keys: Keys): void {
+    this.#batches.delete(keys);
     if (this.#queue.size > 0) this.#schedule();
-    else if (this.#batchesInFlight === 0) for (const resolve of this.#drained.splice(0)) resolve();
+    else if (this.#batches.size === 0) for (const resolve of this.#drained.splice(0)) resolve();
   }
 }

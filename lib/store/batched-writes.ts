@@ -66,6 +66,8 @@ export class BatchedWrites<Row, Outcome> {
   readonly #parts: WriteParts;
   readonly #rules: WriteRules<Row, Outcome>;
   readonly #batcher: Batcher<WriteItem<Row, Outcome>>;
+  /** The error of a call that nobody settled in time. One function for all: they are many, and it is rarely called. */
+  readonly #late: () => Error;
   #statements = 0;
   #rows = 0;
   #retries = 0;
@@ -74,6 +76,12 @@ export class BatchedWrites<Row, Outcome> {
   constructor(parts: WriteParts, rules: WriteRules<Row, Outcome>) {
     this.#parts = parts;
     this.#rules = rules;
+    this.#late = () =>
+      new DatabaseError(
+        `Could not store ${rules.what}: nothing was confirmed within ${parts.options.retryTimeoutMs} ms. It may be stored nevertheless.`,
+        undefined,
+        true,
+      );
     const { maxRows, maxBytes, inFlight } = parts.options.batch;
     this.#batcher = new Batcher<WriteItem<Row, Outcome>>({
       maxItems: maxRows,
@@ -102,14 +110,7 @@ export class BatchedWrites<Row, Outcome> {
   }
 
   async write(key: string, bytes: number, row: Row): Promise<Outcome> {
-    const { retryTimeoutMs } = this.#parts.options;
-    const late = (): Error =>
-      new DatabaseError(
-        `Could not store ${this.#rules.what}: nothing was confirmed within ${retryTimeoutMs} ms. It may be stored nevertheless.`,
-        undefined,
-        true,
-      );
-    const call = new Call<Outcome>(this.#parts.deadlines, retryTimeoutMs, late);
+    const call = new Call<Outcome>(this.#parts.deadlines, this.#parts.options.retryTimeoutMs, this.#late);
     this.#batcher.add({ key, bytes, row, calls: [call] });
     return call.promise;
   }
