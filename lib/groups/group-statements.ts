@@ -1,4 +1,5 @@
 import { escapeIdentifier } from "pg";
+import { microsOf } from "../store/statements";
 
 /** The SQL that reads, claims and prunes groups, made once for a schema. */
 export interface GroupStatements {
@@ -27,12 +28,11 @@ export function groupStatements(schema: string): GroupStatements {
   const name = escapeIdentifier(schema);
   const [state, members] = [`${name}.kojin_group_state as state`, `${name}.kojin_groups as member`];
   const finished = `select member.task_id, member.result::text, case when ${isFailed} then member.error::text end, member.finished_seq::text from ${members} join ${state} using (group_id)`;
-  const micros = (column: string): string => `(extract(epoch from ${column}) * 1000000::numeric)::bigint::text`;
   return {
     // $1 text[] groups. Returns those of which something is known: total, counts, when it was done, its deadline in ms, how many ms of it are left, and whether it was
     // done more than a second ago. Durations as numeric: of a float8 as many digits come as the session's extra_float_digits says.
     read: `
-      select state.group_id, state.total, state.completed, state.failed, ${micros("state.completed_at")}, state.deadline_ms::numeric::text,
+      select state.group_id, state.total, state.completed, state.failed, ${microsOf("state.completed_at")}, state.deadline_ms::numeric::text,
         (extract(epoch from state.expires_at - clock_timestamp()) * 1000::numeric)::text,
         coalesce(state.completed_at < statement_timestamp() - interval '1 second', false)
       from ${state}
@@ -40,7 +40,7 @@ export function groupStatements(schema: string): GroupStatements {
 
     // A page of the groups that got done since a time, in that order. $1 float8 microseconds since 1970 and $2 text group: where the page before ended; $3 int rows.
     doneSince: `
-      select state.group_id, ${micros("state.completed_at")}
+      select state.group_id, ${microsOf("state.completed_at")}
       from ${state}
       where (state.completed_at, state.group_id) > (timestamptz 'epoch' + $1::float8 * interval '1 microsecond', $2::text) and ${isAlive}
       order by state.completed_at, state.group_id

@@ -5,7 +5,7 @@ export interface StoredResult {
   readonly result: string;
   /** JSON text of the failure; null for a success. */
   readonly error: string | null;
-  /** Database time, in microseconds since 1970; exact, being below 2^53 until the year 2255. */
+  /** Database time, in microseconds since 1970; exact until 2106. */
   readonly storedAt: number;
   /** The span that stored it, as a W3C `traceparent`; only with telemetry, and not of an inline result. */
   readonly traceContext?: string | null;

@@ -25,7 +25,7 @@ export function resultStatements(schema: string, isObserved = false): ResultStat
     // Results of tasks. $1 text[] ids; $2 boolean true. Returns those that are there and not expired, with a flag for those stored more than a second ago: a
     // listener that hears would have told of them; for telemetry also with the span that stored them, and their age.
     read: `
-      select task_id, result::text, error::text, (extract(epoch from stored_at) * 1000000::numeric)::bigint::text,
+      select task_id, result::text, error::text, ${microsOf("stored_at")},
         stored_at < statement_timestamp() - interval '1 second'${
           isObserved
             ? ", trace_context, (extract(epoch from clock_timestamp() - stored_at) * 1000::numeric)::float8"
@@ -41,7 +41,7 @@ export function resultStatements(schema: string, isObserved = false): ResultStat
 
     // A page of what was stored since a time, oldest first. $1 float8 microseconds since 1970 and $2 text id: where the page before it ended; $3 int rows.
     storedSince: `
-      select task_id, (extract(epoch from stored_at) * 1000000::numeric)::bigint::text
+      select task_id, ${microsOf("stored_at")}
       from ${results}
       where (stored_at, task_id) > (timestamptz 'epoch' + $1::float8 * interval '1 microsecond', $2::text)
         and (expires_at is null or expires_at > statement_timestamp())
@@ -49,7 +49,7 @@ export function resultStatements(schema: string, isObserved = false): ResultStat
       limit $3::int`,
 
     // The server's time in microseconds since 1970.
-    clock: "select (extract(epoch from clock_timestamp()) * 1000000::numeric)::bigint::text",
+    clock: `select ${microsOf("clock_timestamp()")}`,
 
     // $1 text channel, $2 text[] payloads. Only notifies, so its commit waits for no disk.
     announce: `
@@ -72,6 +72,13 @@ export function resultStatements(schema: string, isObserved = false): ResultStat
     notifyQueueUsage: notifyQueueUsageText,
   };
 }
+
+/**
+ * A time in microseconds since 1970, as text. Exact until 2106, when doubles of seconds get too coarse for it; `extract`, which gives a numeric, took 0.2 of
+ * the 2.5 µs for which the server reads a result.
+ */
+export const microsOf = (time: string): string =>
+  `(pg_catalog.date_part('epoch', ${time}) * 1000000::float8)::bigint::text`;
 
 /**
  * A condition that is always true, its parameter being `true`, and keeps a prepared statement from being planned once for all: made while the table is almost empty, such a
