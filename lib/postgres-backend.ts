@@ -351,17 +351,14 @@ export class PostgresResultBackend implements ResultBackend {
     return encodeResult(taskId, result, maxResultBytes, codec);
   }
 
-  async #write(name: "store" | "fail", row: StoreRow, { client }: StoreOptions): Promise<void> {
+  // Not async, like what it calls: each async function on the way of a store makes a promise and a frame of its own.
+  #write(name: "store" | "fail", row: StoreRow, { client }: StoreOptions): Promise<void> {
     this.#core.assertOpen();
     const { telemetry, writer } = this.#core;
-    if (telemetry !== undefined) {
-      await telemetry.store(name, row.taskId, async (traceContext) => {
-        const traced = { ...row, traceContext };
-        await (client === undefined ? writer.store(traced) : writer.storeWith(client, traced));
-      });
-      return;
-    }
-    await (client === undefined ? writer.store(row) : writer.storeWith(client, row));
+    const write = (written: StoreRow): Promise<void> =>
+      client === undefined ? writer.store(written) : writer.storeWith(client, written);
+    if (telemetry === undefined) return write(row);
+    return telemetry.store(name, row.taskId, (traceContext) => write({ ...row, traceContext }));
   }
 
   async #load(taskId: string): Promise<StoredResult | undefined> {
@@ -370,12 +367,12 @@ export class PostgresResultBackend implements ResultBackend {
     return this.#core.results.loader.load(taskId, "read");
   }
 
-  async #wait(taskId: string, options: WaitOptions): Promise<StoredResult> {
+  #wait(taskId: string, options: WaitOptions): Promise<StoredResult> {
     checkId(taskId, "taskId");
     this.#core.assertOpen();
     const { telemetry, results } = this.#core;
     if (telemetry === undefined) return results.waits.wait(taskId, options);
-    return telemetry.wait(taskId, async () => results.waits.wait(taskId, options));
+    return telemetry.wait(taskId, () => results.waits.wait(taskId, options));
   }
 }
 

@@ -69,7 +69,7 @@ export class GroupWriter {
     return this.#writes.counters;
   }
 
-  async finish(row: MemberRow, client?: SqlClient): Promise<number> {
+  finish(row: MemberRow, client?: SqlClient): Promise<number> {
     if (client !== undefined) return this.#finishWith(client, row);
     // NUL cannot be in an id, so no two pairs have the same key; and pairs are sorted by their groups.
     const bytes = Buffer.byteLength(row.result ?? "") + Buffer.byteLength(row.error ?? "");

@@ -109,7 +109,7 @@ export class BatchedWrites<Row, Outcome> {
     };
   }
 
-  async write(key: string, bytes: number, row: Row): Promise<Outcome> {
+  write(key: string, bytes: number, row: Row): Promise<Outcome> {
     const call = new Call<Outcome>(this.#parts.deadlines, this.#parts.options.retryTimeoutMs, this.#late);
     this.#batcher.add({ key, bytes, row, calls: [call] });
     return call.promise;

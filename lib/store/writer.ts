@@ -70,8 +70,8 @@ export class Writer {
     return this.#writes.counters;
   }
 
-  async store(row: StoreRow): Promise<void> {
-    await this.#writes.write(row.taskId, Buffer.byteLength(row.result) + Buffer.byteLength(row.error ?? ""), row);
+  store(row: StoreRow): Promise<void> {
+    return this.#writes.write(row.taskId, Buffer.byteLength(row.result) + Buffer.byteLength(row.error ?? ""), row);
   }
 
   /** Stores by a client of the caller's: at once, once, and as part of whatever transaction it is in. */

@@ -53,7 +53,8 @@ export class Waits<T> {
     this.#parts = parts;
   }
 
-  async wait(key: string, options: WaitOptions): Promise<T> {
+  /** Throws, rather than rejects, what keeps it from beginning: an async function would cost each open wait a promise and a frame. */
+  wait(key: string, options: WaitOptions): Promise<T> {
     if (this.#isClosed) throw new BackendClosedError();
     options.signal?.throwIfAborted();
     return new Promise((resolve, reject) => new Wait(this.#parts, key, options, resolve, reject).start());
