@@ -57,6 +57,13 @@ describeSincePostgres(17, "A queue small enough to be filled")("diagnose", () =>
     await backend.close();
   });
 
+  it("has nothing to say of a server that nobody else uses", async () => {
+    const backend = await suite.open();
+    const found = await backend.diagnose();
+    expect(found.filter(({ verdict }) => verdict !== "ok")).toEqual([]);
+    await backend.close();
+  });
+
   it("tells how full the notification queue is", async () => {
     const backend = await suite.open();
     const [blocker, filler] = [await suite.connect(), await suite.connect()];
