@@ -116,14 +116,17 @@ describe("close", () => {
     await gone();
   });
 
-  it.each(["close", "no close", "await using"])("lets the process exit by itself: %s", async (how) => {
-    const child = fork(join(__dirname, "fixtures", "exits.ts"), [how], {
-      execArgv: ["--import", "tsx"],
-      env: { ...process.env, DATABASE_URL: database.url, SPEC_SCHEMA: database.schema },
-      stdio: ["ignore", "ignore", "inherit", "ipc"],
-    });
-    const [code] = (await once(child, "exit")) as [number | null];
-    expect(code).toBe(0);
-    await gone();
-  });
+  it.each(["close", "close while reading", "no close", "await using"])(
+    "lets the process exit by itself: %s",
+    async (how) => {
+      const child = fork(join(__dirname, "fixtures", "exits.ts"), [how], {
+        execArgv: ["--import", "tsx"],
+        env: { ...process.env, DATABASE_URL: database.url, SPEC_SCHEMA: database.schema },
+        stdio: ["ignore", "ignore", "inherit", "ipc"],
+      });
+      const [code] = (await once(child, "exit")) as [number | null];
+      expect(code).toBe(0);
+      await gone();
+    },
+  );
 });

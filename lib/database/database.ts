@@ -150,8 +150,9 @@ async function checkOut(pool: Pool, timeoutMs: number): Promise<PoolClient> {
       isLate = true;
       reject(new Error(`No connection from the pool within ${Math.round(timeoutMs)} ms.`));
     };
-    // None where a connection lies ready: it comes in this very turn.
-    const timer = pool.idleCount > pool.waitingCount ? undefined : setTimeout(giveUp, timeoutMs);
+    // None where a connection lies ready: it comes in this very turn. Not a reason for a process to go on: a pool that is ended forgets who waits for it, and one
+    // that is not has a socket that keeps the process alive.
+    const timer = pool.idleCount > pool.waitingCount ? undefined : setTimeout(giveUp, timeoutMs).unref();
     // By callback, which is called in the moment in which the pool lets go of the client. A promise would go on a little later, and a server that dies in between
     // (its last words can come in one piece with its first) would send an error event that nobody listens to, which ends the process.
     pool.connect((error, client) => {
