@@ -9,7 +9,7 @@ import { groupStatements } from "./groups/group-statements";
 import { GroupWriter } from "./groups/group-writer";
 import { Groups } from "./groups/groups";
 import { channelOf } from "./notify/channel";
-import type { HintSource } from "./notify/hint-source";
+import type { HintPublisher, HintSource } from "./notify/hint-source";
 import { listenConfig } from "./notify/listen-config";
 import { NoHints } from "./notify/no-hints";
 import { PostgresHints } from "./notify/postgres-hints";
@@ -19,6 +19,7 @@ import type { Stats } from "./stats";
 import { latestVersion } from "./schema/migrations";
 import { newerSchemaError, SchemaCheck } from "./schema/schema-check";
 import { Telemetry } from "./telemetry/telemetry";
+import { Announcements } from "./store/announcements";
 import { Notifier } from "./store/notifier";
 import { type ResultStatements, resultStatements } from "./store/statements";
 import { Writer } from "./store/writer";
@@ -53,7 +54,7 @@ export class BackendCore {
   readonly #stopObserving: (() => void) | undefined;
   readonly #ownPool: OwnPool | undefined;
   readonly #deadlines = new Deadlines();
-  readonly #notifier: Notifier;
+  readonly #announcements: Announcements;
   readonly #sweep: Sweep;
   readonly #wakeups: Wakeups;
   readonly #wokenBy: Record<WakeCause, number> = {
@@ -74,17 +75,26 @@ export class BackendCore {
     this.database = new Database(pool, options.schema, typeof options.listen === "boolean");
     this.statements = resultStatements(options.schema);
     this.schemaCheck = new SchemaCheck(this.database, options.schema, latestVersion());
-    this.hints = this.#createHints(pool);
-    this.#notifier = this.#createNotifier();
+    const { source, publisher } = this.#openChannel(pool);
+    this.hints = source;
+    this.#announcements = new Announcements(options.notify, this.#createNotifier(), publisher);
     const telemetry = Telemetry.create(options);
     this.telemetry = telemetry;
     this.#sweep = new Sweep(this.hints, options.sweepIntervalMs, () => this.#wakeups.rereadAll("sweep"));
     const { database, schemaCheck, closed$ } = this;
-    const common = { options, database, schemaCheck, closed$, deadlines: this.#deadlines, notifier: this.#notifier };
+    const common = {
+      options,
+      database,
+      schemaCheck,
+      closed$,
+      deadlines: this.#deadlines,
+      announcements: this.#announcements,
+    };
     const interest = createInterest(
       {
         ...common,
         sweep: this.#sweep,
+        selection: source.selection,
         aborts: new Aborts(),
         countWake: (cause) => (this.#wokenBy[cause] += 1),
         countBatch: telemetry?.batchesOf("read"),
@@ -193,14 +203,16 @@ export class BackendCore {
 
   async #drainWrites(): Promise<void> {
     await Promise.all([this.writer.drain(), this.groupWriter.drain()]);
-    await this.#notifier.drain();
+    await this.#announcements.drain();
   }
 
-  #createHints(pool: Pool): HintSource {
-    const { listen, schema, logger } = this.options;
-    if (listen === false) return new NoHints();
+  #openChannel(pool: Pool): { readonly source: HintSource; readonly publisher?: HintPublisher } {
+    const { hints, listen, schema, logger } = this.options;
+    if (hints !== undefined)
+      return hints.open({ schema, logger, onUnconfirmed: () => (this.#announcementsFailed += 1) });
+    if (listen === false) return { source: new NoHints() };
     const config = listenConfig(pool, listen === true ? undefined : listen.connection);
-    return new PostgresHints({ config, schema, database: this.database, logger });
+    return { source: new PostgresHints({ config, schema, database: this.database, logger }) };
   }
 
   #createNotifier(): Notifier {

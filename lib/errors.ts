@@ -168,3 +168,18 @@ export class DatabaseError extends ResultBackendError {
     super(message, options);
   }
 }
+
+/** Something that was asked for needs a package that is not installed. The message says which, and how to install it. */
+export class MissingPackageError extends ResultBackendError {
+  override readonly name = "MissingPackageError";
+  readonly code = "MISSING_PACKAGE";
+  constructor(
+    /** The package to install. */
+    readonly packageName: string,
+    /** What needs it. */
+    neededBy: string,
+    options?: ErrorOptions,
+  ) {
+    super(`${neededBy} needs the package ${packageName}: npm install ${packageName}`, options);
+  }
+}

@@ -1,7 +1,7 @@
 export { PostgresResultBackend } from "./postgres-backend";
 export { MemoryResultBackend } from "./memory-backend";
 export type { MemoryResultBackendOptions } from "./memory-backend";
-export type { BatchOptions, Logger, PostgresResultBackendOptions, TelemetryOptions } from "./options";
+export type { BatchOptions, Logger, NotifyMode, PostgresResultBackendOptions, TelemetryOptions } from "./options";
 export type {
   ClaimOptions,
   CloseOptions,
@@ -32,7 +32,19 @@ export type { CheckName, DiagnoseOptions, Diagnosis } from "./inspect/diagnosis"
 export type { Finding } from "./inspect/check";
 export type { Stats } from "./stats";
 export type { WriteCounters } from "./store/batched-writes";
-export type { ListenStatus } from "./notify/hint-source";
+export type { Hint, HintName, StoredResult } from "./notify/hint";
+export type {
+  HintCarrier,
+  HintChannel,
+  HintChannelOptions,
+  HintKind,
+  HintPublisher,
+  HintSelection,
+  HintSource,
+  LateKeys,
+  ListenReport,
+  ListenStatus,
+} from "./notify/hint-source";
 export type { ReadCounters } from "./wait/loader";
 export type { WakeCause } from "./wait/router";
 export type { Codec } from "./value/json";
@@ -45,6 +57,7 @@ export {
   DatabaseError,
   GroupConflictError,
   GroupFailedError,
+  MissingPackageError,
   ResultBackendError,
   ResultEncodingError,
   ResultValidationError,

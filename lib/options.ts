@@ -1,4 +1,5 @@
 import type { PoolConfig } from "pg";
+import type { HintCarrier } from "./notify/hint-source";
 import { checkDurationMs, checkInteger, checkTtlMs, typeName } from "./value/arguments";
 import type { Codec } from "./value/json";
 
@@ -27,6 +28,9 @@ export interface TelemetryOptions {
   readonly metrics?: boolean;
 }
 
+/** How those who LISTEN are told of what is stored. */
+export type NotifyMode = "trigger" | "deferred" | "off";
+
 export interface PostgresResultBackendOptions {
   /** How long a result is kept, in milliseconds. More than 0; `Infinity` never expires. Default 86 400 000, a day. */
   readonly ttlMs?: number;
@@ -38,10 +42,16 @@ export interface PostgresResultBackendOptions {
    */
   readonly listen?: boolean | { readonly connection: string | PoolConfig };
   /**
-   * Who announces what this process stores. `'trigger'`: the database, in the storing transaction. `'deferred'`: this process, right after the
-   * commit, so that commits of many processes do not queue behind one another; a crash in between costs one sweep. Default `'trigger'`.
+   * What carries hints between processes instead of LISTEN, such as `nats()` of `kojin-postgres/nats`: this process hears of results by it, and tells of those it
+   * stores. Nothing listens in Postgres then; of `listen` only `{ connection }` keeps a meaning, that the pool goes through a transaction pooler. Default: none.
    */
-  readonly notify?: "trigger" | "deferred";
+  readonly hints?: HintCarrier;
+  /**
+   * How those who LISTEN are told of what this process stores. `'trigger'`: by the database, in the storing transaction. `'deferred'`: by this process, right after the
+   * commit, so that commits of many processes do not queue behind one another; a crash in between costs one sweep. `'off'`: not at all; only with `hints`, of which
+   * all who wait have to make use. Default `'trigger'`, with `hints` `'off'`.
+   */
+  readonly notify?: NotifyMode;
   /** How often everything that is still waited for is read again while listening, in milliseconds. 100 or more; default 30 000. */
   readonly sweepIntervalMs?: number;
   /** How long a call goes on through transient errors of the database, in milliseconds. 100 or more; default 10 000. */
@@ -73,7 +83,8 @@ export interface ResolvedOptions {
   readonly ttlMs: number;
   readonly schema: string;
   readonly listen: boolean | { readonly connection: string | PoolConfig };
-  readonly notify: "trigger" | "deferred";
+  readonly hints: HintCarrier | undefined;
+  readonly notify: NotifyMode;
   readonly sweepIntervalMs: number;
   readonly retryTimeoutMs: number;
   readonly batch: Required<BatchOptions>;
@@ -98,7 +109,8 @@ export function resolveOptions(options: PostgresResultBackendOptions = {}): Reso
     ttlMs: options.ttlMs ?? 86_400_000,
     schema: options.schema ?? "public",
     listen: options.listen ?? true,
-    notify: options.notify ?? "trigger",
+    hints: options.hints,
+    notify: options.notify ?? (options.hints === undefined ? "trigger" : "off"),
     sweepIntervalMs: options.sweepIntervalMs ?? 30_000,
     retryTimeoutMs: options.retryTimeoutMs ?? 10_000,
     batch: {
@@ -119,7 +131,8 @@ export function resolveOptions(options: PostgresResultBackendOptions = {}): Reso
   if (resolved.codec !== undefined) checkMethods(resolved.codec, "codec", ["encode", "decode"]);
   checkSchemaName(resolved.schema);
   checkListen(resolved.listen);
-  checkNotify(resolved.notify);
+  if (resolved.hints !== undefined) checkMethods(resolved.hints, "hints", ["open"]);
+  checkNotify(resolved.notify, resolved.hints !== undefined);
   return resolved;
 }
 
@@ -179,8 +192,9 @@ function checkListen(listen: unknown): void {
   }
 }
 
-function checkNotify(notify: unknown): void {
-  if (notify !== "trigger" && notify !== "deferred") {
-    throw new TypeError(`notify: expected 'trigger' or 'deferred', got ${String(notify)}.`);
-  }
+function checkNotify(notify: unknown, hasHints: boolean): void {
+  if (notify !== "trigger" && notify !== "deferred" && notify !== "off")
+    throw new TypeError(`notify: expected 'trigger', 'deferred' or 'off', got ${String(notify)}.`);
+  if (notify === "off" && !hasHints)
+    throw new RangeError("notify: expected 'trigger' or 'deferred' without hints, got off: nobody would be told.");
 }

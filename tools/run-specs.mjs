@@ -1,5 +1,5 @@
 // Runs the specs on another version of Postgres, or in another way of using the library:
-//   node tools/run-specs.mjs [--postgres 14|15|16|17] [--variant pgbouncer|pool-of-one|deferred] [arguments for Jest]
+//   node tools/run-specs.mjs [--postgres 14|15|16|17] [--variant pgbouncer|pool-of-one|deferred|nats] [arguments for Jest]
 import { execFileSync, spawnSync } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -8,7 +8,7 @@ import { parseArgs } from "node:util";
 
 const root = join(import.meta.dirname, "..");
 const majors = readdirSync(join(root, "spec", "postgres"));
-const variants = ["pgbouncer", "pool-of-one", "deferred"];
+const variants = ["pgbouncer", "pool-of-one", "deferred", "nats"];
 
 const { values, positionals } = parseArgs({
   options: { postgres: { type: "string" }, variant: { type: "string" } },
@@ -35,6 +35,10 @@ if (values.variant !== undefined) {
   if (!variants.includes(values.variant)) fail(`expected --variant to be one of ${variants.join(", ")}`);
   if (values.variant === "pgbouncer" && spawnSync("pgbouncer", ["--version"]).error !== undefined) {
     console.log("Skipped: PgBouncer is not installed (Debian: apt-get install pgbouncer).");
+    process.exit(0);
+  }
+  if (values.variant === "nats" && spawnSync("nats-server", ["--version"]).error !== undefined) {
+    console.log("Skipped: nats-server is not installed (Debian: apt-get install nats-server).");
     process.exit(0);
   }
   env.SPEC_VARIANT = values.variant;

@@ -6,6 +6,8 @@ import type { Sweep } from "../wait/sweep";
 
 export interface GroupChangesParts {
   readonly sweep: Sweep;
+  /** Told when the first subscriber comes, and when the last one has gone. */
+  readonly onObserved: (isObserved: boolean) => void;
   /** The ids of groups that are open, at most so many. */
   readonly readOpen: (limit: number) => Promise<readonly string[]>;
   /** Has a group read; it comes back through {@link GroupChanges.offer}. */
@@ -47,11 +49,14 @@ export class GroupChanges {
       for (const progress of this.#latest.values()) if (!progress.done) subscriber.next(progress);
       this.#subscribers.add(subscriber);
       this.#parts.sweep.enter();
+      if (this.#subscribers.size === 1) this.#parts.onObserved(true);
       this.catchUp();
       return () => {
         this.#subscribers.delete(subscriber);
         this.#parts.sweep.leave();
-        if (!this.isObserved) this.#latest.clear();
+        if (this.isObserved) return;
+        this.#parts.onObserved(false);
+        this.#latest.clear();
       };
     });
   }

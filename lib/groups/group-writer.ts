@@ -60,7 +60,7 @@ export class GroupWriter {
         const verdicts = await database.query<Verdict>(query, timeoutMs);
         return rows.map((row, index) => outcomeOf(row, verdicts[index]));
       },
-      announce: (rows, notifier) => notifier.announce("members", new Set(rows.map(({ groupId }) => groupId))),
+      announce: (rows, announcer) => announcer.announce("members", new Set(rows.map(({ groupId }) => groupId))),
       rowError: (error, row) => encodingError(error, row.taskId),
     });
   }
@@ -93,9 +93,9 @@ export class GroupWriter {
   }
 
   async #init(groupId: string, purpose: string, values: unknown[]): Promise<string | null | undefined> {
-    const { database, options, schemaCheck, closed$, notifier } = this.#parts;
+    const { database, options, schemaCheck, closed$, announcements } = this.#parts;
     const dueAt = performance.now() + options.retryTimeoutMs;
-    const fallback = new SilentFallback();
+    const fallback = new SilentFallback(options.notify === "off");
     const attempt = async (attemptMs: number): Promise<[string | null][]> => {
       await schemaCheck.pass(attemptMs);
       return fallback.send(async (isSilent) => {
@@ -104,7 +104,7 @@ export class GroupWriter {
       });
     };
     const [row] = await retryTransient(attempt, { dueAt, closed$ });
-    if (fallback.isSilent) notifier.announce("members", [groupId]);
+    announcements.after(fallback.isSilent)?.announce("members", [groupId]);
     return row?.[0];
   }
 

@@ -3,6 +3,7 @@ import { isTransient, retryTransient } from "../database/retry";
 import type { TaskFailedError } from "../errors";
 import { GroupFailedError, WaitTimeoutError } from "../errors";
 import type { Hint, StoredResult } from "../notify/hint";
+import type { LateKeys } from "../notify/hint-source";
 import type { GroupProgress, WaitOptions } from "../result-backend";
 import { toFailedError } from "../wait/outcome";
 import { Feed } from "../wait/feed";
@@ -27,7 +28,7 @@ interface ReadLimits {
 
 /** Reading and awaiting groups: the same parts as for results, with what is special to groups. */
 export class Groups implements HintReceiver {
-  readonly router = new Router<StoredGroup>();
+  readonly router: Router<StoredGroup>;
   readonly loader: Loader<StoredGroup>;
   readonly waits: Waits<StoredGroup>;
   readonly feed: Feed<StoredGroup>;
@@ -39,8 +40,10 @@ export class Groups implements HintReceiver {
   readonly #waiting = new Set<Promise<unknown>>();
 
   constructor(interest: Interest) {
-    const { options, sweep, deadlines } = interest;
-    const { router } = this;
+    const { options, sweep, deadlines, selection } = interest;
+    const router = (this.router = new Router<StoredGroup>("groups", selection));
+    const onObserved = (isObserved: boolean): void =>
+      isObserved ? selection?.followAll("groups") : selection?.unfollowAll("groups");
     this.#interest = interest;
     this.#statements = groupStatements(options.schema);
     this.loader = new Loader({
@@ -66,6 +69,7 @@ export class Groups implements HintReceiver {
     });
     this.feed = new Feed({
       sweep,
+      onObserved,
       markOf: ({ progress, doneAt }) => ({ key: progress.groupId, storedAt: doneAt }),
       readClock: interest.readClock,
       readStoredSince: interest.readMarks(this.#statements.doneSince),
@@ -73,6 +77,7 @@ export class Groups implements HintReceiver {
     });
     this.changes = new GroupChanges({
       sweep,
+      onObserved,
       readOpen: async (limit) => (await this.open(limit)).map(({ groupId }) => groupId),
       request: (groupId) => this.loader.request(groupId, "reconnect"),
     });
@@ -159,6 +164,14 @@ export class Groups implements HintReceiver {
     const changed = [...groupIds.filter(isWatched), ...memberGroupIds.filter(isWanted)];
     for (const groupId of changed) this.loader.request(groupId, "notification");
     return done.length + changed.length;
+  }
+
+  reread({ kind, keys, isEverything }: LateKeys): void {
+    if (kind !== "groups") return;
+    for (const groupId of keys) if (this.router.has(groupId)) this.loader.request(groupId, "reconnect");
+    if (!isEverything) return;
+    this.feed.catchUp();
+    this.changes.catchUp();
   }
 
   interrupt(): void {

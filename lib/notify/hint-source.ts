@@ -1,5 +1,6 @@
 import type { Observable } from "rxjs";
-import type { Hint } from "./hint";
+import type { Logger } from "../options";
+import type { Hint, HintName } from "./hint";
 
 /**
  * How notifications reach this process. `idle`: nothing was waited for yet. `connecting`: LISTEN is being set up. `listening`: it is confirmed. `polling`: it is
@@ -17,8 +18,34 @@ export interface ListenReport {
   readonly problem: string | undefined;
 }
 
-/** Where hints come from. Behind it stands a LISTEN connection, nothing at all (poll mode), or anything else that carries ids between processes. */
+/** What can be waited for: results of tasks, and groups. */
+export type HintKind = "tasks" | "groups";
+
+/** Keys of which it was possible to miss something, between the moment somebody began to wait for them and the one from which on hints of them are heard. */
+export interface LateKeys {
+  readonly kind: HintKind;
+  readonly keys: readonly string[];
+  /** Whether everything of this kind is heard of from now on. */
+  readonly isEverything: boolean;
+}
+
+/** Says which hints are wanted, to a source that would not carry the others. What is counted here is counted until it is taken back as often. */
+export interface HintSelection {
+  /** Somebody begins to wait for a key that nobody waited for. */
+  follow(kind: HintKind, key: string): void;
+  /** Nobody waits for it any more. */
+  unfollow(kind: HintKind, key: string): void;
+  /** Everything of a kind is wanted. */
+  followAll(kind: HintKind): void;
+  unfollowAll(kind: HintKind): void;
+  /** What has to be read once more, since hints of it are heard only from now on. */
+  readonly late$: Observable<LateKeys>;
+}
+
+/** Where hints come from. Behind it stands a LISTEN connection, nothing at all (poll mode), or whatever a {@link HintCarrier} carries ids with. */
 export interface HintSource {
+  /** Where one has to say what one wants to hear of; undefined where everything is heard anyway. */
+  readonly selection?: HintSelection;
   /** Never errors; completes when closed. */
   readonly hints$: Observable<Hint>;
   /** Replays the latest. `listening` is emitted anew after every interruption: hints sent in between are lost. */
@@ -29,4 +56,39 @@ export interface HintSource {
   /** Says that hints are needed from now on, until the function it gives is called. Opens the connection at the first call. */
   demand(): () => void;
   close(): Promise<void>;
+}
+
+/** Tells other processes what has been stored here. */
+export interface HintPublisher {
+  /**
+   * Announces ids after the commit. Never throws and never waits: what cannot be said now is kept, within bounds, and said later.
+   *
+   * @param name - What the ids are: tasks with a result (`ids`), or groups whose members finished (`members`).
+   */
+  announce(name: HintName, ids: Iterable<string>): void;
+  /** Resolves once everything is announced, or after a time that has an end. */
+  drain(): Promise<void>;
+}
+
+/** What one backend has of a {@link HintCarrier}. */
+export interface HintChannel {
+  readonly source: HintSource;
+  readonly publisher: HintPublisher;
+}
+
+/** For whom a carrier opens a channel. */
+export interface HintChannelOptions {
+  /** The schema whose results are announced; other schemas are none of its business. */
+  readonly schema: string;
+  readonly logger: Pick<Logger, "info" | "warn">;
+  /** Called for each announcement that could not be confirmed, or was dropped. */
+  readonly onUnconfirmed: () => void;
+}
+
+/** Carries hints between processes beside Postgres, for the option `hints`. Given to several backends it may share what it has among them. */
+export interface HintCarrier {
+  /** Such as `NATS`, for sentences. */
+  readonly name: string;
+  /** Opens what one backend needs. Nothing is connected before it is used; the source's `close` ends it all. */
+  open(options: HintChannelOptions): HintChannel;
 }

@@ -7,7 +7,7 @@ import type { Deadlines } from "../deadlines";
 import { DatabaseError } from "../errors";
 import type { ResolvedOptions } from "../options";
 import type { SchemaCheck } from "../schema/schema-check";
-import type { Notifier } from "./notifier";
+import type { Announcements, Announcer } from "./announcements";
 import { SilentFallback } from "./silent-fallback";
 
 /** What every kind of write needs. */
@@ -16,7 +16,7 @@ export interface WriteParts {
   readonly schemaCheck: SchemaCheck;
   readonly deadlines: Deadlines;
   readonly closed$: Observable<never>;
-  readonly notifier: Notifier;
+  readonly announcements: Announcements;
   /** Told of the size of each statement; for telemetry. */
   readonly countBatch?: ((size: number) => void) | undefined;
 }
@@ -33,8 +33,8 @@ export interface WriteRules<Row, Outcome> {
    * callers.
    */
   readonly send: (rows: readonly Row[], isSilent: boolean, timeoutMs: number) => Promise<readonly (Outcome | Error)[]>;
-  /** Announces what has been committed silently. */
-  readonly announce: (rows: readonly Row[], notifier: Notifier) => void;
+  /** Announces what has been committed. */
+  readonly announce: (rows: readonly Row[], announcer: Announcer) => void;
   /** The error for the callers of one row, from that of its statement. */
   readonly rowError: (error: unknown, row: Row) => unknown;
 }
@@ -153,9 +153,8 @@ export class BatchedWrites<Row, Outcome> {
   }
 
   async #send(rows: readonly Row[], dueAt: number): Promise<readonly (Outcome | Error)[]> {
-    const { schemaCheck, closed$, options, notifier } = this.#parts;
-    const isDeferred = options.notify === "deferred";
-    const fallback = new SilentFallback(isDeferred);
+    const { schemaCheck, closed$, announcements } = this.#parts;
+    const fallback = new SilentFallback(announcements.isSilent);
     const attempt = async (attemptMs: number): Promise<readonly (Outcome | Error)[]> => {
       if (!schemaCheck.isGood) await schemaCheck.pass(attemptMs);
       return fallback.send(async (isSilent) => {
@@ -165,8 +164,9 @@ export class BatchedWrites<Row, Outcome> {
       });
     };
     const outcomes = await retryTransient(attempt, { dueAt, closed$, onRetry: () => (this.#retries += 1) });
-    if (fallback.isSilent) this.#rules.announce(rows, notifier);
-    if (fallback.isSilent && !isDeferred) this.#unnotified += rows.length;
+    const announcer = announcements.after(fallback.isSilent);
+    if (announcer !== undefined) this.#rules.announce(rows, announcer);
+    if (fallback.isSilent && !announcements.isSilent) this.#unnotified += rows.length;
     return outcomes;
   }
 }

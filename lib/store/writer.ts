@@ -57,8 +57,8 @@ export class Writer {
         if (first !== undefined) await database.query(storeQuery(texts[modeOf(first)], rows, traced), timeoutMs);
         return rows.map(() => undefined);
       },
-      announce: (rows, notifier) =>
-        notifier.announce(
+      announce: (rows, announcer) =>
+        announcer.announce(
           "ids",
           rows.map(({ taskId }) => taskId),
         ),

@@ -11,6 +11,8 @@ export interface Mark {
 
 export interface FeedParts<T> {
   readonly sweep: Sweep;
+  /** Told when the first subscriber comes, and when the last one has gone. */
+  readonly onObserved?: (isObserved: boolean) => void;
   readonly markOf: (value: T) => Mark;
   /** The database's time, in microseconds since 1970. */
   readonly readClock: () => Promise<number>;
@@ -84,13 +86,16 @@ export class Feed<T> {
       this.#parts.sweep.enter();
       // The first one sets the time from which on nothing is missed.
       if (this.#subscriptions.size === 1) {
+        this.#parts.onObserved?.(true);
         this.#subscribedAt = performance.now();
         this.catchUp();
       }
       return () => {
         this.#subscriptions.delete(subscription);
         this.#parts.sweep.leave();
-        if (this.#subscriptions.size === 0) this.#forget();
+        if (this.#subscriptions.size > 0) return;
+        this.#parts.onObserved?.(false);
+        this.#forget();
       };
     });
   }

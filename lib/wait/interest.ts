@@ -1,6 +1,7 @@
 import type { Observable } from "rxjs";
 import type { Database } from "../database/database";
 import type { Deadlines } from "../deadlines";
+import type { HintSelection } from "../notify/hint-source";
 import type { ResolvedOptions } from "../options";
 import type { SchemaCheck } from "../schema/schema-check";
 import type { Aborts } from "./aborts";
@@ -16,6 +17,8 @@ export interface Interest {
   readonly deadlines: Deadlines;
   readonly aborts: Aborts;
   readonly sweep: Sweep;
+  /** Is told what is waited for, where hints have to be asked for. */
+  readonly selection: HintSelection | undefined;
   readonly closed$: Observable<never>;
   readonly countWake: (cause: WakeCause) => void;
   readonly countBatch?: ((size: number) => void) | undefined;

@@ -1,5 +1,6 @@
 import { WaitTimeoutError } from "../errors";
 import type { Hint, StoredResult } from "../notify/hint";
+import type { LateKeys } from "../notify/hint-source";
 import type { Query } from "../database/database";
 import { resultStatements } from "../store/statements";
 import { Feed } from "./feed";
@@ -24,12 +25,12 @@ export class Results implements HintReceiver {
   readonly loader: Loader<StoredResult>;
   readonly waits: Waits<StoredResult>;
   readonly feed: Feed<StoredResult>;
-  readonly router = new Router<StoredResult>();
+  readonly router: Router<StoredResult>;
   readonly #interest: Interest;
 
   constructor(interest: Interest) {
-    const { options, database, sweep } = interest;
-    const { router } = this;
+    const { options, database, sweep, selection } = interest;
+    const router = (this.router = new Router<StoredResult>("tasks", selection));
     const statements = resultStatements(options.schema, interest.isObserved);
     this.#interest = interest;
     this.loader = new Loader({
@@ -61,6 +62,7 @@ export class Results implements HintReceiver {
     });
     this.feed = new Feed({
       sweep,
+      onObserved: (isObserved) => (isObserved ? selection?.followAll("tasks") : selection?.unfollowAll("tasks")),
       markOf: ({ taskId, storedAt }) => ({ key: taskId, storedAt }),
       readClock: interest.readClock,
       readStoredSince: interest.readMarks(statements.storedSince),
@@ -79,6 +81,12 @@ export class Results implements HintReceiver {
     for (const taskId of taskIds) if (this.#onHint(taskId)) relevant += 1;
     for (const stored of inline) if (trustInline ? this.#onInline(stored) : this.#onHint(stored.taskId)) relevant += 1;
     return relevant;
+  }
+
+  reread({ kind, keys, isEverything }: LateKeys): void {
+    if (kind !== "tasks") return;
+    for (const taskId of keys) if (this.router.has(taskId)) this.loader.request(taskId, "reconnect");
+    if (isEverything) this.feed.catchUp();
   }
 
   interrupt(): void {

@@ -1,4 +1,5 @@
 import { Observable } from "rxjs";
+import type { HintKind, HintSelection } from "../notify/hint-source";
 
 /** How a waiter came to its result; the counters of `stats()` are named after it. */
 export type WakeCause = "read" | "notification" | "inline" | "reconnect" | "sweep" | "deadline";
@@ -18,6 +19,14 @@ export class Router<T> {
   // A set only where a key has several watchers, which is rare: it would double the memory of a wait.
   readonly #watchers = new Map<string, Watcher<T> | Set<Watcher<T>>>();
   readonly #drained: (() => void)[] = [];
+  readonly #kind: HintKind;
+  readonly #selection: HintSelection | undefined;
+
+  /** `selection` is told of each key that begins, or ceases, to be watched. */
+  constructor(kind: HintKind = "tasks", selection?: HintSelection) {
+    this.#kind = kind;
+    this.#selection = selection;
+  }
 
   /** Keys that are watched. */
   get size(): number {
@@ -34,15 +43,19 @@ export class Router<T> {
 
   add(watcher: Watcher<T>): void {
     const present = this.#watchers.get(watcher.key);
-    if (present === undefined) this.#watchers.set(watcher.key, watcher);
-    else if (present instanceof Set) present.add(watcher);
+    if (present === undefined) {
+      this.#watchers.set(watcher.key, watcher);
+      this.#selection?.follow(this.#kind, watcher.key);
+    } else if (present instanceof Set) present.add(watcher);
     else this.#watchers.set(watcher.key, new Set([present, watcher]));
   }
 
   remove(watcher: Watcher<T>): void {
     const present = this.#watchers.get(watcher.key);
-    if (present === watcher || (present instanceof Set && present.delete(watcher) && present.size === 0))
+    if (present === watcher || (present instanceof Set && present.delete(watcher) && present.size === 0)) {
       this.#watchers.delete(watcher.key);
+      this.#selection?.unfollow(this.#kind, watcher.key);
+    }
     if (this.#watchers.size === 0) for (const resolve of this.#drained.splice(0)) resolve();
   }
 

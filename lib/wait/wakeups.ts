@@ -1,6 +1,6 @@
 import { filter, type Subscription, throttleTime } from "rxjs";
 import type { Hint } from "../notify/hint";
-import type { HintSource } from "../notify/hint-source";
+import type { HintSource, LateKeys } from "../notify/hint-source";
 import type { WakeCause } from "./router";
 
 // Any role can ask for a rescan; this is how often it gets one.
@@ -10,6 +10,8 @@ const rescanIntervalMs = 1_000;
 export interface HintReceiver {
   /** Has what a hint names read, as far as somebody waits for it; tells how much that is. */
   receive(hint: Hint): number;
+  /** Has read once more what hints are heard of only from now on, as far as somebody still waits for it. */
+  reread(late: LateKeys): void;
   /** Notifications are not heard any more. */
   interrupt(): void;
   /** Has everything that is waited for read again. */
@@ -25,7 +27,7 @@ export class Wakeups {
   readonly #subscription: Subscription;
   #relevant = 0;
 
-  constructor({ hints$, status$ }: HintSource, receivers: readonly HintReceiver[]) {
+  constructor({ hints$, status$, selection }: HintSource, receivers: readonly HintReceiver[]) {
     this.#receivers = receivers;
     this.#subscription = hints$.subscribe((hint) => {
       for (const receiver of receivers) this.#relevant += receiver.receive(hint);
@@ -33,6 +35,11 @@ export class Wakeups {
     const rescans$ = hints$.pipe(
       filter(({ rescan }) => rescan),
       throttleTime(rescanIntervalMs, undefined, { leading: true, trailing: true }),
+    );
+    this.#subscription.add(
+      selection?.late$.subscribe((late) => {
+        for (const receiver of receivers) receiver.reread(late);
+      }),
     );
     this.#subscription.add(rescans$.subscribe(() => this.rereadAll("notification")));
     this.#subscription.add(

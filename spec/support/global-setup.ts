@@ -1,5 +1,6 @@
 import { startEmbeddedPostgres } from "../../lib/embedded/index";
 import type { EmbeddedPostgres } from "../../lib/embedded/index";
+import { NatsServer } from "./nats-server";
 import { PgBouncer } from "./pgbouncer";
 import { installedPostgres } from "./postgres-version";
 
@@ -7,9 +8,10 @@ declare global {
   // The teardown is another module, and all that Jest lets the two share is the global object.
   var embeddedPostgresOfSpecs: EmbeddedPostgres | undefined;
   var pgBouncerOfSpecs: PgBouncer | undefined;
+  var natsServerOfSpecs: NatsServer | undefined;
 }
 
-/** Gives all specs one Postgres server: that of DATABASE_URL, or an embedded one; and a PgBouncer before it where SPEC_VARIANT asks for one. */
+/** Gives all specs one Postgres server: that of DATABASE_URL, or an embedded one; and a PgBouncer before it, or a NATS server beside it, where SPEC_VARIANT asks for one. */
 export default async function globalSetup(): Promise<void> {
   if (!process.env["DATABASE_URL"]) {
     const settings = { max_connections: "200", track_commit_timestamp: "on" };
@@ -20,5 +22,9 @@ export default async function globalSetup(): Promise<void> {
   if (process.env["SPEC_VARIANT"] === "pgbouncer") {
     globalThis.pgBouncerOfSpecs = await PgBouncer.start(process.env["DATABASE_URL"], "transaction", 8);
     process.env["SPEC_POOL_URL"] = globalThis.pgBouncerOfSpecs.url;
+  }
+  if (process.env["SPEC_VARIANT"] === "nats") {
+    globalThis.natsServerOfSpecs = await NatsServer.start();
+    process.env["SPEC_NATS_URL"] = globalThis.natsServerOfSpecs.url;
   }
 }

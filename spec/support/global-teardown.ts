@@ -3,5 +3,6 @@ import "./global-setup";
 /** Stops what the setup started. */
 export default async function globalTeardown(): Promise<void> {
   await globalThis.pgBouncerOfSpecs?.stop();
+  await globalThis.natsServerOfSpecs?.stop();
   await globalThis.embeddedPostgresOfSpecs?.stop();
 }

@@ -1,10 +1,11 @@
-import type { PostgresResultBackendOptions } from "kojin-postgres";
+import type { HintCarrier, PostgresResultBackendOptions } from "kojin-postgres";
+import { nats } from "kojin-postgres/nats";
 
 /**
  * In which way the ordinary specs use the library; each has to pass in each. `pgbouncer`: the pool goes through PgBouncer in transaction mode, LISTEN goes
- * directly. `pool-of-one`: each pool has a single connection. `deferred`: announcements come after the commit.
+ * directly. `pool-of-one`: each pool has a single connection. `deferred`: announcements come after the commit. `nats`: hints come over NATS, and nobody listens.
  */
-export type Variant = "plain" | "pgbouncer" | "pool-of-one" | "deferred";
+export type Variant = "plain" | "pgbouncer" | "pool-of-one" | "deferred" | "nats";
 
 export const variant = (process.env["SPEC_VARIANT"] ?? "plain") as Variant;
 
@@ -22,7 +23,16 @@ export function inVariant(url: string): { poolUrl: string; options: PostgresResu
       return { poolUrl: changed.href, options: {} };
     case "deferred":
       return { poolUrl: url, options: { notify: "deferred" } };
+    case "nats":
+      return { poolUrl: url, options: { hints: natsOfSpecs() } };
     case "plain":
       return { poolUrl: url, options: {} };
   }
+}
+
+let carrier: HintCarrier | undefined;
+
+/** What all backends of a spec file have their hints by in the variant `nats`. */
+export function natsOfSpecs(): HintCarrier {
+  return (carrier ??= nats({ servers: process.env["SPEC_NATS_URL"] ?? "" }));
 }

@@ -1,0 +1,2 @@
+export { nats } from "./nats";
+export type { NatsOptions } from "./options";

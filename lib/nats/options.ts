@@ -1,0 +1,106 @@
+import type { NodeConnectionOptions } from "@nats-io/transport-node";
+import { checkInteger, typeName } from "../value/arguments";
+
+/** What of the client's options is decided here, since it is this package that keeps the connection. */
+type Decided =
+  | "reconnect"
+  | "maxReconnectAttempts"
+  | "reconnectTimeWait"
+  | "reconnectJitter"
+  | "reconnectJitterTLS"
+  | "reconnectDelayHandler"
+  | "waitOnFirstConnect"
+  | "ignoreAuthErrorAbort"
+  | "maxPingOut";
+
+/** How to reach NATS: what `connect` of `@nats-io/transport-node` takes, but for what it says of reconnecting, which goes on for ever. */
+export interface NatsOptions extends Omit<NodeConnectionOptions, Decided> {
+  /** What every subject begins with: one or more tokens. All processes have to use the same. Default `kojin`. */
+  readonly prefix?: string;
+  /**
+   * Into how many subjects ids are sorted: a process hears of about `1 / shards` of all results for each that it waits for. All processes have to use the same
+   * number. 1 to 4096; default 256.
+   */
+  readonly shards?: number;
+  /**
+   * Between two pings, in milliseconds; one that is not answered in half that time shows that the connection is dead. 100 or more; default 10 000.
+   */
+  readonly pingInterval?: number;
+  /** For one server to answer, when connecting, in milliseconds. 100 or more; default 5000. */
+  readonly timeout?: number;
+}
+
+/** The options with every default filled in. */
+export interface ResolvedNatsOptions {
+  readonly prefix: string;
+  readonly shards: number;
+  readonly pingIntervalMs: number;
+  readonly timeoutMs: number;
+  /** Addresses that were given, at least one. */
+  readonly servers: readonly string[];
+  readonly client: NodeConnectionOptions;
+}
+
+const maxShards = 4_096;
+const longestPrefix = 128;
+
+/** Fills in the defaults; throws a `TypeError` or `RangeError` for what does not fit. */
+export function resolveNatsOptions(options: NatsOptions = {}): ResolvedNatsOptions {
+  if (typeof options !== "object" || (options as unknown) === null)
+    throw new TypeError(`nats: expected an object, got ${typeName(options)}.`);
+  const { prefix = "kojin", shards = 256, pingInterval = 10_000, timeout = 5_000, servers, port, ...client } = options;
+  checkPrefix(prefix);
+  checkInteger(shards, "shards", 1, maxShards);
+  checkInteger(pingInterval, "pingInterval", 100, 2 ** 31 - 1);
+  checkInteger(timeout, "timeout", 100, 2 ** 31 - 1);
+  return {
+    prefix,
+    shards,
+    pingIntervalMs: pingInterval,
+    timeoutMs: timeout,
+    servers: toServers(servers, port),
+    client: { name: "kojin-postgres", noAsyncTraces: true, ...client },
+  };
+}
+
+function checkPrefix(prefix: unknown): void {
+  if (typeof prefix !== "string") throw new TypeError(`prefix: expected a string, got ${typeName(prefix)}.`);
+  if (prefix.length > longestPrefix || !/^[^\s.*>\p{C}]+(?:\.[^\s.*>\p{C}]+)*$/u.test(prefix))
+    throw new RangeError(
+      `prefix: expected tokens with dots between them, without spaces, * and >, got ${JSON.stringify(prefix)}.`,
+    );
+}
+
+function toServers(servers: unknown, port: unknown): readonly string[] {
+  if (port !== undefined) {
+    checkInteger(port, "port", 1, 65_535);
+    if (servers !== undefined) throw new TypeError("port: expected either servers or port, got both.");
+    return [`127.0.0.1:${port}`];
+  }
+  const given: unknown[] = Array.isArray(servers) ? servers : [servers ?? "127.0.0.1:4222"];
+  if (given.length === 0) throw new RangeError("servers: expected at least one address, got none.");
+  return given.map((server) => {
+    if (typeof server !== "string") throw new TypeError(`servers: expected addresses, got ${typeName(server)}.`);
+    addressOf(server);
+    return server;
+  });
+}
+
+export interface ServerAddress {
+  readonly host: string;
+  readonly port: number;
+}
+
+const defaultPort = 4_222;
+
+/** Takes an address such as `nats://host:4222`, `tls://host` or `host:4222` apart. */
+export function addressOf(server: string): ServerAddress {
+  const text = server.includes("://") ? server : `nats://${server}`;
+  // The text itself is not repeated: it may have a password in it.
+  if (!URL.canParse(text)) throw new TypeError("servers: expected an address such as nats://host:4222.");
+  const { protocol, hostname, port } = new URL(text);
+  if (hostname === "") throw new TypeError("servers: expected an address such as nats://host:4222.");
+  if (protocol === "ws:" || protocol === "wss:")
+    throw new TypeError("servers: expected nats:// or tls://, got an address for WebSockets.");
+  return { host: hostname.replace(/^\[(.*)\]$/, "$1"), port: port === "" ? defaultPort : Number(port) };
+}

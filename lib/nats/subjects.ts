@@ -1,0 +1,35 @@
+import { crc32 } from "node:zlib";
+import { channelOf } from "../notify/channel";
+import type { HintKind } from "../notify/hint-source";
+
+/** The subjects of one schema: `<prefix>.<channel>.tasks.<shard>`, `….groups.<shard>` and `….rescan`. Writers and waiters compute the same. */
+export class Subjects {
+  readonly shards: number;
+  /** What is said on it: look at everything that is waited for. */
+  readonly rescan: string;
+  readonly #base: string;
+  /** Made once each, when first needed. */
+  readonly #names: Readonly<Record<HintKind, string[]>> = { tasks: [], groups: [] };
+
+  constructor(prefix: string, schema: string, shards: number) {
+    // As in Postgres a hash stands for the schema, whose name may have dots, spaces and wildcards in it.
+    this.#base = `${prefix}.${channelOf(schema)}`;
+    this.shards = shards;
+    this.rescan = `${this.#base}.rescan`;
+  }
+
+  /** From an id to the number of its shard. */
+  shardOf(id: string): number {
+    return crc32(id) % this.shards;
+  }
+
+  /** The subject of a shard; of all of them, where the number is that of the shards. */
+  of(kind: HintKind, shard: number): string {
+    return (this.#names[kind][shard] ??= `${this.#base}.${kind}.${shard === this.shards ? "*" : shard}`);
+  }
+
+  /** Whether a subject is one of these, for who is told of one that was refused. */
+  has(subject: string): boolean {
+    return subject.startsWith(`${this.#base}.`);
+  }
+}

@@ -1,0 +1,46 @@
+import type { HintName } from "../notify/hint";
+import type { HintPublisher } from "../notify/hint-source";
+import type { NotifyMode } from "../options";
+
+/** Tells others, after the commit, what has been stored. */
+export interface Announcer {
+  announce(name: HintName, ids: Iterable<string>): void;
+}
+
+/** Who is still to be told of a write once it is committed: those who LISTEN, where its statement said nothing, and those who hear by another carrier. */
+export class Announcements {
+  /** Whether statements go without their notification. */
+  readonly isSilent: boolean;
+  readonly #listeners: Announcer & { drain(): Promise<void> };
+  readonly #publisher: HintPublisher | undefined;
+  readonly #afterLoud: Announcer | undefined;
+  readonly #afterSilent: Announcer | undefined;
+
+  constructor(mode: NotifyMode, listeners: Announcer & { drain(): Promise<void> }, publisher?: HintPublisher) {
+    this.isSilent = mode !== "trigger";
+    this.#listeners = listeners;
+    this.#publisher = publisher;
+    this.#afterLoud = publisher;
+    this.#afterSilent = mode === "off" ? publisher : publisher === undefined ? listeners : both(publisher, listeners);
+  }
+
+  /** Who is to be told of a statement that is committed, and that was, or was not, silent; undefined if nobody is. */
+  after(wasSilent: boolean): Announcer | undefined {
+    return wasSilent ? this.#afterSilent : this.#afterLoud;
+  }
+
+  /** Resolves once everything is announced, or dropped. */
+  async drain(): Promise<void> {
+    await Promise.all([this.#listeners.drain(), this.#publisher?.drain()]);
+  }
+}
+
+function both(one: Announcer, other: Announcer): Announcer {
+  return {
+    announce: (name, ids) => {
+      const all = [...ids];
+      one.announce(name, all);
+      other.announce(name, all);
+    },
+  };
+}
