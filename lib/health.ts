@@ -3,7 +3,7 @@ import type { HintSource, ListenStatus } from "./notify/hint-source";
 import { latestVersion } from "./schema/migrations";
 import type { ResolvedOptions } from "./options";
 import type { SchemaCheck } from "./schema/schema-check";
-import { idleTriggers } from "./schema/triggers";
+import { idleTriggers, onlyAnnounces } from "./schema/triggers";
 import type { ResultStatements } from "./store/statements";
 
 /** What an operator asks first; made by asking the database. */
@@ -19,9 +19,9 @@ export interface Health {
   readonly schemaVersion: number | undefined;
   /** How full the notification queue of the cluster is, 0 to 1. When it is full, writes that notify fail, everybody's. */
   readonly notifyQueueUsage: number | undefined;
-  /** Time the latest heartbeat took from the pool to the listener, in milliseconds. */
+  /** Time the latest heartbeat took from the pool to the listener, in milliseconds; with `hints`, to their carrier and back. */
   readonly heartbeatMs: number | undefined;
-  /** Listening connections that were lost or given up so far. */
+  /** Connections that hints came by and that were lost or given up so far. */
   readonly reconnects: number;
 }
 
@@ -66,7 +66,10 @@ async function askDatabase(
   if (schemaVersion !== undefined && schemaVersion !== latestVersion()) {
     problems.push(`The schema has version ${schemaVersion}, expected is ${latestVersion()}.`);
   }
-  const idle = await idleTriggers(database, options.schema, healthTimeoutMs);
+  const isAnnouncing = options.notify !== "off";
+  const idle = (await idleTriggers(database, options.schema, healthTimeoutMs)).filter(
+    (name) => isAnnouncing || !onlyAnnounces(name),
+  );
   if (idle.length > 0) {
     problems.push(
       `Triggers are missing or disabled, so that writes are not announced or not counted: ${idle.join(", ")}. Call migrate() to enable them again.`,

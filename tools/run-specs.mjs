@@ -18,6 +18,22 @@ const env = { ...process.env };
 // What no version and no variant changes: the embedded server, what stands on the public names alone, and what a page does in a browser.
 const left = ["spec/(embedded|cli|http|operators|telemetry|examples|schemas|codec|types)", "examples/"];
 
+// What makes no sense where nobody listens: hints over NATS have fault specs of their own, which run everywhere.
+const aboutListen = [
+  // The connection that listens: how it is lost, found dead, replaced, shared, kept away from poolers and from a standby; also in a page that shows it.
+  "spec/(listener|logger|wait)\\.spec",
+  "spec/notify/pg-listen",
+  "spec/groups/group-(changes|streams)",
+  "spec/faults/(dashboard|failover|herds|idle-killers|killed-listener|last-words|outages|poolers)",
+  // Notifications that Postgres itself sends, takes back or refuses, for writers which know nothing of NATS, or in a caller's transaction.
+  "spec/(foreign-writers|store|streams)\\.spec",
+  "spec/groups/group-counting",
+  "spec/faults/(bulk-writes|bypassed-triggers|full-queue|held-lock|repairs|replication|subtransactions)",
+  // What `diagnose` says of the above.
+  "spec/faults/diagnosis",
+  "spec/inspect",
+];
+
 if (values.postgres !== undefined) {
   if (!majors.includes(values.postgres)) fail(`expected --postgres to be one of ${majors.join(", ")}`);
   const folder = join(root, "spec", "postgres", values.postgres);
@@ -43,7 +59,8 @@ if (values.variant !== undefined) {
   }
   env.SPEC_VARIANT = values.variant;
   // Fault specs bring their own servers and poolers; what is announced after the commit, and by whom, matters to them too.
-  if (values.variant !== "deferred") left.push("spec/faults");
+  if (values.variant !== "deferred" && values.variant !== "nats") left.push("spec/faults");
+  if (values.variant === "nats") left.push(...aboutListen);
 }
 
 const jest = createRequire(import.meta.url).resolve("jest/bin/jest");

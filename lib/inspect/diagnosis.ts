@@ -94,6 +94,8 @@ async function createContext(parts: DiagnosisParts, health: Health): Promise<Che
     database,
     schema,
     health,
+    carrier: options.hints?.name,
+    hintProblem: parts.hints.report.problem,
     channel: channelOf(schema),
     texts: inspectionStatements(schema),
     timeoutMs: checkTimeoutMs,

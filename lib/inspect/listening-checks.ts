@@ -1,5 +1,5 @@
 import { notifyQueueUsageText } from "../database/send-notification";
-import { type Check, type Finding, ok, problem, warning } from "./check";
+import { type Check, type CheckContext, type Finding, ok, problem, warning } from "./check";
 
 /** From here on a filling queue should be looked at, as `health()` says too. */
 const queueUsageAlarm = 0.25;
@@ -8,7 +8,8 @@ const slowHeartbeatMs = 1_000;
 const manyListeners = 200;
 
 /** Whether there is a pooler, and whether it lets LISTEN through. */
-export const checkPooler: Check = async ({ database, health, timeoutMs }) => {
+export const checkPooler: Check = async ({ database, health, timeoutMs, carrier }) => {
+  if (carrier !== undefined) return ok(`Hints come over ${carrier}, so a pooler in between is none of their business.`);
   if (!(await database.isPooled(timeoutMs))) return ok("The connections are sessions of the server itself.");
   if (health.status === "listening") return ok("There is a pooler in between, and LISTEN has a session of its own.");
   return problem(
@@ -18,8 +19,9 @@ export const checkPooler: Check = async ({ database, health, timeoutMs }) => {
 };
 
 /** Whether notifications are heard, end to end: from the pool to the listener. */
-export const checkListening: Check = async ({ health }) => {
-  const { status, heartbeatMs, problems } = health;
+export const checkListening: Check = async (context) => {
+  if (context.carrier !== undefined) return Promise.resolve(judgeCarrier(context.carrier, context));
+  const { status, heartbeatMs, problems } = context.health;
   if (status !== "listening") {
     return Promise.resolve(
       problem(
@@ -39,6 +41,19 @@ export const checkListening: Check = async ({ health }) => {
   }
   return Promise.resolve(ok(`Notifications are heard${took}.`));
 };
+
+/** Whether what carries hints instead of LISTEN is reached, and lets us hear and tell. */
+function judgeCarrier(carrier: string, { health, hintProblem }: CheckContext): Finding {
+  const { status, heartbeatMs } = health;
+  if (status !== "listening" || hintProblem !== undefined) {
+    return problem(
+      `Hints are not carried over ${carrier}: ${hintProblem ?? `it is ${status}`}`,
+      `Look at the addresses, the credentials and the permissions of the user; see docs/hints-over-nats.md. Waits go on, a second late at most while ${carrier} is away.`,
+    );
+  }
+  const took = heartbeatMs === undefined ? "" : `, ${heartbeatMs.toFixed(1)} ms there and back`;
+  return ok(`Hints are heard over ${carrier}${took}.`);
+}
 
 /** Whether the notification queue of the cluster fills. */
 export const checkQueue: Check = async ({ ask, texts }) => {
@@ -71,10 +86,11 @@ export const checkLock: Check = async ({ ask, texts }) => {
 };
 
 /** Whether so many listen that each notification becomes dear. */
-export const checkListeners: Check = async ({ ask, texts }) => {
+export const checkListeners: Check = async ({ ask, texts, carrier }) => {
   const [row] = await ask<[number]>(texts.listeners);
   const count = row?.[0] ?? 0;
-  if (count <= manyListeners) return ok(`${count} process(es) listen in this database, this one included.`);
+  const whose = carrier === undefined ? ", this one included" : `; this one hears over ${carrier}`;
+  if (count <= manyListeners) return ok(`${count} process(es) listen in this database${whose}.`);
   return warning(
     `${count} processes listen in this database, and up to Postgres 18 each notifying commit wakes all of them.`,
     "Wait in fewer processes, or store in larger batches; see docs/operations.md, “Sizing”.",
@@ -82,20 +98,26 @@ export const checkListeners: Check = async ({ ask, texts }) => {
 };
 
 /** Whether a result that is stored here and now is announced, heard and read: what all the others are about. */
-export const checkRoundTrip: Check = async ({ probe, health }) => {
+export const checkRoundTrip: Check = async ({ probe, health, carrier }) => {
   const { wokenBy, tookMs } = await probe();
   const took = `${tookMs.toFixed(1)} ms`;
   if (wokenBy === "notification" || wokenBy === "inline")
     return ok(`A result that was stored woke its wait in ${took}.`);
-  return missed(wokenBy, took, health.status === "listening");
+  const isListening = health.status === "listening";
+  return missed(wokenBy, took, carrier === undefined ? listenRemedy(isListening) : carrierRemedy(carrier, isListening));
 };
 
-function missed(wokenBy: string, took: string, isListening: boolean): Finding {
+const listenRemedy = (isListening: boolean): string =>
+  isListening
+    ? "The listener hears, so nothing is announced: look at triggers, channel and settings above, and whether pool and listener reach the same server."
+    : "Mend the listener first; see above.";
+
+const carrierRemedy = (carrier: string, isListening: boolean): string =>
+  isListening
+    ? `${carrier} is reached, so what is told does not arrive: look at the permissions to publish and to subscribe, and whether the servers are connected.`
+    : `See to it that ${carrier} is reached first; see above.`;
+
+function missed(wokenBy: string, took: string, remedy: string): Finding {
   const how = wokenBy === "timeout" ? `was not found within ${took}` : `was found by reading only, after ${took}`;
-  return problem(
-    `A result that was stored ${how}: no notification told of it.`,
-    isListening
-      ? "The listener hears, so nothing is announced: look at triggers, channel and settings above, and whether pool and listener reach the same server."
-      : "Mend the listener first; see above.",
-  );
+  return problem(`A result that was stored ${how}: no notification told of it.`, remedy);
 }

@@ -1,5 +1,5 @@
 import { escapeIdentifier } from "pg";
-import { isIdle, readTriggers } from "../schema/triggers";
+import { isIdle, onlyAnnounces, readTriggers } from "../schema/triggers";
 import { latestVersion } from "../schema/migrations";
 import { type Check, type Finding, ok, problem, unknown, warning } from "./check";
 import { readServer, type ServerAnswer } from "./inspection";
@@ -59,8 +59,10 @@ export const checkSchema: Check = async ({ schema, schemaVersion, ask, texts }) 
 };
 
 /** Whether the triggers fire. */
-export const checkTriggers: Check = async ({ database, schema, timeoutMs }) => {
-  const triggers = await readTriggers(database, schema, timeoutMs);
+export const checkTriggers: Check = async ({ database, schema, timeoutMs, carrier }) => {
+  const triggers = (await readTriggers(database, schema, timeoutMs)).filter(
+    ({ name }) => carrier === undefined || !onlyAnnounces(name),
+  );
   const idle = triggers.filter(isIdle).map(({ name, state }) => `${name} (${state})`);
   if (idle.length === 0) return ok(`All ${triggers.length} triggers are enabled.`);
   const isMissing = triggers.some(({ state }) => state === "missing");

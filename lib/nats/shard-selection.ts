@@ -19,7 +19,7 @@ export interface ShardSelectionParts {
 
 const kinds: readonly HintKind[] = ["tasks", "groups"];
 /** A subject that nobody wants any more stays subscribed to for one to two of these: the next wait may be about it. */
-const lookIntervalMs = 4_000;
+const lookIntervalMs = 2_000;
 /** The server may have been told otherwise meanwhile. */
 const retryIntervalMs = 10_000;
 

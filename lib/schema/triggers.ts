@@ -59,6 +59,11 @@ export async function idleTriggers(database: Database, schema: string, timeoutMs
   return triggers.filter(isIdle).map(({ name }) => name);
 }
 
+/** Whether it only announces; the others count, and keep rows in order. */
+export function onlyAnnounces(name: string): boolean {
+  return name.startsWith("kojin_results_notify");
+}
+
 /** Whether ordinary writes go without it. */
 export function isIdle({ state }: TriggerState): boolean {
   return state !== "enabled" && state !== "always";

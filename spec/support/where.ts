@@ -1,3 +1,4 @@
+import { natsServerMissing } from "./nats-server";
 import { pgBouncerMissing } from "./pgbouncer";
 import { postgresMajor } from "./postgres-version";
 
@@ -30,3 +31,6 @@ export const itSincePostgres = (major: number, reason: string): typeof it.skip =
 
 export const describeSincePostgres = (major: number, reason: string): typeof describe.skip =>
   describeWhere(postgresMajor() >= major, `${reason} came with Postgres ${major}.`);
+
+export const describeWithNats = (): typeof describe.skip =>
+  describeWhere(natsServerMissing() === undefined, natsServerMissing() ?? "");

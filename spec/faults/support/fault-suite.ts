@@ -1,7 +1,7 @@
 import { Client } from "pg";
 import { PostgresResultBackend, type PostgresResultBackendOptions } from "kojin-postgres";
 import { eventually } from "../../support/eventually";
-import { variant } from "../../support/variant";
+import { natsOfSpecs, variant } from "../../support/variant";
 import { FaultServer } from "./fault-server";
 
 /** What the specs of one file break, and what they look at it with. */
@@ -16,10 +16,13 @@ export interface FaultSuite {
 }
 
 /** These specs bring their own ways to the server, so of the variants only how results are announced is theirs. */
-const notifyMode: PostgresResultBackendOptions = variant === "deferred" ? { notify: "deferred" } : {};
+const notifyMode = (): PostgresResultBackendOptions => {
+  if (variant === "nats") return { hints: natsOfSpecs() };
+  return variant === "deferred" ? { notify: "deferred" } : {};
+};
 
 /** A number of rows that went without their notification: 0 where none of them was to have one. */
-export const whenLoud = (rows: number): number => (variant === "deferred" ? 0 : rows);
+export const whenLoud = (rows: number): number => (variant === "deferred" || variant === "nats" ? 0 : rows);
 
 /** A migrated server for the specs of one file. Once they are through, and every backend is closed, nothing may be left connected to it. */
 export function faultSuite(settings: Readonly<Record<string, string>> = {}): FaultSuite {
@@ -37,7 +40,7 @@ export function faultSuite(settings: Readonly<Record<string, string>> = {}): Fau
     messages,
     open: async (options, url = suite.server.url) => {
       const logger = { info: note, warn: note, error: note };
-      const backend = await PostgresResultBackend.connect(url, { logger, ...notifyMode, ...options });
+      const backend = await PostgresResultBackend.connect(url, { logger, ...notifyMode(), ...options });
       opened.push(backend);
       return backend;
     },

@@ -1,0 +1,156 @@
+import { firstValueFrom } from "rxjs";
+import { filter } from "rxjs/operators";
+import type { HintCarrier, ListenStatus, PostgresResultBackend, PostgresResultBackendOptions } from "kojin-postgres";
+import { nats } from "kojin-postgres/nats";
+import { eventually } from "../support/eventually";
+import { NatsServer } from "../support/nats-server";
+import { specDatabase } from "../support/spec-database";
+import { TcpProxy } from "../support/tcp-proxy";
+import { describeWithNats } from "../support/where";
+
+describeWithNats()("NATS, when it goes away", () => {
+  const database = specDatabase("nats outages");
+  const messages: string[] = [];
+  const note = (message: string): void => void messages.push(message);
+  const logger = { info: note, warn: note, error: note };
+  const open = async (hints: HintCarrier, options: PostgresResultBackendOptions = {}): Promise<PostgresResultBackend> =>
+    database.open({ hints, notify: "off", sweepIntervalMs: 600_000, logger, ...options });
+  const until = async (backend: PostgresResultBackend, wanted: ListenStatus): Promise<ListenStatus> =>
+    firstValueFrom(backend.status$.pipe(filter((status) => status === wanted)));
+  /** It listens, and has read everything once more since. */
+  const untilQuiet = async (backend: PostgresResultBackend): Promise<void> => {
+    await until(backend, "listening");
+    await eventually(() => expect(backend.stats().reads).toMatchObject({ queued: 0, inFlight: 0 }));
+  };
+  const waitAll = (backend: PostgresResultBackend, prefix: string, count: number): Promise<number[]> =>
+    Promise.all(Array.from({ length: count }, async (_, index) => backend.wait<number>(`${prefix} ${index}`, 30_000)));
+  const storeAll = async (backend: PostgresResultBackend, prefix: string, count: number): Promise<void> => {
+    await Promise.all(Array.from({ length: count }, async (_, index) => backend.store(`${prefix} ${index}`, index)));
+  };
+  const numbers = (count: number): number[] => Array.from({ length: count }, (_, index) => index);
+
+  beforeEach(() => messages.splice(0));
+
+  describe("in a cluster of three", () => {
+    let servers: NatsServer[];
+    beforeAll(async () => (servers = await NatsServer.startCluster(3)));
+    afterAll(async () => Promise.all(servers.map(async (server) => server.stop())));
+    const carrier = (): HintCarrier =>
+      nats({ servers: servers.map(({ url }) => url), noRandomize: true, pingInterval: 1_000 });
+
+    it("loses no wait and no hint when the server that carries them is killed", async () => {
+      const [waiting, storing] = [await open(carrier()), await open(carrier())];
+      const results = waitAll(waiting, "killed", 300);
+      await until(waiting, "listening");
+      await storeAll(storing, "killed", 100);
+      await servers[0]?.kill();
+      await storeAll(storing, "killed", 300);
+      expect(await results).toEqual(numbers(300));
+      await until(waiting, "listening");
+      expect(waiting.stats()).toMatchObject({ reconnects: 1, caughtBySweep: 0 });
+      await servers[0]?.start();
+    });
+
+    it("goes on by reading while all are away, and by hints once they are back", async () => {
+      const [waiting, storing] = [await open(carrier()), await open(carrier())];
+      const results = waitAll(waiting, "all", 100);
+      await until(waiting, "listening");
+      await storing.store("connected", 1);
+      await Promise.all(servers.map(async (server) => server.kill()));
+      await until(waiting, "polling");
+      expect((await waiting.health()).problems.join()).toContain("ECONNREFUSED");
+      await storeAll(storing, "all", 100);
+      expect(await results).toEqual(numbers(100));
+      expect(waiting.stats().wokenBy.sweep).toBe(100);
+      const later = waiting.wait("later", 30_000);
+      await Promise.all(servers.map(async (server) => server.start()));
+      await until(waiting, "listening");
+      await storing.store("later", 2);
+      expect(await later).toBe(2);
+      expect((await waiting.health()).problems).toEqual([]);
+      expect(messages.filter((each) => each.startsWith("NATS is not reached"))).toHaveLength(2);
+    });
+  });
+
+  it("is waited for where it is absent at first, and nothing fails for it", async () => {
+    const server = await NatsServer.absent();
+    const hints = nats({ servers: server.url });
+    const backend = await open(hints);
+    const result = backend.wait("absent", 30_000);
+    await until(backend, "polling");
+    await backend.store("absent", 1);
+    expect(await result).toBe(1);
+    expect((await backend.diagnose()).find(({ check }) => check === "listening")).toMatchObject({
+      verdict: "problem",
+      finding: expect.stringContaining("NATS") as unknown,
+    });
+    const later = backend.wait("present", 30_000);
+    await server.start();
+    await until(backend, "listening");
+    await backend.store("present", 2);
+    expect(await later).toBe(2);
+    expect((await backend.diagnose()).filter(({ verdict }) => verdict === "problem")).toEqual([]);
+    expect(backend.stats().heartbeatMs).toBeGreaterThan(0);
+    await backend.close();
+    await server.stop();
+  });
+
+  it("tells, once it is back, what was stored while only the writer could not reach it", async () => {
+    const server = await NatsServer.start();
+    const proxy = await TcpProxy.start(server.url);
+    const waiting = await open(nats({ servers: server.url }));
+    const storing = await open(nats({ servers: proxy.route(server.url), pingInterval: 1_000 }));
+    const results = waitAll(waiting, "cut", 50);
+    await untilQuiet(waiting);
+    await storing.store("first", 1);
+    expect(await waiting.wait("first", 5_000)).toBe(1);
+    proxy.mode = "refuse";
+    proxy.cut();
+    await storeAll(storing, "cut", 50);
+    await eventually(() => expect(storing.stats().announcementsFailed).toBeGreaterThan(0));
+    expect(waiting.stats().waiting).toBe(50);
+    proxy.mode = "pass";
+    expect(await results).toEqual(numbers(50));
+    expect(waiting.stats()).toMatchObject({ status: "listening", sweeps: 0, reconnects: 0 });
+    await Promise.all([waiting.close(), storing.close()]);
+    await proxy.stop();
+    await server.stop();
+  });
+
+  it("is told to look at everything where more was stored meanwhile than is kept", async () => {
+    const server = await NatsServer.start();
+    const proxy = await TcpProxy.start(server.url);
+    const waiting = await open(nats({ servers: server.url }));
+    const storing = await open(nats({ servers: proxy.route(server.url), pingInterval: 1_000 }));
+    const result = waiting.wait("flood 0", 30_000);
+    await untilQuiet(waiting);
+    proxy.mode = "refuse";
+    await storeAll(storing, "flood", 21_000);
+    expect(waiting.stats()).toMatchObject({ waiting: 1, hints: { relevant: 0 } });
+    proxy.mode = "pass";
+    expect(await result).toBe(0);
+    expect(waiting.stats()).toMatchObject({ sweeps: 0, hints: { relevant: 0 }, wokenBy: { notification: 1 } });
+    await Promise.all([waiting.close(), storing.close()]);
+    await proxy.stop();
+    await server.stop();
+  });
+
+  it("is found dead where its connection goes silent, and what went into it is told again", async () => {
+    const server = await NatsServer.start();
+    const proxy = await TcpProxy.start(server.url);
+    const hints = nats({ servers: proxy.route(server.url), pingInterval: 400 });
+    const [waiting, storing] = [await open(hints), await open(nats({ servers: server.url }))];
+    const result = waiting.wait("silent", 30_000);
+    await untilQuiet(waiting);
+    const statuses: ListenStatus[] = [];
+    waiting.status$.subscribe((status) => statuses.push(status));
+    proxy.strand();
+    await storing.store("silent", 1);
+    expect(await result).toBe(1);
+    expect(statuses.slice(0, 3)).toEqual(["listening", "connecting", "listening"]);
+    expect(messages.join()).toContain("has not answered");
+    await Promise.all([waiting.close(), storing.close()]);
+    await proxy.stop();
+    await server.stop();
+  });
+});
