@@ -15,7 +15,7 @@ const confirmTimeoutMs = 5_000;
  * with the last of them. While NATS is away everything goes on, by reading every second.
  *
  * @throws TypeError or RangeError for options that do not fit.
- * @throws {@link MissingPackageError} The package `@nats-io/transport-node` is not installed.
+ * @throws `MissingPackageError` of `kojin-postgres`: the package `@nats-io/transport-node` is not installed.
  */
 export function nats(options?: NatsOptions): HintCarrier {
   const resolved = resolveNatsOptions(options);

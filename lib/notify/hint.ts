@@ -14,8 +14,8 @@ export interface StoredResult {
 }
 
 /** What a payload can name: tasks with a result; groups that changed, that got done, or (where the writer cannot tell which of the two) whose members finished. */
-export const hintNames = ["ids", "groups", "done", "members"] as const;
-export type HintName = (typeof hintNames)[number];
+export type HintName = "ids" | "groups" | "done" | "members";
+export const hintNames: readonly HintName[] = ["ids", "groups", "done", "members"];
 
 /** What a notification suggests. It never says what a result is (but for the inline entries that one has to opt in to), only where to look. */
 export interface Hint {
