@@ -1,5 +1,5 @@
 import { MissingPackageError, PostgresResultBackend } from "kojin-postgres";
-import { nats, type NatsOptions } from "kojin-postgres/nats";
+import { nats } from "kojin-postgres/nats";
 import { Pool } from "pg";
 import { loadClient } from "../../lib/nats/client";
 import { addressOf, resolveNatsOptions } from "../../lib/nats/options";
