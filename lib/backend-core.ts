@@ -16,7 +16,7 @@ import { PostgresHints } from "./notify/postgres-hints";
 import type { ResolvedOptions } from "./options";
 import { Pruner } from "./prune/pruner";
 import type { Stats } from "./stats";
-import { latestVersion } from "./schema/migrations";
+import { latestVersion } from "./schema/migration-files";
 import { newerSchemaError, SchemaCheck } from "./schema/schema-check";
 import { Telemetry } from "./telemetry/telemetry";
 import { Announcements } from "./store/announcements";

@@ -145,7 +145,8 @@ export class SchemaError extends ResultBackendError {
   constructor(
     /** The database schema that was looked at. */
     readonly schema: string,
-    readonly reason: "missing" | "outdated" | "newer",
+    /** `triggers`: it has some, and was to be migrated without. */
+    readonly reason: "missing" | "outdated" | "newer" | "triggers",
     message: string,
     options?: ErrorOptions,
   ) {

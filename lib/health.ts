@@ -1,6 +1,6 @@
 import type { Database } from "./database/database";
 import type { HintSource, ListenStatus } from "./notify/hint-source";
-import { latestVersion } from "./schema/migrations";
+import { latestVersion } from "./schema/migration-files";
 import type { ResolvedOptions } from "./options";
 import type { SchemaCheck } from "./schema/schema-check";
 import { idleTriggers, onlyAnnounces } from "./schema/triggers";

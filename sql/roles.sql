@@ -28,7 +28,7 @@ grant usage on schema public to kojin_storer, kojin_waiter, kojin_janitor;
 revoke all on kojin_results, kojin_groups, kojin_group_state, kojin_migrations from kojin_storer, kojin_waiter, kojin_janitor;
 
 -- All: see that the tables have the version that the package works with.
-grant select (version) on kojin_migrations to kojin_storer, kojin_waiter, kojin_janitor;
+grant select (version, name) on kojin_migrations to kojin_storer, kojin_waiter, kojin_janitor;
 
 -- Storer: stores results and failures of tasks. It can read them, too: an upsert that says excluded.result asks for the right to select that column.
 grant

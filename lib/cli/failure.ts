@@ -38,7 +38,8 @@ export function exitCodeOfSignal(reason: unknown): ExitCode {
 /** What to do about an error, in the words of this program. */
 export function hintFor(error: unknown, schema: string): string | undefined {
   const option = schema === "public" ? "" : ` --schema ${JSON.stringify(schema)}`;
-  if (error instanceof SchemaError && error.reason !== "newer") return `Run: kojin-postgres migrate${option}`;
+  const isToBeMigrated = error instanceof SchemaError && (error.reason === "missing" || error.reason === "outdated");
+  if (isToBeMigrated) return `Run: kojin-postgres migrate${option}`;
   if (error instanceof DatabaseError && isUnreachable(error)) return "Look at the address: --url, or DATABASE_URL.";
   return undefined;
 }

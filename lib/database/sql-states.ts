@@ -13,12 +13,18 @@ export const sqlStates = {
   undefinedStatement: "26000",
   duplicateStatement: "42P05",
   featureNotSupported: "0A000", // among others: a cached plan must not change its result type
+  serializationFailure: "40001",
   deadlockDetected: "40P01",
+  uniqueViolation: "23505",
+  duplicateTable: "42P07",
+  duplicateSchema: "42P06",
+  duplicateObject: "42710",
+  noActiveTransaction: "25P01",
 } as const;
 
 const transientStates = new Set([
   sqlStates.readOnlyTransaction, // a standby, or a primary that has been demoted: the next connection may reach the new one
-  "40001", // serialization_failure
+  sqlStates.serializationFailure,
   sqlStates.deadlockDetected,
   sqlStates.lockNotAvailable,
   "57P01", // admin_shutdown

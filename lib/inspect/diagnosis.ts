@@ -1,7 +1,7 @@
 import { SchemaError } from "../errors";
 import { type Health, type HealthParts, readHealth } from "../health";
 import { channelOf } from "../notify/channel";
-import { latestVersion } from "../schema/migrations";
+import { latestVersion } from "../schema/migration-files";
 import { type Check, type CheckContext, type Finding, unknown } from "./check";
 import { checkListeners, checkListening, checkLock, checkPooler, checkQueue, checkRoundTrip } from "./listening-checks";
 import { type ProbeParts, probeRoundTrip } from "./probe";

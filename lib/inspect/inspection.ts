@@ -4,7 +4,7 @@ import { DatabaseError, SchemaError } from "../errors";
 import { channelOf } from "../notify/channel";
 import type { ResolvedOptions } from "../options";
 import type { PruneReport } from "../prune/pruner";
-import { latestVersion } from "../schema/migrations";
+import { latestVersion } from "../schema/migration-files";
 import type { SchemaCheck } from "../schema/schema-check";
 import { readTriggers, type TriggerState } from "../schema/triggers";
 import { checkDurationMs } from "../value/arguments";

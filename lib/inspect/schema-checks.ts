@@ -1,6 +1,6 @@
 import { escapeIdentifier } from "pg";
 import { isIdle, onlyAnnounces, readTriggers } from "../schema/triggers";
-import { latestVersion } from "../schema/migrations";
+import { latestVersion } from "../schema/migration-files";
 import { type Check, type Finding, ok, problem, unknown, warning } from "./check";
 import { readServer, type ServerAnswer } from "./inspection";
 

@@ -1,7 +1,9 @@
 import type { Database } from "../database/database";
 import { SchemaError } from "../errors";
-import { latestVersion, migrations } from "./migrations";
-import { newerSchemaError, type SchemaCheck } from "./schema-check";
+import { latestVersion, type SchemaState } from "./migration-files";
+import { checkTriggersOption, type MigrateOptions, pendingOf } from "./migrations";
+import type { SchemaCheck } from "./schema-check";
+import { assertNoTriggers } from "./schema-state";
 import { readTriggers } from "./triggers";
 
 /** What `migrate()` would do. */
@@ -22,37 +24,37 @@ const planTimeoutMs = 10_000;
 /**
  * Looks, and changes nothing.
  *
- * @throws {@link SchemaError} The schema is newer than this package.
+ * @throws {@link SchemaError} The schema is newer than this package, or has triggers and is to do without.
  */
 export async function planMigration(
   database: Database,
   schemaCheck: SchemaCheck,
   schema: string,
+  { triggers = true }: MigrateOptions = {},
 ): Promise<MigrationPlan> {
-  const version = await presentVersion(schemaCheck);
-  const latest = latestVersion();
-  if (version > latest) throw newerSchemaError(schema, version, latest);
-  const triggers = await readTriggers(database, schema, planTimeoutMs);
+  checkTriggersOption(triggers);
+  const state = await presentState(schemaCheck, triggers);
+  const pending = pendingOf(schema, state, triggers);
+  if (!triggers && pending.length > 0) await assertNoTriggers(database, schema, planTimeoutMs);
+  const present = triggers ? await readTriggers(database, schema, planTimeoutMs) : [];
   return {
     schema,
-    version,
-    latestVersion: latest,
-    pending: migrations()
-      .filter((each) => each.version > version)
-      .map(({ version: each, name }) => ({ version: each, name })),
-    disabledTriggers: triggers
-      .filter(({ state }) => state === "disabled" || state === "replica")
+    version: state.version,
+    latestVersion: latestVersion(),
+    pending: pending.map(({ version, name }) => ({ version, name })),
+    disabledTriggers: present
+      .filter(({ state: each }) => each === "disabled" || each === "replica")
       .map(({ name }) => name),
   };
 }
 
-async function presentVersion(schemaCheck: SchemaCheck): Promise<number> {
+async function presentState(schemaCheck: SchemaCheck, triggers: boolean): Promise<SchemaState> {
   try {
-    const version = await schemaCheck.version(planTimeoutMs);
+    const state = await schemaCheck.state(planTimeoutMs);
     // A role that may not read the version could not migrate either, unless nothing is to be done.
-    return version ?? latestVersion();
+    return state ?? { version: latestVersion(), withoutTriggers: !triggers };
   } catch (error) {
-    if (error instanceof SchemaError && error.reason === "missing") return 0;
+    if (error instanceof SchemaError && error.reason === "missing") return { version: 0, withoutTriggers: false };
     throw error;
   }
 }

@@ -1,18 +1,27 @@
-import { readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
 import { escapeIdentifier } from "pg";
 import { BeginError, type Database } from "../database/database";
 import { sqlStates } from "../database/sql-states";
 import { DatabaseError } from "../errors";
 import { channelOf } from "../notify/channel";
 import type { SqlClient } from "../result-backend";
+import { typeName } from "../value/arguments";
+import {
+  type Migration,
+  latestVersion,
+  pendingMigrations,
+  type SchemaState,
+  sqlFor,
+  versionTable,
+} from "./migration-files";
 import { newerSchemaError } from "./schema-check";
+import { assertNoTriggers, readSchemaState, triggersError } from "./schema-state";
 
-export interface Migration {
-  readonly version: number;
-  /** The name of its file, without the ending. */
-  readonly name: string;
-  readonly sql: string;
+export interface MigrateOptions {
+  /**
+   * Whether the database announces and counts, by triggers, for whoever writes. `false` is for databases that have no triggers, LISTEN, PL/pgSQL or advisory locks: there
+   * this library's writers count by themselves, and nobody else may write to groups. Default `true`, which also adds triggers to a schema that had none.
+   */
+  readonly triggers?: boolean;
 }
 
 export interface MigrationReport {
@@ -25,47 +34,8 @@ export interface MigrationReport {
   readonly repaired: readonly string[];
 }
 
-/** The folder `sql/` of the package, which stands beside `dist/` as it stands beside `lib/`. */
-const folder = join(__dirname, "..", "..", "sql");
-
-let loaded: readonly Migration[] | undefined;
-
-/** All migrations, in order. */
-export function migrations(): readonly Migration[] {
-  loaded ??= readdirSync(folder)
-    .filter((file) => /^\d{4}_\w+\.sql$/.test(file))
-    .sort()
-    .map((file) => ({
-      version: Number(file.slice(0, 4)),
-      name: file.slice(0, -".sql".length),
-      sql: readFileSync(join(folder, file), "utf8"),
-    }));
-  return loaded;
-}
-
-/** The version of the tables that this package works with. */
-export const latestVersion = (): number => migrations().at(-1)?.version ?? 0;
-
 /** What those who migrate a schema at the same time take turns by. */
 export const lockKey = (schema: string): string => `kojin-postgres migrate ${schema}`;
-
-export const createVersionTable = `create table if not exists kojin_migrations (
-  version int primary key,
-  name text not null,
-  applied_at timestamptz not null default now()
-)`;
-
-/**
- * The SQL of a migration with the name of the schema in its place. The quotes around functions get that name's hash, which the name itself does not contain: it may hold `$$`,
- * and would end them. And it is put there by a function, since `replaceAll` reads `$&` and the like in a text.
- */
-export function sqlFor(schema: string, { sql }: Migration): string {
-  const [name, tag] = [escapeIdentifier(schema), channelOf(schema)];
-  return sql
-    .replaceAll("$$", () => `$${tag}$`)
-    .replaceAll("$name$", () => `$${tag}_name$`)
-    .replaceAll("@schema@.kojin", () => `${name}.kojin`);
-}
 
 // Long enough for a large table to get its new column; a lock that is not to be had in that time is held by something that should be looked at.
 const migrateTimeoutMs = 300_000;
@@ -78,7 +48,13 @@ const maxAttempts = 6;
 const firstBeginTimeoutMs = 5_000;
 
 /** Brings the tables of a schema to the version of this package. Any number of processes may do so at once; one does it, the others find it done. */
-export async function migrate(database: Database, schema: string): Promise<MigrationReport> {
+export async function migrate(
+  database: Database,
+  schema: string,
+  { triggers = true }: MigrateOptions = {},
+): Promise<MigrationReport> {
+  checkTriggersOption(triggers);
+  const migrateOnce = triggers ? migrateWithTriggers : migrateWithoutTriggers;
   for (let attempt = 1; ; attempt += 1) {
     try {
       return await migrateOnce(database, schema, firstBeginTimeoutMs * 2 ** (attempt - 1));
@@ -88,13 +64,31 @@ export async function migrate(database: Database, schema: string): Promise<Migra
   }
 }
 
-function isWorthAnotherAttempt(error: unknown): boolean {
-  if (!(error instanceof DatabaseError)) return false;
-  // No order of locks avoids deadlocks: some writers come to a group by its state, others by the table of members, and this needs both.
-  return error.sqlState === sqlStates.deadlockDetected || error.cause instanceof BeginError;
+export function checkTriggersOption(triggers: unknown): void {
+  if (typeof triggers !== "boolean")
+    throw new TypeError(`triggers: expected true or false, got ${typeName(triggers)}.`);
 }
 
-async function migrateOnce(database: Database, schema: string, beginTimeoutMs: number): Promise<MigrationReport> {
+const statesOfTurns: ReadonlySet<string | undefined> = new Set([
+  // No order of locks avoids deadlocks: some writers come to a group by its state, others by the table of members, and this needs both.
+  sqlStates.deadlockDetected,
+  sqlStates.serializationFailure,
+  // `if not exists` looks before it creates, and somebody else may create in between.
+  sqlStates.uniqueViolation,
+  sqlStates.duplicateTable,
+  sqlStates.duplicateSchema,
+  sqlStates.duplicateObject,
+]);
+
+function isWorthAnotherAttempt(error: unknown): boolean {
+  return error instanceof DatabaseError && (statesOfTurns.has(error.sqlState) || error.cause instanceof BeginError);
+}
+
+async function migrateWithTriggers(
+  database: Database,
+  schema: string,
+  beginTimeoutMs: number,
+): Promise<MigrationReport> {
   return database.transaction("migrate", { timeoutMs: migrateTimeoutMs, beginTimeoutMs }, async (client) => {
     // Ends with the transaction, so a process that dies leaves nothing locked.
     await client.query("select pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended($1::text, 0))", [
@@ -102,51 +96,91 @@ async function migrateOnce(database: Database, schema: string, beginTimeoutMs: n
     ]);
     // Not before: for one another's turn processes wait as long as it takes.
     await client.query("select set_config('lock_timeout', $1::text, true)", [lockTimeout]);
-    const present = await presentVersion(client, schema);
-    if (present > latestVersion()) throw newerSchemaError(schema, present, latestVersion());
-    const pending = migrations().filter(({ version }) => version > present);
-    if (pending.length > 0) await apply(client, schema, pending);
-    const repaired = await enableTriggers(client, schema);
-    return {
-      schema,
-      version: latestVersion(),
-      applied: pending.map(({ version, name }) => ({ version, name })),
-      repaired,
-    };
+    const pending = pendingOf(schema, await presentState(client, schema), true);
+    if (pending.length > 0) {
+      const name = escapeIdentifier(schema);
+      await createSchema(async (text, values) => (await client.query(text, values)).rows, schema);
+      await client.query("select set_config('search_path', $1::text, true)", [`${name}, pg_temp`]);
+      await client.query(versionTable(schema).create, []);
+    }
+    for (const migration of pending) {
+      await client.query(sqlFor(schema, migration), []);
+      const { version, name } = migration;
+      // It may take the place of the one for schemas without triggers.
+      const text = `insert into ${versionTable(schema).name} (version, name) values ($1::int, $2::text) on conflict (version) do update set name = excluded.name`;
+      await client.query(text, [version, name]);
+    }
+    return toReport(schema, pending, await enableTriggers(client, schema));
   });
+}
+
+/** Asks nothing of the database but tables and transactions. */
+async function migrateWithoutTriggers(
+  database: Database,
+  schema: string,
+  beginTimeoutMs: number,
+): Promise<MigrationReport> {
+  const query = async (text: string, values: unknown[]): Promise<unknown[]> =>
+    database.query({ purpose: "migrate", text, values }, migrateTimeoutMs);
+  const pending = pendingOf(schema, await readSchemaState(database, schema, migrateTimeoutMs), false);
+  if (pending.length === 0) return toReport(schema, [], []);
+  await assertNoTriggers(database, schema, migrateTimeoutMs);
+  await createSchema(query, schema);
+  const { create, name: table } = versionTable(schema);
+  await query(create, []);
+  return database.transaction("migrate", { timeoutMs: migrateTimeoutMs, beginTimeoutMs }, async (client) => {
+    const applied: Migration[] = [];
+    for (const migration of pending) {
+      const { version, name } = migration;
+      // The row is what processes take turns by: whoever is second waits here until the first has committed, and then finds it.
+      const text = `insert into ${table} (version, name) values ($1::int, $2::text) on conflict (version) do nothing returning version`;
+      if ((await client.query(text, [version, name])).rows.length === 0) continue;
+      await client.query(sqlFor(schema, migration), []);
+      applied.push(migration);
+    }
+    return toReport(schema, applied, []);
+  });
+}
+
+function toReport(schema: string, applied: readonly Migration[], repaired: readonly string[]): MigrationReport {
+  return {
+    schema,
+    version: latestVersion(),
+    applied: applied.map(({ version, name }) => ({ version, name })),
+    repaired,
+  };
+}
+
+/** @throws {@link SchemaError} The schema is newer than this package, or has triggers and is to do without. */
+export function pendingOf(schema: string, state: SchemaState, triggers: boolean): readonly Migration[] {
+  if (state.version > latestVersion()) throw newerSchemaError(schema, state.version, latestVersion());
+  if (!triggers && state.version > 0 && !state.withoutTriggers) throw triggersError(schema);
+  return pendingMigrations(state, triggers);
 }
 
 /**
  * Asks without an error where there is nothing yet: an error would end the transaction. And asks the catalog itself: `to_regclass` answers from a cache of the session, which may
  * still say "no such table" from before the wait for the lock.
  */
-async function presentVersion(client: SqlClient, schema: string): Promise<number> {
+async function presentState(client: SqlClient, schema: string): Promise<SchemaState> {
   const { rows: found } = await client.query(
     `select from pg_catalog.pg_class as relation
      join pg_catalog.pg_namespace as namespace on namespace.oid = relation.relnamespace
      where namespace.nspname = $1::text and relation.relname = 'kojin_migrations'`,
     [schema],
   );
-  if (found.length === 0) return 0;
-  const table = `${escapeIdentifier(schema)}.kojin_migrations`;
-  const { rows } = await client.query(`select coalesce(max(version), 0)::text as version from ${table}`, []);
-  return Number(rows[0]?.["version"]);
+  if (found.length === 0) return { version: 0, withoutTriggers: false };
+  const { rows } = await client.query(versionTable(schema).read, []);
+  return { version: Number(rows[0]?.["version"]), withoutTriggers: rows[0]?.["without_triggers"] === "1" };
 }
 
-async function apply(client: SqlClient, schema: string, pending: readonly Migration[]): Promise<void> {
-  const name = escapeIdentifier(schema);
-  // `create schema if not exists` asks for the right to create one even where it exists.
-  const { rows } = await client.query("select from pg_catalog.pg_namespace where nspname = $1::text", [schema]);
-  if (rows.length === 0) await client.query(`create schema ${name}`, []);
-  await client.query("select set_config('search_path', $1::text, true)", [`${name}, pg_temp`]);
-  await client.query(createVersionTable, []);
-  for (const migration of pending) {
-    await client.query(sqlFor(schema, migration), []);
-    await client.query("insert into kojin_migrations (version, name) values ($1::int, $2::text)", [
-      migration.version,
-      migration.name,
-    ]);
-  }
+/** `create schema if not exists` asks for the right to create one even where it exists. */
+async function createSchema(
+  query: (text: string, values: unknown[]) => Promise<unknown[]>,
+  schema: string,
+): Promise<void> {
+  const found = await query("select 1 from pg_catalog.pg_namespace where nspname = $1::text", [schema]);
+  if (found.length === 0) await query(`create schema ${escapeIdentifier(schema)}`, []);
 }
 
 /** A restore with `--disable-triggers` that was cut short, or a bulk load, may have left them disabled, and then nobody is woken, and no member of a group counted. */

@@ -1,6 +1,6 @@
 import { escapeIdentifier } from "pg";
 import { migrationScript } from "kojin-postgres";
-import { migrations } from "../../lib/schema/migrations";
+import { migrations } from "../../lib/schema/migration-files";
 import { specDatabase } from "../support/spec-database";
 
 describe("planMigration and migrationScript", () => {

@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { escapeIdentifier } from "pg";
 import { DatabaseError, type PostgresResultBackend, type PostgresResultBackendOptions } from "kojin-postgres";
-import { migrations } from "../../lib/schema/migrations";
+import { migrations } from "../../lib/schema/migration-files";
 import { specDatabase } from "../support/spec-database";
 import { allowed, besides, calls, prepare, type RoleName } from "./support/calls";
 import { Logins } from "./support/logins";
