@@ -1,5 +1,5 @@
 // Runs the specs on another version of Postgres, or in another way of using the library:
-//   node tools/run-specs.mjs [--postgres 14|15|16|17] [--variant pgbouncer|pool-of-one|deferred|nats] [arguments for Jest]
+//   node tools/run-specs.mjs [--postgres 14|15|16|17] [--variant pgbouncer|pool-of-one|deferred|nats|no-triggers] [arguments for Jest]
 import { execFileSync, spawnSync } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -8,7 +8,7 @@ import { parseArgs } from "node:util";
 
 const root = join(import.meta.dirname, "..");
 const majors = readdirSync(join(root, "spec", "postgres"));
-const variants = ["pgbouncer", "pool-of-one", "deferred", "nats"];
+const variants = ["pgbouncer", "pool-of-one", "deferred", "nats", "no-triggers"];
 
 const { values, positionals } = parseArgs({
   options: { postgres: { type: "string" }, variant: { type: "string" } },

@@ -14,6 +14,15 @@ export interface Query {
   readonly isPrepared?: boolean;
 }
 
+export interface TransactionLimits {
+  readonly timeoutMs: number;
+  readonly beginTimeoutMs: number;
+  readonly lockTimeoutMs?: number;
+}
+
+/** Whatever the role's default: what comes after a lock is to see what was committed while it was waited for. */
+export const beginText = "begin isolation level read committed";
+
 /** The cause of an error that came before the transaction began: nothing of it has happened, and another connection may do better. */
 export class BeginError extends Error {
   override readonly name = "BeginError";
@@ -63,10 +72,13 @@ export class Database {
     });
   }
 
-  /** Runs `work` in a transaction on one connection, within `timeoutMs` in all; a server that does not even answer `begin` is waited for no longer than `beginTimeoutMs`. */
+  /**
+   * Runs `work` in a transaction on one connection, within `timeoutMs` in all; a server that does not even answer `begin` is waited for no longer than `beginTimeoutMs`, and a
+   * lock no longer than `lockTimeoutMs`.
+   */
   async transaction<T>(
     purpose: string,
-    { timeoutMs, beginTimeoutMs }: { timeoutMs: number; beginTimeoutMs: number },
+    { timeoutMs, beginTimeoutMs, lockTimeoutMs }: TransactionLimits,
     work: (client: SqlClient) => Promise<T>,
   ): Promise<T> {
     return this.#withClient(purpose, timeoutMs, async (client, remainingMs) => {
@@ -79,9 +91,11 @@ export class Database {
         // Without values it goes by the simple protocol, which takes several statements at once, as a migration file needs.
         return client.query(values.length === 0 ? { text, ...limit } : { text, values, ...limit });
       };
-      // Whatever the role's default: what comes after a lock is to see what was committed while it was waited for.
       const begin = {
-        text: "begin isolation level read committed",
+        text:
+          lockTimeoutMs === undefined
+            ? beginText
+            : `${beginText}; set local lock_timeout = ${Math.ceil(lockTimeoutMs)}`,
         query_timeout: Math.min(remainingMs(), beginTimeoutMs),
       };
       await client.query(begin).catch((error: unknown) => {

@@ -1,6 +1,6 @@
 import type { GroupOptions, UnclaimedOptions } from "../result-backend";
 import { checkId, checkInteger, checkTtlMs, typeName } from "../value/arguments";
-import type { GroupSize } from "./group-writer";
+import type { GroupSize } from "./group-rows";
 
 /** Largest group: its counters are of the type int. */
 const maxMembers = 2 ** 31 - 1;

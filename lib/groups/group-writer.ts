@@ -1,45 +1,29 @@
 import type { Database } from "../database/database";
 import { retryTransient } from "../database/retry";
-import { GroupConflictError } from "../errors";
+import { GroupConflictError, SchemaError } from "../errors";
 import { channelOf } from "../notify/channel";
 import type { SqlClient } from "../result-backend";
 import { BatchedWrites, type WriteCounters, type WriteParts } from "../store/batched-writes";
 import { encodingError, writeLockTimeoutMs } from "../store/writer";
 import { SilentFallback } from "../store/silent-fallback";
+import { inCallersTransaction } from "./callers-transaction";
+import { type CountingStatements, countingStatements } from "./counting-statements";
+import { GroupCounting } from "./group-counting";
+import type { Conflict, GroupSize, MemberRow, Verdict } from "./group-rows";
 import { type GroupWriteStatements, groupWriteStatements } from "./group-write-statements";
-
-/** A member that finishes: with a result, or with a failure. */
-export interface MemberRow {
-  readonly groupId: string;
-  readonly taskId: string;
-  /** JSON text; null for a failure. */
-  readonly result: string | null;
-  /** JSON text; null for a success. */
-  readonly error: string | null;
-}
-
-export interface GroupSize {
-  readonly total: number;
-  /** In their order; null if they are not named. */
-  readonly memberIds: readonly string[] | null;
-  /** null: it never expires. */
-  readonly ttlMs: number | null;
-  /** null: it may stay open for ever. */
-  readonly deadlineMs: number | null;
-}
 
 export interface GroupWriterParts extends WriteParts {
   readonly database: Database;
 }
 
-type Verdict = [completed: number, conflict: string | null];
-
-/** Initialises groups and finishes their members. Counting is the database's. */
+/** Initialises groups and finishes their members. Counting is the database's, but for schemas without triggers. */
 export class GroupWriter {
   readonly #parts: GroupWriterParts;
   readonly #loud: GroupWriteStatements;
   readonly #silent: GroupWriteStatements;
   readonly #callers: GroupWriteStatements;
+  readonly #counting: GroupCounting;
+  readonly #countingTexts: CountingStatements;
   readonly #writes: BatchedWrites<MemberRow, number>;
 
   constructor(parts: GroupWriterParts) {
@@ -49,15 +33,22 @@ export class GroupWriter {
     this.#loud = groupWriteStatements(options.schema, { silent: false, lockTimeoutMs });
     this.#silent = groupWriteStatements(options.schema, { silent: true, lockTimeoutMs });
     this.#callers = groupWriteStatements(options.schema, { silent: false, lockTimeoutMs: undefined });
+    this.#counting = new GroupCounting(options.schema);
+    this.#countingTexts = countingStatements(options.schema);
     this.#writes = new BatchedWrites<MemberRow, number>(parts, {
       what: "group members",
       // A success outweighs a failure; else the last call wins.
       merge: (queued, added) => (queued.error === null && added.error !== null ? queued : added),
       split: () => "",
       send: async (rows, isSilent, timeoutMs) => {
+        const purpose = "finish group members";
         const text = (isSilent ? this.#silent : this.#loud).finish;
-        const query = { purpose: "finish group members", text, values: memberValues(rows), isPrepared: true };
-        const verdicts = await database.query<Verdict>(query, timeoutMs);
+        const query = { purpose, text, values: memberValues(rows), isPrepared: true };
+        const verdicts = await this.#inOneOfTwoWays<readonly Verdict[]>(timeoutMs, {
+          byTriggers: async () => database.query<[number, Conflict | null]>(query, timeoutMs),
+          byCounting: async () =>
+            this.#count(purpose, timeoutMs, async (client) => this.#counting.finish(client, rows)),
+        });
         return rows.map((row, index) => outcomeOf(row, verdicts[index]));
       },
       announce: (rows, announcer) => announcer.announce("members", new Set(rows.map(({ groupId }) => groupId))),
@@ -70,56 +61,70 @@ export class GroupWriter {
   }
 
   finish(row: MemberRow, client?: SqlClient): Promise<number> {
-    if (client !== undefined) return this.#finishWith(client, row);
+    if (client !== undefined && !isPool(client)) return this.#finishWith(client, row);
     // NUL cannot be in an id, so no two pairs have the same key; and pairs are sorted by their groups.
     const bytes = Buffer.byteLength(row.result ?? "") + Buffer.byteLength(row.error ?? "");
     return this.#writes.write(`${row.groupId}\0${row.taskId}`, bytes, row);
   }
 
   async init(groupId: string, size: GroupSize, client?: SqlClient): Promise<void> {
-    const { options } = this.#parts;
-    const { total, memberIds, ttlMs, deadlineMs } = size;
-    const purpose = "initialise a group";
-    const values = [groupId, total, memberIds, ttlMs, deadlineMs, channelOf(options.schema)];
-    const conflict =
-      client === undefined
-        ? await this.#init(groupId, purpose, values)
-        : await this.#runWith(client, purpose, this.#callers.init, values, (row) => row["conflict"] as string | null);
-    if (conflict !== null && conflict !== undefined) throw initConflict(groupId, total, conflict);
+    const conflict = await (client === undefined || isPool(client)
+      ? this.#init(groupId, size)
+      : this.#initWith(client, groupId, size));
+    if (conflict !== null) throw initConflict(groupId, size.total, conflict);
   }
 
   async drain(): Promise<void> {
     await this.#writes.drain();
   }
 
-  async #init(groupId: string, purpose: string, values: unknown[]): Promise<string | null | undefined> {
+  async #init(groupId: string, size: GroupSize): Promise<Conflict | null> {
     const { database, options, schemaCheck, closed$, announcements } = this.#parts;
     const dueAt = performance.now() + options.retryTimeoutMs;
     const fallback = new SilentFallback(options.notify === "off");
-    const attempt = async (attemptMs: number): Promise<[string | null][]> => {
+    const purpose = "initialise a group";
+    const values = this.#initValues(groupId, size);
+    const attempt = async (attemptMs: number): Promise<Conflict | null> => {
       await schemaCheck.pass(attemptMs);
       return fallback.send(async (isSilent) => {
         const text = (isSilent ? this.#silent : this.#loud).init;
-        return database.query<[string | null]>({ purpose, text, values }, attemptMs);
+        return this.#inOneOfTwoWays<Conflict | null>(attemptMs, {
+          byTriggers: async () => {
+            const [row] = await database.query<[Conflict | null]>({ purpose, text, values }, attemptMs);
+            return row?.[0] ?? null;
+          },
+          byCounting: async () =>
+            this.#count(purpose, attemptMs, async (client) => this.#counting.init(client, groupId, size)),
+        });
       });
     };
-    const [row] = await retryTransient(attempt, { dueAt, closed$ });
-    announcements.after(fallback.isSilent)?.announce("members", [groupId]);
-    return row?.[0];
+    const conflict = await retryTransient(attempt, { dueAt, closed$ });
+    announcements.after(fallback.isSilent || schemaCheck.withoutTriggers)?.announce("members", [groupId]);
+    return conflict;
+  }
+
+  async #initWith(client: SqlClient, groupId: string, size: GroupSize): Promise<Conflict | null> {
+    return this.#with(client, "initialise a group", {
+      byTriggers: async () => {
+        const [row] = (await client.query(this.#callers.init, this.#initValues(groupId, size))).rows;
+        return (row?.["conflict"] ?? null) as Conflict | null;
+      },
+      byCounting: async () => this.#counting.init(client, groupId, size),
+    });
+  }
+
+  #initValues(groupId: string, { total, memberIds, ttlMs, deadlineMs }: GroupSize): unknown[] {
+    return [groupId, total, memberIds, ttlMs, deadlineMs, channelOf(this.#parts.options.schema)];
   }
 
   async #finishWith(client: SqlClient, row: MemberRow): Promise<number> {
-    const toVerdict = (found: Record<string, unknown>): Verdict => [
-      found["completed_count"] as number,
-      found["conflict"] as string | null,
-    ];
-    const verdict = await this.#runWith(
-      client,
-      "finish a group member",
-      this.#callers.finish,
-      memberValues([row]),
-      toVerdict,
-    ).catch((error: unknown) => {
+    const verdict = await this.#with<Verdict | undefined>(client, "finish a group member", {
+      byTriggers: async () => {
+        const [found] = (await client.query(this.#callers.finish, memberValues([row]))).rows;
+        return [found?.["completed_count"] as number, found?.["conflict"] as Conflict | null];
+      },
+      byCounting: async () => (await this.#counting.finish(client, [row]))[0],
+    }).catch((error: unknown) => {
       throw encodingError(error, row.taskId);
     });
     const outcome = outcomeOf(row, verdict);
@@ -127,21 +132,51 @@ export class GroupWriter {
     return outcome;
   }
 
-  async #runWith<T>(
-    client: SqlClient,
-    purpose: string,
-    text: string,
-    values: unknown[],
-    read: (row: Record<string, unknown>) => T,
-  ): Promise<T | undefined> {
+  /** As the schema is. If it turns out to be otherwise now, somebody has migrated it meanwhile: nothing has happened then, and the other way is the right one. */
+  async #inOneOfTwoWays<T>(timeoutMs: number, ways: Ways<T>): Promise<T> {
+    const { schemaCheck } = this.#parts;
+    const { withoutTriggers } = schemaCheck;
     try {
-      const [row] = (await client.query(text, values)).rows as Record<string, unknown>[];
-      return row === undefined ? undefined : read(row);
+      return await (withoutTriggers ? ways.byCounting() : ways.byTriggers());
     } catch (error) {
-      throw this.#parts.database.wrap(error, purpose);
+      if (!(error instanceof SchemaError && (await schemaCheck.hasTurned(withoutTriggers, timeoutMs)))) throw error;
+      return withoutTriggers ? ways.byTriggers() : ways.byCounting();
+    }
+  }
+
+  async #count<T>(purpose: string, timeoutMs: number, work: (client: SqlClient) => Promise<T>): Promise<T> {
+    const { database, options } = this.#parts;
+    const limits = { timeoutMs, beginTimeoutMs: timeoutMs, lockTimeoutMs: writeLockTimeoutMs(options) };
+    return database.transaction(purpose, limits, work);
+  }
+
+  /** By a client of the caller's. */
+  async #with<T>(client: SqlClient, purpose: string, ways: Ways<T>): Promise<T> {
+    const { schemaCheck, database, options } = this.#parts;
+    const { isCounting, hold } = this.#countingTexts;
+    try {
+      // Not by the check, unless it has been made: that takes a connection of the pool, and the caller may have its only one.
+      const withoutTriggers = schemaCheck.isGood
+        ? schemaCheck.withoutTriggers
+        : (await client.query(isCounting, [options.schema])).rows.length > 0;
+      const counted = withoutTriggers
+        ? await inCallersTransaction(client, hold, async () => ({ outcome: await ways.byCounting() }))
+        : undefined;
+      return counted === undefined ? await ways.byTriggers() : counted.outcome;
+    } catch (error) {
+      throw database.wrap(error, purpose);
     }
   }
 }
+
+/** How a group is written in a schema that has triggers, and in one that has none. */
+interface Ways<T> {
+  readonly byTriggers: () => Promise<T>;
+  readonly byCounting: () => Promise<T>;
+}
+
+/** A pool has no transaction to take part in, and would give each statement of one to another session. */
+const isPool = (client: SqlClient): boolean => "totalCount" in client;
 
 function memberValues(rows: readonly MemberRow[]): unknown[] {
   return [
@@ -163,11 +198,11 @@ function outcomeOf({ groupId, taskId }: MemberRow, verdict: Verdict | undefined)
   );
 }
 
-function initConflict(groupId: string, total: number, conflict: string): GroupConflictError {
-  const reasons: Record<string, string> = {
+function initConflict(groupId: string, total: number, conflict: Conflict): GroupConflictError {
+  const reasons: Record<Conflict, string> = {
     total: `Group ${groupId} is initialised already, with another total than ${total}.`,
     members: `Group ${groupId} was declared with other members, or others have finished.`,
     overflow: `Group ${groupId} has more finished members than the ${total} it is to have.`,
   };
-  return new GroupConflictError(groupId, reasons[conflict] ?? conflict);
+  return new GroupConflictError(groupId, reasons[conflict]);
 }

@@ -154,9 +154,12 @@ export class BatchedWrites<Row, Outcome> {
 
   async #send(rows: readonly Row[], dueAt: number): Promise<readonly (Outcome | Error)[]> {
     const { schemaCheck, closed$, announcements } = this.#parts;
-    const fallback = new SilentFallback(announcements.isSilent);
+    // Where there are no triggers, no statement says anything.
+    const isSilent = (): boolean => announcements.isSilent || schemaCheck.withoutTriggers;
+    let fallback: SilentFallback | undefined;
     const attempt = async (attemptMs: number): Promise<readonly (Outcome | Error)[]> => {
       if (!schemaCheck.isGood) await schemaCheck.pass(attemptMs);
+      fallback ??= new SilentFallback(isSilent());
       return fallback.send(async (isSilent) => {
         this.#statements += 1;
         this.#parts.countBatch?.(rows.length);
@@ -164,9 +167,10 @@ export class BatchedWrites<Row, Outcome> {
       });
     };
     const outcomes = await retryTransient(attempt, { dueAt, closed$, onRetry: () => (this.#retries += 1) });
-    const announcer = announcements.after(fallback.isSilent);
+    const wasSilent = fallback?.isSilent === true || isSilent();
+    const announcer = announcements.after(wasSilent);
     if (announcer !== undefined) this.#rules.announce(rows, announcer);
-    if (fallback.isSilent && !announcements.isSilent) this.#unnotified += rows.length;
+    if (wasSilent && !isSilent()) this.#unnotified += rows.length;
     return outcomes;
   }
 }

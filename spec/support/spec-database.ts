@@ -72,7 +72,7 @@ export function specDatabase(name: string, { migrated = true }: { migrated?: boo
   beforeAll(async () => {
     if (!migrated) return;
     const backend = await PostgresResultBackend.connect(url, { schema });
-    await backend.migrate();
+    await backend.migrate({ triggers: variant !== "no-triggers" });
     await backend.close();
   });
   afterEach(async () => {

@@ -4,8 +4,9 @@ import { nats } from "kojin-postgres/nats";
 /**
  * In which way the ordinary specs use the library; each has to pass in each. `pgbouncer`: the pool goes through PgBouncer in transaction mode, LISTEN goes
  * directly. `pool-of-one`: each pool has a single connection. `deferred`: announcements come after the commit. `nats`: hints come over NATS, and nobody listens.
+ * `no-triggers`: schemas are migrated without triggers, so writers count and announce by themselves.
  */
-export type Variant = "plain" | "pgbouncer" | "pool-of-one" | "deferred" | "nats";
+export type Variant = "plain" | "pgbouncer" | "pool-of-one" | "deferred" | "nats" | "no-triggers";
 
 export const variant = (process.env["SPEC_VARIANT"] ?? "plain") as Variant;
 
@@ -25,6 +26,7 @@ export function inVariant(url: string): { poolUrl: string; options: PostgresResu
       return { poolUrl: url, options: { notify: "deferred" } };
     case "nats":
       return { poolUrl: url, options: { hints: natsOfSpecs() } };
+    case "no-triggers":
     case "plain":
       return { poolUrl: url, options: {} };
   }
