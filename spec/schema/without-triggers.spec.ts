@@ -36,7 +36,9 @@ describe("migrate({ triggers: false })", () => {
       ]);
     }
     const withoutComments = migrationScript({ triggers: false }).replace(/--.*$/gm, "");
-    expect(withoutComments.replaceAll("0003_without_triggers", "")).not.toMatch(/trigger|function|plpgsql|pg_|set local/i);
+    expect(withoutComments.replaceAll("0003_without_triggers", "")).not.toMatch(
+      /trigger|function|plpgsql|pg_|set local/i,
+    );
   });
 
   it("creates the tables once, with no function, trigger or sequence, and does nothing after that", async () => {
@@ -125,6 +127,37 @@ describe("migrate({ triggers: false })", () => {
     await database.sql(`delete from ${escapeIdentifier(schema)}.kojin_migrations`);
     await expect(backend.migrate({ triggers: false })).rejects.toMatchObject({ reason: "triggers" });
     await expect(backend.planMigration({ triggers: false })).rejects.toMatchObject({ reason: "triggers" });
+  });
+
+  it("adopts the tables and groups of the Rust crate, and goes on with them, with triggers added later, too", async () => {
+    const schema = freshSchema();
+    const name = escapeIdentifier(schema);
+    await database.sql(`create schema ${name}`);
+    await database.sql(
+      `create table ${name}.kojin_results (task_id text primary key, result jsonb not null, created_at timestamptz default now(), expires_at timestamptz)`,
+    );
+    await database.sql(
+      `create table ${name}.kojin_groups (group_id text not null, task_id text not null, result jsonb, completed boolean default false, primary key (group_id, task_id))`,
+    );
+    await database.sql(`insert into ${name}.kojin_results (task_id, result) values ('rust', '1')`);
+    await database.sql(
+      `insert into ${name}.kojin_groups (group_id, task_id, completed) select 'g', 'g:placeholder:' || i, false from generate_series(0, 3) as i`,
+    );
+    await database.sql(
+      `insert into ${name}.kojin_groups (group_id, task_id, result, completed) values ('g', 'a', '1', true), ('g', 'b', '2', true)`,
+    );
+    const backend = await database.open({ schema });
+    expect(namesOf(await backend.migrate({ triggers: false }))).toEqual(plain);
+    expect(await backend.get("rust")).toBe(1);
+    expect(await backend.getGroup("g")).toMatchObject({ total: 4, completed: 2, failed: 0, done: false });
+    expect(await backend.completeGroupMember("g", "c", 3)).toBe(3);
+    expect(namesOf(await backend.migrate())).toEqual(["0003_triggers"]);
+    expect(await backend.completeGroupMember("g", "d", 4)).toBe(4);
+    expect(await backend.waitGroup("g", 5_000)).toEqual([1, 2, 3, 4]);
+    const rows = await database.sql<{ task_id: string }>(
+      `select task_id from ${name}.kojin_groups where finished_seq is not null order by finished_seq`,
+    );
+    expect(rows.map(({ task_id }) => task_id)).toEqual(["a", "b", "c", "d"]);
   });
 
   it("takes true or false", async () => {
