@@ -1,4 +1,5 @@
 import type { Database } from "./database/database";
+import { SchemaError } from "./errors";
 import type { HintSource, ListenStatus } from "./notify/hint-source";
 import { latestVersion } from "./schema/migration-files";
 import type { ResolvedOptions } from "./options";
@@ -56,20 +57,26 @@ async function askDatabase(
   problems: string[],
 ): Promise<Pick<Health, "databaseMs" | "schemaVersion" | "notifyQueueUsage">> {
   const startedAt = performance.now();
-  const usageQuery = { purpose: "read the queue usage", text: statements.notifyQueueUsage, values: [] };
-  const [usage] = await database.query<[number]>(usageQuery, healthTimeoutMs);
+  const state = await schemaCheck.state(healthTimeoutMs);
   const databaseMs = performance.now() - startedAt;
-  const notifyQueueUsage = Number(usage?.[0]);
-  if (notifyQueueUsage > queueUsageAlarm)
+  const usageQuery = { purpose: "read the queue usage", text: statements.notifyQueueUsage, values: [] };
+  const notifyQueueUsage = await database.query<[number]>(usageQuery, healthTimeoutMs).then(
+    ([usage]) => Number(usage?.[0]),
+    (error: unknown) => {
+      // A database that has no triggers may have no such queue either.
+      if (state?.withoutTriggers === true && error instanceof SchemaError) return undefined;
+      throw error;
+    },
+  );
+  if (notifyQueueUsage !== undefined && notifyQueueUsage > queueUsageAlarm)
     problems.push(`The notification queue is ${Math.round(notifyQueueUsage * 100)} % full.`);
-  const schemaVersion = await schemaCheck.version(healthTimeoutMs);
+  const schemaVersion = state?.version;
   if (schemaVersion !== undefined && schemaVersion !== latestVersion()) {
     problems.push(`The schema has version ${schemaVersion}, expected is ${latestVersion()}.`);
   }
   const isAnnouncing = options.notify !== "off";
-  const idle = (await idleTriggers(database, options.schema, healthTimeoutMs)).filter(
-    (name) => isAnnouncing || !onlyAnnounces(name),
-  );
+  const triggers = state?.withoutTriggers === true ? [] : await idleTriggers(database, options.schema, healthTimeoutMs);
+  const idle = triggers.filter((name) => isAnnouncing || !onlyAnnounces(name));
   if (idle.length > 0) {
     problems.push(
       `Triggers are missing or disabled, so that writes are not announced or not counted: ${idle.join(", ")}. Call migrate() to enable them again.`,

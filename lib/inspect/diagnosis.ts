@@ -14,6 +14,7 @@ import {
   checkTriggers,
 } from "./schema-checks";
 import { inspectionStatements } from "./statements";
+import { checkTriggerSupport } from "./trigger-support";
 
 /** What one check has found, of all that can make waits slow or deaf. */
 export interface Diagnosis extends Finding {
@@ -30,13 +31,17 @@ export type CheckName =
   | "listeners"
   | "settings"
   | "schema"
+  | "trigger support"
   | "triggers"
   | "channel"
   | "subscriptions"
   | "round trip";
 
 export interface DiagnoseOptions {
-  /** Whether to store a result, wait for it and delete it. Default `true`: nothing else shows the whole way. */
+  /**
+   * Whether to store a result, wait for it and delete it, and to make a temporary table with a trigger in a transaction that is rolled back. Default `true`: nothing else
+   * shows the whole way.
+   */
   readonly probe?: boolean;
 }
 
@@ -57,6 +62,7 @@ const anywhere = {
   listeners: checkListeners,
   settings: checkSettings,
   schema: checkSchema,
+  "trigger support": checkTriggerSupport,
 } satisfies Partial<Record<CheckName, Check>>;
 
 /** These need the tables. */
@@ -81,7 +87,7 @@ export async function diagnose(
   const found: Diagnosis[] = [];
   // One after the other: a server in trouble is not asked twelve things at once.
   for (const [check, run] of checks) {
-    if (check === "round trip" && !probe) continue;
+    if ((check === "round trip" || check === "trigger support") && !probe) continue;
     found.push({ check: check as CheckName, ...(await run(context).catch(toUnknown)) });
   }
   return found;
@@ -90,6 +96,10 @@ export async function diagnose(
 async function createContext(parts: DiagnosisParts, health: Health): Promise<CheckContext> {
   const { database, options, schemaCheck } = parts;
   const { schema } = options;
+  const state = await schemaCheck.state(checkTimeoutMs).catch((error: unknown) => {
+    if (error instanceof SchemaError) return { version: 0, withoutTriggers: false };
+    throw error;
+  });
   return {
     database,
     schema,
@@ -99,10 +109,8 @@ async function createContext(parts: DiagnosisParts, health: Health): Promise<Che
     channel: channelOf(schema),
     texts: inspectionStatements(schema),
     timeoutMs: checkTimeoutMs,
-    schemaVersion: await schemaCheck.version(checkTimeoutMs).catch((error: unknown) => {
-      if (error instanceof SchemaError) return 0;
-      throw error;
-    }),
+    schemaVersion: state?.version,
+    withoutTriggers: state?.withoutTriggers,
     ask: async (text, values = []) => database.query({ purpose: "look at the database", text, values }, checkTimeoutMs),
     probe: async () => probeRoundTrip(parts),
   };

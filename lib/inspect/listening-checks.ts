@@ -98,13 +98,20 @@ export const checkListeners: Check = async ({ ask, texts, carrier }) => {
 };
 
 /** Whether a result that is stored here and now is announced, heard and read: what all the others are about. */
-export const checkRoundTrip: Check = async ({ probe, health, carrier }) => {
+export const checkRoundTrip: Check = async ({ probe, health, carrier, withoutTriggers }) => {
   const { wokenBy, tookMs } = await probe();
   const took = `${tookMs.toFixed(1)} ms`;
   if (wokenBy === "notification" || wokenBy === "inline")
     return ok(`A result that was stored woke its wait in ${took}.`);
+  const how = wokenBy === "timeout" ? `was not found within ${took}` : `was found by reading only, after ${took}`;
+  const finding = `A result that was stored ${how}: no notification told of it.`;
+  if (carrier === undefined && withoutTriggers === true && wokenBy !== "timeout")
+    return warning(
+      finding,
+      "Where the database has no LISTEN, let hints come over NATS; see docs/without-triggers.md.",
+    );
   const isListening = health.status === "listening";
-  return missed(wokenBy, took, carrier === undefined ? listenRemedy(isListening) : carrierRemedy(carrier, isListening));
+  return problem(finding, carrier === undefined ? listenRemedy(isListening) : carrierRemedy(carrier, isListening));
 };
 
 const listenRemedy = (isListening: boolean): string =>
@@ -116,8 +123,3 @@ const carrierRemedy = (carrier: string, isListening: boolean): string =>
   isListening
     ? `${carrier} is reached, so what is told does not arrive: look at the permissions to publish and to subscribe, and whether the servers are connected.`
     : `See to it that ${carrier} is reached first; see above.`;
-
-function missed(wokenBy: string, took: string, remedy: string): Finding {
-  const how = wokenBy === "timeout" ? `was not found within ${took}` : `was found by reading only, after ${took}`;
-  return problem(`A result that was stored ${how}: no notification told of it.`, remedy);
-}

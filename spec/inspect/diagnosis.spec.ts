@@ -41,6 +41,7 @@ describe("diagnose", () => {
       "listeners",
       "settings",
       "schema",
+      "trigger support",
       "triggers",
       "channel",
       "subscriptions",
