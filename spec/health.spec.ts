@@ -1,6 +1,7 @@
 import { escapeIdentifier } from "pg";
 import { eventually } from "./support/eventually";
 import { specDatabase } from "./support/spec-database";
+import { itWithTriggers } from "./support/where";
 
 describe("health() and stats()", () => {
   const database = specDatabase("health");
@@ -28,7 +29,7 @@ describe("health() and stats()", () => {
     expect(backend.stats()).toMatchObject({ waiting: 0, wokenBy: { notification: 1, read: 1, sweep: 0 } });
   });
 
-  it("name triggers that are disabled, until migrate() has enabled them", async () => {
+  itWithTriggers()("name triggers that are disabled, until migrate() has enabled them", async () => {
     const backend = await database.open();
     await database.sql(`alter table ${results} disable trigger kojin_results_notify_insert`);
     const health = await backend.health();

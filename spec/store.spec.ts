@@ -2,6 +2,7 @@ import { escapeIdentifier, Pool } from "pg";
 import { BackendClosedError, DatabaseError, PostgresResultBackend, ResultEncodingError } from "kojin-postgres";
 import { eventually } from "./support/eventually";
 import { specDatabase, withParameter } from "./support/spec-database";
+import { itWithTriggers } from "./support/where";
 import { TcpProxy } from "./support/tcp-proxy";
 
 describe("store", () => {
@@ -296,7 +297,7 @@ describe("store", () => {
       expect(await foreign).toBe(1);
     });
 
-    it("leaves the announcement to the trigger in a caller's transaction", async () => {
+    itWithTriggers()("leaves the announcement to the trigger in a caller's transaction", async () => {
       const [storing, waiting] = [await database.open({ notify: "deferred" }), await database.open()];
       await waiting.ready();
       const waits = waiting.wait("tx deferred", 20_000);
@@ -311,7 +312,7 @@ describe("store", () => {
   });
 
   describe("with inlineResultBytes", () => {
-    it("brings small results in the notification, without a read", async () => {
+    itWithTriggers()("brings small results in the notification, without a read", async () => {
       const options = { inlineResultBytes: 100 };
       const [storing, waiting] = [await database.open(options), await database.open(options)];
       await waiting.ready();

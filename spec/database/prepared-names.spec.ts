@@ -2,6 +2,7 @@ import { Pool } from "pg";
 import { PostgresResultBackend } from "kojin-postgres";
 import { PreparedNames } from "../../lib/database/prepared-names";
 import { specDatabase } from "../support/spec-database";
+import { itWithTriggers } from "../support/where";
 
 describe("prepared statements", () => {
   const database = specDatabase("prepared");
@@ -39,7 +40,7 @@ describe("prepared statements", () => {
     await pool.end();
   });
 
-  it("that the server has forgotten fail no store", async () => {
+  itWithTriggers()("that the server has forgotten fail no store", async () => {
     const pool = new Pool({ connectionString: database.url, max: 1 });
     pool.on("error", () => undefined);
     const backend = new PostgresResultBackend(pool, { schema: database.schema });
