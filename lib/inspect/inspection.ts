@@ -94,7 +94,7 @@ export async function inspect(parts: InspectionParts): Promise<Inspection> {
     triggers: isWithout ? [] : await readTriggers(database, schema, queryTimeoutMs),
     tables: tables.map(([name, rows, bytes]) => ({ name, rows: Number(rows), bytes: Number(bytes) })),
     expired: await unlessDenied(unlessMissing(countExpired(parts), undefined)),
-    notifyQueueUsage: usage === undefined ? undefined : Number(usage[0]),
+    notifyQueueUsage: usage?.[0],
     listeners: listeners?.[0] ?? 0,
   };
 }

@@ -22,7 +22,7 @@ export const doctor: RegisterCommand = (program, run) => {
     .description(
       "Checks each thing that makes waits slow or deaf: an old server or a standby, a pooler in between, a listener that does not hear, the notification queue and lock, too many listeners, roles that write without announcing, a schema that is missing or was renamed, triggers, replication; and stores a result, waits for it and deletes it. Says the remedy for each. Ends with 1 if there is a problem; a warning is none.",
     )
-    .option("--no-probe", "store nothing")
+    .option("--no-probe", "store nothing, and make no temporary table")
     .addHelpText(
       "after",
       examples(
