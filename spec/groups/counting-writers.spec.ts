@@ -1,5 +1,6 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Client, escapeIdentifier } from "pg";
 import { firstValueFrom, toArray } from "rxjs";
@@ -108,6 +109,30 @@ describe("groups in a schema without triggers", () => {
     await client.query("commit");
     client.release();
     expect(await others).toEqual([undefined, undefined, undefined]);
+  });
+
+  it("need the rights that docs/without-triggers.md gives, and no others", async () => {
+    const [owner, role] = [await database.open(), `spec_counting_${process.pid}`];
+    const text = readFileSync(join(__dirname, "..", "..", "docs", "without-triggers.md"), "utf8");
+    const [, grants = ""] = /```sql\n(.*?)```/s.exec(text) ?? [];
+    expect(grants).toContain("to worker;");
+    await database.sql(`create role ${role} login password 'x'`);
+    try {
+      await database.sql(`grant usage on schema ${name} to ${role}`);
+      await database.sql(grants.replaceAll(" on kojin", ` on ${name}.kojin`).replaceAll("worker", role));
+      const url = new URL(database.url);
+      [url.username, url.password] = [role, "x"];
+      const worker = await database.open({}, url.href);
+      await worker.initGroup("granted", ["a", "b"], { ttlMs: 1 });
+      await worker.failGroupMember("granted", "a", new Error("no"));
+      expect(await worker.completeGroupMember("granted", "b", 1)).toBe(1);
+      await eventually(async () => expect(await owner.getGroup("granted")).toBeUndefined());
+      expect(await worker.completeGroupMember("granted", "c", 1)).toBe(1);
+      await worker.close();
+    } finally {
+      await database.sql(`drop owned by ${role}`);
+      await database.sql(`drop role ${role}`);
+    }
   });
 
   it("that only look at the schema's record when first used count right from the first call on", async () => {
