@@ -2,7 +2,6 @@ import { startEmbeddedPostgres } from "../../lib/embedded/index";
 import type { EmbeddedPostgres } from "../../lib/embedded/index";
 import { NatsServer } from "./nats-server";
 import { PgBouncer } from "./pgbouncer";
-import { isOverNats } from "./variant";
 import { installedPostgres } from "./postgres-version";
 
 declare global {
@@ -24,7 +23,7 @@ export default async function globalSetup(): Promise<void> {
     globalThis.pgBouncerOfSpecs = await PgBouncer.start(process.env["DATABASE_URL"], "transaction", 8);
     process.env["SPEC_POOL_URL"] = globalThis.pgBouncerOfSpecs.url;
   }
-  if (isOverNats) {
+  if (process.env["SPEC_VARIANT"]?.startsWith("nats") === true) {
     globalThis.natsServerOfSpecs = await NatsServer.start();
     process.env["SPEC_NATS_URL"] = globalThis.natsServerOfSpecs.url;
   }
