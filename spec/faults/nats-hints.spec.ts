@@ -6,6 +6,7 @@ import { Subjects } from "../../lib/nats/subjects";
 import { eventually } from "../support/eventually";
 import { type NatsConnectionFacts, NatsServer } from "../support/nats-server";
 import { specDatabase } from "../support/spec-database";
+import { TcpProxy } from "../support/tcp-proxy";
 import { describeWithNats } from "../support/where";
 
 /** So long that nothing is found by it: what comes, comes by a hint. */
@@ -134,6 +135,24 @@ describeWithNats()("hints over NATS", () => {
     expect(await Promise.all(results)).toEqual(taskIds);
     await Promise.all(stored);
     expect(waiting.stats()).toMatchObject({ sweeps: 0, wokenBy: { deadline: 0, sweep: 0 } });
+  });
+
+  it("miss nothing that is announced while the subscription is on its way", async () => {
+    const proxy = await TcpProxy.start(server.url);
+    const hints = nats({ servers: proxy.route(server.url) });
+    const [waiting, storing] = [await database.open({ hints, notify: "off", sweepIntervalMs }), await open("at once")];
+    await waiting.ready();
+    proxy.delayMs = 400;
+    const { result } = await openWait(waiting, "on its way");
+    const everything = firstValueFrom(waiting.groupCompletions$());
+    await storing.store("on its way", 1);
+    await storing.initGroup("empty", 0);
+    expect(waiting.stats()).toMatchObject({ waiting: 1, feeds: 1 });
+    expect(await result).toBe(1);
+    expect(await everything).toMatchObject({ groupId: "empty" });
+    expect(waiting.stats()).toMatchObject({ sweeps: 0, wokenBy: { reconnect: 1 } });
+    await waiting.close();
+    await proxy.stop();
   });
 
   it("are counted where they are garbage, and are only ever hints where they are forged", async () => {
