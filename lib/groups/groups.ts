@@ -58,6 +58,7 @@ export class Groups implements HintReceiver {
         this.changes.error(error);
       },
       onTrouble: () => this.feed.interrupt(),
+      onGivenUp: () => sweep.hurry(),
     });
     this.waits = new Waits({
       ...interest,

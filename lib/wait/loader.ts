@@ -57,6 +57,8 @@ export interface LoaderParts<T> {
   readonly onDenied: OnDenied;
   /** Called whenever a read failed, for now. */
   readonly onTrouble: () => void;
+  /** Called when a read was given up for now: those who watch its keys are still there, and nobody asks for them. */
+  readonly onGivenUp?: () => void;
 }
 
 /**
@@ -149,6 +151,7 @@ export class Loader<T> {
       if (isTransient(error)) this.#lastError = error;
       for (const { calls } of items) for (const call of calls) call.reject(error);
       // After an outage the waiters are still there, and the next sweep asks for them.
+      if (isTransient(error)) this.#parts.onGivenUp?.();
       if (isTransient(error) || error instanceof BackendClosedError) return;
       this.#parts.onDenied(
         items.map(({ key }) => key),

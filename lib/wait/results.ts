@@ -52,6 +52,7 @@ export class Results implements HintReceiver {
         if (!isTheirFault) this.feed.error(error);
       },
       onTrouble: () => this.feed.interrupt(),
+      onGivenUp: () => sweep.hurry(),
     });
     this.waits = new Waits({
       ...interest,

@@ -20,6 +20,9 @@ export class Sweep {
   #waiting = 0;
   #isListening = false;
   #isClosed = false;
+  #isHurrying = false;
+  /** Whether the latest sweep was for what could not be read before: what it finds was not overheard. */
+  #wasHurried = false;
   #timer: NodeJS.Timeout | undefined;
   #release: (() => void) | undefined;
   #sweeps = 0;
@@ -46,12 +49,19 @@ export class Sweep {
 
   /** To be called with what brought to light something that has been there for a while. */
   countCaught(cause: WakeCause): void {
-    if (cause === "sweep" && this.#isListening) this.#caught += 1;
+    if (cause === "sweep" && this.#isListening && !this.#wasHurried) this.#caught += 1;
   }
 
   /** Whether a notification would be heard right now. */
   get isListening(): boolean {
     return this.#isListening;
+  }
+
+  /** What a hint told of could not be read, and no other hint will tell of it: the next sweep comes as soon as where nothing is heard. */
+  hurry(): void {
+    if (this.#isHurrying) return;
+    this.#isHurrying = true;
+    this.#arm();
   }
 
   /** Somebody begins to wait. */
@@ -80,10 +90,13 @@ export class Sweep {
   #arm(): void {
     clearTimeout(this.#timer);
     if (this.#waiting === 0 || this.#isClosed) return;
-    const everyMs = this.#isListening ? this.#intervalMs : Math.min(pollIntervalMs, this.#intervalMs);
+    const everyMs =
+      this.#isListening && !this.#isHurrying ? this.#intervalMs : Math.min(pollIntervalMs, this.#intervalMs);
     this.#timer = setTimeout(
       () => {
         this.#sweeps += 1;
+        this.#wasHurried = this.#isHurrying;
+        this.#isHurrying = false;
         this.#sweep();
         this.#arm();
       },

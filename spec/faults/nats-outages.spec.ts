@@ -117,6 +117,33 @@ describeWithNats()("NATS, when it goes away", () => {
     await server.stop();
   });
 
+  it("tells of what cannot be read at that time, which is found soon after it can", async () => {
+    const server = await NatsServer.start();
+    const proxy = await TcpProxy.start(database.url);
+    const hints = nats({ servers: server.url });
+    const waiting = await database.open(
+      { hints, notify: "off", sweepIntervalMs: 600_000, retryTimeoutMs: 400 },
+      proxy.route(database.url),
+    );
+    const storing = await open(hints);
+    const result = waiting.wait("unreadable", 20_000);
+    const group = waiting.waitGroup("unreadable", 20_000);
+    await untilQuiet(waiting);
+    proxy.mode = "refuse";
+    proxy.cut();
+    await storing.store("unreadable", 1);
+    await storing.initGroup("unreadable", 0);
+    await eventually(() => expect(waiting.stats()).toMatchObject({ hints: { relevant: 2 }, reads: { inFlight: 0 } }));
+    expect(waiting.stats()).toMatchObject({ status: "listening", waiting: 1, waitingGroups: 1 });
+    proxy.mode = "pass";
+    expect(await result).toBe(1);
+    expect(await group).toEqual([]);
+    expect(waiting.stats()).toMatchObject({ caughtBySweep: 0, wokenBy: { sweep: 2, deadline: 0 } });
+    await Promise.all([waiting.close(), storing.close()]);
+    await proxy.stop();
+    await server.stop();
+  });
+
   it("is told to look at everything where more was stored meanwhile than is kept", async () => {
     const server = await NatsServer.start();
     const proxy = await TcpProxy.start(server.url);
