@@ -10,7 +10,7 @@ const rooms = [
   ["telemetry"],
   ["inspect"],
   ["health.ts", "stats.ts"],
-  ["groups", "memory", "prune"],
+  ["groups", "memory", "prune", "relay"],
   ["wait"],
   ["store", "notify", "schema"],
   ["database"],

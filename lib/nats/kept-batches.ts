@@ -60,6 +60,12 @@ export class KeptBatches {
     return batch;
   }
 
+  /** Something is to be announced that cannot be named: as if it had fallen out. */
+  addGap(at: number): void {
+    this.#gapAt = at;
+    this.#gapPlace = this.#last += 1;
+  }
+
   /** Everything up to a place was taken by the server, which was known to live at `provenAt`. */
   confirm(place: number, provenAt: number): void {
     this.#confirmed = Math.max(this.#confirmed, place);

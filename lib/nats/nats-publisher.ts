@@ -69,6 +69,15 @@ export class NatsPublisher implements HintPublisher, NatsMember {
     this.#confirmLater();
   }
 
+  rescan(): void {
+    if (this.#isClosed) return;
+    this.#kept.addGap(performance.now());
+    this.#needsRescan = true;
+    const { link } = this.#parts.shared;
+    if (link === undefined) this.#parts.shared.need();
+    else void this.#confirm(link);
+  }
+
   async drain(): Promise<void> {
     if (!this.isNeedy) return;
     await new Promise<void>((resolve) => {

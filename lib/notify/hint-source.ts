@@ -66,6 +66,8 @@ export interface HintPublisher {
    * @param name - What the ids are: tasks with a result (`ids`), or groups whose members finished (`members`).
    */
   announce(name: HintName, ids: Iterable<string>): void;
+  /** Asks all who wait to look at everything they wait for: something was stored, and nobody knows what. As {@link HintPublisher.announce} it never throws, and is kept. */
+  rescan(): void;
   /** Resolves once everything is announced, or after a time that has an end. */
   drain(): Promise<void>;
 }

@@ -1,0 +1,83 @@
+import type { Subscription } from "rxjs";
+import type { HintChannel, HintSource, ListenReport } from "../notify/hint-source";
+import type { RelayCounters } from "./counters";
+import { Forwarder } from "./forwarder";
+
+/** For what is there to be told, when the relay is closed. */
+const finishLimitMs = 2_000;
+
+/** One time of leading: listens in Postgres from its beginning, and tells by the carrier, until it is ended. */
+export class Term {
+  readonly #source: HintSource;
+  readonly #channel: HintChannel;
+  readonly #counters: RelayCounters;
+  readonly #forwarder: Forwarder;
+  readonly #subscription: Subscription;
+  #ending: Promise<void> | undefined;
+
+  /** `onChange` is called whenever the listener's status has changed. */
+  constructor(source: HintSource, channel: HintChannel, counters: RelayCounters, onChange: () => void) {
+    this.#source = source;
+    this.#channel = channel;
+    this.#counters = counters;
+    this.#forwarder = new Forwarder(channel.publisher, counters);
+    counters.terms += 1;
+    let hasListened = false;
+    this.#subscription = source.hints$.subscribe((hint) => this.#forwarder.receive(hint));
+    this.#subscription.add(
+      source.status$.subscribe((status) => {
+        // Listening from now on, and told from now on: of what came before this, nobody knows.
+        if (status === "listening") {
+          this.#forwarder.rescan(hasListened ? "reconnect" : "takeover");
+          hasListened = true;
+        }
+        onChange();
+      }),
+    );
+    source.demand();
+  }
+
+  get listen(): ListenReport {
+    return this.#source.report;
+  }
+
+  get garbage(): number {
+    return this.#source.garbage;
+  }
+
+  /** Why what is told is not heard. */
+  get problem(): string | undefined {
+    return this.#channel.source.report.problem;
+  }
+
+  get unpublished(): number {
+    return this.#forwarder.unpublished;
+  }
+
+  get lagMs(): number {
+    return this.#forwarder.lagMs;
+  }
+
+  /** Listens no more, and tells what there is. */
+  async finish(): Promise<void> {
+    this.#subscription.unsubscribe();
+    let timer: NodeJS.Timeout | undefined;
+    const tooLong = new Promise<void>((resolve) => (timer = setTimeout(resolve, finishLimitMs)));
+    await Promise.race([this.#forwarder.drain(), tooLong]);
+    clearTimeout(timer);
+  }
+
+  /** Tells nothing more, from this moment on; resolves once nothing is left connected. */
+  async end(): Promise<void> {
+    this.#ending ??= this.#end();
+    await this.#ending;
+  }
+
+  async #end(): Promise<void> {
+    this.#subscription.unsubscribe();
+    this.#forwarder.stop();
+    this.#counters.listenReconnects += this.#source.report.reconnects;
+    this.#counters.garbage += this.#source.garbage;
+    await Promise.all([this.#channel.source.close(), this.#source.close()]);
+  }
+}
