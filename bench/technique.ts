@@ -8,6 +8,8 @@ export interface TechniqueSettings {
   readonly technique: TechniqueName;
   readonly url: string;
   readonly redisPort?: number | undefined;
+  /** Where hints travel over NATS; of ours. */
+  readonly natsServers?: string;
   /** Of ours. */
   readonly options?: PostgresResultBackendOptions;
 }
@@ -17,12 +19,14 @@ export interface TaskRange {
   readonly prefix: string;
   readonly first: number;
   readonly count: number;
+  /** From one to the next; default 1. */
+  readonly step?: number;
   /** Size of each result, in bytes of JSON. */
   readonly resultBytes: number;
 }
 
-export const taskIds = ({ prefix, first, count }: TaskRange): string[] =>
-  Array.from({ length: count }, (_, index) => `${prefix}-${first + index}`);
+export const taskIds = ({ prefix, first, count, step = 1 }: TaskRange): string[] =>
+  Array.from({ length: count }, (_, index) => `${prefix}-${first + index * step}`);
 
 /** A result that is so large as JSON, and cannot be compressed to much less. */
 export function resultOf(bytes: number): { text: string } {

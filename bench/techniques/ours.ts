@@ -4,7 +4,7 @@ import type { Storing, Technique, TechniqueSettings, Waiting } from "../techniqu
 
 export const ours: Technique = {
   async createStoring(settings: TechniqueSettings): Promise<Storing> {
-    const backend = await PostgresResultBackend.connect(settings.url, settings.options);
+    const backend = await connect(settings);
     return {
       store: async (taskId, result) => backend.store(taskId, result),
       close: async () => backend.close(),
@@ -12,7 +12,7 @@ export const ours: Technique = {
   },
 
   async createWaiting(settings: TechniqueSettings): Promise<Waiting> {
-    const backend = await PostgresResultBackend.connect(settings.url, settings.options);
+    const backend = await connect(settings);
     await backend.ready();
     return {
       open: async (taskIds, onResult) => openWaits(backend, taskIds, onResult),
@@ -20,6 +20,12 @@ export const ours: Technique = {
     };
   },
 };
+
+async function connect({ url, options, natsServers }: TechniqueSettings): Promise<PostgresResultBackend> {
+  if (natsServers === undefined) return PostgresResultBackend.connect(url, options);
+  const { nats } = await import("kojin-postgres/nats");
+  return PostgresResultBackend.connect(url, { ...options, hints: nats({ servers: natsServers }) });
+}
 
 async function openWaits(
   backend: PostgresResultBackend,

@@ -1,0 +1,49 @@
+import Table from "cli-table3";
+import { median } from "../statistics";
+
+/** What one round of a set-up gave. */
+export interface Round {
+  readonly setUp: string;
+  readonly processes: number;
+  /** Results a second. */
+  readonly rate: number;
+  readonly p50: number;
+  readonly p99: number;
+  readonly connections: number;
+}
+
+/** One row for each set-up and number of processes; medians of its rounds. The first is what the others are compared with. */
+export function createTable(rounds: readonly Round[]): string {
+  const table = new Table({
+    head: ["waiting processes", "hints by", "results", "kept", "wake-up p50", "p99", "connections"],
+    colAligns: ["right", "left", "right", "right", "right", "right", "right"],
+    style: { head: [], border: [] },
+  });
+  const groups = groupsOf(rounds);
+  const rateOf = (group: readonly Round[] = []): number => median(group.map(({ rate }) => rate));
+  for (const group of groups) {
+    const [round] = group;
+    if (round === undefined) continue;
+    const of = (key: "p50" | "p99" | "connections"): number => median(group.map((each) => each[key]));
+    table.push([
+      round.processes,
+      round.setUp,
+      `${Math.round(rateOf(group)).toLocaleString("en")}/s`,
+      (rateOf(group) / rateOf(groups[0])).toFixed(2),
+      `${of("p50").toFixed(2)} ms`,
+      `${of("p99").toFixed(2)} ms`,
+      of("connections"),
+    ]);
+  }
+  return table.toString();
+}
+
+/** The rounds of each set-up with each number of processes, in the order in which they came first. */
+function groupsOf(rounds: readonly Round[]): Round[][] {
+  const groups = new Map<string, Round[]>();
+  for (const round of rounds) {
+    const name = `${round.processes} ${round.setUp}`;
+    groups.set(name, [...(groups.get(name) ?? []), round]);
+  }
+  return [...groups.values()];
+}
