@@ -34,9 +34,9 @@ const aboutListen = [
   "spec/inspect",
 ];
 
-// What other writers store, which only triggers announce and count; what roles may call; and what looks at triggers, or at schemas that have none, by itself.
+// What other writers store, which only triggers announce and count, and a relay hands on; what roles may call; and what looks at triggers, or at schemas that have none, by itself.
 const aboutTriggers = [
-  "spec/(foreign-writers|groups/(group-interop|counting-turns)|properties/announcements|security|inspect|schema/)",
+  "spec/(foreign-writers|relay|groups/(group-interop|counting-turns)|properties/announcements|security|inspect|schema/)",
 ];
 
 if (values.postgres !== undefined) {
