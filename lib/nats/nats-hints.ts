@@ -1,5 +1,5 @@
 import { distinctUntilChanged, ReplaySubject, Subject } from "rxjs";
-import { decodeHint, type Hint } from "../notify/hint";
+import { decodeHint, type Hint, rescanPayload } from "../notify/hint";
 import type { HintSource, ListenReport, ListenStatus } from "../notify/hint-source";
 import type { Logger } from "../options";
 import type { NatsLink } from "./nats-link";
@@ -45,6 +45,7 @@ export class NatsHints implements HintSource, NatsMember {
       confirmTimeoutMs: parts.confirmTimeoutMs,
       receive: (payload) => this.#receive(payload),
       onSettled: (problem) => this.#settle(problem),
+      onSpread: () => this.#receive(rescanPayload),
     });
   }
 

@@ -60,6 +60,11 @@ export class NatsLink {
     return this.#provenAt;
   }
 
+  /** Whether its server is one of several, which hear of a subscription only a little later than it. */
+  get isClustered(): boolean {
+    return this.#connection.info?.cluster !== undefined || this.#gossiped.length > 1;
+  }
+
   /** Other servers of its cluster, as the server tells. */
   get gossiped(): readonly string[] {
     return this.#gossiped;

@@ -1,4 +1,4 @@
-import { encodeHints, type HintName, hintNames } from "../notify/hint";
+import { encodeHints, type HintName, hintNames, rescanPayload } from "../notify/hint";
 import type { HintPublisher } from "../notify/hint-source";
 import type { Logger } from "../options";
 import { KeptBatches } from "./kept-batches";
@@ -21,7 +21,6 @@ const keptMs = 5_000;
 const confirmDelayMs = 50;
 const confirmTimeoutMs = 5_000;
 const drainLimitMs = 2_000;
-const rescanPayload = '{"v":1,"rescan":true}';
 
 /**
  * Announces over NATS what has been stored. At once, and not one announcement after the other as in Postgres: the connection keeps their order, and none of them waits for

@@ -15,11 +15,18 @@ export interface ShardSelectionParts {
    * more.
    */
   readonly onSettled: (problem: string | undefined) => void;
+  /** All servers of a cluster know by now what the first of its servers had confirmed for a new connection. */
+  readonly onSpread: () => void;
 }
 
 const kinds: readonly HintKind[] = ["tasks", "groups"];
 /** A subject that nobody wants any more stays subscribed to for one to two of these: the next wait may be about it. */
 const lookIntervalMs = 2_000;
+/**
+ * A server confirms a subscription before the other servers of its cluster know of it, and nothing tells when they do. What is announced there in between is lost, so what was late is
+ * read once more after this time.
+ */
+const spreadMs = 500;
 /** The server may have been told otherwise meanwhile. */
 const retryIntervalMs = 10_000;
 
@@ -35,6 +42,7 @@ export class ShardSelection implements HintSelection {
   #problem: string | undefined;
   #looking: NodeJS.Timeout | undefined;
   #retrying: NodeJS.Timeout | undefined;
+  readonly #spreading = new Set<NodeJS.Timeout>();
 
   constructor(parts: ShardSelectionParts) {
     this.#parts = parts;
@@ -81,6 +89,8 @@ export class ShardSelection implements HintSelection {
     clearTimeout(this.#retrying);
     this.#looking = undefined;
     this.#retrying = undefined;
+    for (const timer of this.#spreading) clearTimeout(timer);
+    this.#spreading.clear();
     this.#subscriptions.clear();
     for (const kind of kinds) this.#interests[kind].detach();
   }
@@ -110,21 +120,33 @@ export class ShardSelection implements HintSelection {
       const isConfirmed = await link.confirm(this.#parts.confirmTimeoutMs);
       // Where it is not, the connection is given up, and everything begins anew with the next.
       if (link !== this.#link || !isConfirmed) return;
-      this.#confirm();
+      this.#confirm(link);
     } while (this.#hasQueued);
     this.#cycling = undefined;
   }
 
-  #confirm(): void {
+  #confirm(link: NatsLink): void {
     const isFirst = !this.#hasSettled;
     this.#hasSettled = true;
     for (const kind of kinds) {
       const { late, dropped } = this.#interests[kind].confirm();
       this.#unsubscribe(kind, dropped);
       // At first everything that is waited for is read again in any case.
-      if (!isFirst && (late.keys.length > 0 || late.isEverything)) this.late$.next(late);
+      if (isFirst || (late.keys.length === 0 && !late.isEverything)) continue;
+      this.late$.next(late);
+      if (link.isClustered) this.#afterSpread(() => this.late$.next(late));
     }
-    if (isFirst) this.#parts.onSettled(this.#problem);
+    if (!isFirst) return;
+    this.#parts.onSettled(this.#problem);
+    if (link.isClustered) this.#afterSpread(this.#parts.onSpread);
+  }
+
+  #afterSpread(act: () => void): void {
+    const timer = setTimeout(() => {
+      this.#spreading.delete(timer);
+      act();
+    }, spreadMs).unref();
+    this.#spreading.add(timer);
   }
 
   #subscribeTo(link: NatsLink, kind: HintKind, shard: number): void {

@@ -36,6 +36,9 @@ export const maxPayloadBytes = 7_999;
 const targetPayloadBytes = 7_000;
 const nothing: Hint = { taskIds: [], inline: [], groupIds: [], doneGroupIds: [], memberGroupIds: [], rescan: false };
 
+/** The payload that says: look at everything that is waited for. */
+export const rescanPayload = '{"v":1,"rescan":true}';
+
 /** Reads a payload, which any role that can connect may have sent: `undefined` for what is not ours. */
 export function decodeHint(payload: string): Hint | undefined {
   let parsed: unknown;

@@ -2,6 +2,7 @@ import { firstValueFrom } from "rxjs";
 import { filter } from "rxjs/operators";
 import type { HintCarrier, ListenStatus, PostgresResultBackend, PostgresResultBackendOptions } from "kojin-postgres";
 import { nats } from "kojin-postgres/nats";
+import { pickFreePort } from "../../lib/embedded/port";
 import { eventually } from "../support/eventually";
 import { NatsServer } from "../support/nats-server";
 import { specDatabase } from "../support/spec-database";
@@ -19,6 +20,7 @@ describeWithNats()("NATS, when it goes away", () => {
     firstValueFrom(backend.status$.pipe(filter((status) => status === wanted)));
   /** It listens, and has read everything once more since. */
   const untilQuiet = async (backend: PostgresResultBackend): Promise<void> => {
+    await backend.ready();
     await until(backend, "listening");
     await eventually(() => expect(backend.stats().reads).toMatchObject({ queued: 0, inFlight: 0 }));
   };
@@ -41,6 +43,8 @@ describeWithNats()("NATS, when it goes away", () => {
     it("loses no wait and no hint when the server that carries them is killed", async () => {
       const [waiting, storing] = [await open(carrier()), await open(carrier())];
       const results = waitAll(waiting, "killed", 300);
+      // It would not connect again for nobody.
+      waiting.wait("never", Infinity).catch(() => undefined);
       await until(waiting, "listening");
       await storeAll(storing, "killed", 100);
       await servers[0]?.kill();
@@ -49,6 +53,33 @@ describeWithNats()("NATS, when it goes away", () => {
       await until(waiting, "listening");
       expect(waiting.stats()).toMatchObject({ reconnects: 1, caughtBySweep: 0 });
       await servers[0]?.start();
+    });
+
+    it("loses no hint that is announced to a server which does not know of the subscription yet", async () => {
+      const [near, far] = [await pickFreePort(), await pickFreePort()];
+      const cluster = (port: number, routes = ""): string =>
+        `cluster { name: slow, listen: "127.0.0.1:${port}", no_advertise: true, ${routes} }`;
+      const one = await NatsServer.start(cluster(near));
+      const proxy = await TcpProxy.start(`nats://127.0.0.1:${near}`);
+      const route = proxy.route(`nats://127.0.0.1:${near}`);
+      const other = await NatsServer.start(cluster(far, `routes: ["${route}"]`));
+      const [waiting, storing] = [await open(nats({ servers: one.url })), await open(nats({ servers: other.url }))];
+      await untilQuiet(waiting);
+      const first = waiting.wait("known", 20_000);
+      await storing.store("known", 1);
+      expect(await first).toBe(1);
+      proxy.delayMs = 200;
+      const reads = waiting.stats().reads.statements;
+      const result = waiting.wait("unknown", 20_000);
+      // Read at once, and when the near server has confirmed it.
+      await eventually(() => expect(waiting.stats().reads.statements).toBeGreaterThanOrEqual(reads + 2));
+      await eventually(() => expect(waiting.stats().reads.inFlight).toBe(0));
+      await storing.store("unknown", 2);
+      expect(await result).toBe(2);
+      expect(waiting.stats()).toMatchObject({ sweeps: 0, wokenBy: { deadline: 0 } });
+      await Promise.all([waiting.close(), storing.close()]);
+      await proxy.stop();
+      await Promise.all([one.stop(), other.stop()]);
     });
 
     it("goes on by reading while all are away, and by hints once they are back", async () => {
