@@ -48,13 +48,13 @@ export class BackendCore {
   readonly groups: Groups;
   readonly claims: Claims;
   readonly pruner: Pruner;
+  readonly announcements: Announcements;
   readonly closed$ = new Subject<never>();
   /** Absent where it is off, so that it costs a look. */
   readonly telemetry: Telemetry | undefined;
   readonly #stopObserving: (() => void) | undefined;
   readonly #ownPool: OwnPool | undefined;
   readonly #deadlines = new Deadlines();
-  readonly #announcements: Announcements;
   readonly #sweep: Sweep;
   readonly #wakeups: Wakeups;
   readonly #wokenBy: Record<WakeCause, number> = {
@@ -77,7 +77,7 @@ export class BackendCore {
     this.schemaCheck = new SchemaCheck(this.database, options.schema, latestVersion());
     const { source, publisher } = this.#openChannel(pool);
     this.hints = source;
-    this.#announcements = new Announcements(options.notify, this.#createNotifier(), publisher);
+    this.announcements = new Announcements(options.notify, this.#createNotifier(), publisher);
     const telemetry = Telemetry.create(options);
     this.telemetry = telemetry;
     this.#sweep = new Sweep(this.hints, options.sweepIntervalMs, () => this.#wakeups.rereadAll("sweep"));
@@ -88,7 +88,7 @@ export class BackendCore {
       schemaCheck,
       closed$,
       deadlines: this.#deadlines,
-      announcements: this.#announcements,
+      announcements: this.announcements,
     };
     const interest = createInterest(
       {
@@ -203,7 +203,7 @@ export class BackendCore {
 
   async #drainWrites(): Promise<void> {
     await Promise.all([this.writer.drain(), this.groupWriter.drain()]);
-    await this.#announcements.drain();
+    await this.announcements.drain();
   }
 
   #openChannel(pool: Pool): { readonly source: HintSource; readonly publisher?: HintPublisher } {

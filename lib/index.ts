@@ -31,6 +31,7 @@ export type { Inspection, ServerFacts, TableSize } from "./inspect/inspection";
 export type { CheckName, DiagnoseOptions, Diagnosis } from "./inspect/diagnosis";
 export type { Finding } from "./inspect/check";
 export type { Stats } from "./stats";
+export type { Announcement } from "./store/announcements";
 export type { WriteCounters } from "./store/batched-writes";
 export type { Hint, HintName, StoredResult } from "./notify/hint";
 export type {

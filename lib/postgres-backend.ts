@@ -28,6 +28,7 @@ import type {
 import { type MigrationPlan, planMigration } from "./schema/migration-plan";
 import { migrate, type MigrateOptions, type MigrationReport } from "./schema/migrations";
 import type { Stats } from "./stats";
+import type { Announcement } from "./store/announcements";
 import { deleteResult } from "./store/delete";
 import { toStoreRow } from "./store/store-row";
 import type { StoreRow } from "./store/writer";
@@ -163,6 +164,19 @@ export class PostgresResultBackend implements ResultBackend {
     checkId(taskId, "taskId");
     this.#core.assertOpen();
     return deleteResult(this.#core, taskId, options.client);
+  }
+
+  /**
+   * Tells waiters, after its commit, of what a transaction of the caller's has stored (`{ client }`). Needed where triggers do not: in a schema without them, or for who hears
+   * over `hints` without a relay. Waits for nothing and never fails; what gets lost is found by sweeping.
+   */
+  announce({ taskIds = [], groupIds = [] }: Announcement): void {
+    for (const taskId of taskIds) checkId(taskId, "taskId");
+    for (const groupId of groupIds) checkId(groupId, "groupId");
+    this.#core.assertOpen();
+    const announcer = this.#core.announcements.after(true);
+    announcer?.announce("ids", taskIds);
+    announcer?.announce("members", groupIds);
   }
 
   result$<T>(taskId: TaskId<T>, { schema }: ReadOptions<T> = {}): Observable<T> {

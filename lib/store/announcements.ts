@@ -7,6 +7,14 @@ export interface Announcer {
   announce(name: HintName, ids: Iterable<string>): void;
 }
 
+/** What was stored in a transaction of the caller's. */
+export interface Announcement {
+  /** Tasks that have a result now. */
+  readonly taskIds?: readonly string[];
+  /** Groups that were initialised, or some of whose members finished. */
+  readonly groupIds?: readonly string[];
+}
+
 /** Who is still to be told of a write once it is committed: those who LISTEN, where its statement said nothing, and those who hear by another carrier. */
 export class Announcements {
   /** Whether statements go without their notification. */

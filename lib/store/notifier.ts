@@ -16,7 +16,8 @@ export class Notifier {
   readonly #onFailure: (error: unknown, isFirst: boolean) => void;
   #isFailing = false;
   #pending = emptySets();
-  #sending: Promise<void> | undefined;
+  #isSending = false;
+  #sent: Promise<void> = Promise.resolve();
 
   /** `onFailure` is told of each announcement that is dropped, and whether the one before it was not. */
   constructor(
@@ -33,34 +34,46 @@ export class Notifier {
 
   announce(name: HintName, ids: Iterable<string>): void {
     for (const id of ids) this.#pending[name].add(id);
-    this.#sending ??= this.#send().finally(() => (this.#sending = undefined));
+    if (this.#isSending || !this.#hasPending) return;
+    this.#isSending = true;
+    this.#sent = this.#send();
   }
 
   /** Resolves once everything is announced, or dropped. */
   async drain(): Promise<void> {
-    await this.#sending;
+    await this.#sent;
+  }
+
+  get #hasPending(): boolean {
+    return hintNames.some((name) => this.#pending[name].size > 0);
   }
 
   async #send(): Promise<void> {
-    for (;;) {
-      const pending = this.#pending;
-      this.#pending = emptySets();
-      const payloads = hintNames.flatMap((name) => encodeHints(name, pending[name]));
-      if (payloads.length === 0) return;
-      const query = {
-        purpose: "announce results",
-        text: this.#statements.announce,
-        values: [this.#channel, payloads],
-        isPrepared: true,
-      };
-      // Dropped when it fails: the results are stored, and the waiters' sweep finds them. A queue of old announcements would only delay new ones.
-      try {
-        await sendNotification(this.#database, query, announceTimeoutMs);
-        this.#isFailing = false;
-      } catch (error) {
-        this.#onFailure(error, !this.#isFailing);
-        this.#isFailing = true;
-      }
+    try {
+      while (this.#hasPending) await this.#sendPending();
+    } finally {
+      // In the same breath as the last look at what is pending. A moment later, by the promise, it would miss what was announced in between, until the next time.
+      this.#isSending = false;
+    }
+  }
+
+  async #sendPending(): Promise<void> {
+    const pending = this.#pending;
+    this.#pending = emptySets();
+    const payloads = hintNames.flatMap((name) => encodeHints(name, pending[name]));
+    const query = {
+      purpose: "announce results",
+      text: this.#statements.announce,
+      values: [this.#channel, payloads],
+      isPrepared: true,
+    };
+    // Dropped when it fails: the results are stored, and the waiters' sweep finds them. A queue of old announcements would only delay new ones.
+    try {
+      await sendNotification(this.#database, query, announceTimeoutMs);
+      this.#isFailing = false;
+    } catch (error) {
+      this.#onFailure(error, !this.#isFailing);
+      this.#isFailing = true;
     }
   }
 }

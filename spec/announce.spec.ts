@@ -1,0 +1,84 @@
+import type { PoolClient } from "pg";
+import { BackendClosedError, type PostgresResultBackend, type PostgresResultBackendOptions } from "kojin-postgres";
+import { nats } from "kojin-postgres/nats";
+import { eventually } from "./support/eventually";
+import { NatsServer } from "./support/nats-server";
+import { specDatabase } from "./support/spec-database";
+import { describeWithNats } from "./support/where";
+
+/** So long that nothing is found by it: what comes, comes by a hint. */
+const sweepIntervalMs = 600_000;
+
+describeWithNats()("announcing what a caller's transaction stored, where no triggers do", () => {
+  const database = specDatabase("announce", { migrated: false });
+  let server: NatsServer;
+  beforeAll(async () => {
+    server = await NatsServer.start();
+    const backend = await database.open();
+    await backend.migrate({ triggers: false });
+    await backend.close();
+  });
+  afterAll(async () => server.stop());
+
+  const ways: [string, () => PostgresResultBackendOptions][] = [
+    ["LISTEN", () => ({})],
+    ["NATS", () => ({ hints: nats({ servers: server.url }) })],
+  ];
+  const openTwo = async (
+    options: () => PostgresResultBackendOptions,
+  ): Promise<[PostgresResultBackend, PostgresResultBackend]> => [
+    await database.open({ ...options(), sweepIntervalMs }),
+    await database.open({ ...options(), sweepIntervalMs }),
+  ];
+  const inTransaction = async (work: (client: PoolClient) => Promise<unknown>): Promise<void> => {
+    const client = await database.pool.connect();
+    try {
+      await client.query("begin");
+      await work(client);
+      await client.query("commit");
+    } finally {
+      client.release();
+    }
+  };
+  /** Resolves once what was asked for has been read, and was not there. */
+  const hasRead = async (backend: PostgresResultBackend): Promise<void> => {
+    await backend.ready();
+    await eventually(() => {
+      const { statements, queued, inFlight } = backend.stats().reads;
+      expect([statements > 0, queued, inFlight]).toEqual([true, 0, 0]);
+    });
+  };
+
+  it.each(ways)("wakes who waits for a result, by %s", async (way, options) => {
+    const [storing, waiting] = await openTwo(options);
+    const taskId = `result by ${way}`;
+    const wait = waiting.wait(taskId, 30_000);
+    await hasRead(waiting);
+    await inTransaction(async (client) => storing.store(taskId, 1, { client }));
+    storing.announce({ taskIds: [taskId] });
+    expect(await wait).toBe(1);
+    expect(waiting.stats().wokenBy.notification).toBe(1);
+  });
+
+  it.each(ways)("wakes who waits for a group, by %s", async (way, options) => {
+    const [storing, waiting] = await openTwo(options);
+    const groupId = `group by ${way}`;
+    const wait = waiting.waitGroup(groupId, 30_000);
+    await hasRead(waiting);
+    await inTransaction(async (client) => {
+      await storing.initGroup(groupId, 1, { client });
+      await storing.completeGroupMember(groupId, "member", "done", { client });
+    });
+    storing.announce({ groupIds: [groupId] });
+    expect(await wait).toEqual(["done"]);
+    expect(waiting.stats().wokenBy.notification).toBe(1);
+  });
+
+  it("refuses what cannot be an id, and a backend that is closed", async () => {
+    const backend = await database.open();
+    expect(() => backend.announce({ taskIds: [""] })).toThrow(RangeError);
+    expect(() => backend.announce({ groupIds: ["\0"] })).toThrow(RangeError);
+    await backend.close();
+    expect(() => backend.announce({ taskIds: ["task"] })).toThrow(BackendClosedError);
+  });
+});
