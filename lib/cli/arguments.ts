@@ -53,6 +53,13 @@ export function parseBatch(text: string): number {
   });
 }
 
+export function parsePort(text: string): number {
+  const port = Number(text);
+  if (!Number.isInteger(port) || port < 0 || port > 65_535)
+    throw new InvalidArgumentError("Expected a port, 0 to 65535.");
+  return port;
+}
+
 /** What the library would reject is a mistake in the command line. */
 function checked<T>(parse: () => T): T {
   try {

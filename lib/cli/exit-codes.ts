@@ -22,4 +22,4 @@ Exit codes:
   5  the task failed, or members of the group did
   6  the database cannot be reached
   7  the schema is missing, outdated or newer than this program
-  130, 143  ended by SIGINT (Ctrl-C), SIGTERM; "watch" then ends with 0`;
+  130, 143  ended by SIGINT (Ctrl-C), SIGTERM; "watch", "dashboard" and "relay" then end with 0`;

@@ -1,11 +1,16 @@
 /** Text without the passwords of addresses: those that were given, wherever they stand, and any that looks like one. */
 export class Secrets {
-  readonly #passwords: string[];
+  #passwords: readonly string[] = [];
 
   constructor(addresses: readonly (string | undefined)[]) {
-    const found = addresses.flatMap((address) => (address === undefined ? [] : passwordsIn(address)));
+    this.add(addresses.flatMap((address) => (address === undefined ? [] : passwordsIn(address))));
+  }
+
+  /** More that is not to be seen, such as passwords that were given by themselves. */
+  add(passwords: readonly string[]): void {
+    const found = new Set([...this.#passwords, ...passwords]);
     // The longest first, should one be a part of another. A password of a letter or two would take words apart, and protects nothing.
-    this.#passwords = [...new Set(found)].filter(({ length }) => length > 2).sort((a, b) => b.length - a.length);
+    this.#passwords = [...found].filter(({ length }) => length > 2).sort((a, b) => b.length - a.length);
   }
 
   hide(text: string): string {
@@ -17,6 +22,7 @@ export class Secrets {
   }
 }
 
+/** Passwords as they stand in an address, and as they are meant. */
 function passwordsIn(address: string): string[] {
   const found = [/^[^:]*:\/\/[^:@/]*:(.*)@/.exec(address)?.[1], /[?&](?:ssl)?password=([^&]*)/i.exec(address)?.[1]];
   return found.flatMap((each) => (each === undefined ? [] : [each, decoded(each)]));

@@ -1,6 +1,11 @@
 import { inspect } from "node:util";
+import type { Pool } from "pg";
+import { Database } from "../database/database";
+import { OwnPool } from "../database/own-pool";
 import { EmbeddedPostgresError, startEmbeddedPostgres } from "../embedded/index";
 import { type Logger, PostgresResultBackend } from "../index";
+import { latestVersion } from "../schema/migrations";
+import { SchemaCheck } from "../schema/schema-check";
 import { UsageError } from "./failure";
 import { Secrets } from "./secrets";
 import type { Terminal } from "./terminal";
@@ -19,6 +24,9 @@ export interface ConnectOptions {
   /** Whether a server is started for the command where no address is given, with the tables in it. */
   readonly embedded?: boolean;
 }
+
+const noDatabase = "No database: give its address by --url, or in DATABASE_URL.";
+const checkTimeoutMs = 5_000;
 
 /** One run of a command: what it was given, where it writes, and its way to the database. */
 export class Session {
@@ -80,6 +88,35 @@ export class Session {
     if (this.options.debug === true) this.terminal.err.write(`${this.#secrets.hide(inspect(error, { depth: 6 }))}\n`);
   }
 
+  /** Keeps passwords from whatever is printed from now on. */
+  conceal(passwords: readonly string[]): void {
+    this.#secrets.add(passwords);
+  }
+
+  /** A text without passwords. */
+  withoutSecrets(text: string): string {
+    return this.#secrets.hide(text);
+  }
+
+  /** Where the library says what an operator should know. */
+  get logger(): Logger {
+    const note = (message: string): void => this.note(message);
+    return { info: this.options.debug === true ? note : (): void => undefined, warn: note, error: note };
+  }
+
+  /** A pool without a backend, which reaches the database and finds tables there; ended however `use` ends. */
+  async withPool<T>(use: (pool: Pool) => Promise<T>): Promise<T> {
+    const { url } = this;
+    if (url === undefined) throw new UsageError(noDatabase);
+    const own = asUsage(() => new OwnPool(url));
+    try {
+      await new SchemaCheck(new Database(own.pool, this.schema), this.schema, latestVersion()).version(checkTimeoutMs);
+      return await use(own.pool);
+    } finally {
+      await own.end();
+    }
+  }
+
   /** Connects, and leaves nothing connected however `use` ends. */
   async withBackend<T>(
     use: (backend: PostgresResultBackend) => Promise<T>,
@@ -90,7 +127,7 @@ export class Session {
       await using backend = await this.#connect(url);
       return await use(backend);
     }
-    if (!embedded) throw new UsageError("No database: give its address by --url, or in DATABASE_URL.");
+    if (!embedded) throw new UsageError(noDatabase);
     return this.withServer(async (serverUrl) => {
       await using backend = await this.#connect(serverUrl);
       await backend.migrate();
@@ -117,7 +154,7 @@ export class Session {
     try {
       return await PostgresResultBackend.connect(url, {
         schema: this.schema,
-        logger: this.#logger(),
+        logger: this.logger,
         ...(listenUrl === undefined ? {} : { listen: { connection: listenUrl } }),
       });
     } catch (error) {
@@ -125,9 +162,15 @@ export class Session {
       throw error;
     }
   }
+}
 
-  #logger(): Logger {
-    const note = (message: string): void => this.note(message);
-    return { info: this.options.debug === true ? note : (): void => undefined, warn: note, error: note };
+/** What the library cannot read as an address is a mistake in the command line. */
+function asUsage<T>(make: () => T): T {
+  try {
+    return make();
+  } catch (error) {
+    if (error instanceof TypeError || error instanceof RangeError)
+      throw new UsageError(error.message, { cause: error });
+    throw error;
   }
 }

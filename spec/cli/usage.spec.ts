@@ -15,6 +15,7 @@ const commands = [
   "watch",
   "prune",
   "dashboard",
+  "relay",
   "demo",
 ];
 const documentation = readFileSync(join(__dirname, "..", "..", "docs", "cli.md"), "utf8");
@@ -70,6 +71,7 @@ describe("the command line", () => {
     [["watch", "--no-results", "--no-groups", "--url", "postgres://x"], "nothing to watch"],
     [["demo", "--url", "postgres://x"], "takes no --url"],
     [["dashboard", "--port", "70000"], "Expected a port"],
+    [["relay", "--shards", "many"], "Expected a whole number from 1 to 4096"],
     [[], "Usage: kojin-postgres"],
   ])("ends with 2, and says why, for %j", async (args, words) => {
     const { exitCode, stdout, stderr } = await run(args);

@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { InvalidArgumentError } from "commander";
+import { parsePort } from "../arguments";
 import { examples, type RegisterCommand } from "../command";
 import { type DashboardOptions, startDashboard } from "../dashboard/index";
 import { exitCodes } from "../exit-codes";
@@ -45,10 +45,3 @@ export const dashboard: RegisterCommand = (program, run) => {
       ),
     );
 };
-
-function parsePort(text: string): number {
-  const port = Number(text);
-  if (!Number.isInteger(port) || port < 0 || port > 65_535)
-    throw new InvalidArgumentError("Expected a port, 0 to 65535.");
-  return port;
-}

@@ -6,6 +6,7 @@ import { get } from "./get";
 import { group } from "./group";
 import { migrate } from "./migrate";
 import { prune } from "./prune";
+import { relay } from "./relay";
 import { status } from "./status";
 import { store } from "./store";
 import { wait } from "./wait";
@@ -23,5 +24,6 @@ export const commands: readonly RegisterCommand[] = [
   watch,
   prune,
   dashboard,
+  relay,
   demo,
 ];
