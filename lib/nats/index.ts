@@ -1,4 +1,4 @@
 export { nats } from "./nats";
 export type { NatsOptions } from "./options";
-export { Relay, startRelay } from "../relay/index";
-export type { LeadershipReport, RelayOptions, RelayReport, RelayRole, RescanCause } from "../relay/index";
+export { startRelay } from "../relay/index";
+export type { LeadershipReport, Relay, RelayOptions, RelayReport, RelayRole, RescanCause } from "../relay/index";

@@ -22,8 +22,12 @@ export interface RelayOptions {
   readonly logger?: Logger;
 }
 
-/** Longest time without a connection of the carrier after which it still leads: another may have one. */
-const carrierGraceMs = 5_000;
+export interface RelayTimes {
+  /** Longest time without a connection of the carrier in which it still leads: another may have one. */
+  readonly carrierGraceMs: number;
+}
+
+const defaultTimes: RelayTimes = { carrierGraceMs: 5_000 };
 const notListening: ListenReport = { status: "idle", reconnects: 0, heartbeatMs: undefined, problem: undefined };
 
 /** Hands on by a carrier what is announced in Postgres. Of those on one schema of a database one does so, the others stand by. */
@@ -31,6 +35,7 @@ export class Relay implements AsyncDisposable {
   /** Its report now, and again whenever its role, a status or a problem has changed. Completes when closed. */
   readonly changes$: Observable<RelayReport>;
   readonly #pool: Pool;
+  readonly #times: RelayTimes;
   readonly #options: ResolvedOptions;
   readonly #carrier: HintCarrier;
   readonly #counters = new RelayCounters();
@@ -46,11 +51,12 @@ export class Relay implements AsyncDisposable {
   #isClosed = false;
 
   /** Use {@link startRelay}. */
-  constructor(pool: Pool, options: RelayOptions) {
+  constructor(pool: Pool, options: RelayOptions, times: RelayTimes = defaultTimes) {
     if (typeof (options as unknown) !== "object" || (options as unknown) === null)
       throw new TypeError(`options: expected an object, got ${typeName(options)}.`);
     if ((options.hints as unknown) === undefined) throw new TypeError("hints: expected a carrier, got undefined.");
     this.#pool = pool;
+    this.#times = times;
     this.#options = resolveOptions(options);
     this.#carrier = options.hints;
     this.#connection = this.#open().source;
@@ -128,7 +134,7 @@ export class Relay implements AsyncDisposable {
 
   #mayLead(): boolean {
     if (this.#connection.report.status === "listening") return true;
-    return this.#term !== undefined && performance.now() - this.#carrierLostAt < carrierGraceMs;
+    return this.#term !== undefined && performance.now() - this.#carrierLostAt < this.#times.carrierGraceMs;
   }
 
   #onCarrier(isConnected: boolean): void {

@@ -1,11 +1,10 @@
-import { createServer } from "node:net";
 import { once } from "node:events";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, createServer } from "node:net";
 import type { RelayReport } from "kojin-postgres/nats";
 import { eventually } from "../support/eventually";
 import { NatsServer } from "../support/nats-server";
-import { describeWithNats } from "../relay/support/relay-suite";
 import { specDatabase } from "../support/spec-database";
+import { describeWithNats } from "../support/where";
 import { ask } from "./support/requests";
 import { cliOf, jsonLines, type RunningCli, startCli } from "./support/run-cli";
 

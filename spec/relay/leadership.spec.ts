@@ -1,6 +1,7 @@
 import { Client } from "pg";
 import { eventually } from "../support/eventually";
-import { describeWithNats, openWait, relaySuite, untilLeading, untilStandby } from "./support/relay-suite";
+import { describeWithNats } from "../support/where";
+import { openWait, relaySuite, untilLeading, untilStandby } from "./support/relay-suite";
 
 describeWithNats()("several relays on one schema", () => {
   const suite = relaySuite("relay leadership");

@@ -2,7 +2,8 @@ import { escapeIdentifier } from "pg";
 import { firstValueFrom } from "rxjs";
 import { channelOf } from "../../lib/notify/channel";
 import { eventually } from "../support/eventually";
-import { describeWithNats, type Heard, openWait, relaySuite, untilLeading } from "./support/relay-suite";
+import { describeWithNats } from "../support/where";
+import { type Heard, openWait, relaySuite, untilLeading } from "./support/relay-suite";
 
 const payloadsOf = (heard: readonly Heard[], kind: string): string[] =>
   heard.filter(({ subject }) => subject.includes(`.${kind}`)).map(({ payload }) => payload);

@@ -1,14 +1,11 @@
 import { connect, type NatsConnection } from "@nats-io/transport-node";
 import { escapeIdentifier, Pool } from "pg";
 import type { PostgresResultBackend, PostgresResultBackendOptions } from "kojin-postgres";
-import { nats, type NatsOptions, type Relay, startRelay } from "kojin-postgres/nats";
+import { nats, type NatsOptions } from "kojin-postgres/nats";
+import { Relay, type RelayTimes } from "../../../lib/relay/relay";
 import { eventually } from "../../support/eventually";
-import { NatsServer, natsServerMissing } from "../../support/nats-server";
+import { NatsServer } from "../../support/nats-server";
 import { type SpecDatabase, specDatabase } from "../../support/spec-database";
-import { describeWhere } from "../../support/where";
-
-export const describeWithNats = (): typeof describe.skip =>
-  describeWhere(natsServerMissing() === undefined, natsServerMissing() ?? "");
 
 /** What was published on NATS. */
 export interface Heard {
@@ -22,7 +19,7 @@ export interface RelaySuite {
   /** The table of results, quoted. */
   readonly results: string;
   /** A relay of the file's schema, closed after the spec. */
-  relay(options?: NatsOptions, url?: string): Relay;
+  relay(options?: NatsOptions, url?: string, times?: RelayTimes): Relay;
   /** A backend that has its hints by NATS, and reads by itself once in ten minutes. */
   waiting(options?: PostgresResultBackendOptions): Promise<PostgresResultBackend>;
   /** All that is published from now on, as somebody sees it who subscribes to everything. */
@@ -62,14 +59,12 @@ export function relaySuite(name: string): RelaySuite {
       return server;
     },
     results: `${escapeIdentifier(database.schema)}.kojin_results`,
-    relay: (options, url = database.url) => {
+    relay: (options, url = database.url, times) => {
       const pool = new Pool({ connectionString: url });
       pool.on("error", () => undefined);
       pools.push(pool);
-      const relay = startRelay(pool, {
-        hints: nats({ servers: suite.nats.url, ...options }),
-        schema: database.schema,
-      });
+      const hints = nats({ servers: suite.nats.url, ...options });
+      const relay = new Relay(pool, { hints, schema: database.schema }, times);
       relays.push(relay);
       return relay;
     },
