@@ -55,7 +55,8 @@ async function startRelay(url: string, natsServers: string): Promise<() => Promi
 async function relaying(child: ChildProcess): Promise<void> {
   if (child.stdout === null) throw new TypeError("expected a pipe from the relay");
   for await (const line of createInterface(child.stdout)) {
-    if (line.includes("relaying")) {
+    const { ok, role } = JSON.parse(line) as { ok?: boolean; role?: string };
+    if (ok === true && role === "leader") {
       child.stdout.resume();
       return;
     }

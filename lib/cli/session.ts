@@ -4,7 +4,7 @@ import { Database } from "../database/database";
 import { OwnPool } from "../database/own-pool";
 import { EmbeddedPostgresError, startEmbeddedPostgres } from "../embedded/index";
 import { type Logger, PostgresResultBackend } from "../index";
-import { latestVersion } from "../schema/migrations";
+import { latestVersion } from "../schema/migration-files";
 import { SchemaCheck } from "../schema/schema-check";
 import { UsageError } from "./failure";
 import { Secrets } from "./secrets";
