@@ -8,7 +8,7 @@ import type { StoringTasks } from "./workers/storing";
 import type { WaitingTasks } from "./workers/waiting";
 
 /** Before the clock starts: connections are made and code is compiled. */
-const warmUpTasks = (tasks: number): number => Math.min(500, Math.ceil(tasks / 4));
+const warmUpTasks = (tasks: number): number => Math.ceil(tasks / 3);
 const warmUpSingles = 20;
 /** As many at once before a latency is taken: code that has run a few times only is interpreted, and processes that work are not new. */
 const warmUpDrain: Load = { tasks: 2_000, lanes: 32 };

@@ -132,12 +132,13 @@ export class NatsPublisher implements HintPublisher, NatsMember {
   }
 
   #publishKept(link: NatsLink, afterPlace = 0): void {
-    for (const name of hintNames) this.#publish(link, name, this.#kept.idsOf(name, afterPlace));
+    for (const name of hintNames) this.#publish(link, name, [...this.#kept.idsOf(name, afterPlace)]);
   }
 
-  #publish(link: NatsLink, name: HintName, ids: Iterable<string>): void {
+  #publish(link: NatsLink, name: HintName, ids: readonly string[]): void {
     const { subjects } = this.#parts;
     const kind = name === "ids" ? "tasks" : "groups";
+    for (const payload of encodeHints(name, ids)) link.publish(subjects.of(kind, subjects.shards), payload);
     const shards = new Map<number, string[]>();
     for (const id of ids) {
       const shard = subjects.shardOf(id);

@@ -2,7 +2,10 @@ import { crc32 } from "node:zlib";
 import { channelOf } from "../notify/channel";
 import type { HintKind } from "../notify/hint-source";
 
-/** The subjects of one schema: `<prefix>.<channel>.tasks.<shard>`, `….groups.<shard>` and `….rescan`. Writers and waiters compute the same. */
+/**
+ * The subjects of one schema: `<prefix>.<channel>.tasks.<shard>`, `….groups.<shard>` and `….rescan`. What is said on those of shards is said on `….tasks.all` and
+ * `….groups.all` as well, in as few messages as hold it: who waits for much would otherwise get a message for each shard. Writers and waiters compute the same.
+ */
 export class Subjects {
   readonly shards: number;
   /** What is said on it: look at everything that is waited for. */
@@ -23,9 +26,9 @@ export class Subjects {
     return crc32(id) % this.shards;
   }
 
-  /** The subject of a shard; of all of them, where the number is that of the shards. */
+  /** The subject of a shard; that of all ids, where the number is that of the shards. */
   of(kind: HintKind, shard: number): string {
-    return (this.#names[kind][shard] ??= `${this.#base}.${kind}.${shard === this.shards ? "*" : shard}`);
+    return (this.#names[kind][shard] ??= `${this.#base}.${kind}.${shard === this.shards ? "all" : shard}`);
   }
 
   /** Whether a subject is one of these, for who is told of one that was refused. */

@@ -10,7 +10,7 @@ describe("subjects", () => {
     const { rescan } = subjects;
     expect(rescan).toMatch(/^kojin\.kojin_[0-9a-f]{16}\.rescan$/);
     expect(subjects.of("tasks", 3)).toBe(rescan.replace("rescan", "tasks.3"));
-    expect(subjects.of("groups", everything)).toBe(rescan.replace("rescan", "groups.*"));
+    expect(subjects.of("groups", everything)).toBe(rescan.replace("rescan", "groups.all"));
     expect([subjects.has(rescan), subjects.has("kojin.other.tasks.1")]).toEqual([true, false]);
   });
 
@@ -85,6 +85,48 @@ describe("what is wanted of one kind", () => {
     expect([...interest.begin()].sort()).toEqual([shardOf("a"), shardOf("b")].sort());
     expect(interest.confirm().dropped).toEqual([everything]);
     expect(interest.look()).toEqual({ dropped: [], isMoreIdle: false });
+  });
+
+  describe("where it is spread over many shards", () => {
+    /** Keys of as many shards as asked for. */
+    const keysOf = (count: number): string[] => {
+      const found = new Map<number, string>();
+      for (let index = 0; found.size < count; index += 1) found.set(shardOf(`key ${index}`), `key ${index}`);
+      return [...found.values()];
+    };
+
+    it("is one subject, and single ones again when few are left", () => {
+      interest.attach();
+      const [first = "", second = "", third = "", ...others] = keysOf(8);
+      for (const key of [first, second]) interest.follow(key);
+      expect(interest.begin()).toEqual([shardOf(first), shardOf(second)]);
+      interest.confirm();
+      for (const key of [third, ...others]) interest.follow(key);
+      expect(interest.begin()).toEqual([everything]);
+      const { late, dropped } = interest.confirm();
+      expect(late.keys).toEqual([third, ...others]);
+      expect([...dropped].sort()).toEqual([shardOf(first), shardOf(second)].sort());
+      for (const key of [second, third, ...others]) interest.unfollow(key);
+      interest.look();
+      interest.look();
+      expect(interest.begin()).toEqual([shardOf(first)]);
+      expect(interest.confirm().dropped).toEqual([everything]);
+    });
+
+    it("is single subjects where the one for everything is refused", () => {
+      interest.attach();
+      const keys = keysOf(4);
+      for (const key of keys) interest.follow(key);
+      expect(interest.begin()).toEqual([...keys.slice(0, 2).map(shardOf), everything]);
+      interest.refuse(everything);
+      expect([...interest.begin()].sort()).toEqual(keys.slice(2).map(shardOf).sort());
+    });
+
+    it("is one subject for a new connection", () => {
+      for (const key of keysOf(4)) interest.follow(key);
+      interest.attach();
+      expect(interest.begin()).toEqual([everything]);
+    });
   });
 
   it("stays one subject where somebody wants everything again in between", () => {
