@@ -37,6 +37,7 @@ export class Forwarder {
   }
 
   receive(hint: Hint): void {
+    if (this.#isStopped) return;
     this.#counters.lastHintAt = performance.now();
     if (hint.rescan) {
       this.#counters.hints.rescan += 1;
@@ -64,6 +65,7 @@ export class Forwarder {
 
   /** Asks all who wait to look at everything. */
   rescan(cause: RescanCause): void {
+    if (this.#isStopped) return;
     this.#counters.rescans[cause] += 1;
     this.#needsRescan = true;
     this.#send();
@@ -86,7 +88,7 @@ export class Forwarder {
   }
 
   #send(): void {
-    if (this.#isStopped || !this.#hasWaiting) return;
+    if (!this.#hasWaiting) return;
     const now = performance.now();
     if (this.#sending !== undefined) {
       this.#nextOldestAt ??= now;

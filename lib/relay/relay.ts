@@ -50,7 +50,7 @@ export class Relay implements AsyncDisposable {
   #closing: Promise<void> | undefined;
   #isClosed = false;
 
-  /** Use {@link startRelay}. */
+  /** @internal Use {@link startRelay}. */
   constructor(pool: Pool, options: RelayOptions, times: RelayTimes = defaultTimes) {
     if (typeof (options as unknown) !== "object" || (options as unknown) === null)
       throw new TypeError(`options: expected an object, got ${typeName(options)}.`);

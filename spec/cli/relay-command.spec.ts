@@ -146,20 +146,26 @@ describeWithNats()("kojin-postgres relay", () => {
   });
 
   it("logs in to NATS, and never shows what with", async () => {
-    const guarded = await NatsServer.start('authorization { user: "relay", password: "pass%word-1" }');
+    const permissions = 'permissions: { publish: "kojin.>", subscribe: "kojin.*.rescan" }';
+    const guarded = await NatsServer.start(
+      `authorization { users: [{ user: relay, password: "pass%word-1", ${permissions} }] }`,
+    );
     const address = (password: string): string => guarded.url.replace("://", `://relay:${password}@`);
-    const [right, wrong] = [
+    const [right, refused, wrong] = [
       start("--nats", address("pass%25word-1"), "--debug"),
+      // What the server refuses it names.
+      start("--nats", address("pass%25word-1"), "--debug", "--prefix", "pass%word-1"),
       start("--port", "0", "--nats", address("wr%25ng-one"), "--debug"),
     ];
     await eventually(() => expect(lastOf(right)).toMatchObject({ role: "leader", ok: true }));
     await eventually(() => expect(lastOf(wrong)?.problems?.join()).toMatch(/NATS is not reached: .*authoriz/i));
+    await eventually(() => expect(lastOf(refused)?.problems?.join()).toMatch(/not allow to subscribe.*\*{3}\.kojin_/));
     const { text } = await ask(`${await addressOf(wrong)}/healthz`);
-    for (const each of [right, wrong]) {
+    for (const each of [right, refused, wrong]) {
       each.interrupt();
       expect((await each.done).exitCode).toBe(0);
     }
-    const printed = [right, wrong].map((each) => each.stdout() + each.stderr()).join() + text;
+    const printed = [right, refused, wrong].map((each) => each.stdout() + each.stderr()).join() + text;
     for (const secret of ["pass%25word-1", "pass%word-1", "wr%25ng-one", "wr%ng-one"])
       expect(printed).not.toContain(secret);
     await guarded.stop();

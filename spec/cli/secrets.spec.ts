@@ -14,6 +14,12 @@ describe("secrets", () => {
     expect(new Secrets([undefined, address]).hide(text)).toBe(hidden);
   });
 
+  it("may come to be known later", () => {
+    const secrets = new Secrets(["postgres://app:short@db/app"]);
+    secrets.add(["shorter", "at"]);
+    expect(secrets.hide("short, shorter, and at that")).toBe("***, ***, and at that");
+  });
+
   it("are not part of an address that is shown", () => {
     expect(describeAddress("postgres://app:secret@db.internal:5432/my%20app?password=other")).toBe(
       "app@db.internal:5432/my app",

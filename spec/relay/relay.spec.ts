@@ -2,6 +2,7 @@ import { escapeIdentifier } from "pg";
 import { firstValueFrom } from "rxjs";
 import { channelOf } from "../../lib/notify/channel";
 import { eventually } from "../support/eventually";
+import { TcpProxy } from "../support/tcp-proxy";
 import { describeWithNats } from "../support/where";
 import { type Heard, openWait, relaySuite, untilLeading } from "./support/relay-suite";
 
@@ -102,7 +103,24 @@ describeWithNats()("a relay", () => {
     expect(relay.report).toMatchObject({ garbage: 1, hints: { rescan: 1 }, rescans: { takeover: 1, announced: 1 } });
   });
 
-  it("merges what comes while it is telling", async () => {
+  it("merges what comes while what it has told is not confirmed", async () => {
+    const proxy = await TcpProxy.start(suite.nats.url);
+    const relay = suite.relay({ servers: proxy.route(suite.nats.url), shards: 1 });
+    await untilLeading(relay);
+    await eventually(() => expect(relay.report).toMatchObject({ rescans: { takeover: 1 }, lagMs: 0 }));
+    const heard = await suite.listen();
+    proxy.delayMs = 300;
+    const ids = Array.from({ length: 100 }, (_, index) => `later ${index}`);
+    for (const id of ids) await database.sql(`insert into ${results} (task_id, result) values ($1, '1')`, [id]);
+    await eventually(() => expect(idsOf(heard)).toEqual(ids.sort()));
+    expect(payloadsOf(heard, "tasks").length).toBeLessThan(50);
+    expect(relay.report.lagMs).toBeGreaterThan(0);
+    proxy.delayMs = 0;
+    await relay.close();
+    await proxy.stop();
+  });
+
+  it("merges what comes at once", async () => {
     const heard = await suite.listen();
     const relay = suite.relay({ shards: 1 });
     await untilLeading(relay);
