@@ -122,6 +122,10 @@ drop trigger if exists kojin_results_foreign_update on kojin_results;
 create trigger kojin_results_foreign_update before update of result on kojin_results
 for each row when (new.stored_at is not distinct from old.stored_at) execute function kojin_results_foreign_update();
 
+-- Plans within functions are made once for a session, maybe while a table is almost empty, and kept while it fills: then a batch of members read all of kojin_groups, and a member
+-- took 20 µs of the server's time among 10 000 rows and 110 among 200 000. The functions that others call therefore forbid the plans that read whole tables, for themselves and for what
+-- they call; with that it is 19 in each case.
+
 -- Takes the locks of groups, in the order of their ids, and makes the rows that are not there. Again if one was deleted between the two statements: whoever went on
 -- without its lock would count into nothing.
 create or replace function kojin_groups_hold(group_ids text[]) returns void
@@ -146,6 +150,7 @@ $$;
 create or replace function kojin_groups_foreign_write() returns trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 begin
   -- As kojin_groups_hold, but for one group: this runs for each row, and the general form took 6.2 s instead of 4.6 s for 100 000.
@@ -229,6 +234,7 @@ $$;
 create or replace function kojin_groups_count_insert() returns trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 begin
   perform @schema@.kojin_groups_add(
@@ -256,6 +262,7 @@ $$;
 create or replace function kojin_groups_count_update() returns trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 begin
   perform @schema@.kojin_groups_add(
@@ -317,6 +324,7 @@ $$;
 create or replace function kojin_init_group(id text, member_count int, member_ids text[], ttl float8, deadline float8, channel text) returns text
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 declare
   state @schema@.kojin_group_state;
@@ -373,6 +381,7 @@ create or replace function kojin_finish_members(group_ids text[], task_ids text[
 returns table (place int, completed_count int, conflict text)
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 #variable_conflict use_column
 begin

@@ -95,7 +95,7 @@ describe("what triggers run with the rights of the owner", () => {
   it("is named in full: every function has a search_path of its own", async () => {
     const functions = await database.sql<{ name: string }>(
       `select proname as name from pg_proc
-       where pronamespace = $1::regnamespace and proconfig is distinct from array['search_path=pg_catalog, pg_temp']`,
+       where pronamespace = $1::regnamespace and 'search_path=pg_catalog, pg_temp' <> all (coalesce(proconfig, array[]::text[]))`,
       [schema],
     );
     expect(functions).toEqual([]);
