@@ -135,6 +135,8 @@ describeWithNats()("NATS, when it goes away", () => {
     await untilQuiet(waiting);
     await storing.store("first", 1);
     expect(await waiting.wait("first", 5_000)).toBe(1);
+    // Its hint may have come before its read.
+    const { notification } = waiting.stats().wokenBy;
     proxy.mode = "refuse";
     proxy.cut();
     await storeAll(storing, "cut", 50);
@@ -142,7 +144,11 @@ describeWithNats()("NATS, when it goes away", () => {
     expect(waiting.stats().waiting).toBe(50);
     proxy.mode = "pass";
     expect(await results).toEqual(numbers(50));
-    expect(waiting.stats()).toMatchObject({ sweeps: 0, reconnects: 0, wokenBy: { notification: 50, deadline: 0 } });
+    expect(waiting.stats()).toMatchObject({
+      sweeps: 0,
+      reconnects: 0,
+      wokenBy: { notification: notification + 50, deadline: 0 },
+    });
     await Promise.all([waiting.close(), storing.close()]);
     await proxy.stop();
     await server.stop();
