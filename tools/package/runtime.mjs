@@ -79,7 +79,7 @@ async function checkCommands(consumer) {
   }
   expectOutput(await runCommand(consumer, ["--version"]), version);
   expectOutput(await runCommand(consumer, ["--help"]), "Exit codes:");
-  expectOutput(await runCommand(consumer, ["migrate", "--print"]), "create table if not exists kojin_results");
+  expectOutput(await runCommand(consumer, ["migrate", "--print"]), 'create table if not exists "public".kojin_results');
 }
 
 // As its users run it.
