@@ -2,8 +2,8 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { PostgresResultBackend } from "kojin-postgres";
 import { type EmbeddedPostgres, startEmbeddedPostgres } from "kojin-postgres/embedded";
-import { Client } from "pg";
 import { Crew } from "./crew";
+import { runSql } from "./sql";
 import { type Persistence, RedisServer } from "./redis-server";
 import { bareSchema } from "./techniques/bare";
 import { pollingSchema } from "./techniques/polling";
@@ -74,13 +74,7 @@ export class Bench implements AsyncDisposable {
 
   /** Runs statements by a connection of their own; gives the rows of the last. */
   async sql<Row>(text: string): Promise<Row[]> {
-    const client = new Client({ connectionString: this.url });
-    await client.connect();
-    try {
-      return (await client.query(text)).rows as Row[];
-    } finally {
-      await client.end();
-    }
+    return runSql<Row>(this.url, text);
   }
 
   /** Empties the tables, so that no round finds them larger than the one before. */

@@ -3,23 +3,15 @@
 import { writeFile } from "node:fs/promises";
 import { cpus, release } from "node:os";
 import { Bench } from "./bench";
+import { readOptions } from "./command-line";
 import { measure } from "./measure";
 import { type BenchOptions, parseOptions, usage } from "./options";
 import { rows } from "./rows";
 import { createTable, type MeasuredRow } from "./table";
 
 async function main(): Promise<number> {
-  let options: BenchOptions | "help";
-  try {
-    options = parseOptions(process.argv.slice(2));
-  } catch (error) {
-    console.error(`${error instanceof Error ? error.message : String(error)}\n\n${usage}`);
-    return 2;
-  }
-  if (options === "help") {
-    console.log(usage);
-    return 0;
-  }
+  const options = readOptions(parseOptions, usage);
+  if (typeof options === "number") return options;
   const { only } = options;
   const selected = rows.filter(({ name }) => only.test(name));
   if (selected.length === 0) {

@@ -2,6 +2,7 @@
 
 import { writeFile } from "node:fs/promises";
 import { freemem } from "node:os";
+import { readOptions } from "../command-line";
 import { NotMeasured } from "../row";
 import { Fleet } from "./fleet";
 import { parseOptions, type ScalingOptions, usage } from "./options";
@@ -15,17 +16,8 @@ const bytesOfProcess = 60 * 1024 * 1024;
 const warmUpTasks = (processes: number): number => Math.max(2_000, 20 * processes);
 
 async function main(): Promise<number> {
-  let options: ScalingOptions | "help";
-  try {
-    options = parseOptions(process.argv.slice(2));
-  } catch (error) {
-    console.error(`${error instanceof Error ? error.message : String(error)}\n\n${usage}`);
-    return 2;
-  }
-  if (options === "help") {
-    console.log(usage);
-    return 0;
-  }
+  const options = readOptions(parseOptions, usage);
+  if (typeof options === "number") return options;
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, () => process.exit(130));
   try {
     await run(options);

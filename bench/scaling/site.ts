@@ -1,7 +1,7 @@
 import { PostgresResultBackend } from "kojin-postgres";
 import { type EmbeddedPostgres, startEmbeddedPostgres } from "kojin-postgres/embedded";
-import { Client } from "pg";
 import { NatsServer } from "../nats-server";
+import { runSql } from "../sql";
 
 /** By this name the connections of waiting processes are known to the server. */
 const applicationName = "waiting";
@@ -46,7 +46,8 @@ export class Site implements AsyncDisposable {
 
   /** Connections to Postgres that waiting processes, and what hands hints on to them, have open. */
   async connections(): Promise<number> {
-    const [row] = await this.#sql<{ count: string }>(
+    const [row] = await runSql<{ count: string }>(
+      this.url,
       `select count(*) from pg_stat_activity where application_name like '${applicationName}%'`,
     );
     return Number(row?.count);
@@ -54,21 +55,11 @@ export class Site implements AsyncDisposable {
 
   /** Empties the tables, so that no round finds them larger than the one before. */
   async empty(): Promise<void> {
-    await this.#sql("truncate kojin_results, kojin_groups, kojin_group_state");
+    await runSql(this.url, "truncate kojin_results, kojin_groups, kojin_group_state");
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#nats.stop();
     await this.#postgres.stop("immediate");
-  }
-
-  async #sql<Row>(text: string): Promise<Row[]> {
-    const client = new Client({ connectionString: this.url });
-    await client.connect();
-    try {
-      return (await client.query(text)).rows as Row[];
-    } finally {
-      await client.end();
-    }
   }
 }
