@@ -1,7 +1,8 @@
-import type { Pool, PoolClient, QueryResultRow } from "pg";
+import type { Pool, PoolClient, QueryResult, QueryResultRow } from "pg";
 import { BackendClosedError, DatabaseError, ResultBackendError, SchemaError } from "../errors";
 import { longestTimerMs } from "../deadlines";
 import type { SqlClient } from "../result-backend";
+import { checkOut, giveBack } from "./pooled-client";
 import { PreparedNames } from "./prepared-names";
 import { isTransientState, sqlStateOf, sqlStates } from "./sql-states";
 
@@ -51,24 +52,19 @@ export class Database {
    * Runs one statement and gives its rows as arrays. Rejects after `timeoutMs` at the latest, however dead the connection is; whether the
    * statement took effect is then unknown.
    */
-  async query<Row extends unknown[]>(query: Query, timeoutMs: number): Promise<Row[]> {
-    return this.#withClient(query.purpose, timeoutMs, async (client, remainingMs) => {
-      const run = async (name?: string): Promise<Row[]> => {
-        this.#queries += 1;
-        const config = {
-          text: query.text,
-          values: [...query.values],
-          rowMode: "array" as const,
-          query_timeout: remainingMs(),
-        };
-        return (await client.query<Row>(name === undefined ? config : { ...config, name })).rows;
-      };
-      const name = query.isPrepared === true ? this.#names.nameOf(query.text) : undefined;
-      if (name === undefined) return run();
-      return run(name).catch(async (error: unknown) => {
-        if (!this.#names.isLost(sqlStateOf(error))) throw error;
-        return run();
-      });
+  query<Row extends unknown[]>(query: Query, timeoutMs: number): Promise<Row[]> {
+    const limitMs = Math.min(timeoutMs, longestTimerMs);
+    const dueAt = performance.now() + limitMs;
+    // By callbacks, and one promise at the end: it is behind every store and every wake-up, and each promise on the way was a step more between an answer and its caller.
+    return new Promise((resolve, reject) => {
+      const fail = (error: unknown): void => reject(this.wrap(error, query.purpose));
+      const use = (client: PoolClient): void =>
+        this.#run<Row>(client, query, dueAt, (error, rows) => {
+          giveBack(client, error);
+          if (rows === undefined) fail(error);
+          else resolve(rows);
+        });
+      checkOut(this.#pool, limitMs, use, fail);
     });
   }
 
@@ -128,6 +124,39 @@ export class Database {
     return asBackendError(error, purpose, this.#schema, this.#pool.ending);
   }
 
+  /** Runs a statement, prepared if that is wanted and works here. `done` is called once: with rows, or with an error. */
+  #run<Row extends unknown[]>(
+    client: PoolClient,
+    query: Query,
+    dueAt: number,
+    done: (error: unknown, rows?: Row[]) => void,
+  ): void {
+    const name = query.isPrepared === true ? this.#names.nameOf(query.text) : undefined;
+    let isDone = false;
+    const onResult = (error: Error | null | undefined, result: QueryResult<Row>): void => {
+      if (isDone) return;
+      isDone = true;
+      // Sent once more, under no name, where a pooler has put another session in the place of the one that knew it.
+      if (error && name !== undefined && this.#names.isLost(sqlStateOf(error)))
+        this.#run(client, { ...query, isPrepared: false }, dueAt, done);
+      else if (error) done(error);
+      else done(undefined, result.rows);
+    };
+    this.#queries += 1;
+    const config = {
+      text: query.text,
+      values: [...query.values],
+      rowMode: "array" as const,
+      query_timeout: remainingMs(dueAt),
+    };
+    try {
+      client.query<Row>(name === undefined ? config : { ...config, name }, onResult);
+    } catch (error) {
+      // The driver throws nothing; what an application has put around its pool may. Nobody above would catch it.
+      onResult(error as Error, undefined as never);
+    }
+  }
+
   async #withClient<T>(
     purpose: string,
     timeoutMs: number,
@@ -135,14 +164,11 @@ export class Database {
   ): Promise<T> {
     const limitMs = Math.min(timeoutMs, longestTimerMs);
     const dueAt = performance.now() + limitMs;
-    // At least 1: 0 would mean no limit to the driver.
-    const remainingMs = (): number => Math.max(1, Math.ceil(dueAt - performance.now()));
     try {
-      const client = await checkOut(this.#pool, limitMs);
+      const client = await new Promise<PoolClient>((use, fail) => checkOut(this.#pool, limitMs, use, fail));
       try {
-        const outcome = await work(client, remainingMs);
-        client.removeListener("error", ignore);
-        client.release();
+        const outcome = await work(client, () => remainingMs(dueAt));
+        giveBack(client);
         return outcome;
       } catch (error) {
         giveBack(client, error);
@@ -154,52 +180,8 @@ export class Database {
   }
 }
 
-const ignore = (): void => undefined;
-
-/** A pool without `connectionTimeoutMillis` waits for ever; a client that comes too late goes straight back. */
-async function checkOut(pool: Pool, timeoutMs: number): Promise<PoolClient> {
-  return new Promise((resolve, reject) => {
-    let isLate = false;
-    const giveUp = (): void => {
-      isLate = true;
-      reject(new Error(`No connection from the pool within ${Math.round(timeoutMs)} ms.`));
-    };
-    // None where a connection lies ready: it comes in this very turn. Not a reason for a process to go on: a pool that is ended forgets who waits for it, and one
-    // that is not has a socket that keeps the process alive.
-    const timer = pool.idleCount > pool.waitingCount ? undefined : setTimeout(giveUp, timeoutMs).unref();
-    // By callback, which is called in the moment in which the pool lets go of the client. A promise would go on a little later, and a server that dies in between
-    // (its last words can come in one piece with its first) would send an error event that nobody listens to, which ends the process.
-    pool.connect((error, client) => {
-      clearTimeout(timer);
-      if (client === undefined) {
-        reject(error ?? new Error("The pool gave no connection."));
-      } else if (isLate) {
-        client.release();
-      } else {
-        client.on("error", ignore);
-        resolve(client);
-      }
-    });
-  });
-}
-
-/** After an error that the server reported the connection is good; after any other it is in an unknown state and must not be used again. */
-function giveBack(client: PoolClient, error: unknown): void {
-  const cause = error instanceof ResultBackendError ? error.cause : error;
-  if (cause instanceof Error && "severity" in cause && cause.severity === "ERROR") {
-    client.removeListener("error", ignore);
-    client.release();
-    return;
-  }
-  client.release(true);
-  destroySocket(client);
-}
-
-/** The driver ends a connection by asking the peer, and waits for ever for one that is silent. Its socket has no public name. */
-export function destroySocket(client: object): void {
-  const { connection } = client as { connection?: { stream?: { destroy?: () => void } } };
-  connection?.stream?.destroy?.();
-}
+/** At least 1: 0 would mean no limit to the driver. */
+const remainingMs = (dueAt: number): number => Math.max(1, Math.ceil(dueAt - performance.now()));
 
 const schemaStates: ReadonlySet<string> = new Set([
   sqlStates.undefinedTable,

@@ -1,7 +1,7 @@
 import { Pool, type PoolClient, type PoolConfig } from "pg";
 import { parseIntoClientConfig } from "pg-connection-string";
 import { typeName } from "../value/arguments";
-import { destroySocket } from "./database";
+import { destroySocket } from "./pooled-client";
 
 /** How long a pool may take to end politely. */
 const farewellMs = 1_000;

@@ -20,25 +20,34 @@ export const isTransient = (error: unknown): error is DatabaseError =>
 
 /**
  * Repeats `attempt` while it fails with a transient `DatabaseError` and there is time; then rejects with the last error. Each attempt is told how long it may take, in
- * milliseconds.
+ * milliseconds. For work that nobody waits for by itself: what is under way when the backend closes goes on to its own end, and nothing follows it.
  */
-export async function retryTransient<T>(attempt: (attemptMs: number) => Promise<T>, options: RetryOptions): Promise<T> {
+export function retryTransient<T>(attempt: (attemptMs: number) => Promise<T>, options: RetryOptions): Promise<T> {
   const longestMs = options.attemptMs ?? (options.dueAt - performance.now()) / 2;
   const attemptMs = (): number => Math.max(1, Math.min(longestMs, options.dueAt - performance.now()));
   // Nearly every first attempt is the last one: the machinery for more is made when it is needed.
-  const first = attempt(attemptMs());
-  return untilClosed(
-    first.catch(async (error: unknown) => {
-      if (!isTransient(error)) throw error;
-      return firstValueFrom(
-        merge(
-          furtherAttempts(error, async () => attempt(attemptMs()), options),
-          options.closed$,
-        ),
-      );
-    }),
-    options.closed$,
-  );
+  return attempt(attemptMs()).catch(async (error: unknown) => {
+    if (!isTransient(error)) throw error;
+    return firstValueFrom(
+      merge(
+        furtherAttempts(error, async () => attempt(attemptMs()), options),
+        options.closed$,
+      ),
+    );
+  });
+}
+
+/** The same for callers that wait for it: when the backend closes they hear of it, whatever is under way. */
+export async function retryUntilClosed<T>(
+  attempt: (attemptMs: number) => Promise<T>,
+  options: RetryOptions,
+): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const subscription = options.closed$.subscribe({ error: reject });
+    retryTransient(attempt, options)
+      .then(resolve, reject)
+      .finally(() => subscription.unsubscribe());
+  });
 }
 
 /** The attempts after the first, which failed with `firstError`. */
@@ -58,12 +67,4 @@ function furtherAttempts<T>(firstError: unknown, attempt: () => Promise<T>, opti
       },
     }),
   );
-}
-
-/** Whatever is under way when the backend closes is not waited for. */
-async function untilClosed<T>(work: Promise<T>, closed$: Observable<never>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const subscription = closed$.subscribe({ error: reject });
-    work.then(resolve, reject).finally(() => subscription.unsubscribe());
-  });
 }

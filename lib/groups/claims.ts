@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { Observable } from "rxjs";
 import type { Database } from "../database/database";
-import { retryTransient } from "../database/retry";
+import { retryUntilClosed } from "../database/retry";
 import type { ResolvedOptions } from "../options";
 import type { ClaimOptions, GroupClaim, GroupProgress, SqlClient } from "../result-backend";
 import { checkDurationMs } from "../value/arguments";
@@ -53,7 +53,7 @@ export class Claims {
       }
     }
     const dueAt = performance.now() + options.retryTimeoutMs;
-    return retryTransient(async (attemptMs) => database.query({ purpose, text, values }, attemptMs), {
+    return retryUntilClosed(async (attemptMs) => database.query({ purpose, text, values }, attemptMs), {
       dueAt,
       closed$,
     });

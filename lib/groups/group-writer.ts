@@ -1,5 +1,5 @@
 import type { Database } from "../database/database";
-import { retryTransient } from "../database/retry";
+import { retryUntilClosed } from "../database/retry";
 import { GroupConflictError, SchemaError } from "../errors";
 import { channelOf } from "../notify/channel";
 import type { SqlClient } from "../result-backend";
@@ -98,7 +98,7 @@ export class GroupWriter {
         });
       });
     };
-    const conflict = await retryTransient(attempt, { dueAt, closed$ });
+    const conflict = await retryUntilClosed(attempt, { dueAt, closed$ });
     announcements.after(fallback.isSilent || schemaCheck.withoutTriggers)?.announce("members", [groupId]);
     return conflict;
   }

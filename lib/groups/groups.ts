@@ -1,5 +1,5 @@
 import { distinctUntilChanged, filter, map, merge, mergeMap, Observable } from "rxjs";
-import { isTransient, retryTransient } from "../database/retry";
+import { isTransient, retryUntilClosed } from "../database/retry";
 import type { TaskFailedError } from "../errors";
 import { GroupFailedError, WaitTimeoutError } from "../errors";
 import type { Hint, StoredResult } from "../notify/hint";
@@ -234,7 +234,7 @@ export class Groups implements HintReceiver {
       await schemaCheck.pass(attemptMs);
       return database.query<Row>({ purpose, text, values }, attemptMs);
     };
-    return retryTransient(attempt, {
+    return retryUntilClosed(attempt, {
       dueAt: dueAt ?? performance.now() + options.retryTimeoutMs,
       attemptMs: options.retryTimeoutMs / 2,
       closed$: signal === undefined ? closed$ : merge(closed$, abortOf(signal)),

@@ -152,26 +152,28 @@ export class BatchedWrites<Row, Outcome> {
     }
   }
 
-  async #send(rows: readonly Row[], dueAt: number): Promise<readonly (Outcome | Error)[]> {
+  #send(rows: readonly Row[], dueAt: number): Promise<readonly (Outcome | Error)[]> {
     const { schemaCheck, closed$, announcements } = this.#parts;
     // Where there are no triggers, no statement says anything.
     const isSilent = (): boolean => announcements.isSilent || schemaCheck.withoutTriggers;
     let fallback: SilentFallback | undefined;
-    const attempt = async (attemptMs: number): Promise<readonly (Outcome | Error)[]> => {
-      if (!schemaCheck.isGood) await schemaCheck.pass(attemptMs);
+    const send = (attemptMs: number): Promise<readonly (Outcome | Error)[]> => {
       fallback ??= new SilentFallback(isSilent());
-      return fallback.send(async (isSilent) => {
+      return fallback.send((isSilent) => {
         this.#statements += 1;
         this.#parts.countBatch?.(rows.length);
         return this.#rules.send(rows, isSilent, attemptMs);
       });
     };
-    const outcomes = await retryTransient(attempt, { dueAt, closed$, onRetry: () => (this.#retries += 1) });
-    const wasSilent = fallback?.isSilent === true || isSilent();
-    const announcer = announcements.after(wasSilent);
-    if (announcer !== undefined) this.#rules.announce(rows, announcer);
-    if (wasSilent && !isSilent()) this.#unnotified += rows.length;
-    return outcomes;
+    const attempt = (attemptMs: number): Promise<readonly (Outcome | Error)[]> =>
+      schemaCheck.isGood ? send(attemptMs) : schemaCheck.pass(attemptMs).then(() => send(attemptMs));
+    return retryTransient(attempt, { dueAt, closed$, onRetry: () => (this.#retries += 1) }).then((outcomes) => {
+      const wasSilent = fallback?.isSilent === true || isSilent();
+      const announcer = announcements.after(wasSilent);
+      if (announcer !== undefined) this.#rules.announce(rows, announcer);
+      if (wasSilent && !isSilent()) this.#unnotified += rows.length;
+      return outcomes;
+    });
   }
 }
 

@@ -1,6 +1,6 @@
 import type { Observable } from "rxjs";
 import type { Database } from "../database/database";
-import { retryTransient } from "../database/retry";
+import { retryUntilClosed } from "../database/retry";
 import type { ResolvedOptions } from "../options";
 import type { SqlClient } from "../result-backend";
 import type { ResultStatements } from "./statements";
@@ -24,6 +24,6 @@ export async function deleteResult(parts: DeleteParts, taskId: string, client?: 
     }
   }
   const dueAt = performance.now() + options.retryTimeoutMs;
-  const rows = await retryTransient((attemptMs) => database.query(query, attemptMs), { dueAt, closed$ });
+  const rows = await retryUntilClosed((attemptMs) => database.query(query, attemptMs), { dueAt, closed$ });
   return rows.length > 0;
 }

@@ -14,14 +14,12 @@ export class SilentFallback {
     return this.#isSilent;
   }
 
-  async send<T>(send: (isSilent: boolean) => Promise<T>): Promise<T> {
-    try {
-      return await send(this.#isSilent);
-    } catch (error) {
+  send<T>(send: (isSilent: boolean) => Promise<T>): Promise<T> {
+    return send(this.#isSilent).catch((error: unknown) => {
       if (this.#isSilent || !(error instanceof DatabaseError && isNotificationFault(error.sqlState))) throw error;
       // A result is not lost for want of a notification.
       this.#isSilent = true;
       return send(true);
-    }
+    });
   }
 }

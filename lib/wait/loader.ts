@@ -161,14 +161,15 @@ export class Loader<T> {
     }
   }
 
-  async #read(keys: readonly string[]): Promise<ReadonlyMap<string, Found<T>>> {
+  #read(keys: readonly string[]): Promise<ReadonlyMap<string, Found<T>>> {
     const { read, schemaCheck, closed$, retryTimeoutMs } = this.#parts;
-    const attempt = async (attemptMs: number): Promise<ReadonlyMap<string, Found<T>>> => {
-      if (!schemaCheck.isGood) await schemaCheck.pass(attemptMs);
+    const send = (attemptMs: number): Promise<ReadonlyMap<string, Found<T>>> => {
       this.#reads += 1;
       this.#parts.countBatch?.(keys.length);
       return read(keys, attemptMs);
     };
+    const attempt = (attemptMs: number): Promise<ReadonlyMap<string, Found<T>>> =>
+      schemaCheck.isGood ? send(attemptMs) : schemaCheck.pass(attemptMs).then(() => send(attemptMs));
     const onRetry = (error: DatabaseError): void => {
       this.#parts.onTrouble();
       this.#lastError = error;

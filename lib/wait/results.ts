@@ -36,15 +36,16 @@ export class Results implements HintReceiver {
     this.loader = new Loader({
       ...interest,
       retryTimeoutMs: options.retryTimeoutMs,
-      read: async (taskIds, timeoutMs) => {
+      read: (taskIds, timeoutMs) => {
         const query: Query = {
           purpose: "read results",
           text: statements.read,
           values: [taskIds, true],
           isPrepared: true,
         };
-        const rows = await database.query<Row>(query, timeoutMs);
-        return new Map(rows.map((row) => [row[0], { value: toStored(row), isOld: row[4] }]));
+        return database
+          .query<Row>(query, timeoutMs)
+          .then((rows) => new Map(rows.map((row) => [row[0], { value: toStored(row), isOld: row[4] }])));
       },
       onFound: (taskId, found, cause) => this.#onFound(taskId, found, cause),
       onDenied: (taskIds, error, isTheirFault) => {

@@ -1,6 +1,6 @@
 import { NEVER, Subject } from "rxjs";
 
-import { isTransient, type RetryOptions, retryTransient } from "../../lib/database/retry";
+import { isTransient, type RetryOptions, retryTransient, retryUntilClosed } from "../../lib/database/retry";
 import { BackendClosedError, DatabaseError, SchemaError } from "../../lib/errors";
 
 const transient = (message = "server gone"): DatabaseError => new DatabaseError(message, "57P01", true);
@@ -20,10 +20,11 @@ function attempts(...outcomes: (Error | string)[]): jest.Mock<Promise<string>, [
 function retrying(
   attempt: () => Promise<string>,
   options: Partial<RetryOptions> & { forMs?: number } = {},
+  retry = retryUntilClosed<string>,
 ): { outcome: () => unknown } {
   const { forMs = 10_000, ...rest } = options;
   let outcome: unknown = "pending";
-  void retryTransient(attempt, { dueAt: performance.now() + forMs, closed$: NEVER, ...rest }).then(
+  void retry(attempt, { dueAt: performance.now() + forMs, closed$: NEVER, ...rest }).then(
     (value) => (outcome = value),
     (error: unknown) => (outcome = error),
   );
@@ -171,6 +172,21 @@ describe("when the backend closes", () => {
     expect(outcome()).toBe(closed);
     reject(transient());
     await jest.advanceTimersByTimeAsync(10_000);
+    expect(attempt).toHaveBeenCalledTimes(1);
+  });
+
+  it("lets an attempt that nobody waits for by itself come to its own end, and makes no other", async () => {
+    const closed$ = new Subject<never>();
+    let reject: (error: Error) => void = () => undefined;
+    const attempt = jest.fn(() => new Promise<string>((_resolve, fail) => (reject = fail)));
+    const { outcome } = retrying(attempt, { closed$ }, retryTransient);
+    const closed = new BackendClosedError();
+    closed$.error(closed);
+    await jest.advanceTimersByTimeAsync(0);
+    expect(outcome()).toBe("pending");
+    reject(transient());
+    await jest.advanceTimersByTimeAsync(10_000);
+    expect(outcome()).toBe(closed);
     expect(attempt).toHaveBeenCalledTimes(1);
   });
 
