@@ -1,5 +1,5 @@
 import { escapeIdentifier } from "pg";
-import { microsOf } from "../store/statements";
+import { microsOf } from "../store/expressions";
 
 /** The SQL that reads, claims and prunes groups, made once for a schema. */
 export interface GroupStatements {

@@ -34,6 +34,8 @@ export interface Hint {
 /** Longest payload in bytes (PostgreSQL docs, NOTIFY: "must be shorter than 8000 bytes"). */
 export const maxPayloadBytes = 7_999;
 const targetPayloadBytes = 7_000;
+/** Of a payload with a result, before its time, which has 16 digits until 2286, and its end. */
+const maxInlineBytes = 7_900;
 const nothing: Hint = { taskIds: [], inline: [], groupIds: [], doneGroupIds: [], memberGroupIds: [], rescan: false };
 
 /** The payload that says: look at everything that is waited for. */
@@ -88,15 +90,19 @@ function isInlineEntry(entry: unknown): entry is [string, string, string | null,
 
 /** The payloads that announce ids under a name, as the triggers would send them: as few as fit. */
 export function encodeHints(name: HintName, ids: Iterable<string>): string[] {
+  // Nearly always all fit into one, which is known sooner for all of them together.
+  const all = [...ids];
+  const list = JSON.stringify(all);
+  if (Buffer.byteLength(list) <= targetPayloadBytes) return list === "[]" ? [] : [payloadOf(name, list)];
   const payloads: string[] = [];
   let entries: string[] = [];
   let bytes = 0;
   const flush = (): void => {
-    if (entries.length > 0) payloads.push(`{"v":1,"${name}":[${entries.join(",")}]}`);
+    if (entries.length > 0) payloads.push(payloadOf(name, `[${entries.join(",")}]`));
     entries = [];
     bytes = 0;
   };
-  for (const id of ids) {
+  for (const id of all) {
     const entry = JSON.stringify(id);
     const entryBytes = Buffer.byteLength(entry) + 1;
     if (bytes + entryBytes > targetPayloadBytes) flush();
@@ -105,4 +111,20 @@ export function encodeHints(name: HintName, ids: Iterable<string>): string[] {
   }
   flush();
   return payloads;
+}
+
+const payloadOf = (name: HintName, list: string): string => `{"v":1,"${name}":${list}}`;
+
+/**
+ * The payload that carries a result of up to so many bytes, in two parts: between them comes the time at which it is stored, which only the statement that stores it knows.
+ * `undefined` for one that is larger, or does not fit.
+ */
+export function encodeInline(
+  { taskId, result, error }: Omit<StoredResult, "storedAt">,
+  maxBytes: number,
+): [start: string, end: string] | undefined {
+  if (result.length + (error?.length ?? 0) > maxBytes) return undefined;
+  if (Buffer.byteLength(result) + Buffer.byteLength(error ?? "") > maxBytes) return undefined;
+  const start = `{"v":1,"ids":[${JSON.stringify([taskId, result, error]).slice(0, -1)},`;
+  return Buffer.byteLength(start) <= maxInlineBytes ? [start, "]]}"] : undefined;
 }

@@ -1,6 +1,7 @@
 import { escapeIdentifier } from "pg";
 import { lockTimeoutSetting } from "../database/database";
 import { notifyQueueUsageText } from "../database/send-notification";
+import { microsOf, onFirstRow, plannedAnew } from "./expressions";
 
 /** How long something that only notifies may wait for the notification lock. */
 const notifyLockTimeoutMs = 2_000;
@@ -71,68 +72,4 @@ export function resultStatements(schema: string, isObserved = false): ResultStat
 
     notifyQueueUsage: notifyQueueUsageText,
   };
-}
-
-/**
- * A time in microseconds since 1970, as text. Exact until 2106, when doubles of seconds get too coarse for it; `extract`, which gives a numeric, took 0.2 of
- * the 2.5 µs for which the server reads a result.
- */
-export const microsOf = (time: string): string =>
-  `(pg_catalog.date_part('epoch', ${time}) * 1000000::float8)::bigint::text`;
-
-/**
- * A condition that is always true, its parameter being `true`, and keeps a prepared statement from being planned once for all: made while the table is almost empty, such a
- * plan reads all of it, and would go on doing so when it is full. With the parameter's value known the planner drops the condition, and without it the condition
- * looks dear, so the server plans anew each time (PostgreSQL docs, PREPARE: a generic plan has to look as cheap as the others), and saves the parsing all the same.
- */
-const plannedAnew = (parameter: string): string =>
-  `(${parameter}::boolean or (select count(*) from generate_series(1, 100000000)) > 0)`;
-
-export interface StoreVariant {
-  /** Whether a result that is there stays. */
-  readonly keep: boolean;
-  /** Whether the trigger stands down, since the writer announces the rows itself. */
-  readonly silent: boolean;
-  /** Whether rows come with the span that stores them, as $5 text[]. */
-  readonly traced: boolean;
-  /** Up to how many bytes a result may travel in the announcement. */
-  readonly inlineBytes: number;
-  /** Longest wait for a lock; undefined where the transaction is the caller's. */
-  readonly lockTimeoutMs: number | undefined;
-}
-
-// Stores a batch. $1 text[] ids, $2 text[] results and $3 text[] failures as JSON text, $4 float8[] ms to live or null. The caller has merged repeated ids
-// (one statement may not update a row twice, SQLSTATE 21000) and sorted them (two batches in opposite orders would deadlock).
-export function storeStatement(schema: string, variant: StoreVariant): string {
-  // None where none is needed: in a caller's transaction they would override the caller's own.
-  const settings = [
-    ...(variant.lockTimeoutMs === undefined ? [] : [lockTimeoutSetting(variant.lockTimeoutMs)]),
-    ...(variant.silent ? ["set_config('kojin.notify', 'off', true)"] : []),
-    ...(variant.inlineBytes > 0 && !variant.silent
-      ? [`set_config('kojin.inline_bytes', '${variant.inlineBytes}', true)`]
-      : []),
-  ];
-  return `
-    insert into ${escapeIdentifier(schema)}.kojin_results as stored (task_id, result, error, stored_at, expires_at${variant.traced ? ", trace_context" : ""})
-    select task_id, result::jsonb, error::jsonb, clock_timestamp(), statement_timestamp() + ttl_ms * interval '1 millisecond'${
-      variant.traced ? ", trace_context" : ""
-    }
-    from unnest($1::text[], $2::text[], $3::text[], $4::float8[]${variant.traced ? ", $5::text[]" : ""})
-      with ordinality as batch (task_id, result, error, ttl_ms, ${variant.traced ? "trace_context, " : ""}place)
-    ${onFirstRow(settings)}
-    on conflict (task_id) do update
-      set result = excluded.result, error = excluded.error, stored_at = excluded.stored_at, expires_at = excluded.expires_at,
-        trace_context = ${variant.traced ? "excluded.trace_context" : "null"}
-      where ${
-        // An expired row counts as absent.
-        variant.keep ? "stored.expires_at <= statement_timestamp()" : "true"
-      }`;
-}
-
-/**
- * A condition that is always true and makes settings for this statement's triggers and commit alone: they end with the transaction. On the first row, so they are
- * made once, and before the first row is written. (A materialized `with` to the same end cost 25 µs more for one row, and this costs 5.)
- */
-function onFirstRow(settings: readonly string[]): string {
-  return settings.length === 0 ? "" : `where place > 1 or concat(${settings.join(", ")}) is not null`;
 }

@@ -1,10 +1,10 @@
-import type { Database, Query } from "../database/database";
+import type { Database } from "../database/database";
 import { sqlStates } from "../database/sql-states";
 import { DatabaseError, ResultEncodingError } from "../errors";
 import type { ResolvedOptions } from "../options";
 import type { SqlClient } from "../result-backend";
 import { BatchedWrites, type WriteCounters, type WriteParts } from "./batched-writes";
-import { type StoreVariant, storeStatement } from "./statements";
+import { modeOf, StoreQueries } from "./store-queries";
 
 /** One outcome to store. */
 export interface StoreRow {
@@ -29,34 +29,25 @@ export interface WriterParts extends WriteParts {
 export class Writer {
   readonly #database: Database;
   readonly #writes: BatchedWrites<StoreRow, undefined>;
-  readonly #callersTexts: StoreTexts;
-  readonly #isTracing: boolean;
+  readonly #queries: StoreQueries;
 
   constructor(parts: WriterParts) {
-    const { options, database, isTracing: traced } = parts;
+    const { options, database, isTracing } = parts;
     this.#database = database;
-    this.#isTracing = traced;
-    const textsOf = (variant: Omit<StoreVariant, "inlineBytes" | "keep" | "traced">): StoreTexts => {
-      const shared = { ...variant, traced, inlineBytes: options.inlineResultBytes };
-      return {
-        replace: storeStatement(options.schema, { ...shared, keep: false }),
-        keep: storeStatement(options.schema, { ...shared, keep: true }),
-      };
-    };
-    const lockTimeoutMs = writeLockTimeoutMs(options);
-    const [loud, silent] = [textsOf({ silent: false, lockTimeoutMs }), textsOf({ silent: true, lockTimeoutMs })];
-    // In a caller's transaction only the trigger knows when, and whether, it commits.
-    this.#callersTexts = textsOf({ silent: false, lockTimeoutMs: undefined });
+    const { schema, inlineResultBytes } = options;
+    const queries = new StoreQueries({
+      schema,
+      inlineResultBytes,
+      isTracing,
+      lockTimeoutMs: writeLockTimeoutMs(options),
+    });
+    this.#queries = queries;
     this.#writes = new BatchedWrites(parts, {
       what: "results",
       merge: (queued, added) => (added.keep ? queued : added),
       split: modeOf,
-      send: async (rows, isSilent, timeoutMs) => {
-        const [first] = rows;
-        const texts = isSilent ? silent : loud;
-        if (first !== undefined) await database.query(storeQuery(texts[modeOf(first)], rows, traced), timeoutMs);
-        return rows.map(() => undefined);
-      },
+      send: (rows, isSilent, timeoutMs) =>
+        database.query(queries.own(rows, isSilent), timeoutMs).then(() => rows.map(() => undefined)),
       announce: (rows, announcer) =>
         announcer.announce(
           "ids",
@@ -76,7 +67,7 @@ export class Writer {
 
   /** Stores by a client of the caller's: at once, once, and as part of whatever transaction it is in. */
   async storeWith(client: SqlClient, row: StoreRow): Promise<void> {
-    const query = storeQuery(this.#callersTexts[modeOf(row)], [row], this.#isTracing);
+    const query = this.#queries.callers(row);
     try {
       await client.query(query.text, [...query.values]);
     } catch (error) {
@@ -89,23 +80,8 @@ export class Writer {
   }
 }
 
-type StoreTexts = Readonly<Record<"replace" | "keep", string>>;
-
 /** Long enough for any usual lock; short enough to be over before the client gives an attempt up, which takes half the time. */
 export const writeLockTimeoutMs = ({ retryTimeoutMs }: ResolvedOptions): number => retryTimeoutMs / 4;
-
-const modeOf = (row: StoreRow): "replace" | "keep" => (row.keep ? "keep" : "replace");
-
-function storeQuery(text: string, rows: readonly StoreRow[], isTracing: boolean): Query {
-  const values: unknown[] = [
-    rows.map((row) => row.taskId),
-    rows.map((row) => row.result),
-    rows.map((row) => row.error),
-    rows.map((row) => row.ttlMs),
-  ];
-  if (isTracing) values.push(rows.map((row) => row.traceContext ?? null));
-  return { purpose: "store results", text, values, isPrepared: true };
-}
 
 const encodingStates: ReadonlySet<string | undefined> = new Set([
   "22P02", // invalid_text_representation

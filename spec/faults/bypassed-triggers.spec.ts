@@ -3,7 +3,7 @@ import type { PostgresResultBackend } from "kojin-postgres";
 import { eventually } from "../support/eventually";
 import { specDatabase } from "../support/spec-database";
 
-/** In whatever variant: these are about what the triggers do. */
+/** In whatever variant: these are about what the triggers do, for writers that know nothing else. */
 const byTrigger = { notify: "trigger" } as const;
 
 describe("writes that no trigger tells of", () => {
@@ -16,6 +16,10 @@ describe("writes that no trigger tells of", () => {
     waiting = await database.open({ ...byTrigger, sweepIntervalMs: 300 });
   });
 
+  async function insert(taskId: string, result: number): Promise<void> {
+    await database.sql(`insert into ${results} (task_id, result) values ('${taskId}', '${result}')`);
+  }
+
   async function openWait(taskId: string, by = waiting): Promise<{ result: Promise<unknown> }> {
     const result = by.wait(taskId, 30_000);
     await eventually(() => expect(by.stats()).toMatchObject({ status: "listening", reads: { inFlight: 0 } }));
@@ -25,15 +29,30 @@ describe("writes that no trigger tells of", () => {
   it.each(["all", "user"])("are found by sweeping while %s triggers are disabled", async (which) => {
     const { result } = await openWait(`disabled ${which}`);
     await database.sql(`alter table ${results} disable trigger ${which}`);
-    await waiting.store(`disabled ${which}`, 1);
+    await insert(`disabled ${which}`, 1);
     expect(await result).toBe(1);
     expect(waiting.stats().wokenBy).toMatchObject({ sweep: 1, notification: 0 });
     expect((await waiting.health()).problems.join()).toContain("kojin_results_notify_insert");
     await database.sql(`alter table ${results} enable trigger ${which}`);
     const { result: heard } = await openWait(`enabled ${which}`);
-    await waiting.store(`enabled ${which}`, 2);
+    await insert(`enabled ${which}`, 2);
     expect(await heard).toBe(2);
     expect(await waiting.health()).toMatchObject({ ok: true });
+  });
+
+  it("are not those of this library, which announces in the statement that stores", async () => {
+    const seldom = await database.open({ ...byTrigger });
+    await database.sql(`alter table ${results} disable trigger all`);
+    for (const [what, taskIds] of [
+      ["one", ["a"]],
+      ["many", ["b", "c", "d"]],
+    ] as const) {
+      const waits = await Promise.all(taskIds.map(async (taskId) => openWait(taskId, seldom)));
+      await Promise.all(taskIds.map(async (taskId) => seldom.store(taskId, what)));
+      for (const { result } of waits) expect(await result).toBe(what);
+    }
+    expect(seldom.stats().wokenBy).toMatchObject({ notification: 4, sweep: 0 });
+    await database.sql(`alter table ${results} enable trigger all`);
   });
 
   it("are found by sweeping when their session plays a replica", async () => {
@@ -52,7 +71,7 @@ describe("writes that no trigger tells of", () => {
     const result = patient.wait("caught", 30_000);
     await eventually(() => expect(patient.stats()).toMatchObject({ status: "listening", sweeps: 1 }));
     await database.sql(`alter table ${results} disable trigger all`);
-    await patient.store("caught", 1);
+    await insert("caught", 1);
     expect(await result).toBe(1);
     expect(patient.stats().caughtBySweep).toBe(1);
     await database.sql(`alter table ${results} enable trigger all`);
@@ -77,7 +96,7 @@ describe("writes that no trigger tells of", () => {
     await database.sql(`alter table ${results} enable trigger all`);
     expect(await waiting.health()).toMatchObject({ ok: true });
     const { result } = await openWait("restored");
-    await waiting.store("restored", 1);
+    await insert("restored", 1);
     expect(await result).toBe(1);
   });
 

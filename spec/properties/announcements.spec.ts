@@ -38,9 +38,10 @@ describe("what the triggers announce", () => {
   });
 
   /** What one statement announces: everything up to a marker that is sent after it. */
-  async function announcedBy(text: string, values: unknown[] = []): Promise<string[]> {
+  async function announcedBy(work: string | (() => Promise<unknown>), values: unknown[] = []): Promise<string[]> {
     payloads = [];
-    await database.sql(text, values);
+    if (typeof work === "string") await database.sql(work, values);
+    else await work();
     await database.sql("select pg_notify($1, 'marker')", [channel]);
     await eventually(() => expect(payloads.at(-1)).toBe("marker"), { intervalMs: 2 });
     return payloads.slice(0, -1);
@@ -144,6 +145,41 @@ describe("what the triggers announce", () => {
       for (const { taskId, result } of inline) {
         expect(Buffer.byteLength(result)).toBeLessThanOrEqual(inlineBytes);
         expect(JSON.parse(result)).toEqual(JSON.parse(JSON.stringify(given.get(taskId))));
+      }
+    });
+    await fc.assert(property, { numRuns: 60, ...bounded });
+  });
+
+  it("is said by this library's own statements, each result or its id once, and with the time of its row", async () => {
+    const anyRows = fc.uniqueArray(
+      fc.record({
+        id: anyText(512).filter((id) => id !== ""),
+        result: fc.oneof(fc.jsonValue({ maxDepth: 2 }), anyText(2_500)),
+        isFailed: fc.boolean(),
+      }),
+      { selector: ({ id }) => id, minLength: 1, maxLength: 30 },
+    );
+    const property = fc.asyncProperty(anyRows, fc.constantFrom(0, 300, 4_000), async (rows, inlineResultBytes) => {
+      const backend = await database.open({ notify: "trigger", inlineResultBytes });
+      const store = async ({ id, result, isFailed }: (typeof rows)[number]): Promise<void> =>
+        isFailed ? backend.fail(id, new Error(JSON.stringify(result))) : backend.store(id, result);
+      const hints = decoded(await announcedBy(async () => Promise.all(rows.map(store))));
+      await backend.close();
+      const inline = hints.flatMap((hint) => hint.inline);
+      const named = [...hints.flatMap(({ taskIds }) => taskIds), ...inline.map(({ taskId }) => taskId)];
+      expect(named.toSorted()).toEqual(rows.map(({ id }) => id).toSorted());
+      expect(hints.some(({ rescan }) => rescan)).toBe(false);
+      if (inlineResultBytes === 0) expect(inline).toEqual([]);
+      const micros = "(extract(epoch from stored_at) * 1000000)::bigint::text as micros";
+      const stored = await database.sql<{ task_id: string; result: unknown; error: unknown; micros: string }>(
+        `select task_id, result, error, ${micros} from ${schema}.kojin_results where task_id = any($1::text[])`,
+        [inline.map(({ taskId }) => taskId)],
+      );
+      const byId = new Map(stored.map((row) => [row.task_id, row]));
+      for (const { taskId, result, error, storedAt } of inline) {
+        expect(Buffer.byteLength(result) + Buffer.byteLength(error ?? "")).toBeLessThanOrEqual(inlineResultBytes);
+        const row = { result: JSON.parse(result) as unknown, error: JSON.parse(error ?? "null") as unknown };
+        expect(byId.get(taskId)).toEqual({ task_id: taskId, ...row, micros: String(storedAt) });
       }
     });
     await fc.assert(property, { numRuns: 60, ...bounded });
