@@ -9,9 +9,12 @@ import type { WaitingTasks } from "./workers/waiting";
 
 /** Before the clock starts: connections are made and code is compiled. */
 const warmUpTasks = (tasks: number): number => Math.ceil(tasks / 3);
+/** In the rhythm in which the latencies are taken. */
 const warmUpSingles = 20;
 /** As many at once before a latency is taken: code that has run a few times only is interpreted, and processes that work are not new. */
 const warmUpDrain: Load = { tasks: 2_000, lanes: 32 };
+/** The same one after the other, which is another way through the code of both sides: of a process that has done so a hundred times only, the part in this language takes half as long again. */
+const warmUpSequence = { full: 1_000, quick: 100 } as const;
 /** Long enough for the waiting side to be through with one before the next is stored. */
 const pauseMs = 3;
 
@@ -53,6 +56,9 @@ export class Crew implements Disposable {
   async latency(settings: TechniqueSettings, tasks: number, resultBytes = 100): Promise<Sample> {
     return this.#with(settings, 1, async () => {
       await this.#drainOnce(warmUpDrain);
+      // What polls is as slow when warm.
+      if (settings.technique !== "polling")
+        await this.#drainOnce({ tasks: this.#bench.size(warmUpSequence.full, warmUpSequence.quick), lanes: 1 });
       const range = this.#range(warmUpSingles + tasks, resultBytes);
       await this.#waiting.call("open", range);
       const [storing] = this.#storing;

@@ -22,6 +22,9 @@ export interface BatcherOptions<Item extends BatchItem> {
 
 type Keys = Pick<ReadonlySet<string>, "has">;
 
+/** To queue a microtask by; `queueMicrotask` of Node makes an object for asynchronous hooks each time. */
+const settled = Promise.resolve();
+
 /**
  * Collects items while earlier ones are under way, and sends them together. When nothing is under way nothing waits: a batch leaves
  * as soon as the code that is running now has had its say, with all that it added.
@@ -66,13 +69,15 @@ export class Batcher<Item extends BatchItem> {
     this.#scheduled = true;
     // A microtask first, then a tick: a tick queued from a microtask comes after all of them. So the lanes that a settled batch has
     // just woken all get their next call into this batch, where a bare microtask would leave with the first one's.
-    queueMicrotask(() =>
-      process.nextTick(() => {
-        this.#scheduled = false;
-        this.#send();
-      }),
-    );
+    void settled.then(this.#sendNextTick);
   }
+
+  readonly #sendNextTick = (): void => process.nextTick(this.#sendScheduled);
+
+  readonly #sendScheduled = (): void => {
+    this.#scheduled = false;
+    this.#send();
+  };
 
   #send(): void {
     while (this.#batches.size < this.#options.inFlight) {

@@ -1,4 +1,4 @@
-import { filter, type Subscription, throttleTime } from "rxjs";
+import { Subject, type Subscription, throttleTime } from "rxjs";
 import type { Hint } from "../notify/hint";
 import type { HintSource, LateKeys } from "../notify/hint-source";
 import type { WakeCause } from "./router";
@@ -29,19 +29,22 @@ export class Wakeups {
 
   constructor({ hints$, status$, selection }: HintSource, receivers: readonly HintReceiver[]) {
     this.#receivers = receivers;
+    const rescans$ = new Subject<void>();
+    // One subscription: this is the way of each wake-up, and hardly any is a rescan.
     this.#subscription = hints$.subscribe((hint) => {
-      for (const receiver of receivers) this.#relevant += receiver.receive(hint);
+      if (hint.rescan) rescans$.next();
+      else for (const receiver of receivers) this.#relevant += receiver.receive(hint);
     });
-    const rescans$ = hints$.pipe(
-      filter(({ rescan }) => rescan),
-      throttleTime(rescanIntervalMs, undefined, { leading: true, trailing: true }),
-    );
     this.#subscription.add(
       selection?.late$.subscribe((late) => {
         for (const receiver of receivers) receiver.reread(late);
       }),
     );
-    this.#subscription.add(rescans$.subscribe(() => this.rereadAll("notification")));
+    this.#subscription.add(
+      rescans$
+        .pipe(throttleTime(rescanIntervalMs, undefined, { leading: true, trailing: true }))
+        .subscribe(() => this.rereadAll("notification")),
+    );
     this.#subscription.add(
       status$.subscribe((status) => {
         // LISTEN is confirmed, so nothing is missed from here on; what was stored before is found by reading everything once more.
