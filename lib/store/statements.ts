@@ -1,7 +1,10 @@
-import { escapeIdentifier } from "pg";
+import { escapeIdentifier, escapeLiteral } from "pg";
 import { lockTimeoutSetting } from "../database/database";
 import { notifyQueueUsageText } from "../database/send-notification";
 import { microsOf, onFirstRow, plannedAnew } from "./expressions";
+
+/** 32 pages, with a thousand rows or so: to read all of them looks six times as dear to the server as to go by the key (52 against 8.3, by its default costs). */
+const largeTableBytes = 32 * 8_192;
 
 /** How long something that only notifies may wait for the notification lock. */
 const notifyLockTimeoutMs = 2_000;
@@ -11,7 +14,12 @@ const notifyLockTimeoutMs = 2_000;
  * even a pooler's leftover: `numeric * integer` would be anybody's who may create an operator there, since Postgres has to convert for its own.
  */
 export interface ResultStatements {
+  /** For every database that speaks as Postgres does. */
   readonly read: string;
+  /** The same, which also says whether the table is large; for Postgres. */
+  readonly readWithSize: string;
+  /** Of one result, planned once for a session: for a table that is large then. The same number gives the same text, another one a plan of its own. */
+  readonly readOne: (planNumber: number) => string;
   readonly delete: string;
   readonly storedSince: string;
   readonly clock: string;
@@ -22,18 +30,22 @@ export interface ResultStatements {
 
 export function resultStatements(schema: string, isObserved = false): ResultStatements {
   const results = `${escapeIdentifier(schema)}.kojin_results`;
+  const isThere = "(expires_at is null or expires_at > statement_timestamp())";
+  const isLarge = `pg_catalog.pg_relation_size(${escapeLiteral(results)}::pg_catalog.regclass) >= ${largeTableBytes}`;
+  // Those that are there and not expired, with a flag for those stored more than a second ago: a listener that hears would have told of them; for telemetry also with the span
+  // that stored them, and their age.
+  const select = (size: string): string => `
+      select task_id, result::text, error::text, ${microsOf("stored_at")}, stored_at < statement_timestamp() - interval '1 second', ${size}${
+        isObserved ? ", trace_context, (extract(epoch from clock_timestamp() - stored_at) * 1000::numeric)::float8" : ""
+      }
+      from ${results}`;
   return {
-    // Results of tasks. $1 text[] ids; $2 boolean true. Returns those that are there and not expired, with a flag for those stored more than a second ago: a
-    // listener that hears would have told of them; for telemetry also with the span that stored them, and their age.
-    read: `
-      select task_id, result::text, error::text, ${microsOf("stored_at")},
-        stored_at < statement_timestamp() - interval '1 second'${
-          isObserved
-            ? ", trace_context, (extract(epoch from clock_timestamp() - stored_at) * 1000::numeric)::float8"
-            : ""
-        }
-      from ${results}
-      where ${plannedAnew("$2")} and task_id = any($1::text[]) and (expires_at is null or expires_at > statement_timestamp())`,
+    // $1 text[] ids; $2 boolean true.
+    read: `${select("null::boolean")} where ${plannedAnew("$2")} and task_id = any($1::text[]) and ${isThere}`,
+    readWithSize: `${select(isLarge)} where ${plannedAnew("$2")} and task_id = any($1::text[]) and ${isThere}`,
+    // $1 text id.
+    readOne: (planNumber) =>
+      `${select("null::boolean")} where task_id = $1::text and ${isThere} /* plan ${planNumber} */`,
 
     // $1 text id. Returns a row if there was one to be seen; one that had expired is deleted and not counted.
     delete: `

@@ -1,24 +1,14 @@
 import { WaitTimeoutError } from "../errors";
 import type { Hint, StoredResult } from "../notify/hint";
 import type { LateKeys } from "../notify/hint-source";
-import type { Query } from "../database/database";
 import { resultStatements } from "../store/statements";
 import { Feed } from "./feed";
 import type { Interest } from "./interest";
 import { type Found, Loader } from "./loader";
+import { ResultReads } from "./result-reads";
 import { Router, type WakeCause } from "./router";
 import type { HintReceiver } from "./wakeups";
 import { Waits } from "./waits";
-
-type Row = [
-  taskId: string,
-  result: string,
-  error: string | null,
-  storedAt: string,
-  isOld: boolean,
-  traceContext?: string | null,
-  ageMs?: number,
-];
 
 /** Reading and awaiting results of tasks: a router, a loader, the waits and the feed, put together. */
 export class Results implements HintReceiver {
@@ -29,24 +19,14 @@ export class Results implements HintReceiver {
   readonly #interest: Interest;
 
   constructor(interest: Interest) {
-    const { options, database, sweep, selection } = interest;
+    const { options, sweep, selection } = interest;
     const router = (this.router = new Router<StoredResult>("tasks", selection));
-    const statements = resultStatements(options.schema, interest.isObserved);
+    const reads = new ResultReads(interest);
     this.#interest = interest;
     this.loader = new Loader({
       ...interest,
       retryTimeoutMs: options.retryTimeoutMs,
-      read: (taskIds, timeoutMs) => {
-        const query: Query = {
-          purpose: "read results",
-          text: statements.read,
-          values: [taskIds, true],
-          isPrepared: true,
-        };
-        return database
-          .query<Row>(query, timeoutMs)
-          .then((rows) => new Map(rows.map((row) => [row[0], { value: toStored(row), isOld: row[4] }])));
-      },
+      read: (taskIds, timeoutMs) => reads.read(taskIds, timeoutMs),
       onFound: (taskId, found, cause) => this.#onFound(taskId, found, cause),
       onDenied: (taskIds, error, isTheirFault) => {
         for (const taskId of taskIds) router.error(taskId, error);
@@ -67,7 +47,7 @@ export class Results implements HintReceiver {
       onObserved: (isObserved) => (isObserved ? selection?.followAll("tasks") : selection?.unfollowAll("tasks")),
       markOf: ({ taskId, storedAt }) => ({ key: taskId, storedAt }),
       readClock: interest.readClock,
-      readStoredSince: interest.readMarks(statements.storedSince),
+      readStoredSince: interest.readMarks(resultStatements(options.schema).storedSince),
       request: (taskId) => this.loader.request(taskId, "reconnect"),
     });
   }
@@ -118,9 +98,4 @@ export class Results implements HintReceiver {
     this.router.next(taskId, value, cause);
     this.feed.offer(value, cause === "notification");
   }
-}
-
-function toStored([taskId, result, error, time, , traceContext = null, ageMs]: Row): StoredResult {
-  const stored = { taskId, result, error, storedAt: Number(time) };
-  return ageMs === undefined ? stored : { ...stored, traceContext, ageMs };
 }
