@@ -3,7 +3,7 @@ import { WorkerProcess } from "./processes";
 import { processorTimeMs } from "./processor-time";
 import type { Sample } from "./row";
 import { median, percentile } from "./statistics";
-import type { TaskRange, TechniqueSettings } from "./technique";
+import type { TaskRange, TechniqueName, TechniqueSettings } from "./technique";
 import type { StoringTasks } from "./workers/storing";
 import type { WaitingTasks } from "./workers/waiting";
 
@@ -13,8 +13,11 @@ const warmUpTasks = (tasks: number): number => Math.ceil(tasks / 3);
 const warmUpSingles = 20;
 /** As many at once before a latency is taken: code that has run a few times only is interpreted, and processes that work are not new. */
 const warmUpDrain: Load = { tasks: 2_000, lanes: 32 };
-/** The same one after the other, which is another way through the code of both sides: of a process that has done so a hundred times only, the part in this language takes half as long again. */
-const warmUpSequence = { full: 1_000, quick: 100 } as const;
+/**
+ * The same one after the other, which is another way through the code of both sides, when a technique is measured for the first time and later: it takes thousands until the part in
+ * this language is compiled for good, and a process has that behind it after a minute of work.
+ */
+const warmUpSequence = { first: { full: 5_000, quick: 300 }, later: { full: 500, quick: 100 } } as const;
 /** Long enough for the waiting side to be through with one before the next is stored. */
 const pauseMs = 3;
 
@@ -47,6 +50,7 @@ export class Crew implements Disposable {
   /** Those of the present load. */
   #storing: readonly WorkerProcess<StoringTasks>[] = [];
   #ranges = 0;
+  readonly #isWarm = new Set<TechniqueName>();
 
   constructor(bench: Bench) {
     this.#bench = bench;
@@ -56,9 +60,7 @@ export class Crew implements Disposable {
   async latency(settings: TechniqueSettings, tasks: number, resultBytes = 100): Promise<Sample> {
     return this.#with(settings, 1, async () => {
       await this.#drainOnce(warmUpDrain);
-      // What polls is as slow when warm.
-      if (settings.technique !== "polling")
-        await this.#drainOnce({ tasks: this.#bench.size(warmUpSequence.full, warmUpSequence.quick), lanes: 1 });
+      await this.#warmUpSequence(settings);
       const range = this.#range(warmUpSingles + tasks, resultBytes);
       await this.#waiting.call("open", range);
       const [storing] = this.#storing;
@@ -103,6 +105,14 @@ export class Crew implements Disposable {
 
   [Symbol.dispose](): void {
     for (const worker of [this.#waiting, ...this.#allStoring]) worker[Symbol.dispose]();
+  }
+
+  async #warmUpSequence({ technique }: TechniqueSettings): Promise<void> {
+    // What polls is as slow when warm.
+    if (technique === "polling") return;
+    const { full, quick } = this.#isWarm.has(technique) ? warmUpSequence.later : warmUpSequence.first;
+    await this.#drainOnce({ tasks: this.#bench.size(full, quick), lanes: 1 });
+    this.#isWarm.add(technique);
   }
 
   async #drainOnce({ tasks, lanes, resultBytes = 100, server }: Load): Promise<Drained> {

@@ -10,7 +10,7 @@ export interface Side extends Sample {
 export interface Figures {
   readonly ours?: Side;
   readonly reference?: Side;
-  /** Ours by the reference. */
+  /** Ours by the reference: the median of the ratios of the rounds. Those of one round are taken one right after the other, and what slows the machine down for a while slows down both. */
   readonly ratio?: number;
   /** Whether the target is met; undefined where there is none, or nothing was measured. */
   readonly isMet?: boolean;
@@ -64,7 +64,8 @@ function toSide(rounds: readonly Sample[]): Side {
 }
 
 function judge({ target }: Row, ours: Side, reference: Side | undefined): Pick<Figures, "ratio" | "isMet"> {
-  const ratio = reference === undefined ? undefined : ours.value / reference.value;
+  const ratios = reference?.rounds.map(({ value }, round) => (ours.rounds[round]?.value ?? NaN) / value);
+  const ratio = ratios === undefined ? undefined : median(ratios);
   const judged = target?.of === "ratio" ? ratio : ours.value;
   const { atMost = Infinity, atLeast = -Infinity } = target ?? {};
   return {
