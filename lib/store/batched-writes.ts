@@ -120,8 +120,12 @@ export class BatchedWrites<Row, Outcome> {
     await this.#batcher.drain();
   }
 
-  async #run(items: WriteItem<Row, Outcome>[]): Promise<void> {
+  #run(items: WriteItem<Row, Outcome>[]): Promise<void> {
     const dueAt = performance.now() + this.#parts.options.retryTimeoutMs;
+    return items.length === 1 ? this.#writeAll(items, dueAt) : this.#writeInOrder(items, dueAt);
+  }
+
+  async #writeInOrder(items: WriteItem<Row, Outcome>[], dueAt: number): Promise<void> {
     // In the order of their keys, as in every other process: batches that take row locks in different orders deadlock.
     items.sort((a, b) => (a.key < b.key ? -1 : 1));
     const statements = new Map<string, WriteItem<Row, Outcome>[]>();

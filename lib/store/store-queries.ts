@@ -63,15 +63,21 @@ export class StoreQueries {
   }
 
   #query({ one, many }: StoreTexts, rows: readonly StoreRow[], ...payload: readonly unknown[]): Query {
+    const [row] = rows;
+    const query = { purpose: "store results", isPrepared: true };
+    const { isTracing } = this.#options;
+    if (row !== undefined && rows.length === 1) {
+      const values: unknown[] = [row.taskId, row.result, row.error, row.ttlMs];
+      if (isTracing) values.push(row.traceContext ?? null);
+      return { ...query, text: one, values: [...values, ...payload] };
+    }
     const columns: unknown[][] = [
       rows.map((row) => row.taskId),
       rows.map((row) => row.result),
       rows.map((row) => row.error),
       rows.map((row) => row.ttlMs),
     ];
-    if (this.#options.isTracing) columns.push(rows.map((row) => row.traceContext ?? null));
-    const query = { purpose: "store results", isPrepared: true };
-    if (rows.length > 1) return { ...query, text: many, values: [...columns, ...payload] };
-    return { ...query, text: one, values: [...columns.map(([value]) => value), ...payload] };
+    if (isTracing) columns.push(rows.map((row) => row.traceContext ?? null));
+    return { ...query, text: many, values: [...columns, ...payload] };
   }
 }
