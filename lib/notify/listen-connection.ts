@@ -1,17 +1,12 @@
 import type { EventEmitter } from "node:events";
-import { Socket } from "node:net";
-import type { Duplex } from "node:stream";
 import createSubscriber, { type Subscriber } from "pg-listen";
 import { Client, type ClientConfig } from "pg";
-import { sqlStateOf } from "../database/sql-states";
+import { type LoneConnection, openLoneSession } from "../database/lone-session";
 
-const connectTimeoutMs = 5_000;
 const queryTimeoutMs = 5_000;
-/** How long a connection may take to end politely. On a dead one the driver would wait until TCP gives up, many minutes. */
-const farewellMs = 200;
 
 // A listener that the server believes alive holds back the notification queue of the whole cluster, so the server, too, has to notice a dead peer soon
-// (PostgreSQL docs, "Connections and Authentication"). Poolers refuse startup options; see ListenConnection.open.
+// (PostgreSQL docs, "Connections and Authentication"). Poolers refuse startup options; see openLoneSession.
 const sessionOptions =
   "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3 -c tcp_user_timeout=30000 -c idle_session_timeout=0";
 
@@ -26,22 +21,16 @@ export interface ListenHandlers {
  * notice a silent peer, and can leave a connection behind when it is closed meanwhile; `retryLimit: 1` means no attempt at all, and an error at once.
  */
 export class ListenConnection {
+  readonly #connection: LoneConnection;
   readonly #subscriber: Subscriber;
   readonly #handlers: ListenHandlers;
-  #socket: Duplex | undefined;
   #ended = false;
 
-  private constructor(config: ClientConfig, handlers: ListenHandlers) {
+  private constructor(connection: LoneConnection, handlers: ListenHandlers) {
+    this.#connection = connection;
     this.#handlers = handlers;
-    const bounded: ClientConfig = {
-      ...config,
-      connectionTimeoutMillis: connectTimeoutMs,
-      query_timeout: queryTimeoutMs,
-      keepAlive: true,
-      keepAliveInitialDelayMillis: 10_000,
-      stream: () => (this.#socket = typeof config.stream === "function" ? config.stream() : new Socket()),
-    };
-    const singleFault = { ...bounded, connection: failingOnce(bounded) };
+    const { config } = connection;
+    const singleFault = { ...config, connection: failingOnce(config) };
     this.#subscriber = createSubscriber(singleFault, {
       retryLimit: 1,
       retryInterval: 0,
@@ -62,39 +51,15 @@ export class ListenConnection {
     handlers: ListenHandlers,
     signal: AbortSignal,
   ): Promise<ListenConnection> {
-    const options = [config.options, sessionOptions].filter(Boolean).join(" ");
-    try {
-      return await ListenConnection.#open({ ...config, options }, channel, handlers, signal);
-    } catch (error) {
-      // Only an answer of the server can be about the options.
-      if (sqlStateOf(error) === undefined || signal.aborted) throw error;
-      return await ListenConnection.#open(config, channel, handlers, signal);
-    }
-  }
-
-  static async #open(
-    config: ClientConfig,
-    channel: string,
-    handlers: ListenHandlers,
-    signal: AbortSignal,
-  ): Promise<ListenConnection> {
-    const connection = new ListenConnection(config, handlers);
-    let abort = (): void => undefined;
-    // The driver's own promise may never settle once its connection is ended while it connects.
-    const aborted = new Promise<never>(
-      (_resolve, reject) => (abort = () => reject(new Error("The listener was closed."))),
-    );
-    signal.addEventListener("abort", abort);
-    try {
-      signal.throwIfAborted();
-      await Promise.race([connection.#subscriber.connect().then(() => connection.listen(channel)), aborted]);
-      return connection;
-    } catch (error) {
-      await connection.dispose();
-      throw error;
-    } finally {
-      signal.removeEventListener("abort", abort);
-    }
+    return openLoneSession({
+      config,
+      sessionOptions,
+      queryTimeoutMs,
+      create: (connection) => new ListenConnection(connection, handlers),
+      connect: (session) => session.#subscriber.connect().then(() => session.listen(channel)),
+      signal,
+      abortMessage: "The listener was closed.",
+    });
   }
 
   /** Resolves once LISTEN is confirmed. A failure leaves the connection unusable. */
@@ -109,11 +74,7 @@ export class ListenConnection {
   /** Ends the connection, by force if need be. */
   async dispose(): Promise<void> {
     this.#ended = true;
-    let timer: NodeJS.Timeout | undefined;
-    const tooLong = new Promise<void>((resolve) => (timer = setTimeout(resolve, farewellMs)));
-    await Promise.race([this.#subscriber.close().catch(() => undefined), tooLong]);
-    clearTimeout(timer);
-    this.#socket?.destroy();
+    await this.#connection.end(this.#subscriber.close());
   }
 
   #lose(error: Error): void {

@@ -1,13 +1,8 @@
-import { Socket } from "node:net";
-import type { Duplex } from "node:stream";
 import { Client, type ClientConfig } from "pg";
-import { sqlStateOf } from "../database/sql-states";
+import { type LoneConnection, openLoneSession } from "../database/lone-session";
 
-const connectTimeoutMs = 5_000;
 /** For one answer, after which the session is given up: well before the server does so, and gives its lock to somebody else. */
 const queryTimeoutMs = 2_000;
-/** How long a connection may take to end politely. */
-const farewellMs = 200;
 
 // What the server needs to notice that a host has vanished, about ten seconds; sooner than it would by itself, which takes hours. The session is idle most of the time.
 const sessionOptions =
@@ -15,23 +10,18 @@ const sessionOptions =
 
 /** A session of the server that holds one advisory lock, or tries for it. The lock goes with the session, however that ends. */
 export class LockSession {
+  readonly #connection: LoneConnection;
   readonly #client: Client;
   readonly #key: string;
-  #socket: Duplex | undefined;
+  #isOpen = false;
   #isEnded = false;
 
-  private constructor(config: ClientConfig, key: string, onLost: (error: Error) => void) {
+  private constructor(connection: LoneConnection, key: string, onLost: (error: Error) => void) {
+    this.#connection = connection;
     this.#key = key;
-    this.#client = new Client({
-      ...config,
-      connectionTimeoutMillis: connectTimeoutMs,
-      query_timeout: queryTimeoutMs,
-      keepAlive: true,
-      keepAliveInitialDelayMillis: 10_000,
-      stream: () => (this.#socket = typeof config.stream === "function" ? config.stream() : new Socket()),
-    });
+    this.#client = new Client(connection.config);
     const lose = (error: Error): void => {
-      if (!this.#isEnded) onLost(error);
+      if (this.#isOpen && !this.#isEnded) onLost(error);
       this.#isEnded = true;
     };
     this.#client.on("error", lose);
@@ -48,41 +38,15 @@ export class LockSession {
     onLost: (error: Error) => void,
     signal: AbortSignal,
   ): Promise<LockSession> {
-    const options = [config.options, sessionOptions].filter(Boolean).join(" ");
-    try {
-      return await LockSession.#open({ ...config, options }, key, onLost, signal);
-    } catch (error) {
-      // Only an answer of the server, or of a pooler, can be about the options.
-      if (sqlStateOf(error) === undefined || signal.aborted) throw error;
-      return await LockSession.#open(config, key, onLost, signal);
-    }
-  }
-
-  static async #open(
-    config: ClientConfig,
-    key: string,
-    onLost: (error: Error) => void,
-    signal: AbortSignal,
-  ): Promise<LockSession> {
-    let isOpen = false;
-    const session = new LockSession(config, key, (error) => {
-      if (isOpen) onLost(error);
+    return openLoneSession({
+      config,
+      sessionOptions,
+      queryTimeoutMs,
+      create: (connection) => new LockSession(connection, key, onLost),
+      connect: (session) => session.#connect(),
+      signal,
+      abortMessage: "The relay was closed",
     });
-    let abort = (): void => undefined;
-    const aborted = new Promise<never>((_resolve, reject) => (abort = () => reject(new Error("The relay was closed"))));
-    aborted.catch(() => undefined);
-    signal.addEventListener("abort", abort);
-    try {
-      signal.throwIfAborted();
-      await Promise.race([session.#connect(), aborted]);
-      isOpen = true;
-      return session;
-    } catch (error) {
-      await session.dispose();
-      throw error;
-    } finally {
-      signal.removeEventListener("abort", abort);
-    }
   }
 
   /** Whether the lock is to be had, and so held from now on. To be asked only while it is not held: it would have to be given back as often. */
@@ -108,11 +72,7 @@ export class LockSession {
   /** Ends the session, and so gives the lock back; by force if need be. */
   async dispose(): Promise<void> {
     this.#isEnded = true;
-    let timer: NodeJS.Timeout | undefined;
-    const tooLong = new Promise<void>((resolve) => (timer = setTimeout(resolve, farewellMs)));
-    await Promise.race([this.#client.end().catch(() => undefined), tooLong]);
-    clearTimeout(timer);
-    this.#socket?.destroy();
+    await this.#connection.end(this.#client.end());
   }
 
   async #connect(): Promise<void> {
@@ -121,5 +81,6 @@ export class LockSession {
     // A pooler gives its clients process numbers of its own.
     if (rows[0]?.pid !== (this.#client as { processID?: number | null }).processID)
       throw new Error("there is a pooler before the server; a relay needs a direct address to listen at");
+    this.#isOpen = true;
   }
 }

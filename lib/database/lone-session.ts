@@ -1,0 +1,91 @@
+import { Socket } from "node:net";
+import type { Duplex } from "node:stream";
+import type { ClientConfig } from "pg";
+import { sqlStateOf } from "./sql-states";
+
+const connectTimeoutMs = 5_000;
+/** How long a connection may take to end politely. On a dead one the driver would wait until TCP gives up, many minutes. */
+const farewellMs = 200;
+
+/** A session of the server outside any pool, over a {@link LoneConnection}. */
+export interface LoneSession {
+  /** Ends the session, by force if need be. */
+  dispose(): Promise<void>;
+}
+
+export interface LoneSessionParts<Session extends LoneSession> {
+  readonly config: ClientConfig;
+  /** As for the server's command line, after those of `config`. Poolers refuse them; the session then begins without them. */
+  readonly sessionOptions: string;
+  /** The most that one answer may take. */
+  readonly queryTimeoutMs: number;
+  readonly create: (connection: LoneConnection) => Session;
+  /** Connects, and does whatever else makes the session of use. */
+  readonly connect: (session: Session) => Promise<void>;
+  /** Calls the opening off. */
+  readonly signal: AbortSignal;
+  /** What the opening then rejects with. */
+  readonly abortMessage: string;
+}
+
+/** Opens a session; once more without its options where they may be what was refused. One that fails, or is called off, is disposed of before this rejects. */
+export async function openLoneSession<Session extends LoneSession>(parts: LoneSessionParts<Session>): Promise<Session> {
+  const { config, sessionOptions, signal } = parts;
+  const options = [config.options, sessionOptions].filter(Boolean).join(" ");
+  try {
+    return await openWith({ ...config, options }, parts);
+  } catch (error) {
+    // Only an answer of the server, or of a pooler, can be about the options.
+    if (sqlStateOf(error) === undefined || signal.aborted) throw error;
+    return await openWith(config, parts);
+  }
+}
+
+async function openWith<Session extends LoneSession>(
+  config: ClientConfig,
+  { queryTimeoutMs, create, connect, signal, abortMessage }: LoneSessionParts<Session>,
+): Promise<Session> {
+  const session = create(new LoneConnection(config, queryTimeoutMs));
+  let abort = (): void => undefined;
+  // The driver's own promise may never settle once its connection is ended while it connects.
+  const aborted = new Promise<never>((_resolve, reject) => (abort = () => reject(new Error(abortMessage))));
+  aborted.catch(() => undefined);
+  signal.addEventListener("abort", abort);
+  try {
+    signal.throwIfAborted();
+    await Promise.race([connect(session), aborted]);
+    return session;
+  } catch (error) {
+    await session.dispose();
+    throw error;
+  } finally {
+    signal.removeEventListener("abort", abort);
+  }
+}
+
+/** A connection with limits, whose socket is ours, so that a dead one can be destroyed. */
+export class LoneConnection {
+  /** For the driver, which connects once with it. */
+  readonly config: ClientConfig;
+  #socket: Duplex | undefined;
+
+  constructor(config: ClientConfig, queryTimeoutMs: number) {
+    this.config = {
+      ...config,
+      connectionTimeoutMillis: connectTimeoutMs,
+      query_timeout: queryTimeoutMs,
+      keepAlive: true,
+      keepAliveInitialDelayMillis: 10_000,
+      stream: () => (this.#socket = typeof config.stream === "function" ? config.stream() : new Socket()),
+    };
+  }
+
+  /** Gives the driver's own `farewell` a moment, and then ends the connection by force. */
+  async end(farewell: Promise<void>): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    const tooLong = new Promise<void>((resolve) => (timer = setTimeout(resolve, farewellMs)));
+    await Promise.race([farewell.catch(() => undefined), tooLong]);
+    clearTimeout(timer);
+    this.#socket?.destroy();
+  }
+}
