@@ -2,8 +2,8 @@
 
 import { writeFile } from "node:fs/promises";
 import { cpus, release } from "node:os";
+import { readOptions } from "../tools/command-line";
 import { Bench } from "./bench";
-import { readOptions } from "./command-line";
 import { measure } from "./measure";
 import { type BenchOptions, parseOptions, usage } from "./options";
 import { rows } from "./rows";

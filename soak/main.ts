@@ -2,6 +2,7 @@
 
 import { constants } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
+import { readOptions } from "../tools/command-line";
 import { overtimeMs } from "./limits";
 import { parseOptions, type SoakOptions, usage } from "./options";
 import { createReport } from "./report";
@@ -14,17 +15,8 @@ const mendLimitMs = 8_000;
 const cleanUpLimitMs = 12_000;
 
 async function main(): Promise<number> {
-  let options: SoakOptions | "help";
-  try {
-    options = parseOptions(process.argv.slice(2));
-  } catch (error) {
-    console.error(`${error instanceof Error ? error.message : String(error)}\n\n${usage}`);
-    return 2;
-  }
-  if (options === "help") {
-    console.log(usage);
-    return 0;
-  }
+  const options = readOptions(parseOptions, usage);
+  if (typeof options === "number") return options;
   const interruption = new AbortController();
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => interruption.abort(signal));
   process.on("uncaughtException", (error) => interruption.abort(error));

@@ -2,7 +2,7 @@
 
 import { writeFile } from "node:fs/promises";
 import { freemem } from "node:os";
-import { readOptions } from "../command-line";
+import { readOptions } from "../../tools/command-line";
 import { NotMeasured } from "../row";
 import { Fleet } from "./fleet";
 import { parseOptions, type ScalingOptions, usage } from "./options";
