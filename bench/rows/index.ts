@@ -1,6 +1,6 @@
 import type { Row } from "../row";
 import { burst } from "./burst";
-import { drainAgainstBullmq, drainAgainstDurableRedis, drainAgainstRedis } from "./drain";
+import { drainAgainstBullmq, drainAgainstDurableBullmq, drainAgainstDurableRedis, drainAgainstRedis } from "./drain";
 import { groupAgainstCount, groupSize } from "./groups";
 import {
   inlineLatencyAgainstBare,
@@ -36,6 +36,7 @@ export const rows: readonly Row[] = [
   latencyOf100Bytes,
   latencyOf10Kilobytes,
   latencyOf1Megabyte,
+  drainAgainstDurableBullmq,
   oneListener,
   tenListeners,
   eightWriters,
