@@ -9,6 +9,8 @@ import type { WaitingTasks } from "./workers/waiting";
 
 /** Before the clock starts: connections are made and code is compiled. */
 const warmUpTasks = (tasks: number): number => Math.ceil(tasks / 3);
+/** Full drains before a technique is drained for the first time: rates grow by a quarter from the first one to the fifth. */
+const warmUpDrains = { full: 4, quick: 1 } as const;
 /** In the rhythm in which the latencies are taken. */
 const warmUpSingles = 20;
 /** As many at once before a latency is taken: code that has run a few times only is interpreted, and processes that work are not new. */
@@ -51,6 +53,7 @@ export class Crew implements Disposable {
   #storing: readonly WorkerProcess<StoringTasks>[] = [];
   #ranges = 0;
   readonly #isWarm = new Set<TechniqueName>();
+  readonly #isDrained = new Set<TechniqueName>();
 
   constructor(bench: Bench) {
     this.#bench = bench;
@@ -78,6 +81,7 @@ export class Crew implements Disposable {
   /** Opens waits and stores for all of them; gives how many ended in a second, from the first call of `store` to the end of the last wait. */
   async drain(settings: TechniqueSettings, load: Load): Promise<Drained> {
     return this.#with(settings, load.storingProcesses, async () => {
+      await this.#warmUpDrains(settings, load);
       await this.#drainOnce({ ...load, tasks: warmUpTasks(load.tasks) });
       return this.#drainOnce(load);
     });
@@ -105,6 +109,13 @@ export class Crew implements Disposable {
 
   [Symbol.dispose](): void {
     for (const worker of [this.#waiting, ...this.#allStoring]) worker[Symbol.dispose]();
+  }
+
+  async #warmUpDrains({ technique }: TechniqueSettings, load: Load): Promise<void> {
+    if (this.#isDrained.has(technique)) return;
+    const times = this.#bench.size(warmUpDrains.full, warmUpDrains.quick);
+    for (let time = 0; time < times; time += 1) await this.#drainOnce(load);
+    this.#isDrained.add(technique);
   }
 
   async #warmUpSequence({ technique }: TechniqueSettings): Promise<void> {

@@ -47,9 +47,9 @@ export interface PostgresResultBackendOptions {
    */
   readonly hints?: HintCarrier;
   /**
-   * How those who LISTEN are told of what this process stores. `'trigger'`: by the database, in the storing transaction. `'deferred'`: by this process, right after the
-   * commit, so that commits of many processes do not queue behind one another; a crash in between costs one sweep. `'off'`: not at all; only with `hints`, of which
-   * all who wait have to make use. Default `'trigger'`, with `hints` `'off'`.
+   * How those who LISTEN are told of what this process stores. `'trigger'`: by the database, in the storing transaction; by the statement that stores, or by a trigger where that cannot.
+   * `'deferred'`: by this process, right after the commit, so that commits of many processes do not queue behind one another; a crash in between costs one sweep. `'off'`: not at
+   * all; only with `hints`, of which all who wait have to make use. Default `'trigger'`, with `hints` `'off'`.
    */
   readonly notify?: NotifyMode;
   /** How often everything that is still waited for is read again while listening, in milliseconds. 100 or more; default 30 000. */
