@@ -87,17 +87,17 @@ begin
 end
 $$;
 
--- Two triggers, since one with a transition table serves one event only. kojin.notify = 'off' (transaction-local) leaves the announcement to the writer: asked here, since a function
--- that is called to return at once takes the server 5 µs.
+-- Two triggers, since one with a transition table serves one event only. kojin.notify = 'off' (transaction-local) leaves all announcements to the writer, 'statement' those of
+-- results, which the statement makes itself: asked here, since a function that is called to return at once takes the server 5 µs.
 drop trigger if exists kojin_results_notify_insert on kojin_results;
 create trigger kojin_results_notify_insert after insert on kojin_results
 referencing new table as new_rows for each statement
-when (pg_catalog.current_setting('kojin.notify', true) is distinct from 'off') execute function kojin_results_notify();
+when (coalesce(pg_catalog.current_setting('kojin.notify', true), '') not in ('off', 'statement')) execute function kojin_results_notify();
 
 drop trigger if exists kojin_results_notify_update on kojin_results;
 create trigger kojin_results_notify_update after update on kojin_results
 referencing new table as new_rows for each statement
-when (pg_catalog.current_setting('kojin.notify', true) is distinct from 'off') execute function kojin_results_notify();
+when (coalesce(pg_catalog.current_setting('kojin.notify', true), '') not in ('off', 'statement')) execute function kojin_results_notify();
 
 -- For writers that know only the crate's columns: an update by them is a new outcome, and a success, so it gets a time and loses an old error, and what
 -- stored the outcome before.

@@ -70,7 +70,8 @@ function storeFrom(source: string, notify: string, schema: string, variant: Stor
   const settings = [
     // None where none is needed: in a caller's transaction they would override the caller's own.
     ...(lockTimeoutMs === undefined ? [] : [lockTimeoutSetting(lockTimeoutMs)]),
-    ...(announcedBy === "triggers" ? [] : ["set_config('kojin.notify', 'off', true)"]),
+    // Not 'off' for what announces itself: what triggers of others do to groups, in the same transaction, is still announced.
+    ...(announcedBy === "triggers" ? [] : [`set_config('kojin.notify', '${bySelf ? "statement" : "off"}', true)`]),
     ...(announcedBy === "triggers" && inlineBytes > 0
       ? [`set_config('kojin.inline_bytes', '${inlineBytes}', true)`]
       : []),

@@ -55,6 +55,27 @@ describe("writes that no trigger tells of", () => {
     await database.sql(`alter table ${results} enable trigger all`);
   });
 
+  it("are not those of somebody else's triggers, which do something to a group as a result is stored", async () => {
+    const seldom = await database.open({ ...byTrigger });
+    await database.sql(`
+      create function ${escapeIdentifier(database.schema)}.chain() returns trigger language plpgsql as $$
+      begin
+        insert into ${members} (group_id, task_id, result, completed) values ('chained', new.task_id, new.result, true);
+        return null;
+      end
+      $$;
+      create trigger chain after insert on ${results} for each row when (new.task_id like 'chain%')
+      execute function ${escapeIdentifier(database.schema)}.chain()`);
+    await seldom.initGroup("chained", 2);
+    const done = seldom.waitGroup("chained", 20_000);
+    await eventually(() => expect(seldom.stats()).toMatchObject({ status: "listening", reads: { inFlight: 0 } }));
+    await seldom.store("chain 1", "one");
+    await seldom.store("chain 2", "two");
+    expect(await done).toEqual(["one", "two"]);
+    expect(seldom.stats().wokenBy).toMatchObject({ notification: 1, sweep: 0 });
+    await database.sql(`drop trigger chain on ${results}`);
+  });
+
   it("are found by sweeping when their session plays a replica", async () => {
     const { result } = await openWait("replica");
     const client = await database.pool.connect();
