@@ -30,8 +30,7 @@ import { migrate, type MigrateOptions, type MigrationReport } from "./schema/mig
 import type { Stats } from "./stats";
 import type { Announcement } from "./store/announcements";
 import { deleteResult } from "./store/delete";
-import { toStoreRow } from "./store/store-row";
-import type { StoreRow } from "./store/writer";
+import { type StoreRow, toStoreRow } from "./store/store-row";
 import { checkDurationMs, checkId, checkTtlMs, typeName } from "./value/arguments";
 import { encodeFailure } from "./value/failure";
 import { encodeResult } from "./value/json";

@@ -1,7 +1,7 @@
 import { Subject } from "rxjs";
 import type { StoredResult } from "../notify/hint";
 import type { GroupProgress } from "../result-backend";
-import type { StoreRow } from "../store/writer";
+import type { StoreRow } from "../store/store-row";
 import { MemoryGroup } from "./group";
 import { soon } from "./soon";
 

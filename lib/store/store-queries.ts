@@ -1,7 +1,7 @@
 import type { Query } from "../database/database";
 import { encodeHints, encodeInline } from "../notify/hint";
 import { type AnnouncedBy, storeStatement, type StoreTexts, type StoreVariant } from "./store-statement";
-import type { StoreRow } from "./writer";
+import type { StoreRow } from "./store-row";
 
 export interface StoreQueryOptions {
   readonly schema: string;

@@ -5,20 +5,7 @@ import type { ResolvedOptions } from "../options";
 import type { SqlClient } from "../result-backend";
 import { BatchedWrites, type WriteCounters, type WriteParts } from "./batched-writes";
 import { modeOf, StoreQueries } from "./store-queries";
-
-/** One outcome to store. */
-export interface StoreRow {
-  readonly taskId: string;
-  /** JSON text; `null` for a failure. */
-  readonly result: string;
-  /** JSON text of the failure; null for a success. */
-  readonly error: string | null;
-  /** null: never expires. */
-  readonly ttlMs: number | null;
-  readonly keep: boolean;
-  /** The span that stores it, as a W3C `traceparent`; only with tracing. */
-  readonly traceContext?: string | null;
-}
+import type { StoreRow } from "./store-row";
 
 export interface WriterParts extends WriteParts {
   readonly database: Database;
