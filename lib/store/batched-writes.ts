@@ -68,6 +68,8 @@ export class BatchedWrites<Row, Outcome> {
   readonly #batcher: Batcher<WriteItem<Row, Outcome>>;
   /** The error of a call that nobody settled in time. One function for all: they are many, and it is rarely called. */
   readonly #late: () => Error;
+  /** Why the latest attempt failed; undefined once one has succeeded. */
+  #lastError: DatabaseError | undefined;
   #statements = 0;
   #rows = 0;
   #retries = 0;
@@ -79,8 +81,9 @@ export class BatchedWrites<Row, Outcome> {
     this.#late = () =>
       new DatabaseError(
         `Could not store ${rules.what}: nothing was confirmed within ${parts.options.retryTimeoutMs} ms. It may be stored nevertheless.`,
-        undefined,
+        this.#lastError?.sqlState,
         true,
+        this.#lastError === undefined ? undefined : { cause: this.#lastError },
       );
     const { maxRows, maxBytes, inFlight } = parts.options.batch;
     this.#batcher = new Batcher<WriteItem<Row, Outcome>>({
@@ -171,7 +174,12 @@ export class BatchedWrites<Row, Outcome> {
     };
     const attempt = (attemptMs: number): Promise<readonly (Outcome | Error)[]> =>
       schemaCheck.isGood ? send(attemptMs) : schemaCheck.pass(attemptMs).then(() => send(attemptMs));
-    return retryTransient(attempt, { dueAt, closed$, onRetry: () => (this.#retries += 1) }).then((outcomes) => {
+    const onRetry = (error: DatabaseError): void => {
+      this.#retries += 1;
+      this.#lastError = error;
+    };
+    return retryTransient(attempt, { dueAt, closed$, onRetry }).then((outcomes) => {
+      this.#lastError = undefined;
       const wasSilent = fallback?.isSilent === true || isSilent();
       const announcer = announcements.after(wasSilent);
       if (announcer !== undefined) this.#rules.announce(rows, announcer);
