@@ -48,6 +48,8 @@ export class Feed<T> {
   /** The database's time when the first of the present subscribers came; undefined until it is known. */
   #began: number | undefined;
   #subscribedAt = 0;
+  /** Whether something was offered before that time was known, and may have been new. */
+  #hasPassedOver = false;
   /** Whether notifications have told of everything since the latest look; then what they told of counts as seen. */
   #isUnbroken = false;
   /** What a look has asked for, until it comes. */
@@ -112,7 +114,11 @@ export class Feed<T> {
     const mark = this.#parts.markOf(value);
     const isRequested = this.#requested.delete(mark.key);
     this.#retried.delete(mark.key);
-    if (this.#wasEmitted(mark) || (!isHinted && !isRequested && !(mark.storedAt > this.#horizon()))) return;
+    if (this.#wasEmitted(mark)) return;
+    if (!isHinted && !isRequested && !(mark.storedAt > this.#horizon())) {
+      this.#hasPassedOver ||= this.#began === undefined;
+      return;
+    }
     this.#remember(mark);
     for (const subscription of [...this.#subscriptions]) if (matches(subscription, mark.key)) subscription.next(value);
   }
@@ -164,9 +170,10 @@ export class Feed<T> {
       if (era !== this.#era) return;
       // Back to the moment of subscribing: what was stored while the clock was being read is new. A duration, so the two clocks need not agree.
       this.#began = Math.floor(now - (performance.now() - this.#subscribedAt) * 1_000);
-      // Either notifications have told of everything since, or there is another look as soon as they do.
+      // Either notifications have told of everything since, or there is another look as soon as they do. But they may have told of a change that turned out to be the end of a group, while
+      // it could not be said whether that was new.
       this.#isUnbroken = this.#parts.sweep.isListening;
-      if (isFirst) return;
+      if (isFirst && !this.#hasPassedOver) return;
     }
     const asked = [...this.#requested];
     // Before the first page: an interruption while it is being read breaks it again.
@@ -223,6 +230,7 @@ export class Feed<T> {
     this.#requested.clear();
     this.#retried.clear();
     this.#hasTried = false;
+    this.#hasPassedOver = false;
     this.#began = undefined;
     this.#newest = 0;
     this.#generationBegan = 0;

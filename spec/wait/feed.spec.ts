@@ -150,7 +150,7 @@ describe("subscribers", () => {
     for (const { seen } of readers) expect(seen).toEqual(["a", "b", "c"]);
   });
 
-  it("see only what a hint tells of while the time of the subscription is not known, and the rest later", async () => {
+  it("see only what a hint tells of while the time of the subscription is not known, and the rest as soon as it is", async () => {
     const open = bench.hold();
     const reader = new Reader(bench.feed);
     bench.feed.offer(bench.store("read for other reasons"), false);
@@ -158,7 +158,7 @@ describe("subscribers", () => {
     expect(reader.seen).toEqual(["heard"]);
     bench.now += second;
     await open();
-    await bench.catchUp();
+    await turn();
     expect([reader.seen, bench.looks.length]).toEqual([["heard", "read for other reasons"], 1]);
   });
 
