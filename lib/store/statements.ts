@@ -31,7 +31,8 @@ export interface ResultStatements {
 export function resultStatements(schema: string, isObserved = false): ResultStatements {
   const results = `${escapeIdentifier(schema)}.kojin_results`;
   const isThere = "(expires_at is null or expires_at > statement_timestamp())";
-  const isLarge = `pg_catalog.pg_relation_size(${escapeLiteral(results)}::pg_catalog.regclass) >= ${largeTableBytes}`;
+  // A query of its own within the other: it runs once, and not for each row, of which it would take as long as all the rest (13 instead of 9 µs for a result, stored and read).
+  const isLarge = `(select pg_catalog.pg_relation_size(${escapeLiteral(results)}::pg_catalog.regclass) >= ${largeTableBytes})`;
   // Those that are there and not expired, with a flag for those stored more than a second ago: a listener that hears would have told of them; for telemetry also with the span
   // that stored them, and their age.
   const select = (size: string): string => `
