@@ -1,6 +1,6 @@
 import type { Query } from "../database/database";
 import { encodeHints, encodeInline } from "../notify/hint";
-import { type AnnouncedBy, storeStatement, type StoreTexts, type StoreVariant } from "./store-statement";
+import { storeStatement, type StoreTexts, type StoreVariant } from "./store-statement";
 import type { StoreRow } from "./store-row";
 
 export interface StoreQueryOptions {
@@ -19,42 +19,43 @@ export const modeOf = (row: StoreRow): Mode => (row.keep ? "keep" : "replace");
 /** Which statement stores rows, and with what parameters. */
 export class StoreQueries {
   readonly #options: StoreQueryOptions;
-  readonly #own: Readonly<Record<AnnouncedBy, TextsByMode>>;
+  readonly #byTriggers: TextsByMode;
+  readonly #byNobody: TextsByMode;
+  readonly #byStatement: StoreTexts;
+  readonly #inline: StoreTexts;
   readonly #callers: TextsByMode;
 
   constructor(options: StoreQueryOptions) {
     this.#options = options;
     const { schema, isTracing: traced, inlineResultBytes: inlineBytes, lockTimeoutMs } = options;
-    const textsOf = (variant: Pick<StoreVariant, "announcedBy" | "lockTimeoutMs">): TextsByMode => ({
-      replace: storeStatement(schema, { ...variant, traced, inlineBytes, keep: false }),
-      keep: storeStatement(schema, { ...variant, traced, inlineBytes, keep: true }),
+    const shared = { traced, inlineBytes, lockTimeoutMs, keep: false };
+    const byMode = (variant: Omit<StoreVariant, "keep">): TextsByMode => ({
+      replace: storeStatement(schema, { ...variant, keep: false }),
+      keep: storeStatement(schema, { ...variant, keep: true }),
     });
-    this.#own = {
-      triggers: textsOf({ announcedBy: "triggers", lockTimeoutMs }),
-      statement: textsOf({ announcedBy: "statement", lockTimeoutMs }),
-      inline: textsOf({ announcedBy: "inline", lockTimeoutMs }),
-      nobody: textsOf({ announcedBy: "nobody", lockTimeoutMs }),
-    };
+    this.#byTriggers = byMode({ ...shared, announcedBy: "triggers" });
+    this.#byNobody = byMode({ ...shared, announcedBy: "nobody" });
+    this.#byStatement = storeStatement(schema, { ...shared, announcedBy: "statement" });
+    this.#inline = storeStatement(schema, { ...shared, announcedBy: "inline" });
     // To tell the triggers to stand down would silence what else the caller does in that transaction.
-    this.#callers = textsOf({ announcedBy: "triggers", lockTimeoutMs: undefined });
+    this.#callers = byMode({ ...shared, announcedBy: "triggers", lockTimeoutMs: undefined });
   }
 
   /** For rows of one mode, in a transaction of their own. */
   own(rows: readonly StoreRow[], isSilent: boolean): Query {
     const [row] = rows;
     const mode = row === undefined ? "replace" : modeOf(row);
-    if (isSilent) return this.#query(this.#own.nobody[mode], rows);
+    if (isSilent) return this.#query(this.#byNobody[mode], rows);
     // Only the triggers know which of the rows were kept, and the size that a result of many has as jsonb.
     const { inlineResultBytes } = this.#options;
-    if (mode === "keep" || (inlineResultBytes > 0 && rows.length > 1))
-      return this.#query(this.#own.triggers[mode], rows);
+    if (mode === "keep" || (inlineResultBytes > 0 && rows.length > 1)) return this.#query(this.#byTriggers[mode], rows);
     const inline = row === undefined ? undefined : encodeInline(row, inlineResultBytes);
-    if (inline !== undefined) return this.#query(this.#own.inline.replace, rows, ...inline);
+    if (inline !== undefined) return this.#query(this.#inline, rows, ...inline);
     const payloads = encodeHints(
       "ids",
       rows.map(({ taskId }) => taskId),
     );
-    return this.#query(this.#own.statement.replace, rows, rows.length === 1 ? payloads[0] : payloads);
+    return this.#query(this.#byStatement, rows, rows.length === 1 ? payloads[0] : payloads);
   }
 
   /** For one row, in a transaction of the caller's. */

@@ -5,7 +5,7 @@ import { microsOf, onFirstRow } from "./expressions";
 
 /**
  * Who announces what a statement stores. `triggers`: they do, as for every other writer. `statement`: it does so itself, in the same transaction, while the triggers stand
- * down; that takes 0.05 of the 0.2 ms off which the server needs for one row, and a twelfth off its time for many. `inline`: the same, with the result. `nobody`: the writer
+ * down; that takes 0.05 of the 0.2 ms off which the server needs for one row, and a twelfth off its time for many. `inline`: the same of one row, with its result. `nobody`: the writer
  * does so afterwards.
  */
 export type AnnouncedBy = "triggers" | "statement" | "inline" | "nobody";

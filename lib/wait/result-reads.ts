@@ -1,6 +1,6 @@
 import type { Query } from "../database/database";
 import type { StoredResult } from "../notify/hint";
-import { type ResultStatements, resultStatements } from "../store/statements";
+import type { ResultStatements } from "../store/statements";
 import type { Interest } from "./interest";
 import type { Found } from "./loader";
 
@@ -30,9 +30,9 @@ export class ResultReads {
   #planNumber = 0;
   #keptReadsLeft = 0;
 
-  constructor(interest: Interest) {
+  constructor(interest: Interest, statements: ResultStatements) {
     this.#interest = interest;
-    this.#statements = resultStatements(interest.options.schema, interest.isObserved);
+    this.#statements = statements;
   }
 
   read(taskIds: readonly string[], timeoutMs: number): Promise<Map<string, Found<StoredResult>>> {

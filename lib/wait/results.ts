@@ -21,7 +21,8 @@ export class Results implements HintReceiver {
   constructor(interest: Interest) {
     const { options, sweep, selection } = interest;
     const router = (this.router = new Router<StoredResult>("tasks", selection));
-    const reads = new ResultReads(interest);
+    const statements = resultStatements(options.schema, interest.isObserved);
+    const reads = new ResultReads(interest, statements);
     this.#interest = interest;
     this.loader = new Loader({
       ...interest,
@@ -47,7 +48,7 @@ export class Results implements HintReceiver {
       onObserved: (isObserved) => (isObserved ? selection?.followAll("tasks") : selection?.unfollowAll("tasks")),
       markOf: ({ taskId, storedAt }) => ({ key: taskId, storedAt }),
       readClock: interest.readClock,
-      readStoredSince: interest.readMarks(resultStatements(options.schema).storedSince),
+      readStoredSince: interest.readMarks(statements.storedSince),
       request: (taskId) => this.loader.request(taskId, "reconnect"),
     });
   }
