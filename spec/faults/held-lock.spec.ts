@@ -60,11 +60,12 @@ describe("while somebody holds the lock for notifications", () => {
 
   it("settles every call in its time when no commit comes to an end, and loses nothing", async () => {
     const [storing, waiting] = [
-      await suite.open({ retryTimeoutMs: 1_000 }),
+      await suite.open({ retryTimeoutMs: 4_000 }),
       await suite.open({ sweepIntervalMs: 1_000 }),
     ];
-    await waiting.ready();
-    const later = waiting.wait("endless", 60_000);
+    // Connected and looked at beforehand: all of its time is for the attempt that notifies and the one that does not.
+    await Promise.all([waiting.ready(), storing.store("warm", 1)]);
+    const later = waiting.wait("endless", 30_000);
     const { committed } = await stallCommit("endless foreign");
     const startedAt = performance.now();
     const settled = await Promise.allSettled([
@@ -73,7 +74,7 @@ describe("while somebody holds the lock for notifications", () => {
       storing.initGroup("endless other", 1),
       waiting.wait("endless foreign", 1_500),
     ]);
-    expect(performance.now() - startedAt).toBeLessThan(5_000);
+    expect(performance.now() - startedAt).toBeLessThan(8_000);
     const codes = settled.map((each) => (each.status === "rejected" ? (each.reason as { code: string }).code : "none"));
     expect(codes).toEqual(["DATABASE", "DATABASE", "DATABASE", "WAIT_TIMEOUT"]);
     await suite.server.configure({ synchronous_standby_names: null });
