@@ -85,8 +85,13 @@ export class Database {
         this.#queries += 1;
         const limit = { query_timeout: remainingMs() };
         // Without values it goes by the simple protocol, which takes several statements at once, as a migration file needs.
-        return client.query(values.length === 0 ? { text, ...limit } : { text, values, ...limit });
+        const query = values.length === 0 ? { text, ...limit } : { text, values, ...limit };
+        return client.query(query).catch((error: unknown) => {
+          hasAnswered = sqlStateOf(error) !== undefined;
+          throw error;
+        });
       };
+      let hasAnswered = true;
       const begin = {
         text:
           lockTimeoutMs === undefined
@@ -102,8 +107,8 @@ export class Database {
         await run("commit");
         return outcome;
       } catch (error) {
-        // If this fails too the connection is broken, and the server rolls back by itself.
-        await run("rollback").catch(() => undefined);
+        // A connection that gave no answer is not asked again: it is thrown away, and the server rolls back by itself.
+        if (hasAnswered) await run("rollback").catch(() => undefined);
         throw error;
       }
     });

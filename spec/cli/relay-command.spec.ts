@@ -69,16 +69,19 @@ describeWithNats()("kojin-postgres relay", () => {
     const url = await addressOf(first);
     expect(url).toMatch(/^http:\/\/127\.0\.0\.1:\d+$/);
     await eventually(() => expect(lastOf(first)).toMatchObject({ role: "leader", ok: true, problems: [] }));
-    expect(await healthOf(url)).toMatchObject({
-      status: 200,
-      ok: true,
-      role: "leader",
-      listen: { status: "listening" },
-      carrier: { name: "NATS", status: "listening" },
-      leadership: { isConnected: true },
-      unpublished: 0,
-      lagMs: 0,
-    });
+    // It has begun to lead by asking all to look again, which may be under way.
+    await eventually(async () =>
+      expect(await healthOf(url)).toMatchObject({
+        status: 200,
+        ok: true,
+        role: "leader",
+        listen: { status: "listening" },
+        carrier: { name: "NATS", status: "listening" },
+        leadership: { isConnected: true },
+        unpublished: 0,
+        lagMs: 0,
+      }),
+    );
     const second = start("--port", "0", "--host", "localhost");
     const other = await addressOf(second);
     await eventually(() => expect(lastOf(second)).toMatchObject({ role: "standby", ok: true }));

@@ -54,6 +54,21 @@ describe("what the driver does not do by itself", () => {
     await database.sql("select pg_cancel_backend(pid) from pg_stat_activity where query = 'select pg_sleep(20)'");
   });
 
+  it("a transaction whose statement is given up asks nothing more of its connection", async () => {
+    const pool = new Pool({ connectionString: database.url, max: 1 });
+    const queries = new Database(pool, database.schema);
+    const limits = { timeoutMs: 400, beginTimeoutMs: 400 };
+    const work = queries.transaction("sleep", limits, async (client) => client.query("select pg_sleep(20)"));
+    await expect(work).rejects.toMatchObject({ code: "DATABASE", transient: true });
+    expect([pool.totalCount, queries.queries]).toEqual([0, 1]);
+    const refused = queries.transaction("divide", limits, async (client) => client.query("select 1 / 0"));
+    await expect(refused).rejects.toMatchObject({ code: "DATABASE", sqlState: "22012" });
+    // That one was rolled back, and its connection kept.
+    expect([pool.totalCount, queries.queries]).toEqual([1, 3]);
+    await pool.end();
+    await database.sql("select pg_cancel_backend(pid) from pg_stat_activity where query = 'select pg_sleep(20)'");
+  });
+
   it("a pool of one connection serves a hundred calls of every kind at once", async () => {
     const backend = await database.open({}, withParameter(database.url, "max", "1"));
     await backend.initGroup("one", 100);
