@@ -78,6 +78,7 @@ export class Database {
     work: (client: SqlClient) => Promise<T>,
   ): Promise<T> {
     return this.#withClient(purpose, timeoutMs, async (client, remainingMs) => {
+      let unanswered: unknown;
       const run = async (
         text: string,
         values: unknown[] = [],
@@ -87,11 +88,10 @@ export class Database {
         // Without values it goes by the simple protocol, which takes several statements at once, as a migration file needs.
         const query = values.length === 0 ? { text, ...limit } : { text, values, ...limit };
         return client.query(query).catch((error: unknown) => {
-          hasAnswered = sqlStateOf(error) !== undefined;
+          if (sqlStateOf(error) === undefined) unanswered = error;
           throw error;
         });
       };
-      let hasAnswered = true;
       const begin = {
         text:
           lockTimeoutMs === undefined
@@ -108,7 +108,7 @@ export class Database {
         return outcome;
       } catch (error) {
         // A connection that gave no answer is not asked again: it is thrown away, and the server rolls back by itself.
-        if (hasAnswered) await run("rollback").catch(() => undefined);
+        if (unanswered === undefined) await run("rollback").catch(() => undefined);
         throw error;
       }
     });

@@ -4,9 +4,10 @@ import { type LoneConnection, openLoneSession } from "../database/lone-session";
 /** For one answer, after which the session is given up: well before the server does so, and gives its lock to somebody else. */
 const queryTimeoutMs = 2_000;
 
-// What the server needs to notice that a host has vanished, about ten seconds; sooner than it would by itself, which takes hours. The session is idle most of the time.
+// What the server needs to notice that a host has vanished, about ten seconds; sooner than it would by itself, which takes hours. A process that hangs still answers by
+// its kernel, so the server ends a session that asks nothing for as long: one that is well asks each second.
 const sessionOptions =
-  "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3 -c tcp_user_timeout=10000 -c idle_session_timeout=0";
+  "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3 -c tcp_user_timeout=10000 -c idle_session_timeout=10000";
 
 /** A session of the server that holds one advisory lock, or tries for it. The lock goes with the session, however that ends. */
 export class LockSession {

@@ -58,10 +58,10 @@ describe("what the driver does not do by itself", () => {
     const pool = new Pool({ connectionString: database.url, max: 1 });
     const queries = new Database(pool, database.schema);
     const limits = { timeoutMs: 400, beginTimeoutMs: 400 };
-    const work = queries.transaction("sleep", limits, async (client) => client.query("select pg_sleep(20)"));
+    const work = queries.transaction("sleep", limits, async (client) => client.query("select pg_sleep(20)", []));
     await expect(work).rejects.toMatchObject({ code: "DATABASE", transient: true });
     expect([pool.totalCount, queries.queries]).toEqual([0, 1]);
-    const refused = queries.transaction("divide", limits, async (client) => client.query("select 1 / 0"));
+    const refused = queries.transaction("divide", limits, async (client) => client.query("select 1 / 0", []));
     await expect(refused).rejects.toMatchObject({ code: "DATABASE", sqlState: "22012" });
     // That one was rolled back, and its connection kept.
     expect([pool.totalCount, queries.queries]).toEqual([1, 3]);

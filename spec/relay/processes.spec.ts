@@ -58,6 +58,26 @@ describeWithNats()("a relay as a process", () => {
     expect(tookMs).toBeLessThan(15_000);
   });
 
+  it("is followed by the one that stands by when it hangs, nothing is lost, and stands by when it goes on", async () => {
+    const first = start();
+    await untilRole(first, "leader");
+    const second = start();
+    await untilRole(second, "standby");
+    const waiting = await suite.waiting();
+    const { result } = await openWait(waiting, "while it hangs");
+    first.child.kill("SIGSTOP");
+    await insert(["while it hangs"]);
+    await untilRole(second, "leader");
+    expect(await result).toBe("while it hangs");
+    first.child.kill("SIGCONT");
+    await untilRole(first, "standby");
+    expect(lastOf(second)).toMatchObject({ role: "leader", ok: true });
+    const { result: next } = await openWait(waiting, "once it goes on");
+    await insert(["once it goes on"]);
+    expect(await next).toBe("once it goes on");
+    expect(waiting.stats().wokenBy).toMatchObject({ sweep: 0, deadline: 0 });
+  });
+
   it("may be killed and started again while 10 000 wait and others store: all have their results, long before they would look", async () => {
     let relaying = start();
     await untilRole(relaying, "leader");
