@@ -60,6 +60,13 @@ export function parsePort(text: string): number {
   return port;
 }
 
+export function parseShards(text: string): number {
+  const shards = Number(text);
+  if (!/^\d+$/.test(text) || shards < 1 || shards > 4_096)
+    throw new InvalidArgumentError("Expected a whole number from 1 to 4096.");
+  return shards;
+}
+
 /** What the library would reject is a mistake in the command line. */
 function checked<T>(parse: () => T): T {
   try {

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { Command, CommanderError } from "commander";
-import { parseSchema } from "./arguments";
+import { Command, CommanderError, Option } from "commander";
+import { parseSchema, parseShards } from "./arguments";
 import type { Handler, Run } from "./command";
 import { commands } from "./commands/index";
 import { type ExitCode, exitCodes, exitCodesHelp } from "./exit-codes";
@@ -49,6 +49,16 @@ function createProgram(terminal: Terminal, run: Run, isJson: boolean): Command {
     .version(readVersion(), "-V, --version", "the version of the package")
     .option("--url <address>", "the database; default: DATABASE_URL, which does not show in the list of processes")
     .option("--listen-url <address>", "a direct address for LISTEN, where --url goes through a transaction pooler")
+    .addOption(
+      new Option(
+        "--hints <way>",
+        "by what processes hear of results (default: nats where --nats is given, else listen)",
+      ).choices(["listen", "nats"]),
+    )
+    .option("--nats <servers>", "addresses of NATS, with commas between them; default: NATS_URL, or 127.0.0.1:4222")
+    .option("--nats-creds <file>", "a file with credentials for NATS; default: NATS_CREDS")
+    .option("--nats-prefix <text>", "what subjects begin with, as the other processes have it (default: kojin)")
+    .option("--nats-shards <number>", "as the other processes have it (default: 256)", parseShards)
     .option("--schema <name>", "the schema with the tables", parseSchema, "public")
     .option("--json", "one JSON object for each line of output, for programs")
     .option("--debug", "errors with all their causes, and what the library tells its logger")

@@ -3,19 +3,22 @@ import type { Pool } from "pg";
 import { Database } from "../database/database";
 import { OwnPool } from "../database/own-pool";
 import { EmbeddedPostgresError, startEmbeddedPostgres } from "../embedded/index";
-import { type Logger, PostgresResultBackend } from "../index";
+import { type HintCarrier, type Logger, PostgresResultBackend } from "../index";
 import { latestVersion } from "../schema/migration-files";
 import { SchemaCheck } from "../schema/schema-check";
 import { UsageError } from "./failure";
+import { createCarrier, type NatsCliOptions, natsAccess } from "./nats/carrier";
 import { Secrets } from "./secrets";
 import type { Terminal } from "./terminal";
 import { printable } from "./text";
 
 /** The options that every command has. */
-export interface GlobalOptions {
+export interface GlobalOptions extends NatsCliOptions {
   readonly url?: string;
   readonly listenUrl?: string;
   readonly schema: string;
+  /** By what processes hear of results. NATS where its address is given, and else LISTEN. */
+  readonly hints?: "listen" | "nats";
   readonly json?: boolean;
   readonly debug?: boolean;
 }
@@ -54,6 +57,12 @@ export class Session {
     return given === "" ? undefined : given;
   }
 
+  /** Whether processes hear of results over NATS, so that this one should, too. */
+  get usesNats(): boolean {
+    const { hints, nats } = this.options;
+    return hints === "nats" || (hints === undefined && nats !== undefined);
+  }
+
   /** Aborts when the command should end. */
   get interrupted(): AbortSignal {
     return this.terminal.interrupted;
@@ -88,9 +97,13 @@ export class Session {
     if (this.options.debug === true) this.terminal.err.write(`${this.#secrets.hide(inspect(error, { depth: 6 }))}\n`);
   }
 
-  /** Keeps passwords from whatever is printed from now on. */
-  conceal(passwords: readonly string[]): void {
-    this.#secrets.add(passwords);
+  /** What carries hints over NATS. Nothing is connected before it is used. */
+  carrier(): HintCarrier {
+    const { env } = this.terminal;
+    const access = natsAccess(this.options, env);
+    // Before anything can be said about other options, one of which may have the same text.
+    this.#secrets.add(access.secrets);
+    return createCarrier(access, this.options, env);
   }
 
   /** A text without passwords. */
@@ -156,6 +169,7 @@ export class Session {
         schema: this.schema,
         logger: this.logger,
         ...(listenUrl === undefined ? {} : { listen: { connection: listenUrl } }),
+        ...(this.usesNats ? { hints: this.carrier() } : {}),
       });
     } catch (error) {
       if (error instanceof TypeError) throw new UsageError(error.message, { cause: error });

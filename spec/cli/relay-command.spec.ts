@@ -157,7 +157,7 @@ describeWithNats()("kojin-postgres relay", () => {
     const [right, refused, wrong] = [
       start("--nats", address("pass%25word-1"), "--debug"),
       // What the server refuses it names.
-      start("--nats", address("pass%25word-1"), "--debug", "--prefix", "pass%word-1"),
+      start("--nats", address("pass%25word-1"), "--debug", "--nats-prefix", "pass%word-1"),
       start("--port", "0", "--nats", address("wr%25ng-one"), "--debug"),
     ];
     await eventually(() => expect(lastOf(right)).toMatchObject({ role: "leader", ok: true }));
@@ -178,8 +178,9 @@ describeWithNats()("kojin-postgres relay", () => {
     [["--nats", "mysql://"], "expected addresses such as nats://host:4222"],
     [["--nats", "ws://host"], "got an address for WebSockets"],
     [["--nats", "nats://u:hunter22@"], "expected addresses such as nats://host:4222"],
-    [["--prefix", "a.*"], "prefix: expected tokens"],
-    [["--shards", "0"], "Expected a whole number from 1 to 4096"],
+    [["--nats-prefix", "a.*"], "prefix: expected tokens"],
+    [["--nats-shards", "0"], "Expected a whole number from 1 to 4096"],
+    [["--hints", "listen"], "by nothing else"],
     [["--port", "70000"], "Expected a port"],
     [["--host", "0.0.0.0"], "without --port nothing is answered"],
     [["--port", "0", "--host", "no such host"], "--host: "],

@@ -70,8 +70,9 @@ describe("the command line", () => {
     [["status"], "give its address by --url, or in DATABASE_URL"],
     [["watch", "--no-results", "--no-groups", "--url", "postgres://x"], "nothing to watch"],
     [["demo", "--url", "postgres://x"], "takes no --url"],
+    [["demo", "--hints", "nats"], "takes no NATS"],
     [["dashboard", "--port", "70000"], "Expected a port"],
-    [["relay", "--shards", "many"], "Expected a whole number from 1 to 4096"],
+    [["relay", "--nats-shards", "many"], "Expected a whole number from 1 to 4096"],
     [[], "Usage: kojin-postgres"],
   ])("ends with 2, and says why, for %j", async (args, words) => {
     const { exitCode, stdout, stderr } = await run(args);

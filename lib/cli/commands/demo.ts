@@ -15,6 +15,7 @@ export const demo: RegisterCommand = (program, run) => {
       run(async (session) => {
         if (session.options.url !== undefined)
           throw new UsageError("The demo has a server of its own; it takes no --url.");
+        if (session.usesNats) throw new UsageError("The demo shows how Postgres wakes; it takes no NATS.");
         await session.withServer(async (url) => runDemo(session, url));
         return exitCodes.ok;
       }),

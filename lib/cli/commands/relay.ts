@@ -1,21 +1,14 @@
 import { once } from "node:events";
-import { InvalidArgumentError } from "commander";
-import { nats } from "../../nats/index";
 import { type Relay, startRelay } from "../../relay/index";
 import { parsePort } from "../arguments";
 import { examples, type RegisterCommand } from "../command";
 import { exitCodes } from "../exit-codes";
 import { UsageError } from "../failure";
 import { showReport } from "../relay/lines";
-import { credentialsFrom, parseServers } from "../relay/servers";
 import { StatusServer } from "../relay/status-server";
 import type { Session } from "../session";
 
 interface Options {
-  readonly nats?: string;
-  readonly natsCreds?: string;
-  readonly prefix?: string;
-  readonly shards?: number;
   readonly port?: number;
   readonly host?: string;
 }
@@ -27,10 +20,6 @@ export const relay: RegisterCommand = (program, run) => {
     .description(
       "Listens in Postgres, and tells over NATS what is announced there: by the triggers, for writers that do not tell over NATS themselves. Of several on a schema one does so, and the others stand by to take over. Goes on until it is ended; Ctrl-C and SIGTERM end it in order, with 0.",
     )
-    .option("--nats <servers>", "addresses of NATS, with commas between them; default: NATS_URL, or 127.0.0.1:4222")
-    .option("--nats-creds <file>", "a file with credentials for NATS; default: NATS_CREDS")
-    .option("--prefix <text>", "what subjects begin with; as those who wait have it (default: kojin)")
-    .option("--shards <number>", "as those who wait have it (default: 256)", parseShards)
     .option("--port <number>", "answers /healthz and /metrics there; 0 takes any that is free", parsePort)
     .option("--host <name>", "the address for that (default: 127.0.0.1)")
     .addHelpText(
@@ -45,7 +34,8 @@ export const relay: RegisterCommand = (program, run) => {
       run<Options>(async (session, _args, options) => {
         if (options.host !== undefined && options.port === undefined)
           throw new UsageError("--host says where --port is; without --port nothing is answered.");
-        const hints = carrierOf(session, options);
+        if (session.options.hints === "listen") throw new UsageError("The relay hands on over NATS, by nothing else.");
+        const hints = session.carrier();
         return session.withPool(async (pool) => {
           const { listenUrl } = session.options;
           const listen = listenUrl === undefined ? {} : { listen: { connection: listenUrl } };
@@ -61,26 +51,6 @@ export const relay: RegisterCommand = (program, run) => {
       }),
     );
 };
-
-function carrierOf(session: Session, options: Options): ReturnType<typeof nats> {
-  const { env } = session.terminal;
-  const given = (text: string | undefined): string | undefined => (text === "" ? undefined : text);
-  const access = parseServers(given(options.nats) ?? given(env["NATS_URL"]) ?? "127.0.0.1:4222");
-  session.conceal(access.secrets);
-  const file = given(options.natsCreds) ?? given(env["NATS_CREDS"]);
-  const { prefix, shards } = options;
-  try {
-    return nats({
-      ...access.options,
-      ...(file === undefined ? {} : { authenticator: credentialsFrom(file) }),
-      ...(prefix === undefined ? {} : { prefix }),
-      ...(shards === undefined ? {} : { shards }),
-    });
-  } catch (error) {
-    if (error instanceof TypeError || error instanceof RangeError) throw new UsageError(error.message);
-    throw error;
-  }
-}
 
 async function startStatus(
   session: Session,
@@ -101,11 +71,4 @@ async function startStatus(
 function showAddress(session: Session, url: string): void {
   if (session.isJson) session.printJson({ at: new Date().toISOString(), type: "http", url });
   else session.print(`Answers ${url}/healthz and ${url}/metrics.`);
-}
-
-function parseShards(text: string): number {
-  const shards = Number(text);
-  if (!/^\d+$/.test(text) || shards < 1 || shards > 4_096)
-    throw new InvalidArgumentError("Expected a whole number from 1 to 4096.");
-  return shards;
 }

@@ -63,7 +63,7 @@ function print(session: Session, inspection: Inspection, health: Health): void {
     ],
     ["Queue", inQueueWords(inspection.notifyQueueUsage)],
     ["Listeners", `${inspection.listeners} in this database`],
-    ["Listening", inListenWords(health)],
+    ["Listening", inListenWords(session, health)],
     ["Health", health.ok ? "ok" : "not ok"],
     ...health.problems.map((problem) => ["", problem]),
   ];
@@ -75,7 +75,8 @@ function inQueueWords(usage: number | undefined): string {
   return usage === undefined ? "there is none" : `${(usage * 100).toFixed(1)} % of the notification queue in use`;
 }
 
-function inListenWords({ status: listening, heartbeatMs }: Health): string {
+function inListenWords({ usesNats }: Session, { status: listening, heartbeatMs }: Health): string {
   if (listening !== "listening") return `no (${listening})`;
+  if (usesNats) return "yes, over NATS";
   return heartbeatMs === undefined ? "yes" : `yes, ${heartbeatMs.toFixed(1)} ms from the pool to the listener`;
 }

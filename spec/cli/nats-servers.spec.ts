@@ -1,4 +1,4 @@
-import { parseServers } from "../../lib/cli/relay/servers";
+import { parseServers } from "../../lib/cli/nats/servers";
 
 describe("addresses of NATS", () => {
   it.each([

@@ -1,0 +1,50 @@
+import { type NatsOptions, nats } from "../../nats/index";
+import { UsageError } from "../failure";
+import { credentialsFrom, type NatsAccess, parseServers } from "./servers";
+
+/** What every command takes of NATS. */
+export interface NatsCliOptions {
+  readonly nats?: string;
+  readonly natsCreds?: string;
+  readonly natsPrefix?: string;
+  readonly natsShards?: number;
+}
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+const given = (text: string | undefined): string | undefined => (text === "" ? undefined : text);
+
+/**
+ * How to reach NATS, by the options or else the environment.
+ *
+ * @throws {@link UsageError} An address is none. It is not repeated.
+ */
+export function natsAccess(options: NatsCliOptions, env: Environment): NatsAccess {
+  return parseServers(given(options.nats) ?? given(env["NATS_URL"]) ?? "127.0.0.1:4222");
+}
+
+/**
+ * Carries hints over NATS. What is wrong with an option it says in the words of the library, which may repeat it.
+ *
+ * @throws {@link UsageError} An option does not fit, or the file with the credentials cannot be read.
+ */
+export function createCarrier(
+  access: NatsAccess,
+  { natsCreds, natsPrefix, natsShards }: NatsCliOptions,
+  env: Environment,
+): ReturnType<typeof nats> {
+  const file = given(natsCreds) ?? given(env["NATS_CREDS"]);
+  const options: NatsOptions = {
+    ...access.options,
+    ...(file === undefined ? {} : { authenticator: credentialsFrom(file) }),
+    ...(natsPrefix === undefined ? {} : { prefix: natsPrefix }),
+    ...(natsShards === undefined ? {} : { shards: natsShards }),
+  };
+  try {
+    return nats(options);
+  } catch (error) {
+    if (error instanceof TypeError || error instanceof RangeError)
+      throw new UsageError(error.message, { cause: error });
+    throw error;
+  }
+}
