@@ -1,0 +1,18 @@
+import { runExample } from "./support/run-example";
+import { describeWithNats } from "./support/where";
+
+describeWithNats()("the example of hints over NATS", () => {
+  it("shows who is told, by whom, and that nobody listens in Postgres", async () => {
+    expect(await runExample("nats/main.ts")).toBe(`Stored by a worker that tells over NATS: { pages: 12 }
+Connections that listen in Postgres: 0
+Inserted by somebody else, told by a relay: { pages: 3 }
+Found only by looking again: 0
+`);
+  });
+});
+
+it("says what it lacks where there is no nats-server", async () => {
+  expect(await runExample("nats/main.ts", { PATH: "/no such folder" })).toMatch(
+    /^Skipped: there is no nats-server in the PATH .*\n$/,
+  );
+});
