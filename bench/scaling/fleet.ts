@@ -1,10 +1,11 @@
+import { from, lastValueFrom, mergeMap } from "rxjs";
 import { WorkerProcess } from "../processes";
 import { median, percentile } from "../statistics";
 import type { TaskRange, TechniqueSettings } from "../technique";
 import type { StoringTasks } from "../workers/storing";
 import type { WaitingTasks } from "../workers/waiting";
 
-/** Processes that are started at once: all at once they would only take turns. */
+/** Processes that are started, or connected, at once: all at once they would only take turns, and the last ones not be connected in time. */
 const startedAtOnce = 8;
 /** Long enough for the waiting side to be through with one before the next is stored. */
 const pauseMs = 5;
@@ -35,10 +36,11 @@ export class Fleet implements Disposable {
   /** Connects all, each waiting process with a wait that nobody ends, as if it had always something to wait for. */
   async connect(storing: TechniqueSettings, waiting: TechniqueSettings): Promise<void> {
     await this.#storing.call("connect", storing);
-    await this.#eachWaiting(async (worker) => {
+    const connectOne = async (worker: WorkerProcess<WaitingTasks>): Promise<void> => {
       await worker.call("connect", waiting);
       await worker.call("open", this.#range(1));
-    });
+    };
+    await lastValueFrom(from(this.#waiting).pipe(mergeMap(connectOne, startedAtOnce)));
   }
 
   /** Opens waits, as many in each process, and stores for all of them; gives how many ended in a second, from the first call of `store` to the end of the last wait. */
