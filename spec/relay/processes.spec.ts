@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
+import type { PostgresResultBackend } from "kojin-postgres";
 import { type StartedProgram, startProgram } from "../cli/support/start-program";
 import { jsonLines } from "../cli/support/run-cli";
 import { eventually } from "../support/eventually";
@@ -37,12 +38,22 @@ describeWithNats()("a relay as a process", () => {
     database.sql(`insert into ${results} (task_id, result) select id, to_jsonb(id) from unnest($1::text[]) as id`, [
       ids,
     ]);
-
-  it("is followed at once by the one that stands by when it is killed, and nothing is lost", async () => {
+  /** One that leads, and one that stands by. */
+  const startTwo = async (): Promise<[StartedProgram, StartedProgram]> => {
     const first = start();
     await untilRole(first, "leader");
     const second = start();
     await untilRole(second, "standby");
+    return [first, second];
+  };
+  const expectToWake = async (waiting: PostgresResultBackend, taskId: string): Promise<void> => {
+    const { result } = await openWait(waiting, taskId);
+    await insert([taskId]);
+    expect(await result).toBe(taskId);
+  };
+
+  it("is followed at once by the one that stands by when it is killed, and nothing is lost", async () => {
+    const [first, second] = await startTwo();
     const waiting = await suite.waiting();
     const { result } = await openWait(waiting, "in between");
     const killedAt = performance.now();
@@ -51,18 +62,13 @@ describeWithNats()("a relay as a process", () => {
     expect(await result).toBe("in between");
     await untilRole(second, "leader");
     const tookMs = performance.now() - killedAt;
-    const { result: next } = await openWait(waiting, "afterwards");
-    await insert(["afterwards"]);
-    expect(await next).toBe("afterwards");
+    await expectToWake(waiting, "afterwards");
     expect(waiting.stats().wokenBy).toMatchObject({ sweep: 0, deadline: 0 });
     expect(tookMs).toBeLessThan(15_000);
   });
 
   it("is followed by the one that stands by when it hangs, nothing is lost, and stands by when it goes on", async () => {
-    const first = start();
-    await untilRole(first, "leader");
-    const second = start();
-    await untilRole(second, "standby");
+    const [first, second] = await startTwo();
     const waiting = await suite.waiting();
     const { result } = await openWait(waiting, "while it hangs");
     first.child.kill("SIGSTOP");
@@ -72,9 +78,7 @@ describeWithNats()("a relay as a process", () => {
     first.child.kill("SIGCONT");
     await untilRole(first, "standby");
     expect(lastOf(second)).toMatchObject({ role: "leader", ok: true });
-    const { result: next } = await openWait(waiting, "once it goes on");
-    await insert(["once it goes on"]);
-    expect(await next).toBe("once it goes on");
+    await expectToWake(waiting, "once it goes on");
     expect(waiting.stats().wokenBy).toMatchObject({ sweep: 0, deadline: 0 });
   });
 
