@@ -15,6 +15,17 @@ export class UsageError extends Error {
   readonly code = "USAGE";
 }
 
+/** What the library refuses of what it was given is a mistake in the command line. */
+export function asUsage<T>(make: () => T): T {
+  try {
+    return make();
+  } catch (error) {
+    if (error instanceof TypeError || error instanceof RangeError)
+      throw new UsageError(error.message, { cause: error });
+    throw error;
+  }
+}
+
 /** The code with which a command ends that failed with `error`. */
 export function exitCodeOf(error: unknown): ExitCode {
   if (error instanceof UsageError || error instanceof ResultEncodingError) return exitCodes.usage;

@@ -6,7 +6,7 @@ import { EmbeddedPostgresError, startEmbeddedPostgres } from "../embedded/index"
 import { type HintCarrier, type Logger, PostgresResultBackend } from "../index";
 import { latestVersion } from "../schema/migration-files";
 import { SchemaCheck } from "../schema/schema-check";
-import { UsageError } from "./failure";
+import { asUsage, UsageError } from "./failure";
 import { createCarrier, type NatsCliOptions, natsAccess } from "./nats/carrier";
 import { Secrets } from "./secrets";
 import type { Terminal } from "./terminal";
@@ -175,16 +175,5 @@ export class Session {
       if (error instanceof TypeError) throw new UsageError(error.message, { cause: error });
       throw error;
     }
-  }
-}
-
-/** What the library cannot read as an address is a mistake in the command line. */
-function asUsage<T>(make: () => T): T {
-  try {
-    return make();
-  } catch (error) {
-    if (error instanceof TypeError || error instanceof RangeError)
-      throw new UsageError(error.message, { cause: error });
-    throw error;
   }
 }

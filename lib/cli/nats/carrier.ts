@@ -1,5 +1,5 @@
 import { type NatsOptions, nats } from "../../nats/index";
-import { UsageError } from "../failure";
+import { asUsage } from "../failure";
 import { credentialsFrom, type NatsAccess, parseServers } from "./servers";
 
 /** What every command takes of NATS. */
@@ -17,7 +17,7 @@ const given = (text: string | undefined): string | undefined => (text === "" ? u
 /**
  * How to reach NATS, by the options or else the environment.
  *
- * @throws {@link UsageError} An address is none. It is not repeated.
+ * @throws `UsageError` An address is none. It is not repeated.
  */
 export function natsAccess(options: NatsCliOptions, env: Environment): NatsAccess {
   return parseServers(given(options.nats) ?? given(env["NATS_URL"]) ?? "127.0.0.1:4222");
@@ -26,7 +26,7 @@ export function natsAccess(options: NatsCliOptions, env: Environment): NatsAcces
 /**
  * Carries hints over NATS. What is wrong with an option it says in the words of the library, which may repeat it.
  *
- * @throws {@link UsageError} An option does not fit, or the file with the credentials cannot be read.
+ * @throws `UsageError` An option does not fit, or the file with the credentials cannot be read.
  */
 export function createCarrier(
   access: NatsAccess,
@@ -40,11 +40,5 @@ export function createCarrier(
     ...(natsPrefix === undefined ? {} : { prefix: natsPrefix }),
     ...(natsShards === undefined ? {} : { shards: natsShards }),
   };
-  try {
-    return nats(options);
-  } catch (error) {
-    if (error instanceof TypeError || error instanceof RangeError)
-      throw new UsageError(error.message, { cause: error });
-    throw error;
-  }
+  return asUsage(() => nats(options));
 }
