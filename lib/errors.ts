@@ -145,8 +145,7 @@ export class SchemaError extends ResultBackendError {
   constructor(
     /** The database schema that was looked at. */
     readonly schema: string,
-    /** `triggers`: it has some, and was to be migrated without. */
-    readonly reason: "missing" | "outdated" | "newer" | "triggers",
+    readonly reason: "missing" | "outdated" | "newer",
     message: string,
     options?: ErrorOptions,
   ) {

@@ -1,5 +1,4 @@
 import type { Database } from "./database/database";
-import { SchemaError } from "./errors";
 import type { HintSource, ListenStatus } from "./notify/hint-source";
 import { latestVersion } from "./schema/migration-files";
 import type { ResolvedOptions } from "./options";
@@ -57,25 +56,18 @@ async function askDatabase(
   problems: string[],
 ): Promise<Pick<Health, "databaseMs" | "schemaVersion" | "notifyQueueUsage">> {
   const startedAt = performance.now();
-  const state = await schemaCheck.state(healthTimeoutMs);
+  const schemaVersion = await schemaCheck.version(healthTimeoutMs);
   const databaseMs = performance.now() - startedAt;
   const usageQuery = { purpose: "read the queue usage", text: statements.notifyQueueUsage, values: [] };
-  const notifyQueueUsage = await database.query<[number]>(usageQuery, healthTimeoutMs).then(
-    ([usage]) => Number(usage?.[0]),
-    (error: unknown) => {
-      // A database that has no triggers may have no such queue either.
-      if (state?.withoutTriggers === true && error instanceof SchemaError) return undefined;
-      throw error;
-    },
-  );
-  if (notifyQueueUsage !== undefined && notifyQueueUsage > queueUsageAlarm)
+  const [usage] = await database.query<[number]>(usageQuery, healthTimeoutMs);
+  const notifyQueueUsage = Number(usage?.[0]);
+  if (notifyQueueUsage > queueUsageAlarm)
     problems.push(`The notification queue is ${Math.round(notifyQueueUsage * 100)} % full.`);
-  const schemaVersion = state?.version;
   if (schemaVersion !== undefined && schemaVersion !== latestVersion()) {
     problems.push(`The schema has version ${schemaVersion}, expected is ${latestVersion()}.`);
   }
   const isAnnouncing = options.notify !== "off";
-  const triggers = state?.withoutTriggers === true ? [] : await idleTriggers(database, options.schema, healthTimeoutMs);
+  const triggers = await idleTriggers(database, options.schema, healthTimeoutMs);
   const idle = triggers.filter((name) => isAnnouncing || !onlyAnnounces(name));
   if (idle.length > 0) {
     problems.push(

@@ -26,7 +26,7 @@ import type {
   WriteOptions,
 } from "./result-backend";
 import { type MigrationPlan, planMigration } from "./schema/migration-plan";
-import { migrate, type MigrateOptions, type MigrationReport } from "./schema/migrations";
+import { migrate, type MigrationReport } from "./schema/migrations";
 import type { Stats } from "./stats";
 import type { Announcement } from "./store/announcements";
 import { deleteResult } from "./store/delete";
@@ -100,21 +100,21 @@ export class PostgresResultBackend implements ResultBackend {
    * Creates or upgrades the tables and triggers; does nothing if they are up to date. Tables of the Rust crate are adopted with their rows. Safe to run by any
    * number of processes at once. Needs a role that may create tables in the schema.
    *
-   * @throws {@link SchemaError} The schema is newer than this package, or has triggers and is to do without (`triggers: false`).
+   * @throws {@link SchemaError} The schema is newer than this package.
    */
-  async migrate(options?: MigrateOptions): Promise<MigrationReport> {
+  async migrate(): Promise<MigrationReport> {
     this.#core.assertOpen();
-    return migrate(this.#core.database, this.#core.options.schema, options);
+    return migrate(this.#core.database, this.#core.options.schema);
   }
 
   /**
    * What `migrate` would do; changes nothing. For the SQL itself see `migrationScript`.
    *
-   * @throws {@link SchemaError} The schema is newer than this package, or has triggers and is to do without.
+   * @throws {@link SchemaError} The schema is newer than this package.
    */
-  async planMigration(options?: MigrateOptions): Promise<MigrationPlan> {
+  async planMigration(): Promise<MigrationPlan> {
     this.#core.assertOpen();
-    return planMigration(this.#core.database, this.#core.schemaCheck, this.#core.options.schema, options);
+    return planMigration(this.#core.database, this.#core.schemaCheck, this.#core.options.schema);
   }
 
   async store<T>(taskId: TaskId<T>, result: NoInfer<T>, options: StoreOptions = {}): Promise<void> {

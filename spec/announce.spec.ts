@@ -1,5 +1,5 @@
 import type { PoolClient } from "pg";
-import { BackendClosedError, type PostgresResultBackend, type PostgresResultBackendOptions } from "kojin-postgres";
+import { BackendClosedError, type PostgresResultBackend } from "kojin-postgres";
 import { nats } from "kojin-postgres/nats";
 import { eventually } from "./support/eventually";
 import { NatsServer } from "./support/nats-server";
@@ -9,27 +9,16 @@ import { describeWithNats } from "./support/where";
 /** So long that nothing is found by it: what comes, comes by a hint. */
 const sweepIntervalMs = 600_000;
 
-describeWithNats()("announcing what a caller's transaction stored, where no triggers do", () => {
-  const database = specDatabase("announce", { migrated: false });
+describeWithNats()("announcing over NATS what a caller's transaction stored", () => {
+  const database = specDatabase("announce");
   let server: NatsServer;
   beforeAll(async () => {
     server = await NatsServer.start();
-    const backend = await database.open();
-    await backend.migrate({ triggers: false });
-    await backend.close();
   });
   afterAll(async () => server.stop());
 
-  const ways: [string, () => PostgresResultBackendOptions][] = [
-    ["LISTEN", () => ({})],
-    ["NATS", () => ({ hints: nats({ servers: server.url }) })],
-  ];
-  const openTwo = async (
-    options: () => PostgresResultBackendOptions,
-  ): Promise<[PostgresResultBackend, PostgresResultBackend]> => [
-    await database.open({ ...options(), sweepIntervalMs }),
-    await database.open({ ...options(), sweepIntervalMs }),
-  ];
+  const open = async (): Promise<PostgresResultBackend> =>
+    database.open({ hints: nats({ servers: server.url }), sweepIntervalMs });
   const inTransaction = async (work: (client: PoolClient) => Promise<unknown>): Promise<void> => {
     const client = await database.pool.connect();
     try {
@@ -49,9 +38,9 @@ describeWithNats()("announcing what a caller's transaction stored, where no trig
     });
   };
 
-  it.each(ways)("wakes who waits for a result, by %s", async (way, options) => {
-    const [storing, waiting] = await openTwo(options);
-    const taskId = `result by ${way}`;
+  it("wakes waits for a result", async () => {
+    const [storing, waiting] = [await open(), await open()];
+    const taskId = "result";
     const wait = waiting.wait(taskId, 30_000);
     await hasRead(waiting);
     await inTransaction(async (client) => storing.store(taskId, 1, { client }));
@@ -60,9 +49,9 @@ describeWithNats()("announcing what a caller's transaction stored, where no trig
     expect(waiting.stats().wokenBy.notification).toBe(1);
   });
 
-  it.each(ways)("wakes who waits for a group, by %s", async (way, options) => {
-    const [storing, waiting] = await openTwo(options);
-    const groupId = `group by ${way}`;
+  it("wakes waits for a group", async () => {
+    const [storing, waiting] = [await open(), await open()];
+    const groupId = "group";
     const wait = waiting.waitGroup(groupId, 30_000);
     await hasRead(waiting);
     await inTransaction(async (client) => {

@@ -2,7 +2,6 @@ import { escapeIdentifier, Pool } from "pg";
 import { BackendClosedError, DatabaseError, PostgresResultBackend, ResultEncodingError } from "kojin-postgres";
 import { eventually } from "./support/eventually";
 import { specDatabase, withParameter } from "./support/spec-database";
-import { itWithTriggers } from "./support/where";
 import { TcpProxy } from "./support/tcp-proxy";
 
 describe("store", () => {
@@ -297,7 +296,7 @@ describe("store", () => {
       expect(await foreign).toBe(1);
     });
 
-    itWithTriggers()("leaves the announcement to the trigger in a caller's transaction", async () => {
+    it("leaves the announcement to the trigger in a caller's transaction", async () => {
       const [storing, waiting] = [await database.open({ notify: "deferred" }), await database.open()];
       await waiting.ready();
       const waits = waiting.wait("tx deferred", 20_000);
@@ -312,7 +311,7 @@ describe("store", () => {
   });
 
   describe("with inlineResultBytes", () => {
-    itWithTriggers()("brings small results in the notification, without a read", async () => {
+    it("brings small results in the notification, without a read", async () => {
       const options = { inlineResultBytes: 100 };
       const [storing, waiting] = [await database.open(options), await database.open(options)];
       await waiting.ready();

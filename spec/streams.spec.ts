@@ -15,7 +15,6 @@ import { BackendClosedError, TaskFailedError, type PostgresResultBackend, type T
 import { escapeIdentifier } from "pg";
 import { eventually } from "./support/eventually";
 import { specDatabase } from "./support/spec-database";
-import { itWithTriggers } from "./support/where";
 
 describe("streams", () => {
   const database = specDatabase("streams");
@@ -113,7 +112,7 @@ describe("streams", () => {
   });
 
   describe("results$", () => {
-    itWithTriggers()("emits every result that is stored from now on, by whomever, failures too", async () => {
+    it("emits every result that is stored from now on, by whomever, failures too", async () => {
       const marker = watching.wait("marker", 20_000);
       await eventually(() => expect(watching.stats().reads).toMatchObject({ statements: 1, inFlight: 0 }));
       await storing.store("old", 0);
@@ -191,7 +190,7 @@ describe("streams", () => {
       feed.stop();
     });
 
-    itWithTriggers()("finds by sweeping what a rescan, or no notification at all, told of", async () => {
+    it("finds by sweeping what a rescan, or no notification at all, told of", async () => {
       const sweeping = await database.open({ listen: false });
       const feed = collect(sweeping);
       const rescanned = collect(watching);

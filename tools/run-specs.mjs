@@ -1,5 +1,5 @@
 // Runs the specs on another version of Postgres, or in another way of using the library:
-//   node tools/run-specs.mjs [--postgres 14|15|16|17] [--variant pgbouncer|pool-of-one|deferred|nats|no-triggers|nats-no-triggers] [arguments for Jest]
+//   node tools/run-specs.mjs [--postgres 14|15|16|17] [--variant pgbouncer|pool-of-one|deferred|nats] [arguments for Jest]
 import { execFileSync, spawnSync } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -8,7 +8,7 @@ import { parseArgs } from "node:util";
 
 const root = join(import.meta.dirname, "..");
 const majors = readdirSync(join(root, "spec", "postgres"));
-const variants = ["pgbouncer", "pool-of-one", "deferred", "nats", "no-triggers", "nats-no-triggers"];
+const variants = ["pgbouncer", "pool-of-one", "deferred", "nats"];
 
 const { values, positionals } = parseArgs({
   options: { postgres: { type: "string" }, variant: { type: "string" } },
@@ -34,11 +34,6 @@ const aboutListen = [
   "spec/inspect",
 ];
 
-// What other writers store, which only triggers announce and count, and a relay hands on; what roles may call; and what looks at triggers, or at schemas that have none, by itself.
-const aboutTriggers = [
-  "spec/(foreign-writers|relay|groups/(group-interop|counting-turns)|properties/announcements|security|inspect|schema/)",
-];
-
 if (values.postgres !== undefined) {
   if (!majors.includes(values.postgres)) fail(`expected --postgres to be one of ${majors.join(", ")}`);
   const folder = join(root, "spec", "postgres", values.postgres);
@@ -58,7 +53,7 @@ if (values.variant !== undefined) {
     console.log("Skipped: PgBouncer is not installed (Debian: apt-get install pgbouncer).");
     process.exit(0);
   }
-  const isOverNats = values.variant.startsWith("nats");
+  const isOverNats = values.variant === "nats";
   if (isOverNats && spawnSync("nats-server", ["--version"]).error !== undefined) {
     console.log("Skipped: nats-server is not installed (Debian: apt-get install nats-server).");
     process.exit(0);
@@ -67,7 +62,6 @@ if (values.variant !== undefined) {
   // Fault specs bring their own servers and poolers; what is announced after the commit, and by whom, matters to them too.
   if (!["deferred", "nats"].includes(values.variant)) left.push("spec/faults");
   if (isOverNats) left.push(...aboutListen);
-  if (values.variant.endsWith("no-triggers")) left.push(...aboutTriggers);
 }
 
 const jest = createRequire(import.meta.url).resolve("jest/bin/jest");

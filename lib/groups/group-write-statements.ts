@@ -1,7 +1,7 @@
 import { escapeIdentifier } from "pg";
 import { lockTimeoutSetting } from "../database/database";
 
-/** The SQL that writes groups, made once for a schema. What it may and may not do is with the functions, in sql/0003_triggers.sql. */
+/** The SQL that writes groups, made once for a schema. What it may and may not do is with the functions, in sql/0002_groups.sql. */
 export interface GroupWriteStatements {
   readonly init: string;
   readonly finish: string;

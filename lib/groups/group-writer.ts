@@ -1,14 +1,11 @@
 import type { Database } from "../database/database";
 import { retryUntilClosed } from "../database/retry";
-import { GroupConflictError, SchemaError } from "../errors";
+import { GroupConflictError } from "../errors";
 import { channelOf } from "../notify/channel";
 import type { SqlClient } from "../result-backend";
 import { BatchedWrites, type WriteCounters, type WriteParts } from "../store/batched-writes";
 import { encodingError, writeLockTimeoutMs } from "../store/writer";
 import { SilentFallback } from "../store/silent-fallback";
-import { inCallersTransaction } from "./callers-transaction";
-import { type CountingStatements, countingStatements } from "./counting-statements";
-import { GroupCounting } from "./group-counting";
 import type { Conflict, GroupSize, MemberRow, Verdict } from "./group-rows";
 import { type GroupWriteStatements, groupWriteStatements } from "./group-write-statements";
 
@@ -16,14 +13,12 @@ export interface GroupWriterParts extends WriteParts {
   readonly database: Database;
 }
 
-/** Initialises groups and finishes their members. Counting is the database's, but for schemas without triggers. */
+/** Initialises groups and finishes their members. The database counts. */
 export class GroupWriter {
   readonly #parts: GroupWriterParts;
   readonly #loud: GroupWriteStatements;
   readonly #silent: GroupWriteStatements;
   readonly #callers: GroupWriteStatements;
-  readonly #counting: GroupCounting;
-  readonly #countingTexts: CountingStatements;
   readonly #writes: BatchedWrites<MemberRow, number>;
 
   constructor(parts: GroupWriterParts) {
@@ -33,8 +28,6 @@ export class GroupWriter {
     this.#loud = groupWriteStatements(options.schema, { silent: false, lockTimeoutMs });
     this.#silent = groupWriteStatements(options.schema, { silent: true, lockTimeoutMs });
     this.#callers = groupWriteStatements(options.schema, { silent: false, lockTimeoutMs: undefined });
-    this.#counting = new GroupCounting(options.schema);
-    this.#countingTexts = countingStatements(options.schema);
     this.#writes = new BatchedWrites<MemberRow, number>(parts, {
       what: "group members",
       // A success outweighs a failure; else the last call wins.
@@ -44,11 +37,7 @@ export class GroupWriter {
         const purpose = "finish group members";
         const text = (isSilent ? this.#silent : this.#loud).finish;
         const query = { purpose, text, values: memberValues(rows), isPrepared: true };
-        const verdicts = await this.#inOneOfTwoWays<readonly Verdict[]>(timeoutMs, {
-          byTriggers: async () => database.query<[number, Conflict | null]>(query, timeoutMs),
-          byCounting: async () =>
-            this.#count(purpose, timeoutMs, async (client) => this.#counting.finish(client, rows)),
-        });
+        const verdicts = await database.query<[number, Conflict | null]>(query, timeoutMs);
         return rows.map((row, index) => outcomeOf(row, verdicts[index]));
       },
       announce: (rows, announcer) => announcer.announce("members", new Set(rows.map(({ groupId }) => groupId))),
@@ -88,29 +77,18 @@ export class GroupWriter {
       await schemaCheck.pass(attemptMs);
       return fallback.send(async (isSilent) => {
         const text = (isSilent ? this.#silent : this.#loud).init;
-        return this.#inOneOfTwoWays<Conflict | null>(attemptMs, {
-          byTriggers: async () => {
-            const [row] = await database.query<[Conflict | null]>({ purpose, text, values }, attemptMs);
-            return row?.[0] ?? null;
-          },
-          byCounting: async () =>
-            this.#count(purpose, attemptMs, async (client) => this.#counting.init(client, groupId, size)),
-        });
+        const [row] = await database.query<[Conflict | null]>({ purpose, text, values }, attemptMs);
+        return row?.[0] ?? null;
       });
     };
     const conflict = await retryUntilClosed(attempt, { dueAt, closed$ });
-    announcements.after(fallback.isSilent || schemaCheck.withoutTriggers)?.announce("members", [groupId]);
+    announcements.after(fallback.isSilent)?.announce("members", [groupId]);
     return conflict;
   }
 
   async #initWith(client: SqlClient, groupId: string, size: GroupSize): Promise<Conflict | null> {
-    return this.#with(client, "initialise a group", {
-      byTriggers: async () => {
-        const [row] = (await client.query(this.#callers.init, this.#initValues(groupId, size))).rows;
-        return (row?.["conflict"] ?? null) as Conflict | null;
-      },
-      byCounting: async () => this.#counting.init(client, groupId, size),
-    });
+    const [row] = await this.#with(client, "initialise a group", this.#callers.init, this.#initValues(groupId, size));
+    return (row?.["conflict"] ?? null) as Conflict | null;
   }
 
   #initValues(groupId: string, { total, memberIds, ttlMs, deadlineMs }: GroupSize): unknown[] {
@@ -118,61 +96,29 @@ export class GroupWriter {
   }
 
   async #finishWith(client: SqlClient, row: MemberRow): Promise<number> {
-    const verdict = await this.#with<Verdict | undefined>(client, "finish a group member", {
-      byTriggers: async () => {
-        const [found] = (await client.query(this.#callers.finish, memberValues([row]))).rows;
-        return [found?.["completed_count"] as number, found?.["conflict"] as Conflict | null];
+    const [found] = await this.#with(client, "finish a group member", this.#callers.finish, memberValues([row])).catch(
+      (error: unknown) => {
+        throw encodingError(error, row.taskId);
       },
-      byCounting: async () => (await this.#counting.finish(client, [row]))[0],
-    }).catch((error: unknown) => {
-      throw encodingError(error, row.taskId);
-    });
-    const outcome = outcomeOf(row, verdict);
+    );
+    const outcome = outcomeOf(row, [found?.["completed_count"] as number, found?.["conflict"] as Conflict | null]);
     if (outcome instanceof Error) throw outcome;
     return outcome;
   }
 
-  /** As the schema is. If it turns out to be otherwise now, somebody has migrated it meanwhile: nothing has happened then, and the other way is the right one. */
-  async #inOneOfTwoWays<T>(timeoutMs: number, ways: Ways<T>): Promise<T> {
-    const { schemaCheck } = this.#parts;
-    const { withoutTriggers } = schemaCheck;
+  /** Runs a statement by a client of the caller's. */
+  async #with(
+    client: SqlClient,
+    purpose: string,
+    text: string,
+    values: unknown[],
+  ): Promise<readonly Record<string, unknown>[]> {
     try {
-      return await (withoutTriggers ? ways.byCounting() : ways.byTriggers());
+      return (await client.query(text, values)).rows;
     } catch (error) {
-      if (!(error instanceof SchemaError && (await schemaCheck.hasTurned(withoutTriggers, timeoutMs)))) throw error;
-      return withoutTriggers ? ways.byTriggers() : ways.byCounting();
+      throw this.#parts.database.wrap(error, purpose);
     }
   }
-
-  async #count<T>(purpose: string, timeoutMs: number, work: (client: SqlClient) => Promise<T>): Promise<T> {
-    const { database, options } = this.#parts;
-    const limits = { timeoutMs, beginTimeoutMs: timeoutMs, lockTimeoutMs: writeLockTimeoutMs(options) };
-    return database.transaction(purpose, limits, work);
-  }
-
-  /** By a client of the caller's. */
-  async #with<T>(client: SqlClient, purpose: string, ways: Ways<T>): Promise<T> {
-    const { schemaCheck, database, options } = this.#parts;
-    const { isCounting, hold } = this.#countingTexts;
-    try {
-      // Not by the check, unless it has been made: that takes a connection of the pool, and the caller may have its only one.
-      const withoutTriggers = schemaCheck.isGood
-        ? schemaCheck.withoutTriggers
-        : (await client.query(isCounting, [options.schema])).rows.length > 0;
-      const counted = withoutTriggers
-        ? await inCallersTransaction(client, hold, async () => ({ outcome: await ways.byCounting() }))
-        : undefined;
-      return counted === undefined ? await ways.byTriggers() : counted.outcome;
-    } catch (error) {
-      throw database.wrap(error, purpose);
-    }
-  }
-}
-
-/** How a group is written in a schema that has triggers, and in one that has none. */
-interface Ways<T> {
-  readonly byTriggers: () => Promise<T>;
-  readonly byCounting: () => Promise<T>;
 }
 
 /** A pool has no transaction to take part in, and would give each statement of one to another session. */

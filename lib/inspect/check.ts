@@ -21,8 +21,6 @@ export interface CheckContext {
   readonly timeoutMs: number;
   /** 0 where nothing was migrated, undefined if this role may not know. */
   readonly schemaVersion: number | undefined;
-  /** Whether the schema was migrated without triggers; undefined if this role may not know. */
-  readonly withoutTriggers: boolean | undefined;
   /** Read once LISTEN was confirmed, or given up. */
   readonly health: Health;
   /** What hints come over instead of LISTEN; undefined if it is LISTEN. */

@@ -14,7 +14,6 @@ import {
   checkTriggers,
 } from "./schema-checks";
 import { inspectionStatements } from "./statements";
-import { checkTriggerSupport } from "./trigger-support";
 
 /** What one check has found, of all that can make waits slow or deaf. */
 export interface Diagnosis extends Finding {
@@ -31,7 +30,6 @@ export type CheckName =
   | "listeners"
   | "settings"
   | "schema"
-  | "trigger support"
   | "triggers"
   | "channel"
   | "subscriptions"
@@ -39,8 +37,7 @@ export type CheckName =
 
 export interface DiagnoseOptions {
   /**
-   * Whether to store a result, wait for it and delete it, and to make a temporary table with a trigger in a transaction that is rolled back. Default `true`: nothing else
-   * shows the whole way.
+   * Whether to store a result, wait for it and delete it. Default `true`: nothing else shows the whole way.
    */
   readonly probe?: boolean;
 }
@@ -62,7 +59,6 @@ const anywhere = {
   listeners: checkListeners,
   settings: checkSettings,
   schema: checkSchema,
-  "trigger support": checkTriggerSupport,
 } satisfies Partial<Record<CheckName, Check>>;
 
 /** These need the tables. */
@@ -87,7 +83,7 @@ export async function diagnose(
   const found: Diagnosis[] = [];
   // One after the other: a server in trouble is not asked twelve things at once.
   for (const [check, run] of checks) {
-    if ((check === "round trip" || check === "trigger support") && !probe) continue;
+    if (check === "round trip" && !probe) continue;
     found.push({ check: check as CheckName, ...(await run(context).catch(toUnknown)) });
   }
   return found;
@@ -96,8 +92,8 @@ export async function diagnose(
 async function createContext(parts: DiagnosisParts, health: Health): Promise<CheckContext> {
   const { database, options, schemaCheck } = parts;
   const { schema } = options;
-  const state = await schemaCheck.state(checkTimeoutMs).catch((error: unknown) => {
-    if (error instanceof SchemaError) return { version: 0, withoutTriggers: false };
+  const schemaVersion = await schemaCheck.version(checkTimeoutMs).catch((error: unknown) => {
+    if (error instanceof SchemaError) return 0;
     throw error;
   });
   return {
@@ -109,8 +105,7 @@ async function createContext(parts: DiagnosisParts, health: Health): Promise<Che
     channel: channelOf(schema),
     texts: inspectionStatements(schema),
     timeoutMs: checkTimeoutMs,
-    schemaVersion: state?.version,
-    withoutTriggers: state?.withoutTriggers,
+    schemaVersion,
     ask: async (text, values = []) => database.query({ purpose: "look at the database", text, values }, checkTimeoutMs),
     probe: async () => probeRoundTrip(parts),
   };

@@ -44,15 +44,13 @@ export interface Inspection {
   readonly schemaVersion: number | undefined;
   /** The version that this package works with. */
   readonly latestVersion: number;
-  /** Whether the schema was migrated with `triggers: false`, so that writers count and announce by themselves; undefined if this role may not know. */
-  readonly withoutTriggers: boolean | undefined;
-  /** Those that the schema should have, and how they are; empty where it is to have none. */
+  /** Those that the schema should have, and how they are. */
   readonly triggers: readonly TriggerState[];
   readonly tables: readonly TableSize[];
   /** What `prune()` would delete; undefined if this role may not count it, or nothing was migrated. */
   readonly expired: PruneReport | undefined;
-  /** How full the notification queue of the cluster is, 0 to 1; undefined where a database without triggers has none. */
-  readonly notifyQueueUsage: number | undefined;
+  /** How full the notification queue of the cluster is, 0 to 1. */
+  readonly notifyQueueUsage: number;
   /** Processes that listen in this database by this package, whatever the schema. */
   readonly listeners: number;
 }
@@ -78,23 +76,20 @@ export async function inspect(parts: InspectionParts): Promise<Inspection> {
     database.query<Row>({ purpose: "look at the database", text, values }, queryTimeoutMs);
 
   const { server } = await readServer(database, texts);
-  const state = await unlessMissing(schemaCheck.state(queryTimeoutMs), { version: 0, withoutTriggers: false });
-  const isWithout = state?.withoutTriggers === true;
-  const asking = ask<[number]>(statements.notifyQueueUsage);
-  const [usage] = await (isWithout ? unlessMissing(asking, []) : asking);
+  const schemaVersion = await unlessMissing(schemaCheck.version(queryTimeoutMs), 0);
+  const [usage] = await ask<[number]>(statements.notifyQueueUsage);
   const [listeners] = await ask<[number]>(texts.listeners);
   const tables = await ask<[string, string, string]>(texts.tables, [schema, tableNames]);
   return {
     server,
     schema,
     channel: channelOf(schema),
-    schemaVersion: state?.version,
+    schemaVersion,
     latestVersion: latestVersion(),
-    withoutTriggers: state?.withoutTriggers,
-    triggers: isWithout ? [] : await readTriggers(database, schema, queryTimeoutMs),
+    triggers: await readTriggers(database, schema, queryTimeoutMs),
     tables: tables.map(([name, rows, bytes]) => ({ name, rows: Number(rows), bytes: Number(bytes) })),
     expired: await unlessDenied(unlessMissing(countExpired(parts), undefined)),
-    notifyQueueUsage: usage?.[0],
+    notifyQueueUsage: Number(usage?.[0]),
     listeners: listeners?.[0] ?? 0,
   };
 }

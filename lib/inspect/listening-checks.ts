@@ -99,7 +99,7 @@ export const checkListeners: Check = async ({ ask, texts, carrier }) => {
 };
 
 /** Whether a result that is stored here and now is announced, heard and read: what all the others are about. */
-export const checkRoundTrip: Check = async ({ probe, health, carrier, withoutTriggers }) => {
+export const checkRoundTrip: Check = async ({ probe, health, carrier }) => {
   let { wokenBy, tookMs } = await probe();
   // Found because its subscription was confirmed just then, which says nothing of hints.
   for (let tries = 1; wokenBy === "reconnect" && tries < maxProbes; tries += 1) ({ wokenBy, tookMs } = await probe());
@@ -108,11 +108,6 @@ export const checkRoundTrip: Check = async ({ probe, health, carrier, withoutTri
     return ok(`A result that was stored woke its wait in ${took}.`);
   const how = wokenBy === "timeout" ? `was not found within ${took}` : `was found by reading only, after ${took}`;
   const finding = `A result that was stored ${how}: no notification told of it.`;
-  if (carrier === undefined && withoutTriggers === true && wokenBy !== "timeout")
-    return warning(
-      finding,
-      "Where the database has no LISTEN, let hints come over NATS; see docs/without-triggers.md.",
-    );
   const isListening = health.status === "listening";
   return problem(finding, carrier === undefined ? listenRemedy(isListening) : carrierRemedy(carrier, isListening));
 };

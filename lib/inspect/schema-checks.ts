@@ -59,11 +59,7 @@ export const checkSchema: Check = async ({ schema, schemaVersion, ask, texts }) 
 };
 
 /** Whether the triggers fire. */
-export const checkTriggers: Check = async ({ database, schema, timeoutMs, carrier, withoutTriggers }) => {
-  if (withoutTriggers === true)
-    return ok(
-      `Schema "${schema}" was migrated without triggers: this library's writers count and announce by themselves.`,
-    );
+export const checkTriggers: Check = async ({ database, schema, timeoutMs, carrier }) => {
   const triggers = (await readTriggers(database, schema, timeoutMs)).filter(
     ({ name }) => carrier === undefined || !onlyAnnounces(name),
   );
@@ -79,9 +75,7 @@ export const checkTriggers: Check = async ({ database, schema, timeoutMs, carrie
 };
 
 /** Whether what the triggers call, and so the channel, is that of this schema. */
-export const checkChannel: Check = async ({ schema, channel, ask, texts, withoutTriggers }) => {
-  if (withoutTriggers === true)
-    return ok(`Results of schema "${schema}" are announced by their writers, on ${channel} unless otherwise told.`);
+export const checkChannel: Check = async ({ schema, channel, ask, texts }) => {
   const [row] = await ask<[string]>(texts.announcingFunction, [schema]);
   if (row?.[0].includes(`${escapeIdentifier(schema)}.kojin_announce(`) === true)
     return ok(`Results of schema "${schema}" are announced on ${channel}.`);

@@ -1,9 +1,8 @@
 import type { Database } from "../database/database";
 import { SchemaError } from "../errors";
-import { latestVersion, type SchemaState } from "./migration-files";
-import { checkTriggersOption, type MigrateOptions, pendingOf } from "./migrations";
+import { latestVersion } from "./migration-files";
+import { pendingOf } from "./migrations";
 import type { SchemaCheck } from "./schema-check";
-import { assertNoTriggers } from "./schema-state";
 import { readTriggers } from "./triggers";
 
 /** What `migrate()` would do. */
@@ -24,37 +23,33 @@ const planTimeoutMs = 10_000;
 /**
  * Looks, and changes nothing.
  *
- * @throws {@link SchemaError} The schema is newer than this package, or has triggers and is to do without.
+ * @throws {@link SchemaError} The schema is newer than this package.
  */
 export async function planMigration(
   database: Database,
   schemaCheck: SchemaCheck,
   schema: string,
-  { triggers = true }: MigrateOptions = {},
 ): Promise<MigrationPlan> {
-  checkTriggersOption(triggers);
-  const state = await presentState(schemaCheck, triggers);
-  const pending = pendingOf(schema, state, triggers);
-  if (!triggers && pending.length > 0) await assertNoTriggers(database, schema, planTimeoutMs);
-  const present = triggers ? await readTriggers(database, schema, planTimeoutMs) : [];
+  const present = await presentVersion(schemaCheck);
+  const pending = pendingOf(schema, present);
+  const triggers = await readTriggers(database, schema, planTimeoutMs);
   return {
     schema,
-    version: state.version,
+    version: present,
     latestVersion: latestVersion(),
     pending: pending.map(({ version, name }) => ({ version, name })),
-    disabledTriggers: present
-      .filter(({ state: each }) => each === "disabled" || each === "replica")
+    disabledTriggers: triggers
+      .filter(({ state }) => state === "disabled" || state === "replica")
       .map(({ name }) => name),
   };
 }
 
-async function presentState(schemaCheck: SchemaCheck, triggers: boolean): Promise<SchemaState> {
+async function presentVersion(schemaCheck: SchemaCheck): Promise<number> {
   try {
-    const state = await schemaCheck.state(planTimeoutMs);
     // A role that may not read the version could not migrate either, unless nothing is to be done.
-    return state ?? { version: latestVersion(), withoutTriggers: !triggers };
+    return (await schemaCheck.version(planTimeoutMs)) ?? latestVersion();
   } catch (error) {
-    if (error instanceof SchemaError && error.reason === "missing") return { version: 0, withoutTriggers: false };
+    if (error instanceof SchemaError && error.reason === "missing") return 0;
     throw error;
   }
 }

@@ -2,49 +2,40 @@ import { escapeIdentifier, escapeLiteral } from "pg";
 import { checkSchemaName } from "../options";
 import { checkInteger } from "../value/arguments";
 import { type Migration, migrations, sqlFor, versionTable } from "./migration-files";
-import { checkTriggersOption, lockKey } from "./migrations";
+import { lockKey } from "./migrations";
 
 export interface MigrationScriptOptions {
   /** The schema that holds the tables. Default `public`. */
   readonly schema?: string;
   /** The version that the tables have already: only what is newer is given. 0 or more; default 0, everything. */
   readonly after?: number;
-  /** Whether the database announces and counts, as in `migrate`. Default `true`. */
-  readonly triggers?: boolean;
 }
 
 /**
  * The SQL that `migrate()` runs, as one script for psql or a migration tool of your own. It may be run again. Empty if there is nothing newer than `after`.
  */
-export function migrationScript({
-  schema = "public",
-  after = 0,
-  triggers = true,
-}: MigrationScriptOptions = {}): string {
+export function migrationScript({ schema = "public", after = 0 }: MigrationScriptOptions = {}): string {
   checkSchemaName(schema);
   checkInteger(after, "after", 0);
-  checkTriggersOption(triggers);
-  const chosen = migrations(triggers).filter(({ version }) => version > after);
+  const chosen = migrations().filter(({ version }) => version > after);
   if (chosen.length === 0) return "";
   return [
     `-- kojin-postgres: ${chosen.map(({ name: title }) => title).join(", ")} for schema ${JSON.stringify(schema)}.
 -- Where your tool opens a transaction itself, leave out "begin" and "commit".
 begin;
-${triggers ? prelude(schema) : portablePrelude(schema)}
+${prelude(schema)}
 ${versionTable(schema).create};\n`,
-    ...chosen.map((migration) => stepOf(schema, migration, triggers)),
+    ...chosen.map((migration) => stepOf(schema, migration)),
     "commit;\n",
   ].join("\n");
 }
 
-function stepOf(schema: string, migration: Migration, triggers: boolean): string {
+function stepOf(schema: string, migration: Migration): string {
   const { version, name } = migration;
-  // A schema that has triggers is not taken for one without.
-  const onConflict = triggers ? "do update set name = excluded.name" : "do nothing";
   return `-- ${name}\n
 ${sqlFor(schema, migration).trim()}
 
-insert into ${versionTable(schema).name} (version, name) values (${version}, ${escapeLiteral(name)}) on conflict (version) ${onConflict};\n`;
+insert into ${versionTable(schema).name} (version, name) values (${version}, ${escapeLiteral(name)}) on conflict (version) do nothing;\n`;
 }
 
 function prelude(schema: string): string {
@@ -60,8 +51,4 @@ function createSchemaBlock(schema: string): string {
     create schema ${escapeIdentifier(schema)};
   end if;
 end`;
-}
-
-function portablePrelude(schema: string): string {
-  return `create schema if not exists ${escapeIdentifier(schema)};`;
 }

@@ -4,25 +4,8 @@ import { sqlStates } from "../database/sql-states";
 import { DatabaseError } from "../errors";
 import { channelOf } from "../notify/channel";
 import type { SqlClient } from "../result-backend";
-import { typeName } from "../value/arguments";
-import {
-  type Migration,
-  latestVersion,
-  pendingMigrations,
-  type SchemaState,
-  sqlFor,
-  versionTable,
-} from "./migration-files";
+import { type Migration, latestVersion, migrations, sqlFor, versionTable } from "./migration-files";
 import { newerSchemaError } from "./schema-check";
-import { assertNoTriggers, readSchemaState, triggersError } from "./schema-state";
-
-export interface MigrateOptions {
-  /**
-   * Whether the database announces and counts, by triggers, for whoever writes. `false` is for databases that have no triggers, LISTEN, PL/pgSQL or advisory locks: there
-   * this library's writers count by themselves, and nobody else may write to groups. Default `true`, which also adds triggers to a schema that had none.
-   */
-  readonly triggers?: boolean;
-}
 
 export interface MigrationReport {
   readonly schema: string;
@@ -48,13 +31,7 @@ const maxAttempts = 6;
 const firstBeginTimeoutMs = 5_000;
 
 /** Brings the tables of a schema to the version of this package. Any number of processes may do so at once; one does it, the others find it done. */
-export async function migrate(
-  database: Database,
-  schema: string,
-  { triggers = true }: MigrateOptions = {},
-): Promise<MigrationReport> {
-  checkTriggersOption(triggers);
-  const migrateOnce = triggers ? migrateWithTriggers : migrateWithoutTriggers;
+export async function migrate(database: Database, schema: string): Promise<MigrationReport> {
   for (let attempt = 1; ; attempt += 1) {
     try {
       return await migrateOnce(database, schema, firstBeginTimeoutMs * 2 ** (attempt - 1));
@@ -62,11 +39,6 @@ export async function migrate(
       if (!isWorthAnotherAttempt(error) || attempt === maxAttempts) throw error;
     }
   }
-}
-
-export function checkTriggersOption(triggers: unknown): void {
-  if (typeof triggers !== "boolean")
-    throw new TypeError(`triggers: expected true or false, got ${typeName(triggers)}.`);
 }
 
 const statesOfTurns: ReadonlySet<string | undefined> = new Set([
@@ -84,11 +56,7 @@ function isWorthAnotherAttempt(error: unknown): boolean {
   return error instanceof DatabaseError && (statesOfTurns.has(error.sqlState) || error.cause instanceof BeginError);
 }
 
-async function migrateWithTriggers(
-  database: Database,
-  schema: string,
-  beginTimeoutMs: number,
-): Promise<MigrationReport> {
+async function migrateOnce(database: Database, schema: string, beginTimeoutMs: number): Promise<MigrationReport> {
   return database.transaction("migrate", { timeoutMs: migrateTimeoutMs, beginTimeoutMs }, async (client) => {
     // Ends with the transaction, so a process that dies leaves nothing locked.
     await client.query("select pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended($1::text, 0))", [
@@ -96,49 +64,20 @@ async function migrateWithTriggers(
     ]);
     // Not before: for one another's turn processes wait as long as it takes.
     await client.query("select set_config('lock_timeout', $1::text, true)", [lockTimeout]);
-    const pending = pendingOf(schema, await presentState(client, schema), true);
+    const pending = pendingOf(schema, await presentVersion(client, schema));
     if (pending.length > 0) {
       const name = escapeIdentifier(schema);
-      await createSchema(async (text, values) => (await client.query(text, values)).rows, schema);
+      await createSchema(client, schema);
       await client.query("select set_config('search_path', $1::text, true)", [`${name}, pg_temp`]);
       await client.query(versionTable(schema).create, []);
     }
     for (const migration of pending) {
       await client.query(sqlFor(schema, migration), []);
       const { version, name } = migration;
-      // It may take the place of the one for schemas without triggers.
-      const text = `insert into ${versionTable(schema).name} (version, name) values ($1::int, $2::text) on conflict (version) do update set name = excluded.name`;
+      const text = `insert into ${versionTable(schema).name} (version, name) values ($1::int, $2::text)`;
       await client.query(text, [version, name]);
     }
     return toReport(schema, pending, await enableTriggers(client, schema));
-  });
-}
-
-/** Asks nothing of the database but tables and transactions. */
-async function migrateWithoutTriggers(
-  database: Database,
-  schema: string,
-  beginTimeoutMs: number,
-): Promise<MigrationReport> {
-  const query = async (text: string, values: unknown[]): Promise<unknown[]> =>
-    database.query({ purpose: "migrate", text, values }, migrateTimeoutMs);
-  const pending = pendingOf(schema, await readSchemaState(database, schema, migrateTimeoutMs), false);
-  if (pending.length === 0) return toReport(schema, [], []);
-  await assertNoTriggers(database, schema, migrateTimeoutMs);
-  await createSchema(query, schema);
-  const { create, name: table } = versionTable(schema);
-  await query(create, []);
-  return database.transaction("migrate", { timeoutMs: migrateTimeoutMs, beginTimeoutMs }, async (client) => {
-    const applied: Migration[] = [];
-    for (const migration of pending) {
-      const { version, name } = migration;
-      // The row is what processes take turns by: whoever is second waits here until the first has committed, and then finds it.
-      const text = `insert into ${table} (version, name) values ($1::int, $2::text) on conflict (version) do nothing returning version`;
-      if ((await client.query(text, [version, name])).rows.length === 0) continue;
-      await client.query(sqlFor(schema, migration), []);
-      applied.push(migration);
-    }
-    return toReport(schema, applied, []);
   });
 }
 
@@ -151,36 +90,32 @@ function toReport(schema: string, applied: readonly Migration[], repaired: reado
   };
 }
 
-/** @throws {@link SchemaError} The schema is newer than this package, or has triggers and is to do without. */
-export function pendingOf(schema: string, state: SchemaState, triggers: boolean): readonly Migration[] {
-  if (state.version > latestVersion()) throw newerSchemaError(schema, state.version, latestVersion());
-  if (!triggers && state.version > 0 && !state.withoutTriggers) throw triggersError(schema);
-  return pendingMigrations(state, triggers);
+/** @throws {@link SchemaError} The schema is newer than this package. */
+export function pendingOf(schema: string, present: number): readonly Migration[] {
+  if (present > latestVersion()) throw newerSchemaError(schema, present, latestVersion());
+  return migrations().filter(({ version }) => version > present);
 }
 
 /**
  * Asks without an error where there is nothing yet: an error would end the transaction. And asks the catalog itself: `to_regclass` answers from a cache of the session, which may
  * still say "no such table" from before the wait for the lock.
  */
-async function presentState(client: SqlClient, schema: string): Promise<SchemaState> {
+async function presentVersion(client: SqlClient, schema: string): Promise<number> {
   const { rows: found } = await client.query(
     `select from pg_catalog.pg_class as relation
      join pg_catalog.pg_namespace as namespace on namespace.oid = relation.relnamespace
      where namespace.nspname = $1::text and relation.relname = 'kojin_migrations'`,
     [schema],
   );
-  if (found.length === 0) return { version: 0, withoutTriggers: false };
+  if (found.length === 0) return 0;
   const { rows } = await client.query(versionTable(schema).read, []);
-  return { version: Number(rows[0]?.["version"]), withoutTriggers: rows[0]?.["without_triggers"] === "1" };
+  return Number(rows[0]?.["version"]);
 }
 
 /** `create schema if not exists` asks for the right to create one even where it exists. */
-async function createSchema(
-  query: (text: string, values: unknown[]) => Promise<unknown[]>,
-  schema: string,
-): Promise<void> {
-  const found = await query("select 1 from pg_catalog.pg_namespace where nspname = $1::text", [schema]);
-  if (found.length === 0) await query(`create schema ${escapeIdentifier(schema)}`, []);
+async function createSchema(client: SqlClient, schema: string): Promise<void> {
+  const { rows } = await client.query("select 1 from pg_catalog.pg_namespace where nspname = $1::text", [schema]);
+  if (rows.length === 0) await client.query(`create schema ${escapeIdentifier(schema)}`, []);
 }
 
 /** A restore with `--disable-triggers` that was cut short, or a bulk load, may have left them disabled, and then nobody is woken, and no member of a group counted. */

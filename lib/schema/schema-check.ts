@@ -1,7 +1,7 @@
 import { type Database, notMigratedMessage } from "../database/database";
 import { sqlStates } from "../database/sql-states";
 import { DatabaseError, SchemaError } from "../errors";
-import { type SchemaState, versionTable } from "./migration-files";
+import { versionTable } from "./migration-files";
 
 /** Reads the version of the tables once, and lets work pass only if it is the one this package works with. */
 export class SchemaCheck {
@@ -9,7 +9,6 @@ export class SchemaCheck {
   readonly #schema: string;
   readonly #expected: number;
   #isGood = false;
-  #withoutTriggers = false;
   #checking: Promise<void> | undefined;
 
   /** `expected` is the number of the newest migration that this package has. */
@@ -24,11 +23,6 @@ export class SchemaCheck {
     return this.#isGood;
   }
 
-  /** Whether writers count and announce by themselves, as it was found when it passed. */
-  get withoutTriggers(): boolean {
-    return this.#withoutTriggers;
-  }
-
   /** @throws {@link SchemaError} The tables are missing, older, or newer. Asked again, it looks again. */
   async pass(timeoutMs: number): Promise<void> {
     if (this.#isGood) return;
@@ -36,34 +30,19 @@ export class SchemaCheck {
     await this.#checking;
   }
 
-  /** Looks again, after a write that was made for a schema with or without triggers failed for want of what it needs; tells whether the schema is of the other kind now. */
-  async hasTurned(withoutTriggers: boolean, timeoutMs: number): Promise<boolean> {
-    this.#isGood = false;
-    await this.pass(timeoutMs);
-    return this.#withoutTriggers !== withoutTriggers;
-  }
-
   async #check(timeoutMs: number): Promise<void> {
-    const state = await this.state(timeoutMs);
+    const version = await this.version(timeoutMs);
     // A role that may not read the version may still be allowed to do its work; if not, the work itself will say so.
-    if (state !== undefined) {
-      this.#compare(state.version);
-      this.#withoutTriggers = state.withoutTriggers;
-    }
+    if (version !== undefined) this.#compare(version);
     this.#isGood = true;
   }
 
   /** The version of the tables; undefined if this role may not know. */
   async version(timeoutMs: number): Promise<number | undefined> {
-    return (await this.state(timeoutMs))?.version;
-  }
-
-  /** What was applied; undefined if this role may not know. */
-  async state(timeoutMs: number): Promise<SchemaState | undefined> {
     const query = { purpose: "check the schema", text: versionTable(this.#schema).read, values: [] };
     try {
-      const [row] = await this.#database.query<[string, string]>(query, timeoutMs);
-      return { version: Number(row?.[0]), withoutTriggers: row?.[1] === "1" };
+      const [row] = await this.#database.query<[string]>(query, timeoutMs);
+      return Number(row?.[0]);
     } catch (error) {
       if (error instanceof DatabaseError && error.sqlState === sqlStates.insufficientPrivilege) return undefined;
       throw error;

@@ -161,11 +161,9 @@ export class BatchedWrites<Row, Outcome> {
 
   #send(rows: readonly Row[], dueAt: number): Promise<readonly (Outcome | Error)[]> {
     const { schemaCheck, closed$, announcements } = this.#parts;
-    // Where there are no triggers, no statement says anything.
-    const isSilent = (): boolean => announcements.isSilent || schemaCheck.withoutTriggers;
     let fallback: SilentFallback | undefined;
     const send = (attemptMs: number): Promise<readonly (Outcome | Error)[]> => {
-      fallback ??= new SilentFallback(isSilent());
+      fallback ??= new SilentFallback(announcements.isSilent);
       return fallback.send((isSilent) => {
         this.#statements += 1;
         this.#parts.countBatch?.(rows.length);
@@ -180,10 +178,10 @@ export class BatchedWrites<Row, Outcome> {
     };
     return retryTransient(attempt, { dueAt, closed$, onRetry }).then((outcomes) => {
       this.#lastError = undefined;
-      const wasSilent = fallback?.isSilent === true || isSilent();
+      const wasSilent = fallback?.isSilent === true;
       const announcer = announcements.after(wasSilent);
       if (announcer !== undefined) this.#rules.announce(rows, announcer);
-      if (wasSilent && !isSilent()) this.#unnotified += rows.length;
+      if (wasSilent && !announcements.isSilent) this.#unnotified += rows.length;
       return outcomes;
     });
   }

@@ -45,8 +45,7 @@ export class ResultReads {
 
   #query(taskIds: readonly string[]): Query {
     const query = { purpose: "read results", isPrepared: true };
-    const { read, readWithSize, readOne } = this.#statements;
-    if (this.#interest.schemaCheck.withoutTriggers) return { ...query, text: read, values: [taskIds, true] };
+    const { readWithSize, readOne } = this.#statements;
     if (taskIds.length > 1 || this.#keptReadsLeft === 0)
       return { ...query, text: readWithSize, values: [taskIds, true] };
     this.#keptReadsLeft -= 1;

@@ -10,17 +10,17 @@ describe("migrate, status, doctor and prune", () => {
   const name = escapeIdentifier(database.schema);
 
   it("migrate says what it would run, prints it, runs it, and then finds nothing to do", async () => {
-    const version = 3;
+    const version = 2;
     expect(await cli.json(["migrate", "--dry-run"])).toMatchObject({ version: 0, dryRun: true, repaired: [] });
     expect((await cli.run(["migrate", "--dry-run"])).stdout).toContain(
-      "Would run 0001_results.\nWould run 0002_groups.\nWould run 0003_triggers.\n",
+      "Would run 0001_results.\nWould run 0002_groups.\n",
     );
     const printed = await cli.run(["migrate", "--print"]);
     expect(printed.stdout).toContain(`set local search_path = ${name}, pg_temp;`);
     expect(await database.sql("select from pg_namespace where nspname = $1", [database.schema])).toEqual([]);
 
     expect((await cli.run(["migrate"])).stdout).toMatch(
-      /^Ran 0001_results\.\nRan 0002_groups\.\nRan 0003_triggers\.\nSchema ".*" has version 3\.\n$/,
+      /^Ran 0001_results\.\nRan 0002_groups\.\nSchema ".*" has version 2\.\n$/,
     );
     expect(await cli.json(["migrate"])).toEqual({
       schema: database.schema,
@@ -38,12 +38,12 @@ describe("migrate, status, doctor and prune", () => {
     await cli.run(["store", "shown", "1"]);
     const { exitCode, stdout, stderr } = await cli.run(["status"]);
     expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
-    for (const words of ["version 3 of 3", "7 of 7 enabled", "kojin_results", "0 results, 0 groups", "Health     ok"])
+    for (const words of ["version 2 of 2", "7 of 7 enabled", "kojin_results", "0 results, 0 groups", "Health     ok"])
       expect(stdout).toContain(words);
     expect(stdout).toMatch(/^Listening +yes, [\d.]+ ms from the pool to the listener$/m);
     expect(stdout).not.toContain(new URL(database.url).password);
     const status = await cli.json<Inspection & { health: Health }>(["status"]);
-    expect(status).toMatchObject({ schemaVersion: 3, health: { ok: true, status: "listening" } });
+    expect(status).toMatchObject({ schemaVersion: 2, health: { ok: true, status: "listening" } });
   });
 
   it("status and doctor end with 1 when something is wrong, and say what to do; migrate mends it", async () => {

@@ -2,7 +2,6 @@ import { Pool } from "pg";
 import { PostgresResultBackend } from "kojin-postgres";
 import { PreparedNames } from "../../lib/database/prepared-names";
 import { specDatabase } from "../support/spec-database";
-import { itWithTriggers } from "../support/where";
 
 describe("prepared statements", () => {
   const database = specDatabase("prepared");
@@ -40,54 +39,51 @@ describe("prepared statements", () => {
     await pool.end();
   });
 
-  itWithTriggers()(
-    "for one result have a plan that is kept while the table is large, and another one after it was small",
-    async () => {
-      const pool = new Pool({ connectionString: database.url, max: 1 });
-      const backend = new PostgresResultBackend(pool, { schema: database.schema, listen: false });
-      const results = `"${database.schema}".kojin_results`;
-      const fill = async (count: number): Promise<unknown> =>
-        database.sql(`insert into ${results} select 'r' || i, '{}' from generate_series(1, ${count}) as i`);
-      const read = async (): Promise<void> => {
-        for (let index = 1; index <= 60; index += 1) expect(await backend.get(`r${1 + (index % 3)}`)).toEqual({});
-      };
-      const kept = async (): Promise<{ number: string; uses: number; plan: string }[]> => {
-        const { rows } = await pool.query<{ name: string; number: string; uses: number }>(
-          `select name, substring(statement from '/. plan (.*) .*$') as number, generic_plans::int as uses
+  it("for one result have a plan that is kept while the table is large, and another one after it was small", async () => {
+    const pool = new Pool({ connectionString: database.url, max: 1 });
+    const backend = new PostgresResultBackend(pool, { schema: database.schema, listen: false });
+    const results = `"${database.schema}".kojin_results`;
+    const fill = async (count: number): Promise<unknown> =>
+      database.sql(`insert into ${results} select 'r' || i, '{}' from generate_series(1, ${count}) as i`);
+    const read = async (): Promise<void> => {
+      for (let index = 1; index <= 60; index += 1) expect(await backend.get(`r${1 + (index % 3)}`)).toEqual({});
+    };
+    const kept = async (): Promise<{ number: string; uses: number; plan: string }[]> => {
+      const { rows } = await pool.query<{ name: string; number: string; uses: number }>(
+        `select name, substring(statement from '/. plan (.*) .*$') as number, generic_plans::int as uses
          from pg_prepared_statements where statement like '%* plan %' order by number`,
-        );
-        const plans = rows.map(async ({ name }) => (await pool.query<object>(`explain execute "${name}" ('r1')`)).rows);
-        return Promise.all(
-          rows.map(async ({ number, uses }, index) => ({ number, uses, plan: JSON.stringify(await plans[index]) })),
-        );
-      };
-      const byKey = expect.stringContaining("Index Scan using kojin_results_pkey") as string;
-      await fill(3);
-      await database.sql(`vacuum analyze ${results}`);
-      await read();
-      expect(await kept()).toEqual([]);
-      await database.sql(`delete from ${results}`);
-      await fill(5_000);
-      await read();
-      const [first] = await kept();
-      expect(first).toEqual({ number: "1", uses: expect.any(Number) as number, plan: byKey });
-      expect(first?.uses).toBeGreaterThan(40);
-      // Whoever goes on with that plan now has it made anew. (Not by VACUUM FULL, which keeps what sessions of other specs may still see.)
-      await database.sql(`truncate ${results}`);
-      await fill(3);
-      await read();
-      // One of them is the look at it.
-      expect((await kept())[0]?.uses).toBeLessThanOrEqual((first?.uses ?? 0) + 17);
-      await database.sql(`delete from ${results}`);
-      await fill(5_000);
-      await read();
-      expect((await kept())[1]).toEqual({ number: "2", uses: expect.any(Number) as number, plan: byKey });
-      await backend.close();
-      await pool.end();
-    },
-  );
+      );
+      const plans = rows.map(async ({ name }) => (await pool.query<object>(`explain execute "${name}" ('r1')`)).rows);
+      return Promise.all(
+        rows.map(async ({ number, uses }, index) => ({ number, uses, plan: JSON.stringify(await plans[index]) })),
+      );
+    };
+    const byKey = expect.stringContaining("Index Scan using kojin_results_pkey") as string;
+    await fill(3);
+    await database.sql(`vacuum analyze ${results}`);
+    await read();
+    expect(await kept()).toEqual([]);
+    await database.sql(`delete from ${results}`);
+    await fill(5_000);
+    await read();
+    const [first] = await kept();
+    expect(first).toEqual({ number: "1", uses: expect.any(Number) as number, plan: byKey });
+    expect(first?.uses).toBeGreaterThan(40);
+    // Whoever goes on with that plan now has it made anew. (Not by VACUUM FULL, which keeps what sessions of other specs may still see.)
+    await database.sql(`truncate ${results}`);
+    await fill(3);
+    await read();
+    // One of them is the look at it.
+    expect((await kept())[0]?.uses).toBeLessThanOrEqual((first?.uses ?? 0) + 17);
+    await database.sql(`delete from ${results}`);
+    await fill(5_000);
+    await read();
+    expect((await kept())[1]).toEqual({ number: "2", uses: expect.any(Number) as number, plan: byKey });
+    await backend.close();
+    await pool.end();
+  });
 
-  itWithTriggers()("that the server has forgotten fail no store", async () => {
+  it("that the server has forgotten fail no store", async () => {
     const pool = new Pool({ connectionString: database.url, max: 1 });
     pool.on("error", () => undefined);
     const backend = new PostgresResultBackend(pool, { schema: database.schema });

@@ -5,11 +5,9 @@ import { escapeIdentifier } from "pg";
 import type { GroupProgress } from "kojin-postgres";
 import { eventually } from "../support/eventually";
 import { specDatabase } from "../support/spec-database";
-import { hasTriggers } from "../support/variant";
-import { itWithTriggers } from "../support/where";
 
 /** What waits for the lock of a group. */
-const ourStatement = !hasTriggers ? "kojin_counted_by_writers" : "kojin_finish_members";
+const ourStatement = "kojin_finish_members";
 
 interface Told {
   readonly groupId: string;
@@ -141,28 +139,25 @@ describe("counting members of groups", () => {
     expect(await backend.getGroupResults("rolled back")).toEqual([]);
   });
 
-  itWithTriggers()(
-    "goes on being right when writers know nothing of it: COPY-like bulk, updates, single rows",
-    async () => {
-      const backend = await database.open();
-      await backend.ready();
-      const waits = backend.waitGroup("bulk", 20_000);
-      await backend.initGroup("bulk", 3_000);
-      await database.sql(
-        `insert into ${members} (group_id, task_id, result, completed) select 'bulk', i::text, to_jsonb(i), true from generate_series(1, 2000) as i`,
-      );
-      await database.sql(
-        `insert into ${members} (group_id, task_id) select 'bulk', i::text from generate_series(2001, 3000) as i`,
-      );
-      expect(await backend.getGroup("bulk")).toMatchObject({ completed: 2_000, done: false });
-      await database.sql(
-        `update ${members} set completed = true, result = '0' where group_id = 'bulk' and not completed`,
-      );
-      expect(await waits).toHaveLength(3_000);
-      await database.sql(`update ${members} set result = '1' where group_id = 'bulk'`);
-      expect(await backend.getGroup("bulk")).toMatchObject({ completed: 3_000, failed: 0, done: true });
-    },
-  );
+  it("goes on being right when writers know nothing of it: COPY-like bulk, updates, single rows", async () => {
+    const backend = await database.open();
+    await backend.ready();
+    const waits = backend.waitGroup("bulk", 20_000);
+    await backend.initGroup("bulk", 3_000);
+    await database.sql(
+      `insert into ${members} (group_id, task_id, result, completed) select 'bulk', i::text, to_jsonb(i), true from generate_series(1, 2000) as i`,
+    );
+    await database.sql(
+      `insert into ${members} (group_id, task_id) select 'bulk', i::text from generate_series(2001, 3000) as i`,
+    );
+    expect(await backend.getGroup("bulk")).toMatchObject({ completed: 2_000, done: false });
+    await database.sql(
+      `update ${members} set completed = true, result = '0' where group_id = 'bulk' and not completed`,
+    );
+    expect(await waits).toHaveLength(3_000);
+    await database.sql(`update ${members} set result = '1' where group_id = 'bulk'`);
+    expect(await backend.getGroup("bulk")).toMatchObject({ completed: 3_000, failed: 0, done: true });
+  });
 
   it("works with notify: 'deferred' too", async () => {
     const [storing, waiting] = [await database.open({ notify: "deferred" }), await database.open()];
@@ -197,7 +192,7 @@ describe("counting members of groups", () => {
     expect(await backend.getGroup("open")).toMatchObject({ completed: 1, total: 2 });
   });
 
-  it.each(!hasTriggers ? ["this library"] : ["this library", "a foreign writer"])(
+  it.each(["this library", "a foreign writer"])(
     "loses no member that %s completes while its expired group is being deleted",
     async (writer) => {
       const backend = await database.open();

@@ -18,7 +18,6 @@ import {
 import type { TaskOutcome } from "kojin-postgres";
 import { eventually } from "../support/eventually";
 import { specDatabase } from "../support/spec-database";
-import { itWithTriggers } from "../support/where";
 
 describe("streams of groups", () => {
   const database = specDatabase("group streams");
@@ -78,33 +77,29 @@ describe("streams of groups", () => {
     expect(sum).toBe((total * (total - 1)) / 2);
   }, 120_000);
 
-  itWithTriggers()(
-    "stream 100 000 members of 1.5 KB in a process that could not hold them",
-    async () => {
-      const [total, size] = [100_000, 1_500];
-      const storing = await database.open();
-      await storing.initGroup("huge", total);
-      const child = fork(join(__dirname, "..", "fixtures", "streams-members.ts"), ["huge"], {
-        execArgv: ["--import", "tsx", "--max-old-space-size=64"],
-        env: { ...process.env, DATABASE_URL: database.poolUrl, SPEC_SCHEMA: database.schema },
-        stdio: ["ignore", "ignore", "inherit", "ipc"],
-      });
-      expect(await once(child, "message")).toEqual(["subscribed", undefined]);
-      const answer = once(child, "message");
-      const table = `${escapeIdentifier(database.schema)}.kojin_groups`;
-      for (let start = 1; start <= total; start += 4_000) {
-        await database.sql(
-          `insert into ${table} (group_id, task_id, result, completed)
+  it("stream 100 000 members of 1.5 KB in a process that could not hold them", async () => {
+    const [total, size] = [100_000, 1_500];
+    const storing = await database.open();
+    await storing.initGroup("huge", total);
+    const child = fork(join(__dirname, "..", "fixtures", "streams-members.ts"), ["huge"], {
+      execArgv: ["--import", "tsx", "--max-old-space-size=64"],
+      env: { ...process.env, DATABASE_URL: database.poolUrl, SPEC_SCHEMA: database.schema },
+      stdio: ["ignore", "ignore", "inherit", "ipc"],
+    });
+    expect(await once(child, "message")).toEqual(["subscribed", undefined]);
+    const answer = once(child, "message");
+    const table = `${escapeIdentifier(database.schema)}.kojin_groups`;
+    for (let start = 1; start <= total; start += 4_000) {
+      await database.sql(
+        `insert into ${table} (group_id, task_id, result, completed)
          select 'huge', i::text, to_jsonb(repeat('x', $3::int)), true from generate_series($1::int, $2::int) as i`,
-          [start, start + 3_999, size],
-        );
-      }
-      expect(await answer).toEqual([{ members: total, characters: total * size }, undefined]);
-      child.disconnect();
-      await once(child, "exit");
-    },
-    120_000,
-  );
+        [start, start + 3_999, size],
+      );
+    }
+    expect(await answer).toEqual([{ members: total, characters: total * size }, undefined]);
+    child.disconnect();
+    await once(child, "exit");
+  }, 120_000);
 
   it("compose with takeUntil, timeout, bufferTime and mergeMap, and let go of everything", async () => {
     const [storing, watching] = [await database.open(), await database.open()];
@@ -151,7 +146,7 @@ describe("streams of groups", () => {
     subscription.unsubscribe();
   });
 
-  itWithTriggers()("find members that finished while the triggers were off", async () => {
+  it("find members that finished while the triggers were off", async () => {
     const backend = await database.open();
     await backend.ready();
     await backend.initGroup("silent", 2);

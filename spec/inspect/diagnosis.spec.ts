@@ -41,7 +41,6 @@ describe("diagnose", () => {
       "listeners",
       "settings",
       "schema",
-      "trigger support",
       "triggers",
       "channel",
       "subscriptions",

@@ -1,7 +1,7 @@
 import { Pool, type PoolConfig, escapeIdentifier, type QueryResultRow } from "pg";
 import { PostgresResultBackend, type PostgresResultBackendOptions } from "kojin-postgres";
 import { eventually } from "./eventually";
-import { hasTriggers, inVariant, variant } from "./variant";
+import { inVariant, variant } from "./variant";
 
 export interface SpecDatabase {
   readonly schema: string;
@@ -72,7 +72,7 @@ export function specDatabase(name: string, { migrated = true }: { migrated?: boo
   beforeAll(async () => {
     if (!migrated) return;
     const backend = await PostgresResultBackend.connect(url, { schema });
-    await backend.migrate({ triggers: hasTriggers });
+    await backend.migrate();
     await backend.close();
   });
   afterEach(async () => {

@@ -4,16 +4,13 @@ import { nats } from "kojin-postgres/nats";
 /**
  * In which way the ordinary specs use the library; each has to pass in each. `pgbouncer`: the pool goes through PgBouncer in transaction mode, LISTEN goes
  * directly. `pool-of-one`: each pool has a single connection. `deferred`: announcements come after the commit. `nats`: hints come over NATS, and nobody listens.
- * `no-triggers`: schemas are migrated without triggers, so writers count and announce by themselves. `nats-no-triggers`: both.
  */
-export type Variant = "plain" | "pgbouncer" | "pool-of-one" | "deferred" | "nats" | "no-triggers" | "nats-no-triggers";
+export type Variant = "plain" | "pgbouncer" | "pool-of-one" | "deferred" | "nats";
 
 export const variant = (process.env["SPEC_VARIANT"] ?? "plain") as Variant;
 
-/** Whether the schemas of specs have triggers. */
-export const hasTriggers = !variant.endsWith("no-triggers");
 /** Whether backends of specs hear over NATS. */
-export const isOverNats = variant.startsWith("nats");
+export const isOverNats = variant === "nats";
 
 /** The address for pools, and options that go with it, in the present variant. */
 export function inVariant(url: string): { poolUrl: string; options: PostgresResultBackendOptions } {
@@ -30,9 +27,7 @@ export function inVariant(url: string): { poolUrl: string; options: PostgresResu
     case "deferred":
       return { poolUrl: url, options: { notify: "deferred" } };
     case "nats":
-    case "nats-no-triggers":
       return { poolUrl: url, options: { hints: natsOfSpecs() } };
-    case "no-triggers":
     case "plain":
       return { poolUrl: url, options: {} };
   }

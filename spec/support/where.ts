@@ -1,7 +1,6 @@
 import { natsServerMissing } from "./nats-server";
 import { pgBouncerMissing } from "./pgbouncer";
 import { postgresMajor } from "./postgres-version";
-import { hasTriggers } from "./variant";
 
 /** Specs that only some machines can run; where one cannot, it says why. */
 export function itWhere(isPossible: boolean, reason: string): typeof it.skip {
@@ -16,13 +15,6 @@ export const itAsOrdinaryUser = (): typeof it.skip =>
   itWhere(process.platform !== "win32" && !isRoot, "root may write to a folder that is read-only.");
 
 export const itAsRoot = (): typeof it.skip => itWhere(isRoot, "only root has to run the server as somebody else.");
-
-/** For writers that know nothing of this library, or do not say when they commit: only triggers tell of what they do, and count it. */
-export const itWithTriggers = (): typeof it.skip =>
-  itWhere(
-    hasTriggers,
-    "without triggers nothing is counted, or announced, but by this library's writers, after their commits.",
-  );
 
 /** The same for a whole file's specs. */
 export function describeWhere(isPossible: boolean, reason: string): typeof describe.skip {

@@ -6,7 +6,6 @@ import type { Session } from "../session";
 interface Options {
   readonly dryRun?: boolean;
   readonly print?: boolean;
-  readonly triggers: boolean;
 }
 
 export const migrate: RegisterCommand = (program, run) => {
@@ -21,7 +20,6 @@ export const migrate: RegisterCommand = (program, run) => {
       "--print",
       "print the SQL instead, for psql or a migration tool; needs no database. With --dry-run: only what is pending",
     )
-    .option("--no-triggers", "for a database that has none: writers count and announce by themselves")
     .addHelpText(
       "after",
       examples(
@@ -32,23 +30,21 @@ export const migrate: RegisterCommand = (program, run) => {
       ),
     )
     .action(
-      run<Options>(async (session, _args, { dryRun, print, triggers }) => {
-        if (print === true && dryRun !== true) return printScript(session, 0, triggers);
+      run<Options>(async (session, _args, { dryRun, print }) => {
+        if (print === true && dryRun !== true) return printScript(session, 0);
         return session.withBackend(async (backend) => {
-          if (dryRun !== true) return report(session, await backend.migrate({ triggers }));
-          const plan = await backend.planMigration({ triggers });
-          // What is pending may have the version that the schema has already: it had the other file of that version.
-          if (print === true)
-            return printScript(session, (plan.pending[0]?.version ?? plan.latestVersion + 1) - 1, triggers);
+          if (dryRun !== true) return report(session, await backend.migrate());
+          const plan = await backend.planMigration();
+          if (print === true) return printScript(session, plan.version);
           return report(session, { ...plan, applied: plan.pending, repaired: plan.disabledTriggers }, "Would run");
         });
       }),
     );
 };
 
-function printScript(session: Session, after: number, triggers: boolean): number {
+function printScript(session: Session, after: number): number {
   const { schema } = session;
-  const sql = migrationScript({ schema, after, triggers });
+  const sql = migrationScript({ schema, after });
   if (session.isJson) session.printJson({ schema, after, sql });
   else if (sql === "") session.note(`Schema "${schema}" is up to date: nothing to run.`);
   else session.print(sql.trimEnd());

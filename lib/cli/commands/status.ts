@@ -45,12 +45,7 @@ function print(session: Session, inspection: Inspection, health: Health): void {
       `${describeAddress(session.url ?? "")}, PostgreSQL ${server.version}${server.isStandby ? ", a standby" : ""}`,
     ],
     ["Schema", `${JSON.stringify(schema)}, ${version}, channel ${channel}`],
-    [
-      "Triggers",
-      inspection.withoutTriggers === true
-        ? "none: writers count and announce by themselves"
-        : `${triggers.length - idle.length} of ${triggers.length} enabled`,
-    ],
+    ["Triggers", `${triggers.length - idle.length} of ${triggers.length} enabled`],
     ...idle.map(({ name, state }) => ["", `${name} is ${state}`]),
     ...aligned(
       tables.map(({ name, rows: count, bytes }) => [name, `about ${inDigits(count)} rows`, inBytes(bytes)]),
@@ -61,7 +56,7 @@ function print(session: Session, inspection: Inspection, health: Health): void {
         ? "unknown"
         : `${inDigits(expired.results)} results, ${inDigits(expired.groups)} groups, for prune to delete`,
     ],
-    ["Queue", inQueueWords(inspection.notifyQueueUsage)],
+    ["Queue", `${(inspection.notifyQueueUsage * 100).toFixed(1)} % of the notification queue in use`],
     ["Listeners", `${inspection.listeners} in this database`],
     ["Listening", inListenWords(session, health)],
     ["Health", health.ok ? "ok" : "not ok"],
@@ -69,10 +64,6 @@ function print(session: Session, inspection: Inspection, health: Health): void {
   ];
   for (const line of aligned(rows)) session.print(printable(line));
   if (!health.ok) session.note("kojin-postgres doctor says what to do.");
-}
-
-function inQueueWords(usage: number | undefined): string {
-  return usage === undefined ? "there is none" : `${(usage * 100).toFixed(1)} % of the notification queue in use`;
 }
 
 function inListenWords({ usesNats }: Session, { status: listening, heartbeatMs }: Health): string {
