@@ -5,6 +5,7 @@ export type EmbeddedPostgresFailure =
   | "unsupported-platform"
   | "not-runnable"
   | "data-folder"
+  | "temp-folder"
   | "port-in-use"
   | "start-failed"
   | "stop-failed";

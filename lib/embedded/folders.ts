@@ -1,7 +1,7 @@
 import { rmSync } from "node:fs";
 import { chown, mkdir, mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 
 import { EmbeddedPostgresError } from "./errors";
 import type { CheckedOptions } from "./options";
@@ -85,14 +85,30 @@ async function openDataFolder(
 }
 
 async function createRunFolder(account: Account | undefined): Promise<string> {
-  const run = await mkdtemp(join(await chooseTempFolder(account), "kojin-postgres-"));
-  if (account) await chown(run, account.uid, account.gid);
-  return run;
+  let reason: Error | undefined;
+  for (const parent of tempFolders()) {
+    try {
+      // The temporary folder of root may be closed to all others.
+      if (account && !(await canEnter(account, parent))) continue;
+      const run = await mkdtemp(join(parent, "kojin-postgres-"));
+      if (account) await chown(run, account.uid, account.gid);
+      return run;
+    } catch (error) {
+      reason ??= error as Error;
+    }
+  }
+  throw new EmbeddedPostgresError(
+    "temp-folder",
+    `No folder can be made in ${tempFolders().join(" or ")}. Set TMPDIR to a folder that exists and is writable.${reason === undefined ? "" : ` ${String(reason)}`}`,
+    { cause: reason },
+  );
 }
 
-// The temporary folder of root may be closed to all others; /tmp never is.
-async function chooseTempFolder(account: Account | undefined): Promise<string> {
-  return !account || (await canEnter(account, tmpdir())) ? tmpdir() : "/tmp";
+/** The folders to try, in order. TMPDIR may name one that is missing or read-only, such as that of a finished job. */
+function tempFolders(): string[] {
+  // Absolute, since the programs of Postgres run in a working folder of their own.
+  const named = resolve(tmpdir());
+  return process.platform === "win32" || named === "/tmp" ? [named] : [named, "/tmp"];
 }
 
 async function mkdirFor(account: Account | undefined, folder: string): Promise<void> {

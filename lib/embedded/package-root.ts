@@ -32,7 +32,7 @@ const OWN_SERVER = "or use a server of your own through DATABASE_URL instead";
 export function findPackageRoot(
   resolve: Resolve = resolveAsRequire,
   target: string = currentTarget(),
-  folders: readonly string[] = [__dirname, process.cwd()],
+  folders: readonly string[] = [__dirname, ...workingFolder()],
 ): string {
   if (!TARGETS.includes(target)) {
     throw new EmbeddedPostgresError(
@@ -83,6 +83,15 @@ function folderWithPrograms(mainFile: string): string {
     folder = parent;
   }
   return folder;
+}
+
+/** The working directory, or none if it has been removed. */
+function workingFolder(): string[] {
+  try {
+    return [process.cwd()];
+  } catch {
+    return [];
+  }
 }
 
 function resolveAsRequire(packageName: string, fromFolder: string): string {

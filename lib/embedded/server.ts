@@ -88,7 +88,7 @@ export class Server {
   }
 
   get url(): string {
-    return `postgresql://postgres:${this.#context.password}@${HOST}:${this.port}/postgres`;
+    return `postgresql://postgres:${this.#context.password}@${HOST}:${this.port}/postgres?${connectionParameters()}`;
   }
 
   get #hasExited(): boolean {
@@ -150,7 +150,7 @@ export class Server {
   }
 
   async #logIn(): Promise<void> {
-    const client = new Client({ connectionString: this.url, ssl: false, connectionTimeoutMillis: 10_000 });
+    const client = new Client({ connectionString: this.url, connectionTimeoutMillis: 10_000 });
     try {
       await client.connect();
       await client.end();
@@ -188,6 +188,16 @@ export class Server {
     const tail = log.trimEnd().split("\n").slice(-20).join("\n");
     return new EmbeddedPostgresError("start-failed", `${message} The end of its log:\n${tail}`, { cause });
   }
+}
+
+/**
+ * Parameters that keep the variables PGSSLMODE, PGOPTIONS and PGSSLNEGOTIATION, which are meant for another server, from changing how clients
+ * connect to this one. `pg` takes an empty value for a missing one, hence the space.
+ */
+function connectionParameters(): string {
+  const parameters = "sslmode=disable&options=%20";
+  // Not always: clients of libpq before 17 refuse a parameter that they do not know.
+  return process.env["PGSSLNEGOTIATION"] ? `${parameters}&sslnegotiation=postgres` : parameters;
 }
 
 function settingArguments({ port, settings }: ServerContext): string[] {
