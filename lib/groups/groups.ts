@@ -8,7 +8,7 @@ import type { GroupProgress, WaitOptions } from "../result-backend";
 import { toFailedError } from "../wait/outcome";
 import { Feed } from "../wait/feed";
 import type { Interest } from "../wait/interest";
-import { type Found, Loader } from "../wait/loader";
+import { type Found, Loader, type ReadReason } from "../wait/loader";
 import { Router, type WakeCause } from "../wait/router";
 import type { HintReceiver } from "../wait/wakeups";
 import { lastReadMs, Waits } from "../wait/waits";
@@ -50,7 +50,7 @@ export class Groups implements HintReceiver {
       ...interest,
       retryTimeoutMs: options.retryTimeoutMs,
       read: async (groupIds, timeoutMs) => this.#read(groupIds, timeoutMs),
-      onFound: (...found) => this.#onFound(...found),
+      onFound: (groupId, found, reason) => this.#onFound(groupId, found, reason),
       onDenied: (groupIds, error, isTheirFault) => {
         for (const groupId of groupIds) router.error(groupId, error);
         if (isTheirFault) return;
@@ -191,11 +191,13 @@ export class Groups implements HintReceiver {
     return new Map(rows.map((row) => [row[0], { value: toStoredGroup(row), isOld: row[7] }]));
   }
 
-  #onFound(groupId: string, { value, isOld }: Found<StoredGroup>, cause: WakeCause, isAnnounced: boolean): void {
+  #onFound(groupId: string, { value, isOld }: Found<StoredGroup>, reason: ReadReason): void {
+    const { cause, isAnnounced, isOvertaken } = reason;
+    if (value.progress.done) this.feed.offer(value, isAnnounced);
+    if (isOvertaken) return;
     if (isOld && this.router.has(groupId)) this.#interest.sweep.countCaught(cause);
     this.router.next(groupId, value, cause);
     this.#deadlines.observe(value);
-    if (value.progress.done) this.feed.offer(value, isAnnounced);
     this.changes.offer(value.progress, isAnnounced || cause === "notification");
   }
 

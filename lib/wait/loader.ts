@@ -26,11 +26,20 @@ export interface Found<T> {
   readonly isOld: boolean;
 }
 
+/** Why a key was read: all the requests that one read answers, taken together. */
+export interface ReadReason {
+  /** `notification` if any of the requests came from one, else the cause of the first. */
+  readonly cause: WakeCause;
+  /** Whether any of the requests came from a notification that announces a new value. */
+  readonly isAnnounced: boolean;
+  /** Whether a read that began later has already found the key, so that this value may be the older one. */
+  readonly isOvertaken: boolean;
+}
+
 /**
- * What a read found: called for each id that is there, before the calls that asked for it are answered. `isAnnounced` if any of the requests that this read answers
- * was said to be.
+ * Receives what a read found: called for each id that is there, before the calls that asked for it are answered. An overtaken value is passed on only if it was announced.
  */
-export type OnFound<T> = (key: string, found: Found<T>, cause: WakeCause, isAnnounced: boolean) => void;
+export type OnFound<T> = (key: string, found: Found<T>, reason: ReadReason) => void;
 /** Called when a read failed for good: asking again will not help. `isTheirFault` if it is about these keys, and others could be read. */
 export type OnDenied = (keys: readonly string[], error: Error, isTheirFault: boolean) => void;
 
@@ -80,12 +89,7 @@ export class Loader<T> {
       maxBytes: Infinity,
       inFlight: maxReadsInFlight,
       exclusiveKeys: false,
-      // Whoever asked first names the cause: a sweep that meets a hint on its way has caught nothing.
-      merge: (queued, added) => {
-        const isAnnounced = queued.isAnnounced || added.isAnnounced;
-        if (added.calls.length === 0 && isAnnounced === queued.isAnnounced) return queued;
-        return { ...queued, isAnnounced, calls: [...queued.calls, ...added.calls] };
-      },
+      merge: mergeItems,
       run: async (items) => {
         const place = this.#order.begin();
         await this.#run(items, place);
@@ -127,15 +131,16 @@ export class Loader<T> {
 
   /** Reads keys in one statement; if one of them is at fault, in halves, until it is alone and nobody else hears of it. */
   async #run(items: readonly LoadItem<T>[], place: number): Promise<void> {
-    // A read may come back after one that began later, and have an older snapshot: a group would go back. Where it is the one that somebody asked for it counts all the same.
-    const isOld = (key: string, isAskedFor: boolean): boolean => this.#order.isOvertaken(place, key) && !isAskedFor;
     try {
       const found = await this.#read(items.map(({ key }) => key));
       this.#lastError = undefined;
       for (const { key, cause, isAnnounced, calls } of items) {
         const row = found.get(key);
-        if (row !== undefined && !isOld(key, isAnnounced || calls.length > 0))
-          this.#parts.onFound(key, row, cause, isAnnounced);
+        if (row !== undefined) {
+          // A read may come back after one that began later, and have an older snapshot: a group would go back. The answer to a call counts all the same.
+          const isOvertaken = this.#order.isOvertaken(place, key) && calls.length === 0;
+          if (!isOvertaken || isAnnounced) this.#parts.onFound(key, row, { cause, isAnnounced, isOvertaken });
+        }
         for (const call of calls) call.resolve(row?.value);
       }
     } catch (error) {
@@ -177,4 +182,12 @@ export class Loader<T> {
     };
     return retryTransient(attempt, { dueAt: performance.now() + retryTimeoutMs, closed$, onRetry });
   }
+}
+
+/** Combines two requests for one key. The meaning of a notification survives: streams emit what it announces, and a sweep that meets one has caught nothing. */
+function mergeItems<T>(queued: LoadItem<T>, added: LoadItem<T>): LoadItem<T> {
+  const cause = added.cause === "notification" ? added.cause : queued.cause;
+  const isAnnounced = queued.isAnnounced || added.isAnnounced;
+  if (added.calls.length === 0 && isAnnounced === queued.isAnnounced && cause === queued.cause) return queued;
+  return { ...queued, cause, isAnnounced, calls: [...queued.calls, ...added.calls] };
 }

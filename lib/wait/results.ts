@@ -4,7 +4,7 @@ import type { LateKeys } from "../notify/hint-source";
 import { resultStatements } from "../store/statements";
 import { Feed } from "./feed";
 import type { Interest } from "./interest";
-import { type Found, Loader } from "./loader";
+import { type Found, Loader, type ReadReason } from "./loader";
 import { ResultReads } from "./result-reads";
 import { Router, type WakeCause } from "./router";
 import type { HintReceiver } from "./wakeups";
@@ -28,7 +28,7 @@ export class Results implements HintReceiver {
       ...interest,
       retryTimeoutMs: options.retryTimeoutMs,
       read: (taskIds, timeoutMs) => reads.read(taskIds, timeoutMs),
-      onFound: (taskId, found, cause) => this.#onFound(taskId, found, cause),
+      onFound: (taskId, found, reason) => this.#onFound(taskId, found, reason),
       onDenied: (taskIds, error, isTheirFault) => {
         for (const taskId of taskIds) router.error(taskId, error);
         if (!isTheirFault) this.feed.error(error);
@@ -83,7 +83,7 @@ export class Results implements HintReceiver {
 
   #onHint(taskId: string): boolean {
     if (!this.router.has(taskId) && !this.feed.wants(taskId)) return false;
-    this.loader.request(taskId, "notification");
+    this.loader.request(taskId, "notification", true);
     return true;
   }
 
@@ -94,9 +94,11 @@ export class Results implements HintReceiver {
     return true;
   }
 
-  #onFound(taskId: string, { value, isOld }: Found<StoredResult>, cause: WakeCause): void {
-    if (isOld && this.router.has(taskId)) this.#interest.sweep.countCaught(cause);
-    this.router.next(taskId, value, cause);
-    this.feed.offer(value, cause === "notification");
+  #onFound(taskId: string, { value, isOld }: Found<StoredResult>, reason: ReadReason): void {
+    if (!reason.isOvertaken) {
+      if (isOld && this.router.has(taskId)) this.#interest.sweep.countCaught(reason.cause);
+      this.router.next(taskId, value, reason.cause);
+    }
+    this.feed.offer(value, reason.isAnnounced);
   }
 }

@@ -2,7 +2,7 @@ import { Pool } from "pg";
 import { NEVER } from "rxjs";
 import { Database } from "../../lib/database/database";
 import { Deadlines } from "../../lib/deadlines";
-import { type Found, Loader } from "../../lib/wait/loader";
+import { type Found, Loader, type ReadReason } from "../../lib/wait/loader";
 import { SchemaCheck } from "../../lib/schema/schema-check";
 import { eventually } from "../support/eventually";
 
@@ -16,11 +16,13 @@ describe("two reads of the same key under way", () => {
   /** Each read waits until it is answered, with a number for a key that is there. */
   const answers: ((value?: number) => void)[] = [];
   const seen: number[] = [];
+  const reasons: ReadReason[] = [];
   let loader: Loader<number>;
 
   beforeEach(() => {
     answers.length = 0;
     seen.length = 0;
+    reasons.length = 0;
     loader = new Loader<number>({
       read: async ([key = ""]) =>
         new Promise<ReadonlyMap<string, Found<number>>>((resolve) =>
@@ -30,7 +32,10 @@ describe("two reads of the same key under way", () => {
       deadlines: new Deadlines(),
       closed$: NEVER,
       retryTimeoutMs: 10_000,
-      onFound: (_key, { value }) => seen.push(value),
+      onFound: (_key, { value }, reason) => {
+        seen.push(value);
+        reasons.push(reason);
+      },
       onDenied: () => undefined,
       onTrouble: () => undefined,
     });
@@ -76,5 +81,58 @@ describe("two reads of the same key under way", () => {
     answers[0]?.(1);
     expect(await asked).toBe(1);
     expect(seen).toEqual([2, 1]);
+  });
+
+  describe("and a third one queued", () => {
+    const news = { cause: "notification", isAnnounced: true, isOvertaken: false };
+    const asks = {
+      get: () => void loader.load("a", "read"),
+      sweep: () => loader.request("a", "sweep"),
+      notification: () => loader.request("a", "notification"),
+      announcement: () => loader.request("a", "notification", true),
+    };
+    it.each([
+      ["get", "announcement"],
+      ["announcement", "get"],
+      ["sweep", "announcement"],
+      ["announcement", "sweep"],
+      ["notification", "announcement"],
+      ["sweep", "notification", "get", "announcement", "sweep"],
+    ] as const)("keeps the meaning of an announcement: %s, %s", async (...order) => {
+      await request(1);
+      await request(2);
+      for (const name of order) asks[name]();
+      for (const answer of answers.slice(0, 2)) answer();
+      await eventually(() => expect(answers).toHaveLength(3));
+      answers[2]?.(1);
+      await loader.drain();
+      expect(reasons).toEqual([news]);
+    });
+
+    it("keeps the cause of a notification where nothing is announced", async () => {
+      await request(1);
+      await request(2);
+      asks.sweep();
+      asks.notification();
+      for (const answer of answers.slice(0, 2)) answer();
+      await eventually(() => expect(answers).toHaveLength(3));
+      answers[2]?.(1);
+      await loader.drain();
+      expect(reasons).toEqual([{ ...news, isAnnounced: false }]);
+    });
+  });
+
+  it("still pass on what was announced, marked as overtaken", async () => {
+    loader.request("a", "notification", true);
+    await eventually(() => expect(answers).toHaveLength(1));
+    await request(2);
+    answers[1]?.(2);
+    await eventually(() => expect(seen).toEqual([2]));
+    answers[0]?.(1);
+    await loader.drain();
+    expect(reasons.map(({ isOvertaken, isAnnounced }) => [isOvertaken, isAnnounced])).toEqual([
+      [false, false],
+      [true, true],
+    ]);
   });
 });
