@@ -2,6 +2,7 @@ import { firstValueFrom, filter, Subject } from "rxjs";
 import type { Pool } from "pg";
 import { Database } from "./database/database";
 import type { OwnPool } from "./database/own-pool";
+import { ServerClock } from "./database/server-clock";
 import { Deadlines, longestTimerMs } from "./deadlines";
 import { BackendClosedError, SchemaError } from "./errors";
 import { Claims } from "./groups/claims";
@@ -38,6 +39,7 @@ const closeLimitMs = 5_000;
 export class BackendCore {
   readonly options: ResolvedOptions;
   readonly database: Database;
+  readonly clock: ServerClock;
   readonly statements: ResultStatements;
   readonly schemaCheck: SchemaCheck;
   readonly hints: HintSource;
@@ -73,6 +75,7 @@ export class BackendCore {
     this.#ownPool = ownPool;
     // Who gives LISTEN an address of its own has a pooler before the pool.
     this.database = new Database(pool, options.schema, typeof options.listen === "boolean");
+    this.clock = new ServerClock(this.database);
     this.statements = resultStatements(options.schema);
     this.schemaCheck = new SchemaCheck(this.database, options.schema, latestVersion());
     const { source, publisher } = this.#openChannel(pool);
@@ -81,10 +84,11 @@ export class BackendCore {
     const telemetry = Telemetry.create(options);
     this.telemetry = telemetry;
     this.#sweep = new Sweep(this.hints, options.sweepIntervalMs, () => this.#wakeups.rereadAll("sweep"));
-    const { database, schemaCheck, closed$ } = this;
+    const { database, clock, schemaCheck, closed$ } = this;
     const common = {
       options,
       database,
+      clock,
       schemaCheck,
       closed$,
       deadlines: this.#deadlines,
@@ -192,6 +196,7 @@ export class BackendCore {
     this.groups.changes.close();
     this.pruner.close();
     await settledWithin(this.#drainWrites(), closeLimitMs);
+    this.clock.close();
     this.closed$.error(new BackendClosedError());
     this.#deadlines.expireAll(new BackendClosedError());
     this.#sweep.close();

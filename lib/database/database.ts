@@ -13,6 +13,8 @@ export interface Query {
   readonly purpose: string;
   /** Whether it is sent so often, and its plan matters so little, that it is worth preparing. */
   readonly isPrepared?: boolean;
+  /** Called right before the driver gets it, once there is a connection. */
+  readonly onSend?: () => void;
 }
 
 export interface TransactionLimits {
@@ -148,6 +150,7 @@ export class Database {
       else done(undefined, result.rows);
     };
     this.#queries += 1;
+    query.onSend?.();
     const config = {
       text: query.text,
       values: [...query.values],
