@@ -4,7 +4,7 @@ import { Database } from "./database/database";
 import type { OwnPool } from "./database/own-pool";
 import { ServerClock } from "./database/server-clock";
 import { Deadlines, longestTimerMs } from "./deadlines";
-import { BackendClosedError, SchemaError } from "./errors";
+import { BackendClosedError, DatabaseError, SchemaError } from "./errors";
 import { Claims } from "./groups/claims";
 import { groupStatements } from "./groups/group-statements";
 import { GroupWriter } from "./groups/group-writer";
@@ -133,7 +133,7 @@ export class BackendCore {
       if (version !== undefined && version > latestVersion())
         throw newerSchemaError(this.options.schema, version, latestVersion());
     } catch (error) {
-      if (!(error instanceof SchemaError) || error.reason === "newer") throw error;
+      if (!(error instanceof SchemaError) || error.reason === "newer") throw toRefusal(error);
     }
   }
 
@@ -230,6 +230,14 @@ export class BackendCore {
       );
     });
   }
+}
+
+/**
+ * A wrong password, or a database that is missing: for work under way it may be put right, as it is after a failover, but for a first connection it is an answer.
+ */
+function toRefusal(error: unknown): unknown {
+  if (!(error instanceof DatabaseError) || !/^(28|3D)/.test(error.sqlState ?? "")) return error;
+  return new DatabaseError(error.message, error.sqlState, false, { cause: error.cause, origin: error.origin });
 }
 
 /** Waits for `work`, but not for ever; how it ends does not matter. */

@@ -157,15 +157,21 @@ export class SchemaError extends ResultBackendError {
 export class DatabaseError extends ResultBackendError {
   override readonly name = "DatabaseError";
   readonly code = "DATABASE";
+  /**
+   * Where the error came from: before there was a session (`connecting`), from a session that ended or gave no answer (`session`), or from a statement that the server
+   * refused while the session goes on (`statement`).
+   */
+  readonly origin: "connecting" | "session" | "statement";
   constructor(
     message: string,
     /** The SQLSTATE, five characters; undefined when no server answered. */
     readonly sqlState: string | undefined,
     /** Whether the same call may succeed later. Such errors have been retried before they are thrown. */
     readonly transient: boolean,
-    options?: ErrorOptions,
+    options?: ErrorOptions & { readonly origin?: DatabaseError["origin"] },
   ) {
     super(message, options);
+    this.origin = options?.origin ?? "session";
   }
 }
 

@@ -1,10 +1,11 @@
 import type { Pool, PoolClient, QueryResult, QueryResultRow } from "pg";
-import { BackendClosedError, DatabaseError, ResultBackendError, SchemaError } from "../errors";
 import { longestTimerMs } from "../deadlines";
+import type { ResultBackendError } from "../errors";
 import type { SqlClient } from "../result-backend";
+import { describe, originOf, toBackendError } from "./backend-error";
 import { checkOut, giveBack } from "./pooled-client";
 import { PreparedNames } from "./prepared-names";
-import { isTransientState, sqlStateOf, sqlStates } from "./sql-states";
+import { type ErrorOrigin, sqlStateOf } from "./sql-states";
 
 export interface Query {
   readonly text: string;
@@ -59,12 +60,15 @@ export class Database {
     const dueAt = performance.now() + limitMs;
     // By callbacks, and one promise at the end: it is behind every store and every wake-up, and each promise on the way was a step more between an answer and its caller.
     return new Promise((resolve, reject) => {
-      const fail = (error: unknown): void => reject(this.wrap(error, query.purpose));
+      const fail = (error: unknown): void => reject(this.wrap(error, query.purpose, "connecting"));
       const use = (client: PoolClient): void =>
         this.#run<Row>(client, query, dueAt, (error, rows) => {
-          giveBack(client, error);
-          if (rows === undefined) fail(error);
-          else resolve(rows);
+          if (rows === undefined) {
+            resolve(this.#failAfter(error, client, query.purpose, dueAt));
+            return;
+          }
+          giveBack(client, true);
+          resolve(rows);
         });
       checkOut(this.#pool, limitMs, use, fail);
     });
@@ -127,8 +131,16 @@ export class Database {
   }
 
   /** Makes any error of the driver or the server one of ours. */
-  wrap(error: unknown, purpose: string): ResultBackendError {
-    return asBackendError(error, purpose, this.#schema, this.#pool.ending);
+  wrap(error: unknown, purpose: string, origin?: ErrorOrigin): ResultBackendError {
+    return toBackendError(error, { purpose, schema: this.#schema, origin, isPoolEnding: this.#pool.ending });
+  }
+
+  /** Returns a connection on which something failed, if its session goes on, and rejects with what failed. */
+  async #failAfter(error: unknown, client: PoolClient, purpose: string, dueAt: number): Promise<never> {
+    const probe = { text: "", query_timeout: remainingMs(dueAt) };
+    const origin = await originOf(error, async () => client.query(probe));
+    giveBack(client, origin === "statement");
+    throw this.wrap(error, purpose, origin);
   }
 
   /** Runs a statement, prepared if that is wanted and works here. `done` is called once: with rows, or with an error. */
@@ -172,55 +184,21 @@ export class Database {
   ): Promise<T> {
     const limitMs = Math.min(timeoutMs, longestTimerMs);
     const dueAt = performance.now() + limitMs;
+    const client = await new Promise<PoolClient>((use, fail) => {
+      checkOut(this.#pool, limitMs, use, (error) => fail(this.wrap(error, purpose, "connecting")));
+    });
     try {
-      const client = await new Promise<PoolClient>((use, fail) => checkOut(this.#pool, limitMs, use, fail));
-      try {
-        const outcome = await work(client, () => remainingMs(dueAt));
-        giveBack(client);
-        return outcome;
-      } catch (error) {
-        giveBack(client, error);
-        throw error;
-      }
+      const outcome = await work(client, () => remainingMs(dueAt));
+      giveBack(client, true);
+      return outcome;
     } catch (error) {
-      throw this.wrap(error, purpose);
+      return await this.#failAfter(error, client, purpose, dueAt);
     }
   }
 }
 
 /** At least 1: 0 would mean no limit to the driver. */
 const remainingMs = (dueAt: number): number => Math.max(1, Math.ceil(dueAt - performance.now()));
-
-const schemaStates: ReadonlySet<string> = new Set([
-  sqlStates.undefinedTable,
-  sqlStates.undefinedColumn,
-  sqlStates.undefinedFunction,
-  sqlStates.invalidSchemaName,
-]);
-
-function asBackendError(error: unknown, purpose: string, schema: string, poolEnding: boolean): ResultBackendError {
-  if (error instanceof ResultBackendError) return error;
-  const sqlState = sqlStateOf(error);
-  if (sqlState !== undefined && schemaStates.has(sqlState)) {
-    return new SchemaError(schema, "missing", notMigratedMessage(schema), { cause: error });
-  }
-  if (sqlState === undefined && poolEnding) return new BackendClosedError({ cause: error });
-  const isTransient = sqlState === undefined ? !isProgrammingError(error) : isTransientState(sqlState);
-  return new DatabaseError(`Could not ${purpose}: ${describe(error)}`, sqlState, isTransient, { cause: error });
-}
-
-export function notMigratedMessage(schema: string): string {
-  return `Schema "${schema}" has not been migrated to this version of kojin-postgres: call backend.migrate() once, or run it at deployment.`;
-}
-
-/** Thrown by the driver for arguments it cannot use; anything else without a SQLSTATE is the connection's doing. */
-const isProgrammingError = (error: unknown): boolean => error instanceof TypeError || error instanceof RangeError;
-
-/** An AggregateError, which is what Node gives when a name has several addresses, has an empty message of its own. */
-function describe(error: unknown): string {
-  if (error instanceof AggregateError && error.message === "") return error.errors.map(describe).join("; ");
-  return error instanceof Error ? error.message : String(error);
-}
 
 /**
  * Bounds how long a statement may wait for row locks and, if it notifies, for the cluster's notification lock at its commit; `statement_timeout` does not cover the

@@ -1,5 +1,4 @@
 import type { Pool, PoolClient } from "pg";
-import { ResultBackendError } from "../errors";
 
 const ignore = (): void => undefined;
 
@@ -36,10 +35,9 @@ export function checkOut(
   });
 }
 
-/** Returns a connection to its pool. After an error that the server reported it is good; after any other it is in an unknown state and must not be used again. */
-export function giveBack(client: PoolClient, error?: unknown): void {
-  const cause = error instanceof ResultBackendError ? error.cause : error;
-  if (error === undefined || (cause instanceof Error && "severity" in cause && cause.severity === "ERROR")) {
+/** Returns a connection to its pool; one that `isUsable` no more is closed at once. */
+export function giveBack(client: PoolClient, isUsable: boolean): void {
+  if (isUsable) {
     client.removeListener("error", ignore);
     client.release();
     return;

@@ -1,6 +1,5 @@
 /** SQLSTATE codes that decide what is done next (PostgreSQL docs, appendix A). */
 export const sqlStates = {
-  protocolViolation: "08P01",
   readOnlyTransaction: "25006",
   undefinedTable: "42P01",
   undefinedColumn: "42703",
@@ -22,27 +21,42 @@ export const sqlStates = {
   noActiveTransaction: "25P01",
 } as const;
 
-const transientStates = new Set([
-  sqlStates.readOnlyTransaction, // a standby, or a primary that has been demoted: the next connection may reach the new one
-  sqlStates.serializationFailure,
-  sqlStates.deadlockDetected,
-  sqlStates.lockNotAvailable,
-  "57P01", // admin_shutdown
-  "57P02", // crash_shutdown
-  "57P03", // cannot_connect_now
-  "57P05", // idle_session_timeout
-  "25P03", // idle_in_transaction_session_timeout
-  "25P04", // transaction_timeout
-]);
-// Connection exception, insufficient resources, system error: the server's state, not the statement's fault.
-const transientClasses = new Set(["08", "53", "58"]);
+/**
+ * Where an error came from. `connecting`: before there was a session. `session`: the session ended, or gave no answer. `statement`: the server refused one statement, and
+ * the session goes on.
+ */
+export type ErrorOrigin = "connecting" | "session" | "statement";
 
-/** Whether the same statement may succeed if it is sent again. */
+/**
+ * Classes of SQLSTATE that speak of the session, the server or another transaction, also where they come with one statement: a pooler reports its own troubles that way,
+ * and some keep the client's connection.
+ */
+const transientClasses: ReadonlySet<string> = new Set([
+  "08", // connection exception
+  "24", // invalid cursor state
+  "25", // invalid transaction state: also read-only, and a transaction that another user of the session has left behind
+  "26", // invalid statement name: a pooler has changed the session
+  "28", // invalid authorization
+  "34", // invalid cursor name: a pooler has changed the session
+  "3B", // savepoint exception
+  "3D", // invalid catalog name: the database is being restored or renamed
+  "40", // transaction rollback
+  "53", // insufficient resources
+  "57", // operator intervention: also a statement that was cancelled or took too long
+  "58", // system error
+  "72", // snapshot too old
+  "F0", // configuration file error
+  "XX", // internal error
+]);
+const transientStates: ReadonlySet<string> = new Set([
+  sqlStates.duplicateStatement, // a pooler has changed the session
+  sqlStates.lockNotAvailable,
+  "55006", // object_in_use
+]);
+
+/** Whether a statement that the server refused may succeed if it is sent again; whatever ended the session is transient anyway. */
 export function isTransientState(sqlState: string): boolean {
-  return (
-    sqlState !== sqlStates.protocolViolation &&
-    (transientStates.has(sqlState) || transientClasses.has(sqlState.slice(0, 2)))
-  );
+  return transientStates.has(sqlState) || transientClasses.has(sqlState.slice(0, 2));
 }
 
 /**

@@ -1,4 +1,5 @@
-import { type Database, notMigratedMessage } from "../database/database";
+import { notMigratedMessage } from "../database/backend-error";
+import type { Database } from "../database/database";
 import { sqlStates } from "../database/sql-states";
 import { DatabaseError, SchemaError } from "../errors";
 import { versionTable } from "./migration-files";

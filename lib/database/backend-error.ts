@@ -1,0 +1,90 @@
+import { BackendClosedError, DatabaseError, ResultBackendError, SchemaError } from "../errors";
+import { type ErrorOrigin, isTransientState, sqlStateOf, sqlStates } from "./sql-states";
+import { isTlsRefusal } from "./tls-errors";
+
+/** What an error is made of ours with. */
+export interface ErrorContext {
+  /** What was tried, for the message: "store results". */
+  readonly purpose: string;
+  readonly schema: string;
+  /** Default: as far as the error alone tells. */
+  readonly origin?: ErrorOrigin | undefined;
+  /** Whether the application is ending the pool. */
+  readonly isPoolEnding: boolean;
+}
+
+/** Makes any error of the driver or the server one of ours. */
+export function toBackendError(error: unknown, context: ErrorContext): ResultBackendError {
+  if (error instanceof ResultBackendError) return error;
+  const { purpose, schema, isPoolEnding } = context;
+  const sqlState = sqlStateOf(error);
+  const origin = context.origin ?? likelyOrigin(error);
+  if (sqlState === undefined && isPoolEnding) return new BackendClosedError({ cause: error });
+  if (sqlState !== undefined && origin === "statement" && schemaStates.has(sqlState))
+    return new SchemaError(schema, "missing", notMigratedMessage(schema), { cause: error });
+  const message = `Could not ${purpose}: ${describe(error)}`;
+  return new DatabaseError(message, sqlState, isTransientError(error, origin), { cause: error, origin });
+}
+
+/**
+ * Where the error of a query came from. Servers translate the word for the severity (`lc_messages`), and the driver drops the field that they do not translate: at a word
+ * that is not known, `probe` tells by an answer of any kind whether the session is still there.
+ */
+export async function originOf(error: unknown, probe: () => Promise<unknown>): Promise<ErrorOrigin> {
+  const known = knownOrigin(error instanceof ResultBackendError ? error.cause : error);
+  return (
+    known ??
+    probe().then(
+      () => "statement",
+      () => "session",
+    )
+  );
+}
+
+/** The same without asking. */
+const likelyOrigin = (error: unknown): ErrorOrigin => knownOrigin(error) ?? "statement";
+
+function knownOrigin(error: unknown): ErrorOrigin | undefined {
+  if (error === undefined) return undefined;
+  if (sqlStateOf(error) === undefined) return "session";
+  const { severity } = error as { severity?: unknown };
+  if (severity === "ERROR") return "statement";
+  return severity === "FATAL" || severity === "PANIC" ? "session" : undefined;
+}
+
+/** Whether the same call may succeed later. Decided by where the error came from; by its code only where the server refused one statement. */
+function isTransientError(error: unknown, origin: ErrorOrigin): boolean {
+  const sqlState = sqlStateOf(error);
+  if (sqlState !== undefined) return origin !== "statement" || isTransientState(sqlState) || isStalePlan(error);
+  return origin === "connecting" ? !isTlsRefusal(error) && !isNodeRefusal(error) : !isDriverRefusal(error);
+}
+
+/** Thrown by the driver, or by what an application has put around it, for what it cannot use. `fetch` throws such errors with a cause where the network is down. */
+const isDriverRefusal = (error: unknown): boolean =>
+  (error instanceof TypeError || error instanceof RangeError) && error.cause === undefined;
+
+/** Thrown by Node for arguments that it cannot use, such as a port of 70 000. */
+const isNodeRefusal = (error: unknown): boolean =>
+  isDriverRefusal(error) && String((error as { code?: unknown }).code).startsWith("ERR_");
+
+/** "cached plan must not change result type", known by the function of the server that says so; this code has many other causes. */
+const isStalePlan = (error: unknown): boolean =>
+  sqlStateOf(error) === sqlStates.featureNotSupported &&
+  (error as { routine?: unknown }).routine === "RevalidateCachedQuery";
+
+const schemaStates: ReadonlySet<string> = new Set([
+  sqlStates.undefinedTable,
+  sqlStates.undefinedColumn,
+  sqlStates.undefinedFunction,
+  sqlStates.invalidSchemaName,
+]);
+
+export function notMigratedMessage(schema: string): string {
+  return `Schema "${schema}" has not been migrated to this version of kojin-postgres: call backend.migrate() once, or run it at deployment.`;
+}
+
+/** The message of an error. An AggregateError, which is what Node gives when a name has several addresses, has an empty one of its own. */
+export function describe(error: unknown): string {
+  if (error instanceof AggregateError && error.message === "") return error.errors.map(describe).join("; ");
+  return error instanceof Error ? error.message : String(error);
+}
