@@ -39,6 +39,8 @@ create table if not exists kojin_group_state (
   -- Milliseconds it may stay open; null for ever.
   deadline_ms float8,
   completed_at timestamptz,
+  -- The transaction in which it got done; null while it is open. Streams catch up by it, in the order of commits.
+  done_xid pg_catalog.xid8,
   -- While it is open, its deadline.
   expires_at timestamptz,
   claim_token uuid,
@@ -48,8 +50,10 @@ create table if not exists kojin_group_state (
 
 -- Serves the deletion of expired groups.
 create index if not exists kojin_group_state_expires on kojin_group_state (expires_at) where expires_at is not null;
--- Serves the reading of the groups that got done since a given time, and of those that nobody has claimed.
+-- Serves the reading of the groups that nobody has claimed.
 create index if not exists kojin_group_state_completed on kojin_group_state (completed_at, group_id) where completed_at is not null;
+-- Serves the read of the groups that got done since a snapshot.
+create index if not exists kojin_group_state_done_xid on kojin_group_state (done_xid) where done_xid is not null;
 
 create sequence if not exists kojin_group_seq;
 
@@ -119,14 +123,14 @@ declare
 begin
   with done as (
     update @schema@.kojin_group_state
-    set completed_at = clock_timestamp(), expires_at = clock_timestamp() + ttl_ms * interval '1 millisecond'
+    set completed_at = clock_timestamp(), done_xid = pg_catalog.pg_current_xact_id(), expires_at = clock_timestamp() + ttl_ms * interval '1 millisecond'
     where group_id = any(group_ids) and completed_at is null and completed + failed >= total
     returning group_id
   )
   select array(select group_id from done) into done_ids;
   -- The crate says the total row by row: what was complete may turn out not to be.
   update @schema@.kojin_group_state
-  set completed_at = null, expires_at = null
+  set completed_at = null, done_xid = null, expires_at = null
   where group_id = any(group_ids) and completed_at is not null and completed + failed < total;
   if is_loud and cardinality(done_ids) > 0 then
     perform @schema@.kojin_announce(channel, 'done', array(select to_json(id)::text from unnest(done_ids) as id));

@@ -34,7 +34,7 @@ grant select (version, name) on kojin_migrations to kojin_storer, kojin_waiter, 
 grant
   select (task_id, result, error, stored_at, expires_at, trace_context),
   insert (task_id, result, error, stored_at, expires_at, trace_context),
-  update (result, error, stored_at, expires_at, trace_context)
+  update (result, error, stored_at, stored_xid, expires_at, trace_context)
 on kojin_results to kojin_storer;
 -- Called by the trigger, with the rights of the writer. Everybody has this one, unless it was taken from them.
 grant execute on function kojin_announce(text, text, text[]) to kojin_storer;
@@ -47,9 +47,9 @@ grant
 on kojin_group_state to kojin_storer;
 
 -- Waiter: reads and awaits results, of tasks and of groups. It writes nothing.
-grant select (task_id, result, error, stored_at, expires_at, trace_context) on kojin_results to kojin_waiter;
+grant select (task_id, result, error, stored_at, stored_xid, expires_at, trace_context) on kojin_results to kojin_waiter;
 grant select (group_id, task_id, result, completed, error, position, finished_seq) on kojin_groups to kojin_waiter;
-grant select (group_id, total, completed, failed, declared, completed_at, deadline_ms, expires_at) on kojin_group_state to kojin_waiter;
+grant select (group_id, total, completed, failed, declared, completed_at, done_xid, deadline_ms, expires_at) on kojin_group_state to kojin_waiter;
 
 -- Janitor: deletes what has expired (it may delete anything), and reads no result. To lock a row takes the right to update one of its columns: those with which
 -- least can be done.

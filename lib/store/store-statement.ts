@@ -85,7 +85,7 @@ function storeFrom(source: string, notify: string, schema: string, variant: Stor
     from ${source}
     ${onFirstRow(settings)}
     on conflict (task_id) do update
-      set result = excluded.result, error = excluded.error, stored_at = excluded.stored_at, expires_at = excluded.expires_at,
+      set result = excluded.result, error = excluded.error, stored_at = excluded.stored_at, stored_xid = pg_catalog.pg_current_xact_id(), expires_at = excluded.expires_at,
         trace_context = ${traced ? "excluded.trace_context" : "null"}
       where ${
         // An expired row counts as absent.
