@@ -205,4 +205,4 @@ const remainingMs = (dueAt: number): number => Math.max(1, Math.ceil(dueAt - per
  * latter. So what we have given up on does not stay behind on the server, statement after statement.
  */
 export const lockTimeoutSetting = (timeoutMs: number): string =>
-  `set_config('lock_timeout', '${Math.max(1, Math.round(timeoutMs))}ms', true)`;
+  `pg_catalog.set_config('lock_timeout', '${Math.max(1, Math.round(timeoutMs))}ms', true)`;

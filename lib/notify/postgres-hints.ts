@@ -47,7 +47,7 @@ export class PostgresHints implements HintSource {
       notify: async (channel, payload) => {
         const query = {
           purpose: "send a heartbeat",
-          text: `select ${lockTimeoutSetting(notifyLockTimeoutMs)}, pg_catalog.pg_notify($1::text, $2::text)`,
+          text: `select ${lockTimeoutSetting(notifyLockTimeoutMs)}, pg_catalog.pg_notify($1::pg_catalog.text, $2::pg_catalog.text)`,
           values: [channel, payload],
         };
         await sendNotification(options.database, query, notifyTimeoutMs);

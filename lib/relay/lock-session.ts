@@ -53,16 +53,17 @@ export class LockSession {
   /** Whether the lock is to be had, and so held from now on. To be asked only while it is not held: it would have to be given back as often. */
   async tryLock(): Promise<boolean> {
     const { rows } = await this.#client.query<{ has_lock: boolean }>(
-      "select pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended($1::text, 0)) as has_lock",
+      "select pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended($1::pg_catalog.text, 0)) as has_lock",
       [this.#key],
     );
     return rows[0]?.has_lock === true;
   }
 
   async unlock(): Promise<void> {
-    await this.#client.query("select pg_catalog.pg_advisory_unlock(pg_catalog.hashtextextended($1::text, 0))", [
-      this.#key,
-    ]);
+    await this.#client.query(
+      "select pg_catalog.pg_advisory_unlock(pg_catalog.hashtextextended($1::pg_catalog.text, 0))",
+      [this.#key],
+    );
   }
 
   /** Resolves if the server still answers; rejects in time if it does not. */

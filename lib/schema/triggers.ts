@@ -38,14 +38,14 @@ export async function readTriggers(
     purpose: "look at the triggers",
     text: `
       select expected.name, (
-        select trigger.tgenabled::text
+        select trigger.tgenabled::pg_catalog.text
         from pg_catalog.pg_trigger as trigger
-        join pg_catalog.pg_class as relation on relation.oid = trigger.tgrelid
-        join pg_catalog.pg_namespace as namespace on namespace.oid = relation.relnamespace
-        where namespace.nspname = $1::text and trigger.tgname = expected.name
+        join pg_catalog.pg_class as relation on relation.oid operator(pg_catalog.=) trigger.tgrelid
+        join pg_catalog.pg_namespace as namespace on namespace.oid operator(pg_catalog.=) relation.relnamespace
+        where namespace.nspname operator(pg_catalog.=) $1::pg_catalog.text and trigger.tgname operator(pg_catalog.=) expected.name
         limit 1
       )
-      from unnest($2::text[]) as expected (name)
+      from pg_catalog.unnest($2::pg_catalog.text[]) as expected (name)
       order by expected.name`,
     values: [schema, [...expectedTriggers]],
   };

@@ -30,53 +30,55 @@ export interface ResultStatements {
 
 export function resultStatements(schema: string, isObserved = false): ResultStatements {
   const results = `${escapeIdentifier(schema)}.kojin_results`;
-  const isThere = "(expires_at is null or expires_at > statement_timestamp())";
+  const isThere = "(expires_at is null or expires_at operator(pg_catalog.>) pg_catalog.statement_timestamp())";
   // A query of its own within the other: it runs once, and not for each row, of which it would take as long as all the rest (13 instead of 9 µs for a result, stored and read).
-  const isLarge = `(select pg_catalog.pg_relation_size(${escapeLiteral(results)}::pg_catalog.regclass) >= ${largeTableBytes})`;
+  const isLarge = `(select pg_catalog.pg_relation_size(${escapeLiteral(results)}::pg_catalog.regclass) operator(pg_catalog.>=) ${largeTableBytes})`;
   // Those that are there and not expired, with a flag for those stored more than a second ago: a listener that hears would have told of them; for telemetry also with the span
   // that stored them, and their age.
   const select = (size: string): string => `
-      select task_id, result::text, error::text, ${microsOf("stored_at")}, stored_at < statement_timestamp() - interval '1 second', ${size}${
-        isObserved ? ", trace_context, (extract(epoch from clock_timestamp() - stored_at) * 1000::numeric)::float8" : ""
+      select task_id, result::pg_catalog.text, error::pg_catalog.text, ${microsOf("stored_at")}, stored_at operator(pg_catalog.<) (pg_catalog.statement_timestamp() operator(pg_catalog.-) interval '1 second'), ${size}${
+        isObserved
+          ? ", trace_context, (extract(epoch from pg_catalog.clock_timestamp() operator(pg_catalog.-) stored_at) operator(pg_catalog.*) 1000::numeric)::double precision"
+          : ""
       }
       from ${results}`;
   return {
     // $1 text[] ids; $2 boolean true.
-    read: `${select("null::boolean")} where ${plannedAnew("$2")} and task_id = any($1::text[]) and ${isThere}`,
-    readWithSize: `${select(isLarge)} where ${plannedAnew("$2")} and task_id = any($1::text[]) and ${isThere}`,
+    read: `${select("null::boolean")} where ${plannedAnew("$2")} and task_id operator(pg_catalog.=) any($1::pg_catalog.text[]) and ${isThere}`,
+    readWithSize: `${select(isLarge)} where ${plannedAnew("$2")} and task_id operator(pg_catalog.=) any($1::pg_catalog.text[]) and ${isThere}`,
     // $1 text id.
     readOne: (planNumber) =>
-      `${select("null::boolean")} where task_id = $1::text and ${isThere} /* plan ${planNumber} */`,
+      `${select("null::boolean")} where task_id operator(pg_catalog.=) $1::pg_catalog.text and ${isThere} /* plan ${planNumber} */`,
 
     // $1 text id. Returns a row if there was one to be seen; one that had expired is deleted and not counted.
     delete: `
-      with deleted as (delete from ${results} where task_id = $1::text returning expires_at)
-      select true from deleted where expires_at is null or expires_at > statement_timestamp()`,
+      with deleted as (delete from ${results} where task_id operator(pg_catalog.=) $1::pg_catalog.text returning expires_at)
+      select true from deleted where expires_at is null or expires_at operator(pg_catalog.>) pg_catalog.statement_timestamp()`,
 
     // A page of what was stored since a time, oldest first. $1 float8 microseconds since 1970 and $2 text id: where the page before it ended; $3 int rows.
     storedSince: `
       select task_id, ${microsOf("stored_at")}
       from ${results}
-      where (stored_at, task_id) > (timestamptz 'epoch' + $1::float8 * interval '1 microsecond', $2::text)
-        and (expires_at is null or expires_at > statement_timestamp())
+      where (stored_at, task_id) operator(pg_catalog.>) (timestamp with time zone 'epoch' operator(pg_catalog.+) ($1::double precision operator(pg_catalog.*) interval '1 microsecond'), $2::pg_catalog.text)
+        and (expires_at is null or expires_at operator(pg_catalog.>) pg_catalog.statement_timestamp())
       order by stored_at, task_id
       limit $3::int`,
 
     // The server's time in microseconds since 1970.
-    clock: `select ${microsOf("clock_timestamp()")}`,
+    clock: `select ${microsOf("pg_catalog.clock_timestamp()")}`,
 
     // $1 text channel, $2 text[] payloads. Only notifies, so its commit waits for no disk.
     announce: `
-      select pg_catalog.pg_notify($1::text, payload)
-      from unnest($2::text[]) with ordinality as batch (payload, place)
+      select pg_catalog.pg_notify($1::pg_catalog.text, payload)
+      from pg_catalog.unnest($2::pg_catalog.text[]) with ordinality as batch (payload, place)
       ${onFirstRow([lockTimeoutSetting(notifyLockTimeoutMs)])}`,
 
     // Deletes expired rows. $1 int rows at the most; $2 float8 ms since they expired. Rows that another session has locked are left to it. Returns a row for each.
     prune: `
       delete from ${results}
-      where task_id in (
+      where task_id operator(pg_catalog.=) any (
         select task_id from ${results}
-        where expires_at <= statement_timestamp() - $2::float8 * interval '1 millisecond'
+        where expires_at operator(pg_catalog.<=) (pg_catalog.statement_timestamp() operator(pg_catalog.-) ($2::double precision operator(pg_catalog.*) interval '1 millisecond'))
         order by expires_at
         limit $1::int
         for update skip locked

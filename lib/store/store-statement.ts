@@ -34,7 +34,7 @@ export interface StoreTexts {
 }
 
 const columns = ["task_id", "result", "error", "ttl_ms", "trace_context"];
-const types = ["text", "text", "text", "float8", "text"];
+const types = ["pg_catalog.text", "pg_catalog.text", "pg_catalog.text", "double precision", "pg_catalog.text"];
 
 export function storeStatement(schema: string, variant: StoreVariant): StoreTexts {
   const count = variant.traced ? 5 : 4;
@@ -43,12 +43,15 @@ export function storeStatement(schema: string, variant: StoreVariant): StoreText
   const arrays = parameters.map((parameter) => `${parameter}[]`).join(", ");
   const row = parameters.map((parameter, index) => `${parameter} as ${names[index] ?? ""}`).join(", ");
   const channel = channelOf(schema);
-  const [first, second] = [`$${count + 1}::text`, `$${count + 2}::text`];
-  const payload = variant.announcedBy === "inline" ? `${first} || ${storedAtMicros} || ${second}` : first;
+  const [first, second] = [`$${count + 1}::pg_catalog.text`, `$${count + 2}::pg_catalog.text`];
+  const payload =
+    variant.announcedBy === "inline"
+      ? `${first} operator(pg_catalog.||) ${storedAtMicros} operator(pg_catalog.||) ${second}`
+      : first;
   return {
     many: storeFrom(
       `unnest(${arrays}) with ordinality as batch (${names.join(", ")}, place)`,
-      `(select count(pg_catalog.pg_notify('${channel}', payload)) from unnest(${first}[]) as payload)`,
+      `(select pg_catalog.count(pg_catalog.pg_notify('${channel}', payload)) from pg_catalog.unnest(${first}[]) as payload)`,
       schema,
       variant,
     ),
@@ -62,7 +65,7 @@ export function storeStatement(schema: string, variant: StoreVariant): StoreText
 }
 
 /** Of an inline result: the same for the row and for the payload, which is made before it. */
-const storedAtMicros = microsOf("statement_timestamp()");
+const storedAtMicros = microsOf("pg_catalog.statement_timestamp()");
 
 function storeFrom(source: string, notify: string, schema: string, variant: StoreVariant): string {
   const { announcedBy, traced, inlineBytes, lockTimeoutMs } = variant;
@@ -71,17 +74,19 @@ function storeFrom(source: string, notify: string, schema: string, variant: Stor
     // None where none is needed: in a caller's transaction they would override the caller's own.
     ...(lockTimeoutMs === undefined ? [] : [lockTimeoutSetting(lockTimeoutMs)]),
     // Not 'off' for what announces itself: what triggers of others do to groups, in the same transaction, is still announced.
-    ...(announcedBy === "triggers" ? [] : [`set_config('kojin.notify', '${bySelf ? "statement" : "off"}', true)`]),
+    ...(announcedBy === "triggers"
+      ? []
+      : [`pg_catalog.set_config('kojin.notify', '${bySelf ? "statement" : "off"}', true)`]),
     ...(announcedBy === "triggers" && inlineBytes > 0
-      ? [`set_config('kojin.inline_bytes', '${inlineBytes}', true)`]
+      ? [`pg_catalog.set_config('kojin.inline_bytes', '${inlineBytes}', true)`]
       : []),
     ...(bySelf ? [notify] : []),
   ];
   const traceContext = traced ? ", trace_context" : "";
-  const storedAt = announcedBy === "inline" ? "statement_timestamp()" : "clock_timestamp()";
+  const storedAt = announcedBy === "inline" ? "pg_catalog.statement_timestamp()" : "pg_catalog.clock_timestamp()";
   return `
     insert into ${escapeIdentifier(schema)}.kojin_results as stored (task_id, result, error, stored_at, expires_at${traceContext})
-    select task_id, result::jsonb, error::jsonb, ${storedAt}, statement_timestamp() + ttl_ms * interval '1 millisecond'${traceContext}
+    select task_id, result::pg_catalog.jsonb, error::pg_catalog.jsonb, ${storedAt}, pg_catalog.statement_timestamp() operator(pg_catalog.+) (ttl_ms operator(pg_catalog.*) interval '1 millisecond')${traceContext}
     from ${source}
     ${onFirstRow(settings)}
     on conflict (task_id) do update
@@ -89,6 +94,6 @@ function storeFrom(source: string, notify: string, schema: string, variant: Stor
         trace_context = ${traced ? "excluded.trace_context" : "null"}
       where ${
         // An expired row counts as absent.
-        variant.keep ? "stored.expires_at <= statement_timestamp()" : "true"
+        variant.keep ? "stored.expires_at operator(pg_catalog.<=) pg_catalog.statement_timestamp()" : "true"
       }`;
 }

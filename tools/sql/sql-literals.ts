@@ -91,7 +91,7 @@ export function unqualifiedWords({ text }: SqlLiteral): UnqualifiedName[] {
       words[index - 2]?.text !== "with"
     )
       report(`function ${name}`);
-    const isPlain = isName || word.keywordName === "UNRESERVED_KEYWORD" || name === "json";
+    const isPlain = isName || (word.keywordName === "UNRESERVED_KEYWORD" && name !== "double") || name === "json";
     if (before === "::" && isPlain && after !== "." && !name.includes(hole)) report(`type ${name}`);
     if (isName && words[index + 1]?.tokenName === "SCONST" && before !== "as" && before !== ".") report(`type ${name}`);
     if (operators.has(name) && !isInOperator(words, index)) report(`operator ${name}`);
