@@ -14,9 +14,13 @@ export interface BatcherOptions<Item extends BatchItem> {
   readonly inFlight: number;
   /** Whether a key that is under way has to come back before it may be sent again. */
   readonly exclusiveKeys: boolean;
+  /** Most items that are queued or held. More wait outside the queue, in their order. Default: no limit. */
+  readonly maxQueuedItems?: number;
+  /** Most bytes of items that are queued or held; an item larger than that is queued alone. Default: no limit. */
+  readonly maxQueuedBytes?: number;
   /** Combines an item with one of the same key that is still queued; the outcome takes its place. */
   readonly merge: (queued: Item, added: Item) => Item;
-  /** Carries a batch out and settles its items. Must not reject. */
+  /** Carries a batch out and settles its items, except those that it has held. Must not reject. */
   readonly run: (items: Item[]) => Promise<void>;
 }
 
@@ -34,6 +38,12 @@ const settled = Promise.resolve();
 export class Batcher<Item extends BatchItem> {
   readonly #options: BatcherOptions<Item>;
   #queue = new Map<string, Item>();
+  #queuedBytes = 0;
+  /** Items for which the queue has no room. Those of a key come after the one of that key that is queued. */
+  readonly #waiting = new Map<string, Item>();
+  /** The keys of items whose batch has ended without them, each with its bytes. */
+  readonly #held = new Map<string, number>();
+  #heldBytes = 0;
   /** The keys of each batch that is under way. */
   readonly #batches = new Set<Keys>();
   readonly #drained: (() => void)[] = [];
@@ -43,9 +53,14 @@ export class Batcher<Item extends BatchItem> {
     this.#options = options;
   }
 
-  /** Items that wait to be sent. */
+  /** Items that wait to be sent, or are held. */
   get queued(): number {
-    return this.#queue.size;
+    return this.#queue.size + this.#held.size;
+  }
+
+  /** Items that wait for room in the queue. */
+  get waiting(): number {
+    return this.#waiting.size;
   }
 
   get inFlight(): number {
@@ -53,15 +68,79 @@ export class Batcher<Item extends BatchItem> {
   }
 
   add(item: Item): void {
+    const waiting = this.#waiting.size === 0 ? undefined : this.#waiting.get(item.key);
     const queued = this.#queue.get(item.key);
-    this.#queue.set(item.key, queued === undefined ? item : this.#options.merge(queued, item));
+    if (waiting !== undefined) this.#waiting.set(item.key, this.#options.merge(waiting, item));
+    else if ((this.#waiting.size > 0 && queued === undefined) || !this.#hasRoomFor(item, queued))
+      this.#waiting.set(item.key, item);
+    else this.#enqueue(item, queued);
     this.#schedule();
   }
 
-  /** Resolves once nothing is queued or under way. */
+  /** Takes out an item that is queued or waits for room; one that is under way or held stays there. */
+  remove(item: Item): void {
+    if (this.#queue.get(item.key) === item) {
+      this.#queue.delete(item.key);
+      this.#queuedBytes -= item.bytes;
+      this.#admit();
+    } else if (this.#waiting.get(item.key) === item) this.#waiting.delete(item.key);
+    this.#settleDrains();
+  }
+
+  /** Takes out all items that are queued or wait for room, and gives them. */
+  clear(): Item[] {
+    const items = [...this.#queue.values(), ...this.#waiting.values()];
+    this.#queue = new Map();
+    this.#queuedBytes = 0;
+    this.#waiting.clear();
+    this.#settleDrains();
+    return items;
+  }
+
+  /** Keeps an item, and its key, until {@link Batcher.release}, while the rest of its batch comes back. To be called before that batch ends. */
+  hold(item: Item): void {
+    this.#held.set(item.key, item.bytes);
+    this.#heldBytes += item.bytes;
+  }
+
+  /** Ends what {@link Batcher.hold} began. */
+  release(item: Item): void {
+    const bytes = this.#held.get(item.key);
+    if (bytes === undefined) return;
+    this.#held.delete(item.key);
+    this.#heldBytes -= bytes;
+    this.#admit();
+    this.#afterReturn();
+  }
+
+  /** Resolves once nothing is queued, held or under way. */
   async drain(): Promise<void> {
-    if (this.#queue.size === 0 && this.#batches.size === 0) return;
+    if (this.#isEmpty) return;
     await new Promise<void>((resolve) => this.#drained.push(resolve));
+  }
+
+  #hasRoomFor(added: Item, queued: Item | undefined): boolean {
+    const { maxQueuedItems = Infinity, maxQueuedBytes = Infinity } = this.#options;
+    if (queued === undefined && this.queued >= maxQueuedItems) return false;
+    const bytes = this.#queuedBytes + this.#heldBytes;
+    return bytes + added.bytes <= maxQueuedBytes || this.queued === 0;
+  }
+
+  #enqueue(item: Item, queued: Item | undefined): void {
+    const before = queued?.bytes ?? 0;
+    const merged = queued === undefined ? item : this.#options.merge(queued, item);
+    this.#queuedBytes += merged.bytes - before;
+    this.#queue.set(item.key, merged);
+  }
+
+  /** Lets into the queue what waits for room, as far as there is some. */
+  #admit(): void {
+    for (const [key, item] of this.#waiting) {
+      const queued = this.#queue.get(key);
+      if (!this.#hasRoomFor(item, queued)) return;
+      this.#waiting.delete(key);
+      this.#enqueue(item, queued);
+    }
   }
 
   #schedule(): void {
@@ -84,6 +163,7 @@ export class Batcher<Item extends BatchItem> {
       const [batch, keys] = this.#take();
       if (batch.length === 0) break;
       this.#batches.add(keys);
+      this.#admit();
       void this.#options.run(batch).then(() => this.#finish(keys));
     }
   }
@@ -95,10 +175,11 @@ export class Batcher<Item extends BatchItem> {
     let bytes = 0;
     for (const [key, item] of queue) {
       if (batch.length >= maxItems || (batch.length > 0 && bytes + item.bytes > maxBytes)) break;
-      if (exclusiveKeys && this.#isInFlight(key)) continue;
+      if (exclusiveKeys && this.#isUnderWay(key)) continue;
       batch.push(item);
       bytes += item.bytes;
     }
+    this.#queuedBytes -= bytes;
     if (batch.length === queue.size) {
       // Not emptied: a map that is filled and emptied again and again leaves old tables behind, which keep what was in them until the next full collection. To move
       // that about took a quarter of a storing process's time (7.8 against 5.9 µs for a result).
@@ -109,14 +190,27 @@ export class Batcher<Item extends BatchItem> {
     return [batch, new Set(batch.map(({ key }) => key))];
   }
 
-  #isInFlight(key: string): boolean {
+  #isUnderWay(key: string): boolean {
+    if (this.#held.size > 0 && this.#held.has(key)) return true;
     for (const keys of this.#batches) if (keys.has(key)) return true;
     return false;
   }
 
   #finish(keys: Keys): void {
     this.#batches.delete(keys);
+    this.#afterReturn();
+  }
+
+  #afterReturn(): void {
     if (this.#queue.size > 0) this.#schedule();
-    else if (this.#batches.size === 0) for (const resolve of this.#drained.splice(0)) resolve();
+    else this.#settleDrains();
+  }
+
+  get #isEmpty(): boolean {
+    return this.queued === 0 && this.#waiting.size === 0 && this.#batches.size === 0;
+  }
+
+  #settleDrains(): void {
+    if (this.#drained.length > 0 && this.#isEmpty) for (const resolve of this.#drained.splice(0)) resolve();
   }
 }

@@ -1,58 +1,7 @@
 import { setImmediate as turn } from "node:timers/promises";
 import fc from "fast-check";
 
-import { type BatcherOptions, type BatchItem, Batcher } from "../lib/batcher";
-
-/** The values that were added under one key; merged items have several. */
-interface Item extends BatchItem {
-  readonly values: readonly number[];
-}
-
-const item = (key: string, value = 0, bytes = 1): Item => ({ key, bytes, values: [value] });
-const keysOf = (items: readonly Item[]): string[] => items.map(({ key }) => key);
-
-/** A batcher whose batches are under way until they are told to finish. */
-class Bench {
-  readonly batches: Item[][] = [];
-  readonly batcher: Batcher<Item>;
-  readonly #finish: (() => void)[] = [];
-
-  constructor(options: Partial<BatcherOptions<Item>> = {}) {
-    this.batcher = new Batcher<Item>({
-      maxItems: 100,
-      maxBytes: Infinity,
-      inFlight: 1,
-      exclusiveKeys: false,
-      merge: (queued, added) => ({ ...added, values: [...queued.values, ...added.values] }),
-      run: (items) => {
-        this.batches.push(items);
-        return new Promise((resolve) => this.#finish.push(resolve));
-      },
-      ...options,
-    });
-  }
-
-  get keys(): string[][] {
-    return this.batches.map(keysOf);
-  }
-
-  add(...items: Item[]): void {
-    for (const each of items) this.batcher.add(each);
-  }
-
-  /** Ends the batch that has been under way longest, and lets the next one leave. */
-  async finish(index = 0): Promise<void> {
-    this.#finish.splice(index, 1)[0]?.();
-    await turn();
-  }
-}
-
-async function isSettled(promise: Promise<unknown>): Promise<boolean> {
-  let settled = false;
-  void promise.finally(() => (settled = true));
-  await turn();
-  return settled;
-}
+import { Bench, isSettled, item, type Item, keysOf } from "./support/batcher-bench";
 
 describe("while nothing is under way", () => {
   it("sends in one batch what was added in the same turn", async () => {

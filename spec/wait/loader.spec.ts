@@ -17,6 +17,7 @@ describe("two reads of the same key under way", () => {
   const answers: ((value?: number) => void)[] = [];
   const seen: number[] = [];
   const reasons: ReadReason[] = [];
+  const deadlines = new Deadlines();
   let loader: Loader<number>;
 
   beforeEach(() => {
@@ -29,7 +30,7 @@ describe("two reads of the same key under way", () => {
           answers.push((value) => resolve(new Map(value === undefined ? [] : [[key, { value, isOld: false }]]))),
         ),
       schemaCheck: new AlwaysMigrated(new Database(new Pool(), "public"), "public", 1),
-      deadlines: new Deadlines(),
+      deadlines,
       closed$: NEVER,
       retryTimeoutMs: 10_000,
       onFound: (_key, { value }, reason) => {
@@ -134,5 +135,31 @@ describe("two reads of the same key under way", () => {
       [false, false],
       [true, true],
     ]);
+  });
+
+  it("leaves out a key that nobody waits for any more, but not one that is watched", async () => {
+    await request(1);
+    await request(2);
+    const rejected = loader.load("late", "read").catch((error: unknown) => error);
+    loader.request("watched", "sweep");
+    expect(loader.counters.queued).toBe(2);
+    deadlines.expireAll(new Error("too late"));
+    expect(await rejected).toMatchObject({ message: "too late" });
+    expect(loader.counters.queued).toBe(1);
+  });
+
+  it("takes ten times as long for ten times as many calls for one key", async () => {
+    await request(1);
+    await request(2);
+    const addMs = (calls: number): number => {
+      const startedAt = performance.now();
+      for (let call = 0; call < calls; call += 1) loader.load(`key ${calls}`, "read").catch(() => undefined);
+      return performance.now() - startedAt;
+    };
+    addMs(4_000);
+    const fewMs = Math.max(1, addMs(4_001));
+    // Copying what is there for each call takes a hundred times as long.
+    expect(addMs(40_000) / fewMs).toBeLessThan(50);
+    deadlines.expireAll(new Error("over"));
   });
 });
