@@ -20,7 +20,7 @@ export type {
   WriteOptions,
 } from "./result-backend";
 export type { OpenGroupsOptions } from "./groups/group-arguments";
-export type { MigrationReport } from "./schema/migrations";
+export type { MigrateOptions, MigrationProgress, MigrationReport } from "./schema/migrations";
 export type { MigrationPlan } from "./schema/migration-plan";
 export { migrationScript } from "./schema/migration-script";
 export type { MigrationScriptOptions } from "./schema/migration-script";

@@ -26,7 +26,7 @@ import type {
   WriteOptions,
 } from "./result-backend";
 import { type MigrationPlan, planMigration } from "./schema/migration-plan";
-import { migrate, type MigrationReport } from "./schema/migrations";
+import { migrate, type MigrateOptions, type MigrationReport } from "./schema/migrations";
 import type { Stats } from "./stats";
 import type { Announcement } from "./store/announcements";
 import { deleteResult } from "./store/delete";
@@ -97,14 +97,15 @@ export class PostgresResultBackend implements ResultBackend {
   }
 
   /**
-   * Creates or upgrades the tables and triggers; does nothing if they are up to date. Tables of the Rust crate are adopted with their rows. Safe to run by any
-   * number of processes at once. Needs a role that may create tables in the schema.
+   * Creates or upgrades the tables and triggers; does nothing if they are up to date. Tables of the Rust crate are adopted with their rows, and its workers go on writing
+   * meanwhile. Safe to run by any number of processes at once; an interrupted migration is continued. Needs a role that may create tables in the schema.
    *
    * @throws {@link SchemaError} The schema is newer than this package.
+   * @throws {@link DatabaseError} Another session kept a lock for too long; the message names it.
    */
-  async migrate(): Promise<MigrationReport> {
+  async migrate(options?: MigrateOptions): Promise<MigrationReport> {
     this.#core.assertOpen();
-    return migrate(this.#core.database, this.#core.options.schema);
+    return migrate(this.#core.database, this.#core.options.schema, options);
   }
 
   /**

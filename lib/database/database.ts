@@ -120,6 +120,21 @@ export class Database {
     });
   }
 
+  /** Runs `work` on one connection, outside a transaction, for statements that cannot run in one. */
+  async session<T>(purpose: string, timeoutMs: number, work: (client: SqlClient) => Promise<T>): Promise<T> {
+    return this.#withClient(purpose, timeoutMs, async (client, remainingMs) => {
+      const query = async (
+        text: string,
+        values: unknown[] = [],
+      ): Promise<{ rows: QueryResultRow[]; rowCount: number | null }> => {
+        this.#queries += 1;
+        const query = { text, values, query_timeout: remainingMs() };
+        return client.query(query);
+      };
+      return work({ query });
+    });
+  }
+
   /** Whether a pooler stands before the server: it gives its clients process numbers of its own, which are not those of the sessions that they reach. */
   async isPooled(timeoutMs: number): Promise<boolean> {
     return this.#withClient("look for a pooler", timeoutMs, async (client, remainingMs) => {

@@ -19,6 +19,7 @@ export const sqlStates = {
   duplicateSchema: "42P06",
   duplicateObject: "42710",
   noActiveTransaction: "25P01",
+  queryCanceled: "57014",
 } as const;
 
 /**

@@ -1,7 +1,6 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { escapeIdentifier, escapeLiteral } from "pg";
-import { channelOf } from "../notify/channel";
+import { escapeIdentifier } from "pg";
 
 export interface Migration {
   readonly version: number;
@@ -28,8 +27,19 @@ export function migrations(): readonly Migration[] {
   return loaded;
 }
 
+let recount: string | undefined;
+
+/** Counts groups anew, in steps like those of a migration. */
+export function recountSql(): string {
+  recount ??= readFileSync(join(folder, "recount.sql"), "utf8");
+  return recount;
+}
+
 /** The version of the tables that this package works with. */
 export const latestVersion = (): number => migrations().at(-1)?.version ?? 0;
+
+/** Rows of the version table with these versions do not name migrations: they say which step of one has been run. */
+export const progressVersions = { migration: 0, recount: -1 } as const;
 
 /** The tables' record of what was applied. Names are qualified, so no setting of the session is needed for it. */
 export function versionTable(schema: string): {
@@ -42,23 +52,14 @@ export function versionTable(schema: string): {
     name,
     create: `create table if not exists ${name} (
   version int primary key,
-  name text not null,
-  applied_at timestamptz not null default now()
+  name pg_catalog.text not null,
+  applied_at timestamp with time zone not null default pg_catalog.now()
 )`,
-    // The version, 0 if none.
-    read: `select coalesce(pg_catalog.max(version), 0)::pg_catalog.text as version from ${name}`,
+    // The version, 0 if none; and the progress of a migration, and of a recount, that has not ended.
+    read: `
+      select greatest(coalesce(pg_catalog.max(version), 0), 0)::pg_catalog.text as version,
+        pg_catalog.max(name) filter (where version operator(pg_catalog.=) ${progressVersions.migration}) as migrating,
+        pg_catalog.max(name) filter (where version operator(pg_catalog.=) ${progressVersions.recount}) as recounting
+      from ${name}`,
   };
-}
-
-/**
- * The SQL of a migration with the name of the schema in its place. The quotes around functions get that name's hash, which the name itself does not contain: it may hold `$$`,
- * and would end them. And it is put there by a function, since `replaceAll` reads `$&` and the like in a text.
- */
-export function sqlFor(schema: string, { sql }: Migration): string {
-  const [name, tag] = [escapeIdentifier(schema), channelOf(schema)];
-  return sql
-    .replaceAll("@channel@", escapeLiteral(tag))
-    .replaceAll("$$", () => `$${tag}$`)
-    .replaceAll("$name$", () => `$${tag}_name$`)
-    .replaceAll("@schema@.kojin", () => `${name}.kojin`);
 }

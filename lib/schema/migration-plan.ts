@@ -1,7 +1,7 @@
 import type { Database } from "../database/database";
 import { SchemaError } from "../errors";
 import { latestVersion } from "./migration-files";
-import { pendingOf } from "./migrations";
+import { pendingOf } from "./migration-run";
 import type { SchemaCheck } from "./schema-check";
 import { readTriggers } from "./triggers";
 

@@ -1,54 +1,138 @@
 import { escapeIdentifier, escapeLiteral } from "pg";
+import { channelOf } from "../notify/channel";
 import { checkSchemaName } from "../options";
 import { checkInteger } from "../value/arguments";
-import { type Migration, migrations, sqlFor, versionTable } from "./migration-files";
-import { lockKey } from "./migrations";
+import { type Migration, migrations, versionTable } from "./migration-files";
+import { lockKey } from "./migration-lock";
+import { concurrently, type MigrationStep, stepsOf } from "./migration-steps";
 
 export interface MigrationScriptOptions {
   /** The schema that holds the tables. Default `public`. */
   readonly schema?: string;
   /** The version that the tables have already: only what is newer is given. 0 or more; default 0, everything. */
   readonly after?: number;
+  /**
+   * Whether writers can go on while the script runs over large tables: each step is a transaction of its own, and indexes are built concurrently. Such a script is for psql, which
+   * sends one statement at a time. Default `false`: one transaction, which a migration tool can run as it is.
+   */
+  readonly online?: boolean;
 }
 
 /**
  * The SQL that `migrate()` runs, as one script for psql or a migration tool of your own. It may be run again. Empty if there is nothing newer than `after`.
  */
-export function migrationScript({ schema = "public", after = 0 }: MigrationScriptOptions = {}): string {
+export function migrationScript({ schema = "public", after = 0, online = false }: MigrationScriptOptions = {}): string {
   checkSchemaName(schema);
   checkInteger(after, "after", 0);
   const chosen = migrations().filter(({ version }) => version > after);
   if (chosen.length === 0) return "";
+  const title = `-- kojin-postgres: ${chosen.map(({ name }) => name).join(", ")} for schema ${asComment(schema)}.`;
+  return online ? onlineScript(schema, title, chosen) : plainScript(schema, title, chosen);
+}
+
+function plainScript(schema: string, title: string, chosen: readonly Migration[]): string {
+  const parts = chosen.flatMap((migration) => [
+    `-- ${migration.name}`,
+    ...stepsOf(schema, migration.sql).map((step) =>
+      step.kind === "batches" ? pageLoop(schema, step.pageFunction, false) : step.sql,
+    ),
+    recordVersion(schema, migration),
+  ]);
   return [
-    `-- kojin-postgres: ${chosen.map(({ name: title }) => title).join(", ")} for schema ${JSON.stringify(schema)}.
--- Where your tool opens a transaction itself, leave out "begin" and "commit".
+    `${title}
+-- One transaction, which blocks writers of tables that exist already until it ends. Where your tool opens a transaction itself, leave out "begin" and "commit".
 begin;
-${prelude(schema)}
-${versionTable(schema).create};\n`,
-    ...chosen.map((migration) => stepOf(schema, migration)),
+select pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended(${escapeLiteral(lockKey(schema))}, 0));
+${prelude(schema, "set local")}`,
+    ...parts,
     "commit;\n",
-  ].join("\n");
+  ].join("\n\n");
 }
 
-function stepOf(schema: string, migration: Migration): string {
-  const { version, name } = migration;
-  return `-- ${name}\n
-${sqlFor(schema, migration).trim()}
-
-insert into ${versionTable(schema).name} (version, name) values (${version}, ${escapeLiteral(name)}) on conflict (version) do nothing;\n`;
+function onlineScript(schema: string, title: string, chosen: readonly Migration[]): string {
+  const parts = chosen.flatMap((migration) => [
+    `-- ${migration.name}`,
+    ...stepsOf(schema, migration.sql).map((step) => onlineStep(schema, step)),
+    recordVersion(schema, migration),
+  ]);
+  return [
+    `${title}
+-- For psql: psql --set ON_ERROR_STOP=1 --file SCRIPT. Writers go on meanwhile. What stands between "begin" and "commit" is a transaction; the rest must run outside of one:
+-- indexes, which are built concurrently, and loops, which commit after each page of rows. A step that gets no lock within 700 ms ends the script: run it again, from the start.
+set lock_timeout = '700ms';
+set statement_timeout = 0;
+${prelude(schema, "set")}`,
+    ...parts,
+    "reset search_path;\nreset statement_timeout;\nreset lock_timeout;\n",
+  ].join("\n\n");
 }
 
-function prelude(schema: string): string {
-  return `select pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended(${escapeLiteral(lockKey(schema))}, 0));
-do ${escapeLiteral(createSchemaBlock(schema))};
-set local search_path = ${escapeIdentifier(schema)}, pg_temp;`;
+function onlineStep(schema: string, step: MigrationStep): string {
+  switch (step.kind) {
+    case "transaction":
+      return `-- ${step.title}\nbegin;\n${step.sql}\ncommit;`;
+    case "index": {
+      // An interrupted build leaves an index that is not valid, and that "if not exists" would be content with.
+      const name = `${escapeIdentifier(schema)}.${step.index}`;
+      return `-- ${step.title}
+do ${escapeLiteral(dropInvalidBlock(schema, step.index, name))};
+set lock_timeout = 0;
+${concurrently(step)}
+set lock_timeout = '700ms';`;
+    }
+    case "batches":
+      return `-- ${step.title}\n${pageLoop(schema, step.pageFunction, true)}`;
+  }
+}
+
+function dropInvalidBlock(schema: string, index: string, name: string): string {
+  return `begin
+  if exists (
+    select from pg_catalog.pg_index as state
+    join pg_catalog.pg_class as found on found.oid operator(pg_catalog.=) state.indexrelid
+    join pg_catalog.pg_namespace as namespace on namespace.oid operator(pg_catalog.=) found.relnamespace
+    where namespace.nspname operator(pg_catalog.=) ${escapeLiteral(schema)}::pg_catalog.name
+      and found.relname operator(pg_catalog.=) ${escapeLiteral(index)}::pg_catalog.name and not state.indisvalid
+  ) then
+    drop index ${name};
+  end if;
+end`;
+}
+
+function pageLoop(schema: string, pageFunction: string, commits: boolean): string {
+  const tag = `$${channelOf(schema)}_loop$`;
+  return `do ${tag}
+declare
+  after_key pg_catalog.text;
+begin
+  loop
+    after_key := (select next_cursor from ${escapeIdentifier(schema)}.${pageFunction}(after_key, 2000));
+    ${commits ? "commit;\n    " : ""}exit when after_key is null;
+  end loop;
+end
+${tag};`;
+}
+
+function prelude(schema: string, set: string): string {
+  return `do ${escapeLiteral(createSchemaBlock(schema))};
+${set} search_path = pg_catalog, pg_temp;
+${versionTable(schema).create};`;
+}
+
+function recordVersion(schema: string, { version, name }: Migration): string {
+  return `insert into ${versionTable(schema).name} (version, name) values (${version}, ${escapeLiteral(name)}) on conflict (version) do nothing;`;
 }
 
 /** `create schema if not exists` asks for the right to create one even where it exists. */
 function createSchemaBlock(schema: string): string {
   return `begin
-  if not exists (select from pg_catalog.pg_namespace where nspname = ${escapeLiteral(schema)}) then
+  if not exists (select from pg_catalog.pg_namespace where nspname operator(pg_catalog.=) ${escapeLiteral(schema)}::pg_catalog.name) then
     create schema ${escapeIdentifier(schema)};
   end if;
 end`;
+}
+
+/** On one line, in characters that every encoding has. */
+function asComment(text: string): string {
+  return JSON.stringify(text).replace(/[^ -~]/g, "?");
 }

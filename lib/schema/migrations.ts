@@ -1,11 +1,35 @@
 import { escapeIdentifier } from "pg";
-import { BeginError, type Database } from "../database/database";
-import { sqlStates } from "../database/sql-states";
-import { DatabaseError } from "../errors";
-import { channelOf } from "../notify/channel";
+import type { Database } from "../database/database";
+import { SchemaError } from "../errors";
 import type { SqlClient } from "../result-backend";
-import { type Migration, latestVersion, migrations, sqlFor, versionTable } from "./migration-files";
-import { newerSchemaError } from "./schema-check";
+import { checkDurationMs } from "../value/arguments";
+import { latestVersion, versionTable } from "./migration-files";
+import { MigrationRun, pendingOf } from "./migration-run";
+
+export interface MigrateOptions {
+  /**
+   * How long to go on asking for a lock that other sessions hold, in milliseconds, for each step. 0 or more; default 300 000. A session that keeps the migration lock itself is
+   * given 30 s at the most. Writers never wait for longer than a second: locks are asked for again and again, for 700 ms at a time.
+   */
+  readonly lockWaitMs?: number;
+  /** Counts the groups that are not done anew, from the rows of their members: after they were copied, or written while the triggers were disabled. Default `false`. */
+  readonly recount?: boolean;
+  /** Called at each step, after each page of rows, and while a lock is waited for. */
+  readonly onProgress?: (progress: MigrationProgress) => void;
+}
+
+/** How far a migration is. */
+export interface MigrationProgress {
+  readonly schema: string;
+  /** The name of the migration, or `recount`. */
+  readonly migration: string;
+  /** What is being done, in words. */
+  readonly step: string;
+  /** Rows, or groups, that this step has handled so far. */
+  readonly rows: number;
+  /** The sessions that hold the lock that is waited for; undefined where none is. */
+  readonly waitingFor?: string | undefined;
+}
 
 export interface MigrationReport {
   readonly schema: string;
@@ -17,126 +41,82 @@ export interface MigrationReport {
   readonly repaired: readonly string[];
 }
 
-/** What those who migrate a schema at the same time take turns by. */
-export const lockKey = (schema: string): string => `kojin-postgres migrate ${schema}`;
+const defaultLockWaitMs = 300_000;
+const lookTimeoutMs = 30_000;
 
-// Long enough for a large table to get its new column; a lock that is not to be had in that time is held by something that should be looked at.
-const migrateTimeoutMs = 300_000;
-const lockTimeout = "30s";
-const maxAttempts = 6;
 /**
- * How long the first attempt waits for `begin`, each further one twice as long. At a server it waits for nothing, so a connection on which it takes longer is dead, and
- * another is tried. A transaction pooler looks the same while other processes, that migrate too, keep all its connections to the server busy: 155 s are for them.
+ * Brings the tables of a schema to the version of this package. Any number of processes may do so at once; they share the steps. Writers go on meanwhile: no step locks a table for
+ * longer than a moment, and rows are backfilled in pages.
  */
-const firstBeginTimeoutMs = 5_000;
-
-/** Brings the tables of a schema to the version of this package. Any number of processes may do so at once; one does it, the others find it done. */
-export async function migrate(database: Database, schema: string): Promise<MigrationReport> {
-  for (let attempt = 1; ; attempt += 1) {
-    try {
-      return await migrateOnce(database, schema, firstBeginTimeoutMs * 2 ** (attempt - 1));
-    } catch (error) {
-      if (!isWorthAnotherAttempt(error) || attempt === maxAttempts) throw error;
-    }
-  }
-}
-
-const statesOfTurns: ReadonlySet<string | undefined> = new Set([
-  // No order of locks avoids deadlocks: some writers come to a group by its state, others by the table of members, and this needs both.
-  sqlStates.deadlockDetected,
-  sqlStates.serializationFailure,
-  // `if not exists` looks before it creates, and somebody else may create in between.
-  sqlStates.uniqueViolation,
-  sqlStates.duplicateTable,
-  sqlStates.duplicateSchema,
-  sqlStates.duplicateObject,
-]);
-
-function isWorthAnotherAttempt(error: unknown): boolean {
-  return error instanceof DatabaseError && (statesOfTurns.has(error.sqlState) || error.cause instanceof BeginError);
-}
-
-async function migrateOnce(database: Database, schema: string, beginTimeoutMs: number): Promise<MigrationReport> {
-  return database.transaction("migrate", { timeoutMs: migrateTimeoutMs, beginTimeoutMs }, async (client) => {
-    // Ends with the transaction, so a process that dies leaves nothing locked.
-    await client.query("select pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended($1::text, 0))", [
-      lockKey(schema),
-    ]);
-    // Not before: for one another's turn processes wait as long as it takes.
-    await client.query("select set_config('lock_timeout', $1::text, true)", [lockTimeout]);
-    const pending = pendingOf(schema, await presentVersion(client, schema));
-    if (pending.length > 0) {
-      const name = escapeIdentifier(schema);
-      await createSchema(client, schema);
-      await client.query("select set_config('search_path', $1::text, true)", [`${name}, pg_temp`]);
-      await client.query(versionTable(schema).create, []);
-    }
-    for (const migration of pending) {
-      await client.query(sqlFor(schema, migration), []);
-      const { version, name } = migration;
-      const text = `insert into ${versionTable(schema).name} (version, name) values ($1::int, $2::text)`;
-      await client.query(text, [version, name]);
-    }
-    return toReport(schema, pending, await enableTriggers(client, schema));
-  });
-}
-
-function toReport(schema: string, applied: readonly Migration[], repaired: readonly string[]): MigrationReport {
+export async function migrate(
+  database: Database,
+  schema: string,
+  { lockWaitMs = defaultLockWaitMs, recount = false, onProgress = () => undefined }: MigrateOptions = {},
+): Promise<MigrationReport> {
+  checkDurationMs(lockWaitMs, "lockWaitMs");
+  const run = new MigrationRun(database, schema, lockWaitMs, onProgress);
+  // Without a lock where everything is up to date: whoever holds one then does not matter.
+  if (recount || !(await isUpToDate(database, schema))) await run.finish();
+  const repaired = await repair(database, run, schema, recount);
   return {
     schema,
     version: latestVersion(),
-    applied: applied.map(({ version, name }) => ({ version, name })),
+    applied: run.applied.map(({ version, name }) => ({ version, name })),
     repaired,
   };
 }
 
-/** @throws {@link SchemaError} The schema is newer than this package. */
-export function pendingOf(schema: string, present: number): readonly Migration[] {
-  if (present > latestVersion()) throw newerSchemaError(schema, present, latestVersion());
-  return migrations().filter(({ version }) => version > present);
+async function isUpToDate(database: Database, schema: string): Promise<boolean> {
+  const query = { purpose: "look at the schema", text: versionTable(schema).read, values: [] };
+  try {
+    const [row] = await database.query<[string, string | null, string | null]>(query, lookTimeoutMs);
+    return pendingOf(schema, Number(row?.[0])).length === 0 && row?.[2] === null;
+  } catch (error) {
+    if (error instanceof SchemaError && error.reason === "missing") return false;
+    throw error;
+  }
+}
+
+interface DisabledTrigger {
+  readonly table: string;
+  readonly trigger: string;
 }
 
 /**
- * Asks without an error where there is nothing yet: an error would end the transaction. And asks the catalog itself: `to_regclass` answers from a cache of the session, which may
- * still say "no such table" from before the wait for the lock.
+ * A restore with `--disable-triggers` that was cut short, or a bulk load, may have left triggers disabled. Then no write is announced, and no member of a group counted: what was not
+ * counted meanwhile is counted afterwards, each group under its lock.
  */
-async function presentVersion(client: SqlClient, schema: string): Promise<number> {
-  const { rows: found } = await client.query(
-    `select from pg_catalog.pg_class as relation
-     join pg_catalog.pg_namespace as namespace on namespace.oid = relation.relnamespace
-     where namespace.nspname = $1::text and relation.relname = 'kojin_migrations'`,
-    [schema],
-  );
-  if (found.length === 0) return 0;
-  const { rows } = await client.query(versionTable(schema).read, []);
-  return Number(rows[0]?.["version"]);
+async function repair(database: Database, run: MigrationRun, schema: string, recount: boolean): Promise<string[]> {
+  const disabled = await readDisabledTriggers(database, schema);
+  const tables = [...new Set(disabled.map(({ table }) => table))];
+  if (recount) await run.underLock(async (client) => run.requestRecount(client));
+  for (const table of tables) {
+    const triggers = disabled.filter((each) => each.table === table);
+    await run.underLock(async (client) => {
+      for (const { trigger } of triggers) await enableTrigger(client, schema, table, trigger);
+      // In the same transaction: a process that dies now leaves the recount to the next one.
+      if (table.startsWith("kojin_group")) await run.requestRecount(client);
+    });
+  }
+  if (recount || tables.length > 0) await run.finish();
+  return disabled.map(({ trigger }) => trigger);
 }
 
-/** `create schema if not exists` asks for the right to create one even where it exists. */
-async function createSchema(client: SqlClient, schema: string): Promise<void> {
-  const { rows } = await client.query("select 1 from pg_catalog.pg_namespace where nspname = $1::text", [schema]);
-  if (rows.length === 0) await client.query(`create schema ${escapeIdentifier(schema)}`, []);
+async function enableTrigger(client: SqlClient, schema: string, table: string, trigger: string): Promise<void> {
+  const name = `${escapeIdentifier(schema)}.${escapeIdentifier(table)}`;
+  await client.query(`alter table ${name} enable trigger ${escapeIdentifier(trigger)}`, []);
 }
 
-/** A restore with `--disable-triggers` that was cut short, or a bulk load, may have left them disabled, and then nobody is woken, and no member of a group counted. */
-async function enableTriggers(client: SqlClient, schema: string): Promise<string[]> {
-  const { rows } = await client.query(
-    `select relation.relname as table_name, trigger.tgname as trigger_name
-     from pg_trigger as trigger
-     join pg_class as relation on relation.oid = trigger.tgrelid
-     join pg_namespace as namespace on namespace.oid = relation.relnamespace
-     where namespace.nspname = $1::text and pg_catalog.starts_with(trigger.tgname::text, 'kojin_') and trigger.tgenabled in ('D', 'R')
-     order by trigger_name`,
-    [schema],
-  );
-  const disabled = rows as { table_name: string; trigger_name: string }[];
-  for (const { table_name, trigger_name } of disabled) {
-    const table = `${escapeIdentifier(schema)}.${escapeIdentifier(table_name)}`;
-    await client.query(`alter table ${table} enable trigger ${escapeIdentifier(trigger_name)}`, []);
-  }
-  // Who is waited for is found by sweeping; what was not counted would never be.
-  if (disabled.some(({ table_name }) => table_name === "kojin_groups")) {
-    await client.query(`select ${escapeIdentifier(schema)}.kojin_groups_recount($1::text)`, [channelOf(schema)]);
-  }
-  return disabled.map(({ trigger_name }) => trigger_name);
+async function readDisabledTriggers(database: Database, schema: string): Promise<readonly DisabledTrigger[]> {
+  const text = `
+    select relation.relname::pg_catalog.text, trigger.tgname::pg_catalog.text
+    from pg_catalog.pg_trigger as trigger
+    join pg_catalog.pg_class as relation on relation.oid operator(pg_catalog.=) trigger.tgrelid
+    join pg_catalog.pg_namespace as namespace on namespace.oid operator(pg_catalog.=) relation.relnamespace
+    where namespace.nspname operator(pg_catalog.=) $1::pg_catalog.name and pg_catalog.starts_with(trigger.tgname::pg_catalog.text, 'kojin_')
+      and trigger.tgenabled operator(pg_catalog.=) any (array['D', 'R']::pg_catalog."char"[])
+    order by trigger.tgname`;
+  const query = { purpose: "look for disabled triggers", text, values: [schema] };
+  const rows = await database.query<[string, string]>(query, lookTimeoutMs);
+  return rows.map(([table, trigger]) => ({ table, trigger }));
 }

@@ -32,25 +32,33 @@ export class SchemaCheck {
   }
 
   async #check(timeoutMs: number): Promise<void> {
-    const version = await this.version(timeoutMs);
+    const state = await this.#state(timeoutMs);
     // A role that may not read the version may still be allowed to do its work; if not, the work itself will say so.
-    if (version !== undefined) this.#compare(version);
+    if (state !== undefined) this.#compare(state.version, state.migrating);
     this.#isGood = true;
   }
 
   /** The version of the tables; undefined if this role may not know. */
   async version(timeoutMs: number): Promise<number | undefined> {
+    return (await this.#state(timeoutMs))?.version;
+  }
+
+  async #state(timeoutMs: number): Promise<{ version: number; migrating: string | null } | undefined> {
     const query = { purpose: "check the schema", text: versionTable(this.#schema).read, values: [] };
     try {
-      const [row] = await this.#database.query<[string]>(query, timeoutMs);
-      return Number(row?.[0]);
+      const [row] = await this.#database.query<[string, string | null]>(query, timeoutMs);
+      return { version: Number(row?.[0]), migrating: row?.[1] ?? null };
     } catch (error) {
       if (error instanceof DatabaseError && error.sqlState === sqlStates.insufficientPrivilege) return undefined;
       throw error;
     }
   }
 
-  #compare(version: number): void {
+  #compare(version: number, migrating: string | null): void {
+    if (version < this.#expected && migrating !== null) {
+      const message = `Schema "${this.#schema}" is being migrated, or a migration of it was interrupted (last step: ${migrating}). Wait for its end, or call backend.migrate() to go on with it.`;
+      throw new SchemaError(this.#schema, "outdated", message);
+    }
     if (version < this.#expected) {
       const reason = version === 0 ? "missing" : "outdated";
       throw new SchemaError(this.#schema, reason, notMigratedMessage(this.#schema));

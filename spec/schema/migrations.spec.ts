@@ -80,10 +80,9 @@ describe("migrate", () => {
     const first = await database.pool.connect();
     await first.query("begin");
     await first.query("select pg_advisory_xact_lock(hashtextextended($1, 0))", [`kojin-postgres migrate ${schema}`]);
-    const migrated = backend.migrate();
-    await eventually(async () =>
-      expect(await database.sql("select from pg_locks where locktype = 'advisory' and not granted")).toHaveLength(1),
-    );
+    const waits: string[] = [];
+    const migrated = backend.migrate({ onProgress: ({ waitingFor }) => waits.push(waitingFor ?? "") });
+    await eventually(() => expect(waits.join()).toContain("spec admin"));
     await first.query(`create schema ${name}`);
     await first.query(`create table ${name}.kojin_migrations as select 2 as version, '0002_groups' as name`);
     await first.query("commit");
@@ -126,17 +125,24 @@ describe("migrate", () => {
     expect((await backend.migrate()).repaired).toEqual([]);
   });
 
-  it("leaves nothing behind when it fails in the middle", async () => {
+  it("says that the schema is being migrated when it fails in the middle, and goes on from there", async () => {
     const schema = freshSchema();
+    const results = `${escapeIdentifier(schema)}.kojin_results`;
     await database.sql(`create schema ${escapeIdentifier(schema)}`);
-    await database.sql(`create table ${escapeIdentifier(schema)}.kojin_results (wrong int)`);
+    await database.sql(`create table ${results} (task_id text primary key, result jsonb not null, stored_at int)`);
     const backend = await database.open({ schema });
-    await expect(backend.migrate()).rejects.toMatchObject({
-      name: expect.stringMatching(/DatabaseError|SchemaError/) as unknown,
+    await expect(backend.migrate()).rejects.toMatchObject({ name: "DatabaseError" });
+    await expect(backend.get("t")).rejects.toMatchObject({
+      reason: "outdated",
+      message: expect.stringContaining("0001_results: Tables of results") as unknown,
     });
-    expect(
-      await database.sql("select table_name from information_schema.tables where table_schema = $1", [schema]),
-    ).toEqual([{ table_name: "kojin_results" }]);
+    expect(await backend.planMigration()).toMatchObject({ version: 0, pending: [{ version: 1 }, { version: 2 }] });
+    await database.sql(`alter table ${results} drop column stored_at, add column expires_at timestamptz`);
+    const steps: string[] = [];
+    await backend.migrate({ onProgress: ({ step }) => steps.push(step) });
+    expect(steps[0]).toBe("Columns of kojin_results");
+    await backend.store("t", 1);
+    expect(await backend.get("t")).toBe(1);
   });
 
   it("needs no right to create anything where everything is up to date", async () => {

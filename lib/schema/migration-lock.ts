@@ -1,0 +1,154 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { backoffMs } from "../database/backoff";
+import { BeginError, type Database } from "../database/database";
+import { sqlStates } from "../database/sql-states";
+import { DatabaseError } from "../errors";
+import type { SqlClient } from "../result-backend";
+import { describeHolders, type LockHolder, readAdvisoryHolders, readTableHolders } from "./lock-holders";
+
+/**
+ * Longest wait for one lock, per attempt. Writers queue behind a lock that is waited for, so this is how long a migration can hold them up. It is below the default
+ * `deadlock_timeout` of 1 s: where a migration and a writer block each other, the migration is the one that gives up.
+ */
+const lockTimeoutMs = 700;
+const longestPauseMs = 2_000;
+/** Longest time that one transaction, or one session, may keep the migration lock from all others. */
+const longestTurnMs = 30_000;
+const transactionTimeoutMs = 300_000;
+const maxAttempts = 6;
+/**
+ * How long the first attempt waits for `begin`, each further one twice as long. At a server it waits for nothing, so a connection on which it takes longer is dead, and
+ * another is tried. A transaction pooler looks the same while other processes, that migrate too, keep all its connections to the server busy: 155 s are for them.
+ */
+const firstBeginTimeoutMs = 5_000;
+
+/** The name of the lock that is held in each transaction of a migration. */
+export const lockKey = (schema: string): string => `kojin-postgres migrate ${schema}`;
+
+export interface AttemptOptions {
+  /** Whether the migration lock is needed. Default true. */
+  readonly isExclusive?: boolean;
+  /** Longest time for a statement, asked anew at each attempt; 0 for no limit. A statement that takes longer is tried again. */
+  readonly statementTimeoutMs?: () => number;
+  readonly onRetry?: () => void;
+}
+
+interface Turn {
+  /** Undefined where the lock was granted; else what tells its present holder from the next one. */
+  readonly blockedBy: string | undefined;
+  readonly key: string;
+}
+
+/** Runs short transactions, each under the migration lock, and repeats them until they get their locks. */
+export class MigrationLock {
+  readonly #database: Database;
+  readonly #schema: string;
+  readonly #lockWaitMs: number;
+  readonly #onWait: (waitingFor: string) => void;
+
+  constructor(database: Database, schema: string, lockWaitMs: number, onWait: (waitingFor: string) => void) {
+    this.#database = database;
+    this.#schema = schema;
+    this.#lockWaitMs = lockWaitMs;
+    this.#onWait = onWait;
+  }
+
+  /** @throws {@link DatabaseError} Another session kept a lock for too long; the message names it. */
+  async run<T>(work: (client: SqlClient) => Promise<T>, options: AttemptOptions = {}): Promise<T> {
+    const startedAt = performance.now();
+    let failures = 0;
+    let blocked = { by: "", since: startedAt };
+    for (let attempt = 1; ; attempt += 1) {
+      let holders: readonly LockHolder[] | undefined;
+      try {
+        const outcome = await this.#attempt(work, options, firstBeginTimeoutMs * 2 ** failures);
+        if ("value" in outcome) return outcome.value;
+        const { blockedBy = "", key } = outcome.turn;
+        if (blockedBy !== blocked.by) blocked = { by: blockedBy, since: performance.now() };
+        if (attempt > 3) holders = await readAdvisoryHolders(this.#database, key);
+        const heldMs = performance.now() - blocked.since;
+        if (heldMs > Math.min(longestTurnMs, this.#lockWaitMs))
+          throw this.#gaveUp("its migration lock", heldMs, holders);
+      } catch (error) {
+        if (isLockTimeout(error)) {
+          if (attempt > 1) holders = await readTableHolders(this.#database, this.#schema);
+          const waitedMs = performance.now() - startedAt;
+          if (waitedMs > this.#lockWaitMs) throw this.#gaveUp("a lock on its tables", waitedMs, holders, error);
+        } else {
+          failures += 1;
+          const isRepeatable = isWorthAnotherAttempt(error, options.statementTimeoutMs !== undefined);
+          if (!isRepeatable || failures === maxAttempts) throw error;
+        }
+        options.onRetry?.();
+      }
+      if (holders !== undefined) this.#onWait(describeHolders(holders));
+      await sleep(backoffMs(attempt, 30, longestPauseMs));
+    }
+  }
+
+  async #attempt<T>(
+    work: (client: SqlClient) => Promise<T>,
+    { isExclusive = true, statementTimeoutMs }: AttemptOptions,
+    beginTimeoutMs: number,
+  ): Promise<{ readonly value: T } | { readonly turn: Turn }> {
+    const limits = { timeoutMs: transactionTimeoutMs, beginTimeoutMs, lockTimeoutMs };
+    return this.#database.transaction("migrate", limits, async (client) => {
+      // Both end with the transaction. With this path no name is found but those of Postgres itself.
+      await client.query(
+        `select pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('statement_timeout', $1::pg_catalog.text, true)`,
+        [String(statementTimeoutMs?.() ?? 0)],
+      );
+      if (isExclusive) {
+        const turn = await takeTurn(client, this.#schema);
+        if (turn.blockedBy !== undefined) return { turn };
+      }
+      return { value: await work(client) };
+    });
+  }
+
+  #gaveUp(lock: string, waitedMs: number, holders: readonly LockHolder[] = [], cause?: unknown): DatabaseError {
+    const waited = Math.round(waitedMs / 1_000);
+    const message = `Could not migrate schema "${this.#schema}": waited ${waited} s for ${lock}, held by ${describeHolders(holders)}.`;
+    return new DatabaseError(message, sqlStates.lockNotAvailable, true, { cause });
+  }
+}
+
+/**
+ * Takes the migration lock if it is free. It ends with the transaction, so a process that dies leaves nothing locked. Waiting in the server would hold a snapshot, which a
+ * concurrent index build of the holder would wait for in turn.
+ */
+async function takeTurn(client: SqlClient, schema: string): Promise<Turn> {
+  const { rows } = await client.query(
+    `select key::pg_catalog.text as key, pg_catalog.pg_try_advisory_xact_lock(key) as is_mine
+     from (select pg_catalog.hashtextextended($1::pg_catalog.text, 0) as key) as lock`,
+    [lockKey(schema)],
+  );
+  const key = String(rows[0]?.["key"]);
+  if (rows[0]?.["is_mine"] === true || rows[0]?.["is_mine"] === "t") return { blockedBy: undefined, key };
+  const { rows: holders } = await client.query(
+    `select pg_catalog.concat(pid, ' ', virtualtransaction) as holder from pg_catalog.pg_locks
+     where locktype operator(pg_catalog.=) 'advisory'::pg_catalog.text and granted and objsubid operator(pg_catalog.=) 1
+       and ((classid::bigint operator(pg_catalog.<<) 32) operator(pg_catalog.|) objid::bigint) operator(pg_catalog.=) $1::bigint`,
+    [key],
+  );
+  return { blockedBy: String(holders[0]?.["holder"] ?? "a session that has ended since"), key };
+}
+
+const isLockTimeout = (error: unknown): boolean =>
+  error instanceof DatabaseError && error.sqlState === sqlStates.lockNotAvailable;
+
+const repeatableStates: ReadonlySet<string | undefined> = new Set([
+  sqlStates.deadlockDetected,
+  sqlStates.serializationFailure,
+  // `if not exists` looks before it creates, and another session may create in between.
+  sqlStates.uniqueViolation,
+  sqlStates.duplicateTable,
+  sqlStates.duplicateSchema,
+  sqlStates.duplicateObject,
+]);
+
+function isWorthAnotherAttempt(error: unknown, hasStatementTimeout: boolean): boolean {
+  if (!(error instanceof DatabaseError)) return false;
+  if (hasStatementTimeout && error.sqlState === sqlStates.queryCanceled) return true;
+  return repeatableStates.has(error.sqlState) || error.cause instanceof BeginError;
+}
