@@ -3,6 +3,7 @@ import type { Pool } from "pg";
 import { Database } from "./database/database";
 import type { OwnPool } from "./database/own-pool";
 import { ServerClock } from "./database/server-clock";
+import { SessionConfig } from "./database/session-config";
 import { Deadlines, longestTimerMs } from "./deadlines";
 import { BackendClosedError, DatabaseError, SchemaError } from "./errors";
 import { Claims } from "./groups/claims";
@@ -11,7 +12,6 @@ import { GroupWriter } from "./groups/group-writer";
 import { Groups } from "./groups/groups";
 import { channelOf } from "./notify/channel";
 import type { HintPublisher, HintSource } from "./notify/hint-source";
-import { listenConfig } from "./notify/listen-config";
 import { NoHints } from "./notify/no-hints";
 import { PostgresHints } from "./notify/postgres-hints";
 import type { ResolvedOptions } from "./options";
@@ -216,7 +216,7 @@ export class BackendCore {
     if (hints !== undefined)
       return hints.open({ schema, logger, onUnconfirmed: () => (this.#announcementsFailed += 1) });
     if (listen === false) return { source: new NoHints() };
-    const config = listenConfig(pool, listen === true ? undefined : listen.connection);
+    const config = new SessionConfig(pool, listen === true ? undefined : listen.connection, "listener");
     return { source: new PostgresHints({ config, schema, database: this.database, logger }) };
   }
 

@@ -2,9 +2,9 @@ import { Client, Pool } from "pg";
 import { firstValueFrom, filter } from "rxjs";
 import { PostgresResultBackend, WaitTimeoutError, type ListenStatus } from "kojin-postgres";
 import { Database } from "../lib/database/database";
+import { SessionConfig } from "../lib/database/session-config";
 import { channelOf } from "../lib/notify/channel";
 import { PostgresHints } from "../lib/notify/postgres-hints";
-import { listenConfig } from "../lib/notify/listen-config";
 import { eventually } from "./support/eventually";
 import { specDatabase, withParameter } from "./support/spec-database";
 import { TcpProxy } from "./support/tcp-proxy";
@@ -151,9 +151,10 @@ describe("the listener", () => {
     const proxy = await TcpProxy.start(database.url);
     const backend = await database.open();
     const hints = new PostgresHints({
-      config: listenConfig(
+      config: new SessionConfig(
         database.pool,
         proxy.route(withParameter(database.url, "application_name", database.schema)),
+        "listener",
       ),
       schema: database.schema,
       database: new Database(database.pool, database.schema),
@@ -182,7 +183,11 @@ describe("the listener", () => {
     const pool = new Pool({ connectionString: proxy.route(database.url) });
     pool.on("error", () => undefined);
     const hints = new PostgresHints({
-      config: listenConfig(database.pool, withParameter(database.url, "application_name", database.schema)),
+      config: new SessionConfig(
+        database.pool,
+        withParameter(database.url, "application_name", database.schema),
+        "listener",
+      ),
       schema: database.schema,
       database: new Database(pool, database.schema),
       logger: silent,

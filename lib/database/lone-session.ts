@@ -35,17 +35,33 @@ export async function openLoneSession<Session extends LoneSession>(parts: LoneSe
   try {
     return await openWith({ ...config, options }, parts);
   } catch (error) {
-    // Only an answer of the server, or of a pooler, can be about the options.
-    if (sqlStateOf(error) === undefined || signal.aborted) throw error;
+    if (!mayConcernOptions(sqlStateOf(error)) || signal.aborted) throw error;
     return await openWith(config, parts);
   }
+}
+
+/**
+ * Only an answer of the server, or of a pooler, can be about the options. Poolers refuse them with SQLSTATEs of many kinds,
+ * so those are left out that say something else: an authentication that failed should not be tried twice as often, and
+ * a server that is starting up may take the second attempt, without the options.
+ */
+function mayConcernOptions(sqlState: string | undefined): boolean {
+  return sqlState !== undefined && !/^(28|3D|53|57)/.test(sqlState);
 }
 
 async function openWith<Session extends LoneSession>(
   config: ClientConfig,
   { queryTimeoutMs, create, connect, signal, abortMessage }: LoneSessionParts<Session>,
 ): Promise<Session> {
-  const session = create(new LoneConnection(config, queryTimeoutMs));
+  const connection = new LoneConnection(config, queryTimeoutMs);
+  let session: Session;
+  try {
+    session = create(connection);
+  } catch (error) {
+    // The driver may have made a stream before it refused the rest.
+    connection.destroy();
+    throw error;
+  }
   let abort = (): void => undefined;
   // The driver's own promise may never settle once its connection is ended while it connects.
   const aborted = new Promise<never>((_resolve, reject) => (abort = () => reject(new Error(abortMessage))));
@@ -63,6 +79,12 @@ async function openWith<Session extends LoneSession>(
   }
 }
 
+/** What `stream` may be in a configuration: the driver takes a stream, too, and calls a function with its own settings. */
+type Stream = Duplex | ((settings: object) => Duplex);
+
+/** Streams, and not functions, that a session has had: the driver leaves its handlers on a stream, so it serves once. */
+const usedStreams = new WeakSet<Duplex>();
+
 /** A connection with limits, whose socket is ours, so that a dead one can be destroyed. */
 export class LoneConnection {
   /** For the driver, which connects once with it. */
@@ -70,13 +92,14 @@ export class LoneConnection {
   #socket: Duplex | undefined;
 
   constructor(config: ClientConfig, queryTimeoutMs: number) {
+    const stream = config.stream as Stream | undefined;
     this.config = {
       ...config,
       connectionTimeoutMillis: connectTimeoutMs,
       query_timeout: queryTimeoutMs,
       keepAlive: true,
       keepAliveInitialDelayMillis: 10_000,
-      stream: () => (this.#socket = typeof config.stream === "function" ? config.stream() : new Socket()),
+      stream: (settings: object = {}) => (this.#socket = createStream(stream, settings)),
     };
   }
 
@@ -86,6 +109,21 @@ export class LoneConnection {
     const tooLong = new Promise<void>((resolve) => (timer = setTimeout(resolve, farewellMs)));
     await Promise.race([farewell.catch(() => undefined), tooLong]);
     clearTimeout(timer);
+    this.destroy();
+  }
+
+  /** Ends the connection by force. */
+  destroy(): void {
     this.#socket?.destroy();
   }
+}
+
+function createStream(stream: Stream | undefined, settings: object): Duplex {
+  if (stream === undefined) return new Socket();
+  // In place of the wrapper, which is ours, the settings name the function of the application.
+  if (typeof stream === "function") return stream({ ...settings, stream });
+  if (usedStreams.has(stream))
+    throw new Error("The only stream of the connection has been used; give `stream` a function that makes one");
+  usedStreams.add(stream);
+  return stream;
 }

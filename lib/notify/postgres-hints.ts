@@ -1,23 +1,23 @@
 import { distinctUntilChanged, ReplaySubject, Subject } from "rxjs";
-import type { ClientConfig } from "pg";
 import { type Database, lockTimeoutSetting } from "../database/database";
 import { sendNotification } from "../database/send-notification";
+import type { SessionConfig } from "../database/session-config";
 import type { Logger } from "../options";
 import { channelOf } from "./channel";
 import { decodeHint, type Hint } from "./hint";
 import type { HintSource, ListenReport, ListenStatus } from "./hint-source";
-import { listenIdentity } from "./listen-config";
-import { defaultListenTimes, type ListenClient, SharedListener, type ListenTimes } from "./shared-listener";
+import { ListenerRegistry } from "./listener-registry";
+import { defaultListenTimes, type ListenClient, type ListenTimes, type SharedListener } from "./shared-listener";
 
 const notifyTimeoutMs = 3_000;
 // Shorter, so that the server tells why it takes so long, and nothing stays behind there.
 const notifyLockTimeoutMs = 2_000;
 
-/** The listeners of this process. A module's variable, since it is the process that should have one; each lives as long as it has clients. */
-const listeners = new Map<string, SharedListener>();
+/** The listeners of this process, which should have as few as possible. */
+const listeners = new ListenerRegistry();
 
 export interface PostgresHintsOptions {
-  readonly config: ClientConfig;
+  readonly config: SessionConfig;
   readonly schema: string;
   readonly database: Database;
   readonly logger: Logger;
@@ -27,7 +27,6 @@ export interface PostgresHintsOptions {
 /** Hints by LISTEN, over the connection that this process shares. */
 export class PostgresHints implements HintSource {
   readonly #options: PostgresHintsOptions;
-  readonly #identity: string;
   readonly #hints$ = new Subject<Hint>();
   readonly #latest$ = new ReplaySubject<ListenStatus>(1);
   readonly hints$ = this.#hints$.asObservable();
@@ -40,7 +39,6 @@ export class PostgresHints implements HintSource {
   constructor(options: PostgresHintsOptions) {
     this.#options = options;
     this.#latest$.next("idle");
-    this.#identity = listenIdentity(options.config);
     this.#client = {
       channel: channelOf(options.schema),
       logger: options.logger,
@@ -68,8 +66,9 @@ export class PostgresHints implements HintSource {
   }
 
   demand(): () => void {
+    if (this.#report.status === "closed") return () => undefined;
     // Attached only now: a process that stores and never waits has no listener.
-    this.#listener ??= this.#attach();
+    this.#listener ??= listeners.attach(this.#client, this.#options.config, this.#options.times ?? defaultListenTimes);
     return this.#listener.demand(this.#client);
   }
 
@@ -77,20 +76,7 @@ export class PostgresHints implements HintSource {
     this.#setStatus("closed");
     this.#hints$.complete();
     this.#latest$.complete();
-    const listener = this.#listener;
-    if (listener === undefined) return;
-    // Out of the map before anything is awaited: a backend that is made meanwhile must not attach to a listener that is ending.
-    if (listener.clientCount === 1) listeners.delete(this.#identity);
-    await listener.detach(this.#client);
-  }
-
-  #attach(): SharedListener {
-    const listener =
-      listeners.get(this.#identity) ??
-      new SharedListener(this.#options.config, this.#options.times ?? defaultListenTimes);
-    listeners.set(this.#identity, listener);
-    listener.attach(this.#client);
-    return listener;
+    if (this.#listener !== undefined) await listeners.detach(this.#client, this.#listener);
   }
 
   #receive(payload: string): void {

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { filter, exhaustMap, firstValueFrom, interval, map, merge, Subject, tap } from "rxjs";
-import type { ClientConfig } from "pg";
 import { backoffMs } from "../database/backoff";
+import type { SessionConfig } from "../database/session-config";
 import type { Logger } from "../options";
 import { heartbeatChannel } from "./channel";
 import { Heartbeat, type Proof } from "./heartbeat";
@@ -46,7 +46,7 @@ const deafProblem =
  * waits, and replaces it for ever, with backoff, when it fails.
  */
 export class SharedListener {
-  readonly #config: ClientConfig;
+  readonly #config: SessionConfig;
   readonly #times: ListenTimes;
   readonly #clients = new Set<ListenClient>();
   readonly #heartbeat = new Heartbeat();
@@ -68,7 +68,7 @@ export class SharedListener {
   #provenAt = -Infinity;
   #deafAttempts = 0;
 
-  constructor(config: ClientConfig, times: ListenTimes) {
+  constructor(config: SessionConfig, times: ListenTimes) {
     this.#config = config;
     this.#times = times;
   }
@@ -147,7 +147,12 @@ export class SharedListener {
     let connection: ListenConnection | undefined;
     let wasListening = false;
     try {
-      connection = await ListenConnection.open(this.#config, this.#heartbeatChannel, this.#handlers(lost$), signal);
+      connection = await ListenConnection.open(
+        this.#config.resolve(),
+        this.#heartbeatChannel,
+        this.#handlers(lost$),
+        signal,
+      );
       await this.#listenToAll(connection);
       const proof = await Promise.race([this.#prove(this.#times.selfTestMs), lost]);
       if (proof instanceof Error) throw proof;

@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { ClientConfig } from "pg";
 import { backoffMs } from "../database/backoff";
+import type { SessionConfig } from "../database/session-config";
 import { LockSession } from "./lock-session";
 
 export interface LeadershipParts {
-  readonly config: ClientConfig;
+  readonly config: SessionConfig;
   readonly schema: string;
   /** Whether it is of any use to lead at present. */
   readonly mayLead: () => boolean;
@@ -87,7 +87,7 @@ export class Leadership {
     let session: LockSession | undefined;
     let wasConnected = false;
     try {
-      session = await LockSession.open(this.#parts.config, this.#key, end, signal);
+      session = await LockSession.open(this.#parts.config.resolve(), this.#key, end, signal);
       wasConnected = true;
       if (!ended.signal.aborted) this.#connected();
       while (!ended.signal.aborted) {

@@ -52,11 +52,11 @@ export class LockSession {
 
   /** Whether the lock is to be had, and so held from now on. To be asked only while it is not held: it would have to be given back as often. */
   async tryLock(): Promise<boolean> {
-    const { rows } = await this.#client.query<{ has_lock: boolean }>(
-      "select pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended($1::pg_catalog.text, 0)) as has_lock",
-      [this.#key],
+    return (
+      (await this.#ask("pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended($1::pg_catalog.text, 0))", [
+        this.#key,
+      ])) === "true"
     );
-    return rows[0]?.has_lock === true;
   }
 
   async unlock(): Promise<void> {
@@ -79,10 +79,22 @@ export class LockSession {
 
   async #connect(): Promise<void> {
     await this.#client.connect();
-    const { rows } = await this.#client.query<{ pid: number }>("select pg_catalog.pg_backend_pid() as pid");
     // A pooler gives its clients process numbers of its own.
-    if (rows[0]?.pid !== (this.#client as { processID?: number | null }).processID)
+    if (
+      (await this.#ask("pg_catalog.pg_backend_pid()")) !== String((this.#client as { processID?: unknown }).processID)
+    )
       throw new Error("there is a pooler before the server; a relay needs a direct address to listen at");
     this.#isOpen = true;
+  }
+
+  /** The value of an expression as text, whatever parsers the application has given the driver. */
+  async #ask(expression: string, values: string[] = []): Promise<string | undefined> {
+    const text = `select (${expression})::pg_catalog.text as answer`;
+    const { rows } = await this.#client.query<{ answer: string }>({
+      text,
+      values,
+      types: { getTypeParser: () => String },
+    });
+    return rows[0]?.answer;
   }
 }

@@ -1,8 +1,8 @@
 import type { Pool, PoolConfig } from "pg";
 import { distinctUntilChanged, map, type Observable, Subject, startWith, Subscription } from "rxjs";
 import { Database } from "../database/database";
+import { SessionConfig, type SessionRole } from "../database/session-config";
 import type { HintCarrier, HintSource, ListenReport } from "../notify/hint-source";
-import { listenConfig } from "../notify/listen-config";
 import { PostgresHints } from "../notify/postgres-hints";
 import { type Logger, type ResolvedOptions, resolveOptions } from "../options";
 import { typeName } from "../value/arguments";
@@ -62,7 +62,7 @@ export class Relay implements AsyncDisposable {
     this.#connection = this.#open().source;
     const { schema } = this.#options;
     this.#leadership = new Leadership({
-      config: this.#lockConfig(),
+      config: this.#sessionConfig("relay"),
       schema,
       mayLead: () => this.#mayLead(),
       onGained: () => this.#begin(),
@@ -122,14 +122,9 @@ export class Relay implements AsyncDisposable {
     return this.#carrier.open({ schema, logger, onUnconfirmed: () => (this.#counters.unconfirmed += 1) });
   }
 
-  #listenConfig(): ReturnType<typeof listenConfig> {
+  #sessionConfig(role: SessionRole): SessionConfig {
     const { listen } = this.#options;
-    return listenConfig(this.#pool, typeof listen === "object" ? listen.connection : undefined);
-  }
-
-  #lockConfig(): ReturnType<typeof listenConfig> {
-    const config = this.#listenConfig();
-    return { ...config, application_name: config.application_name?.replace(/ listener$/, " relay") };
+    return new SessionConfig(this.#pool, typeof listen === "object" ? listen.connection : undefined, role);
   }
 
   #mayLead(): boolean {
@@ -146,7 +141,7 @@ export class Relay implements AsyncDisposable {
   #begin(): void {
     const { schema, logger } = this.#options;
     const database = new Database(this.#pool, schema, false);
-    const source = new PostgresHints({ config: this.#listenConfig(), schema, database, logger });
+    const source = new PostgresHints({ config: this.#sessionConfig("listener"), schema, database, logger });
     logger.info(`Relays what is announced in schema "${schema}" over ${this.#carrier.name}.`);
     this.#term = new Term(source, this.#open(), this.#counters, () => this.#changed$.next());
     this.#changed$.next();

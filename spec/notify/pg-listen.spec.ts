@@ -3,9 +3,9 @@ import { once } from "node:events";
 import { join } from "node:path";
 import createSubscriber, { type Options, type Subscriber } from "pg-listen";
 import { Database } from "../../lib/database/database";
+import { SessionConfig } from "../../lib/database/session-config";
 import { channelOf } from "../../lib/notify/channel";
 import type { Hint } from "../../lib/notify/hint";
-import { listenConfig } from "../../lib/notify/listen-config";
 import { ListenConnection } from "../../lib/notify/listen-connection";
 import { PostgresHints } from "../../lib/notify/postgres-hints";
 import { eventually } from "../support/eventually";
@@ -65,7 +65,7 @@ describe("pg-listen", () => {
   ): Promise<{ connection: ListenConnection; lost: Error[]; heard: string[] }> {
     const [lost, heard]: [Error[], string[]] = [[], []];
     const connection = await ListenConnection.open(
-      listenConfig(database.pool, proxy.route(database.url)),
+      new SessionConfig(database.pool, proxy.route(database.url), "listener").resolve(),
       channel,
       {
         onLost: (error) => void lost.push(error),
@@ -81,7 +81,7 @@ describe("pg-listen", () => {
   function supervise(): { hints: PostgresHints; heard: Hint[] } {
     const silent = { info: (): void => undefined, warn: (): void => undefined, error: (): void => undefined };
     const hints = new PostgresHints({
-      config: listenConfig(database.pool, proxy.route(database.url)),
+      config: new SessionConfig(database.pool, proxy.route(database.url), "listener"),
       schema: database.schema,
       database: new Database(database.pool, database.schema),
       logger: silent,

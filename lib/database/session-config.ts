@@ -1,0 +1,92 @@
+import { type ClientConfig, Client, type Pool, type PoolConfig } from "pg";
+import { parse } from "pg-connection-string";
+import { isObject } from "./same-values";
+
+/** The kinds of sessions outside the pool, as `pg_stat_activity` shows them. */
+export type SessionRole = "listener" | "relay";
+
+/** Options of a pool that have no influence on where a session leads: those of the pool itself, and those for queries. */
+const poolOptions: ReadonlySet<string> = new Set([
+  ...["allowExitOnIdle", "connectionTimeoutMillis", "idleTimeoutMillis", "log", "max", "maxLifetimeSeconds", "maxUses"],
+  ...["min", "onConnect", "poolSize", "Promise", "query_timeout", "types", "verify"],
+]);
+/** Options that the driver never takes from an address. */
+const driverOptions: ReadonlySet<string> = new Set([
+  ...["binary", "connection", "enableChannelBinding", "keepAlive", "keepAliveInitialDelayMillis", "pipeline"],
+  ...["scramMaxIterations", "stream"],
+]);
+
+/**
+ * Says how to connect a session outside the pool: to the address given for it, or else as the pool does. It is resolved
+ * anew for each attempt, as the driver does for each connection of a pool: the environment and files of certificates
+ * may have changed.
+ */
+export class SessionConfig {
+  readonly #given: PoolConfig | undefined;
+  readonly #isPools: boolean;
+  readonly #role: SessionRole;
+
+  constructor(pool: Pool, connection: string | PoolConfig | undefined, role: SessionRole) {
+    const { options } = pool as { readonly options?: PoolConfig };
+    // The pool hides its password from enumeration, so that it is not printed with the rest.
+    const ofPool = isObject(options) ? { ...options, password: options.password } : undefined;
+    this.#given = typeof connection === "string" ? { connectionString: connection } : (connection ?? ofPool);
+    this.#isPools = connection === undefined;
+    this.#role = role;
+  }
+
+  /** The configuration for the driver. Throws where none is certain to lead to the server of the pool. */
+  resolve(): ClientConfig {
+    const config = this.#takeApart().config;
+    const { options, application_name: name } = parametersOf(config);
+    return {
+      ...config,
+      // Named here, since the session adds its own: an option in the configuration hides PGOPTIONS.
+      ...(options === undefined ? {} : { options }),
+      // An operator sees in pg_stat_activity which connection is which. Postgres cuts off what is longer than 63 bytes.
+      application_name: `${(name ?? "kojin-postgres").slice(0, 54)} ${this.#role}`,
+    };
+  }
+
+  /**
+   * Everything that decides where a session leads and how it authenticates, to be compared by `areSameValues`; undefined
+   * where that cannot be told.
+   */
+  identity(): object | undefined {
+    try {
+      const { config, isTlsOfAddress } = this.#takeApart();
+      const { user, host, port, database, password, options, application_name, ssl } = parametersOf(config);
+      // The TLS functions of an address are made anew each time, from parameters that are compared as well.
+      const tls = isTlsOfAddress && isObject(ssl) ? withoutFunctions(ssl) : ssl;
+      return { ...config, user, host, port, database, password, options, application_name, ssl: tls, role: this.#role };
+    } catch {
+      return undefined;
+    }
+  }
+
+  #takeApart(): { config: ClientConfig; isTlsOfAddress: boolean } {
+    const given = this.#given;
+    if (given === undefined)
+      throw new Error("The pool does not say how it connects; give `listen: { connection }` an address");
+    if ("connection" in given || (this.#isPools && isObject(given.stream)))
+      throw new Error("The pool's only stream cannot be shared; give `listen: { connection }` an address");
+    // Taken apart here, since the driver lets what is in the address win over what is beside it.
+    const { connectionString, ...rest } = given;
+    const parsed = connectionString === undefined ? {} : without(parse(connectionString), driverOptions);
+    const config = without({ ...rest, password: given.password, ...parsed }, poolOptions);
+    return { config, isTlsOfAddress: "ssl" in parsed };
+  }
+}
+
+/** What the driver makes of a configuration, its defaults and the environment; its types do not declare it. */
+function parametersOf(config: ClientConfig): ClientConfig {
+  // From a client that never connects, and has no stream of the application: to make one may be to open it.
+  const client: unknown = new Client(without(config, new Set(["stream"])));
+  return (client as { connectionParameters: ClientConfig }).connectionParameters;
+}
+
+const without = (entries: object, names: ReadonlySet<string>): ClientConfig =>
+  Object.fromEntries(Object.entries(entries).filter(([name]) => !names.has(name)));
+
+const withoutFunctions = (entries: object): object =>
+  Object.fromEntries(Object.entries(entries).filter(([, value]) => typeof value !== "function"));
