@@ -125,7 +125,8 @@ export class PostgresResultBackend implements ResultBackend {
 
   async fail(taskId: string, error: unknown, options: StoreOptions = {}): Promise<void> {
     checkId(taskId, "taskId");
-    await this.#write("fail", toStoreRow(taskId, "null", encodeFailure(error), options, this.#ttlMs), options);
+    const failure = encodeFailure(error, this.#core.options.maxResultBytes);
+    await this.#write("fail", toStoreRow(taskId, "null", failure, options, this.#ttlMs), options);
   }
 
   async get<T>(taskId: TaskId<T>, { schema }: ReadOptions<T> = {}): Promise<T | undefined> {
@@ -214,10 +215,8 @@ export class PostgresResultBackend implements ResultBackend {
   async failGroupMember(groupId: string, taskId: string, error: unknown, options: WriteOptions = {}): Promise<number> {
     checkMember(groupId, taskId);
     this.#core.assertOpen();
-    return this.#core.groupWriter.finish(
-      { groupId, taskId, result: null, error: encodeFailure(error) },
-      options.client,
-    );
+    const failure = encodeFailure(error, this.#core.options.maxResultBytes);
+    return this.#core.groupWriter.finish({ groupId, taskId, result: null, error: failure }, options.client);
   }
 
   async getGroupResults<T>(groupId: string, { schema }: ReadOptions<T> = {}): Promise<T[]> {

@@ -6,6 +6,7 @@ import { EmbeddedPostgresError, startEmbeddedPostgres } from "../embedded/index"
 import { type HintCarrier, type Logger, PostgresResultBackend } from "../index";
 import { latestVersion } from "../schema/migration-files";
 import { SchemaCheck } from "../schema/schema-check";
+import { layOut, stringifyExactly } from "../value/json-text";
 import { asUsage, UsageError } from "./failure";
 import { createCarrier, type NatsCliOptions, natsAccess } from "./nats/carrier";
 import { Secrets } from "./secrets";
@@ -75,7 +76,7 @@ export class Session {
 
   /** One object for programs, on one line of the standard output. */
   printJson(value: unknown): void {
-    this.terminal.out.write(`${JSON.stringify(value)}\n`);
+    this.terminal.out.write(`${layOut(stringifyExactly(value) ?? "null")}\n`);
   }
 
   /** A remark beside the output, on the standard error. Programs are spared it. */

@@ -4,6 +4,7 @@ import { GroupConflictError } from "../errors";
 import { channelOf } from "../notify/channel";
 import type { SqlClient } from "../result-backend";
 import { BatchedWrites, type WriteCounters, type WriteParts } from "../store/batched-writes";
+import { writePlainly } from "../store/plain-failure";
 import { encodingError, writeLockTimeoutMs } from "../store/writer";
 import { SilentFallback } from "../store/silent-fallback";
 import type { Conflict, GroupSize, MemberRow, Verdict } from "./group-rows";
@@ -52,8 +53,10 @@ export class GroupWriter {
   finish(row: MemberRow, client?: SqlClient): Promise<number> {
     if (client !== undefined && !isPool(client)) return this.#finishWith(client, row);
     // NUL cannot be in an id, so no two pairs have the same key; and pairs are sorted by their groups.
-    const bytes = Buffer.byteLength(row.result ?? "") + Buffer.byteLength(row.error ?? "");
-    return this.#writes.write(`${row.groupId}\0${row.taskId}`, bytes, row);
+    return writePlainly(row, (written) => {
+      const bytes = Buffer.byteLength(written.result ?? "") + Buffer.byteLength(written.error ?? "");
+      return this.#writes.write(`${written.groupId}\0${written.taskId}`, bytes, written);
+    });
   }
 
   async init(groupId: string, size: GroupSize, client?: SqlClient): Promise<void> {

@@ -1,7 +1,7 @@
 import { type Observable, Subscription } from "rxjs";
 import { longestTimerMs } from "../deadlines";
 import { checkDurationMs } from "../value/arguments";
-import { jsonText } from "../value/json";
+import { stringifyExactly } from "../value/json-text";
 import { type RequestOptions, signalOf } from "./request";
 
 export interface EventStreamOptions extends RequestOptions {
@@ -14,7 +14,7 @@ export interface EventStreamOptions extends RequestOptions {
 /** One event as it is sent. With an `id` the client can tell after a reconnect that it has seen it. */
 export function formatEvent(event: string, data: unknown, id?: string): string {
   // JSON has no line breaks, so one line of data is enough.
-  return `event: ${event}\n${id === undefined ? "" : `id: ${id}\n`}data: ${jsonText(data) ?? "null"}\n\n`;
+  return `event: ${event}\n${id === undefined ? "" : `id: ${id}\n`}data: ${stringifyExactly(data) ?? "null"}\n\n`;
 }
 
 /**

@@ -1,7 +1,8 @@
 import { STATUS_CODES } from "node:http";
 import { BackendClosedError, TaskFailedError, type TaskFailure, WaitTimeoutError } from "../errors";
 import { checkId } from "../value/arguments";
-import { jsonText } from "../value/json";
+import { exactFailure } from "../value/failure";
+import { stringifyExactly } from "../value/json-text";
 
 /** Why there is no result, as RFC 9457 has it; the body of `application/problem+json`, and the data of an event. */
 export interface Problem {
@@ -27,7 +28,7 @@ export interface FailureOptions {
 export function toProblem(error: unknown, { showErrors = false }: FailureOptions): Problem {
   if (error instanceof TaskFailedError) {
     const problem = createProblem(500, "TASK_FAILED", "The task failed.");
-    return showErrors ? { ...problem, failure: error.failure } : problem;
+    return showErrors ? { ...problem, failure: exactFailure(error.failure) } : problem;
   }
   if (error instanceof WaitTimeoutError) return createProblem(410, "WAIT_TIMEOUT", "It was not done in time.");
   if (error instanceof BackendClosedError) return createProblem(503, "BACKEND_CLOSED", "The server is shutting down.");
@@ -53,7 +54,7 @@ export function problemResponse(problem: Problem): Response {
 /** Results may be replaced, and are somebody's own: nothing on the way keeps them. */
 export function jsonResponse(status: number, value: unknown, headers: Readonly<Record<string, string>> = {}): Response {
   const common = { "Content-Type": "application/json", "Cache-Control": "no-store" };
-  return new Response(jsonText(value) ?? "null", { status, headers: { ...common, ...headers } });
+  return new Response(stringifyExactly(value) ?? "null", { status, headers: { ...common, ...headers } });
 }
 
 function createProblem(status: number, code: Problem["code"], detail: string): Problem {

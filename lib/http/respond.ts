@@ -1,6 +1,7 @@
 import { BackendClosedError, TaskFailedError, WaitTimeoutError } from "../errors";
 import type { ResultBackend } from "../result-backend";
 import { checkDurationMs, typeName } from "../value/arguments";
+import { asJsonText } from "../value/json-text";
 import { type FailureOptions, jsonResponse, problemOfId, problemResponse, toProblem } from "./problem";
 import { pathOf, type RequestOptions, signalOf } from "./request";
 
@@ -43,8 +44,8 @@ export async function respond(
   const signal = signalOf(options);
   const retryAfter = { "Retry-After": String(Math.ceil(retryAfterMs / 1_000)) };
   try {
-    const waitOptions = { timeoutMs: waitMs, ...(signal === undefined ? {} : { signal }) };
-    const settled = await backend.waitSettled<unknown>(taskId, waitOptions);
+    const waitOptions = { timeoutMs: waitMs, schema: asJsonText, ...(signal === undefined ? {} : { signal }) };
+    const settled = await backend.waitSettled(taskId, waitOptions);
     if (settled.status === "fulfilled") return jsonResponse(200, settled.value);
     return await failureResponse(settled.reason, options);
   } catch (error) {

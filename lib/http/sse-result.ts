@@ -1,6 +1,7 @@
 import { catchError, map, of } from "rxjs";
 import { TaskFailedError } from "../errors";
 import type { ResultBackend } from "../result-backend";
+import { asJsonText } from "../value/json-text";
 import { endedResponse, eventResponse, type EventStreamOptions, formatEvent } from "./event-stream";
 import { type FailureOptions, problemOfId, problemResponse, toProblem } from "./problem";
 import { lastEventIdOf } from "./request";
@@ -29,7 +30,7 @@ export function sseResult(
   const badId = problemOfId(taskId, "taskId");
   if (badId !== undefined) return problemResponse(badId);
   if (lastEventIdOf(options) === seenId) return endedResponse();
-  const events$ = backend.result$<unknown>(taskId).pipe(
+  const events$ = backend.result$(taskId, { schema: asJsonText }).pipe(
     map((value) => formatEvent("result", value, seenId)),
     catchError((error: unknown) =>
       of(

@@ -62,7 +62,7 @@ export class MemoryGroups {
   fail(groupId: string, taskId: string, error: unknown, options: WriteOptions): number {
     checkId(groupId, "groupId");
     checkId(taskId, "taskId");
-    return this.#finish(groupId, taskId, "null", encodeFailure(error), options);
+    return this.#finish(groupId, taskId, "null", encodeFailure(error, this.#view.maxResultBytes), options);
   }
 
   read(groupId: string): MemoryGroup | undefined {

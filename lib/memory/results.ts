@@ -31,7 +31,7 @@ export class MemoryResults {
 
   fail(taskId: string, error: unknown, options: StoreOptions): void {
     checkId(taskId, "taskId");
-    this.#write(taskId, "null", encodeFailure(error), options);
+    this.#write(taskId, "null", encodeFailure(error, this.#view.maxResultBytes), options);
   }
 
   read(taskId: string): StoredResult | undefined {

@@ -4,6 +4,7 @@ import { DatabaseError, ResultEncodingError } from "../errors";
 import type { ResolvedOptions } from "../options";
 import type { SqlClient } from "../result-backend";
 import { BatchedWrites, type WriteCounters, type WriteParts } from "./batched-writes";
+import { writePlainly } from "./plain-failure";
 import { modeOf, StoreQueries } from "./store-queries";
 import type { StoreRow } from "./store-row";
 
@@ -49,7 +50,10 @@ export class Writer {
   }
 
   store(row: StoreRow): Promise<void> {
-    return this.#writes.write(row.taskId, Buffer.byteLength(row.result) + Buffer.byteLength(row.error ?? ""), row);
+    return writePlainly(row, (written) => {
+      const bytes = Buffer.byteLength(written.result) + Buffer.byteLength(written.error ?? "");
+      return this.#writes.write(written.taskId, bytes, written);
+    });
   }
 
   /** Stores by a client of the caller's: at once, once, and as part of whatever transaction it is in. */

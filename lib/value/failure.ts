@@ -1,5 +1,5 @@
 import type { TaskFailure } from "../errors";
-import { jsonText } from "./json";
+import { JsonText, parseExactly, stringifyExactly } from "./json-text";
 
 /** How many levels of `cause` are stored. Deeper ones say no more to a caller, and a cycle has to end somewhere. */
 export const maxCauseDepth = 5;
@@ -7,25 +7,92 @@ export const maxCauseDepth = 5;
 // jsonb has no U+0000 and no lone surrogates. A failure must reach its waiter whatever its message holds, so these become U+FFFD.
 const unstorableEscape = /(?<!\\)((?:\\\\)*)\\u(?:0000|d[89a-f][0-9a-f]{2})/g;
 
-/** The JSON text of any thrown value. Never throws: details that JSON cannot hold are left out. Stacks are not stored; they show paths. */
-export function encodeFailure(error: unknown): string {
-  return JSON.stringify(describeFailure(error, 0)).replace(unstorableEscape, "$1\\ufffd");
+/** Room for a failure where `maxResultBytes` leaves less, so that it says at least what it is. */
+const minFailureBytes = 1_024;
+/** Length of the name and the code of a failure that is too large. */
+const maxLabelLength = 100;
+
+/**
+ * The JSON text of any thrown value. Never throws: details that JSON cannot hold are left out. One that is too large loses its details first, then its causes, then
+ * the end of its message. Stacks are not stored; they show paths.
+ */
+export function encodeFailure(error: unknown, maxBytes = Infinity): string {
+  const limit = Math.max(maxBytes, minFailureBytes);
+  const failure = describeFailure(error, 0, encodedDetails);
+  return (
+    textWithin(failure, limit) ??
+    textWithin(withoutDetails(failure), limit) ??
+    textOfMessage(failure, Math.min(limit, failure.message.length), limit)
+  );
 }
 
-function describeFailure(error: unknown, depth: number): TaskFailure {
+/**
+ * Other texts for a failure that the server refused, to be tried in this order: in ASCII, for a database whose encoding lacks a character; and without the details,
+ * which may be nested too deeply.
+ */
+export function plainerFailures(text: string): string[] {
+  const ascii = toAscii(text);
+  const bare = toAscii(JSON.stringify(withoutDetails(decodeFailure(text))));
+  return [ascii, bare].filter((each) => each !== text);
+}
+
+/** As `\u20ac` in so many characters, since jsonb translates a real escape. Other than in strings JSON is ASCII. */
+const toAscii = (json: string): string =>
+  json.replace(/[^\x00-\x7f]/g, (unit) => `\\\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`);
+
+function textWithin(failure: TaskFailure, maxBytes: number): string | undefined {
+  if (failure.message.length > maxBytes) return undefined;
+  try {
+    // The character itself, not its escape: where the database lacks it, `toAscii` finds it.
+    const text = (stringifyExactly(failure) ?? "").replace(unstorableEscape, "$1\ufffd");
+    return text.length <= maxBytes && Buffer.byteLength(text) <= maxBytes ? text : undefined;
+  } catch {
+    return undefined; // Longer than a string can be.
+  }
+}
+
+function textOfMessage(failure: TaskFailure, length: number, maxBytes: number): string {
+  const { name, message, code } = failure;
+  const short = {
+    name: cutOff(name, maxLabelLength),
+    message: cutOff(message, length),
+    ...(code === undefined ? {} : { code: typeof code === "string" ? cutOff(code, maxLabelLength) : code }),
+  };
+  // A character takes up to six bytes, as an escape.
+  return textWithin(short, maxBytes) ?? textOfMessage(failure, Math.floor(length / 2), maxBytes);
+}
+
+const cutOff = (text: string, length: number): string => (text.length <= length ? text : `${text.slice(0, length)}…`);
+
+function withoutDetails({ name, message, code, cause }: TaskFailure): TaskFailure {
+  return {
+    name,
+    message,
+    ...(code === undefined ? {} : { code }),
+    ...(cause === undefined ? {} : { cause: withoutDetails(cause) }),
+  };
+}
+
+type DetailsForm = (details: unknown) => unknown;
+
+function describeFailure(error: unknown, depth: number, formOf: DetailsForm): TaskFailure {
   if (typeof error !== "object" || error === null) return { name: "Error", message: asText(error) };
   const { name, message, code, details, cause } = readFields(error);
-  const form = jsonForm(details);
+  const form = formOf(details);
   return {
     name: typeof name === "string" && name !== "" ? name : "Error",
     message: typeof message === "string" ? message : asText(error),
-    ...(typeof code === "string" || (typeof code === "number" && Number.isFinite(code)) ? { code } : {}),
+    ...(isCode(code) ? { code } : {}),
     ...(form === undefined ? {} : { details: form }),
     ...(cause !== undefined && cause !== null && depth < maxCauseDepth
-      ? { cause: describeFailure(cause, depth + 1) }
+      ? { cause: describeFailure(cause, depth + 1, formOf) }
       : {}),
   };
 }
+
+// A number that a double cannot hold is written as it is.
+const isCode = (code: unknown): code is string | number =>
+  typeof code === "string" || (typeof code === "number" && Number.isFinite(code)) || code instanceof JsonText;
 
 type FailureFields = Partial<Record<"name" | "message" | "code" | "details" | "cause", unknown>>;
 
@@ -43,10 +110,10 @@ function readFields(error: object): FailureFields {
 }
 
 /** Details as JSON can hold them; undefined if it cannot. Stringified once: what a `toJSON` gives may differ from call to call. */
-function jsonForm(value: unknown): unknown {
+function encodedDetails(value: unknown): JsonText | undefined {
   try {
-    const text = jsonText(value);
-    return text === undefined ? undefined : (JSON.parse(text) as unknown);
+    const text = stringifyExactly(value);
+    return text === undefined ? undefined : new JsonText(text);
   } catch {
     return undefined;
   }
@@ -54,7 +121,7 @@ function jsonForm(value: unknown): unknown {
 
 function asText(value: unknown): string {
   try {
-    return typeof value === "object" && value !== null ? (jsonText(value) ?? "[object]") : String(value);
+    return typeof value === "object" && value !== null ? (stringifyExactly(value) ?? "[object]") : String(value);
   } catch {
     return "[object that cannot be shown]";
   }
@@ -62,7 +129,18 @@ function asText(value: unknown): string {
 
 /** Reads the column `error`. Any JSON is accepted, since writers in other languages fill it too. */
 export function decodeFailure(text: string): TaskFailure {
-  return describeFailure(JSON.parse(text) as unknown, 0);
+  const failure = describeFailure(JSON.parse(text) as unknown, 0, (details) => details);
+  texts.set(failure, text);
+  return failure;
+}
+
+/** What decoded failures were decoded from. */
+const texts = new WeakMap<TaskFailure, string>();
+
+/** The same failure, with a `JsonText` for each number that was rounded when it was read; for what prints it by `stringifyExactly`. */
+export function exactFailure(failure: TaskFailure): TaskFailure {
+  const text = texts.get(failure);
+  return text === undefined ? failure : describeFailure(parseExactly(text), 0, (details) => details);
 }
 
 /** An `Error` made from what was stored, for the `cause` of a `TaskFailedError`. */

@@ -1,4 +1,5 @@
 import { ResultEncodingError, ResultValidationError } from "../errors";
+import { JsonText } from "./json-text";
 
 // JSON.stringify writes U+0000 and lone surrogates, and only those of what jsonb rejects, as lower-case escapes (ECMA-262, QuoteJSONString).
 const unstorableEscape = /(?<!\\)(?:\\\\)*\\u(0000|d[89a-f][0-9a-f]{2})/;
@@ -27,12 +28,7 @@ export function decodeResult(taskId: string, text: string, codec: Codec | undefi
 
 /** The JSON text of a result; `undefined` becomes `null`. Checked here, before a batch is built, so that one bad value cannot fail others. */
 export function encodeResult(taskId: string, result: unknown, maxBytes: number, codec?: Codec): string {
-  const text = stringify(taskId, codec === undefined ? result : encodeWith(codec, taskId, result));
-  if (text.includes("\\u")) {
-    const found = unstorableEscape.exec(text);
-    if (found)
-      throw new ResultEncodingError(taskId, `jsonb cannot hold the character \\u${String(found[1])} in a string`);
-  }
+  const text = result instanceof JsonText ? textOf(taskId, result) : textOfValue(taskId, result, codec);
   // UTF-8 takes at most three bytes for each UTF-16 unit, so most texts need no exact count.
   if (text.length * 3 > maxBytes && Buffer.byteLength(text) > maxBytes) {
     throw new ResultEncodingError(
@@ -41,6 +37,31 @@ export function encodeResult(taskId: string, result: unknown, maxBytes: number, 
     );
   }
   return text;
+}
+
+function textOfValue(taskId: string, result: unknown, codec: Codec | undefined): string {
+  const text = stringify(taskId, codec === undefined ? result : encodeWith(codec, taskId, result));
+  checkStrings(taskId, text);
+  return text;
+}
+
+/** The text as it is written, once it has been seen to be JSON. Its strings are checked as `JSON.stringify` writes them, with escapes of one kind. */
+function textOf(taskId: string, { text }: JsonText): string {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw new ResultEncodingError(taskId, `it is not JSON: ${String(error)}`, { cause: error });
+  }
+  checkStrings(taskId, stringify(taskId, value));
+  return text;
+}
+
+function checkStrings(taskId: string, text: string): void {
+  if (!text.includes("\\u")) return;
+  const found = unstorableEscape.exec(text);
+  if (found)
+    throw new ResultEncodingError(taskId, `jsonb cannot hold the character \\u${String(found[1])} in a string`);
 }
 
 function encodeWith(codec: Codec, taskId: string, result: unknown): unknown {

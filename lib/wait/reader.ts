@@ -6,6 +6,7 @@ import type { StoredResult } from "../notify/hint";
 import type { TaskOutcome } from "../result-backend";
 import { maxDurationMs } from "../value/arguments";
 import { type Codec, decodeResult } from "../value/json";
+import { asJsonText, JsonText } from "../value/json-text";
 import { type ResultSchema, validate } from "../value/schema";
 import { Aborts } from "./aborts";
 import { toFailedError } from "./outcome";
@@ -132,6 +133,9 @@ export class Reader {
   }
 
   async #validate<T>(stored: StoredResult, schema: ResultSchema<T>): Promise<T> {
+    // With a codec the value, and not what it is encoded as, is what a caller would write as JSON.
+    if ((schema as unknown) === asJsonText && this.#codec === undefined && stored.error === null)
+      return new JsonText(stored.result) as T;
     return validate(schema, stored.taskId, this.value(stored));
   }
 

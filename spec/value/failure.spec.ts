@@ -1,7 +1,8 @@
 import fc from "fast-check";
 
 import type { TaskFailure } from "../../lib/errors";
-import { decodeFailure, encodeFailure, maxCauseDepth, reviveError } from "../../lib/value/failure";
+import { runInNewContext } from "node:vm";
+import { decodeFailure, encodeFailure, maxCauseDepth, plainerFailures, reviveError } from "../../lib/value/failure";
 
 /** What a waiter sees of what was thrown. */
 const stored = (error: unknown): TaskFailure => decodeFailure(encodeFailure(error));
@@ -286,5 +287,72 @@ describe("reviving", () => {
 
   it("can be stored again with nothing lost", () => {
     expect(stored(reviveError(failure))).toEqual(failure);
+  });
+});
+
+describe("an error of another realm", () => {
+  it("is stored as one of this realm is", () => {
+    const error: unknown = runInNewContext(
+      'Object.assign(new RangeError("far", { cause: new TypeError("away") }), { code: "E1", details: { at: [1] } })',
+    );
+    expect(error).not.toBeInstanceOf(Error);
+    expect(stored(error)).toEqual({
+      name: "RangeError",
+      message: "far",
+      code: "E1",
+      details: { at: [1] },
+      cause: { name: "TypeError", message: "away" },
+    });
+  });
+});
+
+describe("a failure that is larger than it may be", () => {
+  const maxBytes = 2_000;
+  const sizeOf = (text: string): number => Buffer.byteLength(text);
+
+  it("loses its details first, and those of its causes", () => {
+    const cause = Object.assign(new TypeError("deep"), { details: "y".repeat(3_000) });
+    const error = Object.assign(new Error("m", { cause }), { code: 7, details: { x: 1 } });
+    expect(decodeFailure(encodeFailure(error, maxBytes))).toEqual({
+      name: "Error",
+      message: "m",
+      code: 7,
+      cause: { name: "TypeError", message: "deep" },
+    });
+  });
+
+  it.each(["x", "\u0001", "\u20ac", "\ud83d\ude00", '"'])("loses the end of its message, of %j", (character) => {
+    const error = Object.assign(new RangeError(`begins ${character.repeat(5_000)}`), { code: "c".repeat(5_000) });
+    const text = encodeFailure(error, maxBytes);
+    expect(sizeOf(text)).toBeLessThanOrEqual(maxBytes);
+    const { name, message, code } = decodeFailure(text);
+    expect([name, message.slice(0, 7), message.at(-1), code]).toEqual([
+      "RangeError",
+      "begins ",
+      "\u2026",
+      `${"c".repeat(100)}\u2026`,
+    ]);
+    expect(message.length).toBeGreaterThan(100);
+  });
+
+  it("says at least what it is, however little room there is", () => {
+    expect(decodeFailure(encodeFailure(new TypeError("short"), 1))).toEqual({ name: "TypeError", message: "short" });
+  });
+
+  it("is stored although its text, with escapes, would be longer than a string can be", () => {
+    const message = "\u0001".repeat(100_000_000);
+    expect(sizeOf(encodeFailure(new Error(message), 10_000))).toBeLessThanOrEqual(10_000);
+  });
+});
+
+describe("plainer texts of a failure", () => {
+  it("are in ASCII, with what is not spelled out, and at last without details", () => {
+    const error = Object.assign(new Error("5 \u20ac \ud83d \0"), { code: "\u00e9", details: { "\u00fc": "\\u20ac" } });
+    const spelledOut = { name: "Error", message: "5 \\u20ac \\ufffd \\ufffd", code: "\\u00e9" };
+    expect(plainerFailures(encodeFailure(error)).map(decodeFailure)).toEqual([
+      { ...spelledOut, details: { "\\u00fc": "\\u20ac" } },
+      spelledOut,
+    ]);
+    expect(plainerFailures(encodeFailure(new Error("plain")))).toEqual([]);
   });
 });

@@ -1,3 +1,4 @@
+import { asJsonText } from "../../value/json-text";
 import { parseId } from "../arguments";
 import { examples, type RegisterCommand } from "../command";
 import { printOutcome } from "../outcome";
@@ -14,7 +15,9 @@ export const get: RegisterCommand = (program, run) => {
     )
     .action(
       run(async (session, [taskId = ""]) =>
-        session.withBackend(async (backend) => printOutcome(session, taskId, await backend.getSettled(taskId))),
+        session.withBackend(async (backend) =>
+          printOutcome(session, taskId, await backend.getSettled(taskId, { schema: asJsonText })),
+        ),
       ),
     );
 };

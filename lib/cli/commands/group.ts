@@ -1,4 +1,5 @@
 import type { GroupProgress, PostgresResultBackend } from "../../index";
+import { asJsonText, layOut, stringifyExactly } from "../../value/json-text";
 import { parseId } from "../arguments";
 import { examples, type RegisterCommand } from "../command";
 import { type ExitCode, exitCodes } from "../exit-codes";
@@ -47,11 +48,13 @@ async function printGroup(
   progress: GroupProgress,
   withResults: boolean,
 ): Promise<void> {
-  const results = withResults ? { results: await backend.getGroupResults(progress.groupId) } : {};
+  const results = withResults
+    ? { results: await backend.getGroupResults(progress.groupId, { schema: asJsonText }) }
+    : {};
   if (session.isJson) {
     session.printJson({ ...progress, ...results });
     return;
   }
   session.print(printable(`${progress.groupId}: ${groupInWords(progress)}`));
-  if (results.results !== undefined) session.print(JSON.stringify(results.results, undefined, 2));
+  if (results.results !== undefined) session.print(layOut(printable(stringifyExactly(results.results) ?? ""), "  "));
 }

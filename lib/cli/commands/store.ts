@@ -1,4 +1,5 @@
-import { text } from "node:stream/consumers";
+import { buffer } from "node:stream/consumers";
+import { JsonText, parseExactly } from "../../value/json-text";
 import { parseId, parseTtl } from "../arguments";
 import { examples, type RegisterCommand } from "../command";
 import { exitCodes } from "../exit-codes";
@@ -31,22 +32,34 @@ export const store: RegisterCommand = (program, run) => {
     )
     .action(
       run<Options>(async (session, [taskId = "", json = ""], { ttl, keep, failed }) => {
-        const value = parse(json === "-" ? await text(session.terminal.in) : json);
+        const text = json === "-" ? decode(await buffer(session.terminal.in)) : json;
+        const value = parse(text);
         const options = {
           ...(ttl === undefined ? {} : { ttlMs: ttl }),
           ...(keep === true ? { onConflict: "keep" as const } : {}),
         };
         return session.withBackend(async (backend) => {
-          await (failed === true ? backend.fail(taskId, value, options) : backend.store(taskId, value, options));
+          await (failed === true
+            ? backend.fail(taskId, value, options)
+            : backend.store(taskId, new JsonText(text), options));
           return report(session, taskId, failed === true);
         });
       }),
     );
 };
 
+/** Strictly: what is not UTF-8 would be stored with other characters in its place. */
+function decode(bytes: Buffer): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch (error) {
+    throw new UsageError("The standard input is not UTF-8.", { cause: error });
+  }
+}
+
 function parse(json: string): unknown {
   try {
-    return JSON.parse(json) as unknown;
+    return parseExactly(json);
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     throw new UsageError(`The result is not JSON: ${reason}. A text needs quotes: '"like this"'.`, { cause: error });

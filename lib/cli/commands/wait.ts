@@ -1,5 +1,6 @@
 import { Option } from "commander";
 import { WaitTimeoutError } from "../../errors";
+import { asJsonText } from "../../value/json-text";
 import { parseDuration, parseId } from "../arguments";
 import { examples, type RegisterCommand } from "../command";
 import { exitCodes } from "../exit-codes";
@@ -34,7 +35,7 @@ export const wait: RegisterCommand = (program, run) => {
       run<Options>(async (session, [taskId = ""], { timeout }) =>
         session.withBackend(async (backend) => {
           try {
-            const limits = { timeoutMs: timeout, signal: session.interrupted };
+            const limits = { timeoutMs: timeout, signal: session.interrupted, schema: asJsonText };
             return printOutcome(session, taskId, await backend.waitSettled(taskId, limits));
           } catch (error) {
             if (!(error instanceof WaitTimeoutError) || !session.isJson) throw error;

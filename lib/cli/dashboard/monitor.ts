@@ -19,6 +19,7 @@ import type { Health } from "../../health";
 import type { ListenStatus } from "../../notify/hint-source";
 import type { PostgresResultBackend } from "../../postgres-backend";
 import type { GroupProgress, TaskOutcome } from "../../result-backend";
+import { asJsonText, type JsonText, layOut } from "../../value/json-text";
 import type { Frame } from "./event-stream";
 import { GroupList, type GroupListTimes } from "./group-list";
 import { Rate } from "./rate";
@@ -110,7 +111,7 @@ export class Monitor {
   #watch(): Observable<string> {
     const { tickMs, healthMs } = this.#times;
     const watched = [
-      this.#backend.results$().pipe(tap((outcome) => this.#onResult(outcome))),
+      this.#backend.results$({ schema: asJsonText }).pipe(tap((outcome) => this.#onResult(outcome))),
       this.#backend.groupCompletions$().pipe(tap((group) => this.#doneGroups.add({ ...group, seenAt: Date.now() }))),
       this.#groups.follow(),
       timer(0, healthMs).pipe(
@@ -137,7 +138,7 @@ export class Monitor {
     });
   }
 
-  #onResult(outcome: TaskOutcome<unknown>): void {
+  #onResult(outcome: TaskOutcome<JsonText>): void {
     const isFailure = outcome.status === "rejected";
     const detail = this.#showResults ? { detail: detailOf(outcome) } : {};
     const seen = { taskId: outcome.taskId, isFailure, seenAt: Date.now(), ...detail };
@@ -176,8 +177,8 @@ export class Monitor {
   }
 }
 
-function detailOf(outcome: TaskOutcome<unknown>): string {
-  if (outcome.status === "fulfilled") return shorten(JSON.stringify(outcome.value));
+function detailOf(outcome: TaskOutcome<JsonText>): string {
+  if (outcome.status === "fulfilled") return shorten(layOut(outcome.value.text));
   const reason: unknown = outcome.reason;
   return shorten(
     reason instanceof TaskFailedError ? `${reason.failure.name}: ${reason.failure.message}` : String(reason),

@@ -1,3 +1,4 @@
+import { layOut } from "../../value/json-text";
 import type { Session } from "../session";
 import { inDigits, printable } from "../text";
 import type { WatchEvent, WatchView } from "./events";
@@ -54,7 +55,7 @@ function describe(event: WatchEvent): [kind: string, words: string] {
     case "result":
       if (event.status === "rejected")
         return ["failed", `${event.taskId}  ${event.failure.name}: ${event.failure.message}`];
-      return ["ok", event.value === undefined ? event.taskId : `${event.taskId}  ${JSON.stringify(event.value)}`];
+      return ["ok", event.value === undefined ? event.taskId : `${event.taskId}  ${layOut(event.value.text)}`];
   }
 }
 

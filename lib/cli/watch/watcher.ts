@@ -1,6 +1,8 @@
 import { Subscription } from "rxjs";
 import type { TaskFailedError } from "../../errors";
 import type { GroupProgress, PostgresResultBackend, TaskOutcome } from "../../index";
+import { exactFailure } from "../../value/failure";
+import { asJsonText, type JsonText } from "../../value/json-text";
 import type { WatchEvent, WatchView } from "./events";
 
 export interface WatchOptions {
@@ -65,7 +67,9 @@ export class Watcher {
     if (results) {
       const where = (taskId: string): boolean => taskId.startsWith(prefix);
       subscriptions.add(
-        this.#backend.results$({ where }).subscribe({ next: (outcome) => this.#onResult(outcome), error }),
+        this.#backend
+          .results$({ where, schema: asJsonText })
+          .subscribe({ next: (outcome) => this.#onResult(outcome), error }),
       );
     }
     if (groups) {
@@ -83,7 +87,7 @@ export class Watcher {
     subscriptions.add(this.#backend.status$.subscribe((status) => this.#show({ type: "listener", status })));
   }
 
-  #onResult(outcome: TaskOutcome<unknown>): void {
+  #onResult(outcome: TaskOutcome<JsonText>): void {
     const { taskId } = outcome;
     this.#results += 1;
     if (outcome.status === "fulfilled") {
@@ -92,7 +96,7 @@ export class Watcher {
     } else {
       this.#failures += 1;
       const { failure } = outcome.reason as TaskFailedError;
-      this.#show({ type: "result", taskId, status: "rejected", failure });
+      this.#show({ type: "result", taskId, status: "rejected", failure: exactFailure(failure) });
     }
   }
 
