@@ -44,7 +44,7 @@ create index if not exists kojin_results_stored_xid on @schema@.kojin_results (s
 -- Announces entries, each the JSON of an id (or of an id with what belongs to it), on a channel, under a name. As few payloads as fit: a payload has at most 7999
 -- bytes, and one that is longer would fail the write. Chunks of 6500 bytes with entries of up to 1000 stay below that; a longer entry travels alone, and one that
 -- fits nowhere tells listeners to look for themselves. So do more than 5000 entries, which a restore may bring.
-create or replace function @schema@.kojin_announce(channel pg_catalog.text, name pg_catalog.text, entries pg_catalog.text[]) returns void
+create or replace function @schema@.kojin_announce(channel pg_catalog.text, name pg_catalog.text, entries pg_catalog.text[]) returns pg_catalog.void
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
@@ -90,7 +90,7 @@ $$;
 --
 -- kojin.inline_bytes = n lets results of up to n bytes travel along.
 -- security invoker, a fixed search_path and qualified names: a writer must not be able to slip in a function of his own.
-create or replace function @schema@.kojin_results_notify() returns trigger
+create or replace function @schema@.kojin_results_notify() returns pg_catalog.trigger
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
@@ -137,7 +137,7 @@ $$;
 -- For writers that know only the crate's columns: an update by them is a new outcome, and a success, so it gets a time and loses an old error, and what
 -- stored the outcome before. A writer that sets a time of its own, whatever it is, still leaves the number of its transaction.
 -- Writers that know the others set stored_at and stored_xid, and cost nothing here: the condition of the trigger is checked without calling the function.
-create or replace function @schema@.kojin_results_foreign_update() returns trigger
+create or replace function @schema@.kojin_results_foreign_update() returns pg_catalog.trigger
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$

@@ -530,6 +530,44 @@ revoke execute on function
   @schema@.kojin_group_state_copied()
 from public;
 
+-- Default privileges may have granted more: functions to roles of the host, and TRIGGER on the tables, as `grant all` does. A trigger of another role would run with the
+-- rights of each writer, the functions above included.
+do $$
+declare
+  revocation pg_catalog.text;
+begin
+  for revocation in
+    with place as (
+      select relnamespace as schema_id from pg_catalog.pg_class
+      where oid operator(pg_catalog.=) $name$@schema@.kojin_groups$name$::pg_catalog.regclass
+    ),
+    held as (
+      select procedure.proowner as owner, granted.grantee, pg_catalog.format('all on function %s', procedure.oid::pg_catalog.regprocedure) as rights
+      from place
+      join pg_catalog.pg_proc as procedure on procedure.pronamespace operator(pg_catalog.=) place.schema_id
+      cross join lateral pg_catalog.aclexplode(coalesce(procedure.proacl, pg_catalog.acldefault('f', procedure.proowner))) as granted
+      where pg_catalog.starts_with(procedure.proname::pg_catalog.text, 'kojin_')
+        and procedure.proname operator(pg_catalog.<>) all (array['kojin_announce', 'kojin_results_notify', 'kojin_results_foreign_update'])
+      union all
+      select relation.relowner, granted.grantee, pg_catalog.format('trigger on table %s', relation.oid::pg_catalog.regclass)
+      from place
+      join pg_catalog.pg_class as relation on relation.relnamespace operator(pg_catalog.=) place.schema_id
+      cross join lateral pg_catalog.aclexplode(relation.relacl) as granted
+      where relation.relkind operator(pg_catalog.=) 'r' and pg_catalog.starts_with(relation.relname::pg_catalog.text, 'kojin_')
+        and granted.privilege_type operator(pg_catalog.=) 'TRIGGER'
+    )
+    select pg_catalog.format('revoke %s from %s cascade', rights, case
+      when grantee operator(pg_catalog.=) 0::pg_catalog.oid then 'PUBLIC'
+      else pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(grantee)::pg_catalog.text)
+    end)
+    from held
+    where grantee operator(pg_catalog.<>) owner and pg_catalog.pg_has_role(owner, 'usage')
+  loop
+    execute revocation;
+  end loop;
+end
+$$;
+
 -- @step Triggers of kojin_groups
 -- From here on members are counted, for every writer.
 create or replace trigger kojin_groups_foreign_insert before insert on @schema@.kojin_groups

@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join, relative } from "node:path";
-import { migrationScript } from "../lib/schema/migration-script";
+import { migrations, recountSql } from "../lib/schema/migration-files";
+import { sqlFor } from "../lib/schema/migration-steps";
 import { sqlLiterals, unqualifiedWords } from "./sql/sql-literals";
 import { loadParser, sqlNames, transitionTablesOf, type UnqualifiedName } from "./sql/sql-names";
 
@@ -30,9 +31,14 @@ async function main(): Promise<number> {
 
 function migrationNames(): UnqualifiedName[] {
   const schema = 'a schema "with quotes"';
-  const text = migrationScript({ schema });
-  const { unqualified } = sqlNames(text, { schemas: [schema], transitionTables: transitionTablesOf(text) });
-  return placed("sql/", unqualified);
+  const texts = [...migrations(), { name: "recount", sql: recountSql() }].map(({ name, sql }) => ({
+    name,
+    text: sqlFor(schema, sql),
+  }));
+  const transitionTables = texts.flatMap(({ text }) => transitionTablesOf(text));
+  return texts.flatMap(({ name, text }) =>
+    placed(`sql/${name}.sql`, sqlNames(text, { schemas: [schema], transitionTables }).unqualified),
+  );
 }
 
 function rolesNames(): UnqualifiedName[] {
