@@ -67,6 +67,18 @@ const isDriverRefusal = (error: unknown): boolean =>
 const isNodeRefusal = (error: unknown): boolean =>
   isDriverRefusal(error) && String((error as { code?: unknown }).code).startsWith("ERR_");
 
+/**
+ * Whether a statement was refused for what is in it or in a row that it met, so that a part of it may succeed. Not for want of a table or of a privilege, unless a function,
+ * such as that of a trigger or a policy, lacks them.
+ */
+export function isRowRefusal(error: unknown): error is DatabaseError {
+  if (!(error instanceof DatabaseError) || error.transient || error.origin !== "statement") return false;
+  return !/^(42|3F|0A)/.test(error.sqlState ?? "") || isRaisedInFunction(error.cause);
+}
+
+/** The server names the functions that it was in (`where`). */
+const isRaisedInFunction = (error: unknown): boolean => Boolean((error as { where?: unknown } | undefined)?.where);
+
 /** "cached plan must not change result type", known by the function of the server that says so; this code has many other causes. */
 const isStalePlan = (error: unknown): boolean =>
   sqlStateOf(error) === sqlStates.featureNotSupported &&

@@ -85,8 +85,9 @@ export class GroupChanges {
         for (const groupId of groupIds) this.#parts.request(groupId);
       })
       .catch((error: unknown) => {
-        // After an outage the next sweep, or the next connection, looks again.
-        if (!isTransient(error)) this.error(error as Error);
+        // However long an outage lasts: the next sweep, or the next connection, looks again.
+        if (isTransient(error)) this.#parts.sweep.hurry();
+        else this.error(error as Error);
       })
       .finally(() => (this.#isReading = false));
   }

@@ -1,4 +1,5 @@
 import type { Deadline, Deadlines } from "../deadlines";
+import { isTransient } from "../database/retry";
 import { WaitTimeoutError } from "../errors";
 import type { Router } from "../wait/router";
 import type { StoredGroup } from "./stored-group";
@@ -11,6 +12,8 @@ export interface GroupDeadlineParts {
 
 // The database's clock decides; ours only says when to ask, a little late rather than early.
 const graceMs = 20;
+/** After a look that failed: the group is no longer found past its deadline, so no other read would bring it up. */
+const retryMs = 1_000;
 
 /** Looks at open groups that somebody waits for when their deadlines are over: nothing is written then, so no notification tells of it. */
 export class GroupDeadlines {
@@ -24,10 +27,16 @@ export class GroupDeadlines {
   /** To be called with each group that is read. */
   observe(group: StoredGroup): void {
     const { groupId, done } = group.progress;
-    const { deadlines, router } = this.#parts;
+    const { router } = this.#parts;
     if (done || group.leftMs === null || this.#entries.has(groupId) || !router.has(groupId)) return;
+    this.#lookIn(Math.max(0, group.leftMs) + graceMs, group);
+  }
+
+  #lookIn(delayMs: number, group: StoredGroup): void {
+    const { groupId } = group.progress;
+    const { deadlines, router } = this.#parts;
     const entry: Deadline = {
-      dueAt: performance.now() + Math.max(0, group.leftMs) + graceMs,
+      dueAt: performance.now() + delayMs,
       heapIndex: -1,
       expire: (reason) => {
         this.#entries.delete(groupId);
@@ -44,8 +53,9 @@ export class GroupDeadlines {
       // If it is there after all, reading it has brought it to its waiters, and back to `observe`.
       if ((await this.#parts.load(groupId)) !== undefined) return;
       this.#parts.router.error(groupId, WaitTimeoutError.forGroup(groupId, group.deadlineMs ?? 0, group.progress));
-    } catch {
-      // The database does not answer; the next sweep looks again if it does.
+    } catch (error) {
+      const isWatched = this.#parts.router.has(groupId) && !this.#entries.has(groupId);
+      if (isTransient(error) && isWatched) this.#lookIn(retryMs, group);
     }
   }
 }

@@ -1,4 +1,4 @@
-import { distinctUntilChanged, filter, map, merge, mergeMap, Observable } from "rxjs";
+import { distinctUntilChanged, filter, from, map, merge, mergeMap, Observable } from "rxjs";
 import { isTransient, retryUntilClosed } from "../database/retry";
 import type { TaskFailedError } from "../errors";
 import { GroupFailedError, WaitTimeoutError } from "../errors";
@@ -51,6 +51,7 @@ export class Groups implements HintReceiver {
       retryTimeoutMs: options.retryTimeoutMs,
       read: async (groupIds, timeoutMs) => this.#read(groupIds, timeoutMs),
       onFound: (groupId, found, reason) => this.#onFound(groupId, found, reason),
+      onAbsent: (groupId) => this.feed.forgo(groupId),
       onDenied: (groupIds, error, isTheirFault) => {
         for (const groupId of groupIds) router.error(groupId, error);
         if (isTheirFault) return;
@@ -105,15 +106,17 @@ export class Groups implements HintReceiver {
 
   /** What became of its members, each once. */
   members$(groupId: string): Observable<StoredResult> {
-    const read = async (purpose: string, text: string, values: unknown[]): Promise<FinishedMember[]> =>
-      (await this.#query<MemberColumns>(purpose, text, values)).map(([taskId, result, error, finishedSeq]) => ({
-        stored: { taskId, result: result ?? "null", error, storedAt: 0 },
-        finishedSeq: Number(finishedSeq ?? 0),
-      }));
+    const read = async (text: string, values: unknown[], signal: AbortSignal): Promise<FinishedMember[]> =>
+      (await this.#query<MemberColumns>("read group members", text, values, { dueAt: Infinity, signal })).map(
+        ([taskId, result, error, finishedSeq]) => ({
+          stored: { taskId, result: result ?? "null", error, storedAt: 0 },
+          finishedSeq: Number(finishedSeq ?? 0),
+        }),
+      );
     const { finishedMembers, unnumberedMembers } = this.#statements;
     return members$(groupId, this.waits.watch(groupId), {
-      readFinished: async (id, afterSeq, limit) => read("read group members", finishedMembers, [id, afterSeq, limit]),
-      readUnnumbered: async (id) => read("read group members", unnumberedMembers, [id]),
+      readFinished: async (id, afterSeq, limit, signal) => read(finishedMembers, [id, afterSeq, limit], signal),
+      readUnnumbered: async (id, signal) => read(unnumberedMembers, [id], signal),
     });
   }
 
@@ -121,7 +124,7 @@ export class Groups implements HintReceiver {
   results$(groupId: string): Observable<StoredResult[]> {
     return this.waits.watch(groupId).pipe(
       filter(({ progress }) => progress.done),
-      mergeMap(async (group) => this.#resultsOf(group)),
+      mergeMap((group) => whileSubscribed(async (signal) => this.#resultsOf(group, { dueAt: Infinity, signal }))),
     );
   }
 
@@ -181,6 +184,7 @@ export class Groups implements HintReceiver {
 
   rereadAll(cause: WakeCause): void {
     for (const groupId of this.router.keys()) this.loader.request(groupId, cause);
+    this.loader.askAgain(() => this.feed.subscribers > 0 || this.changes.isObserved);
     this.feed.catchUp();
     this.changes.catchUp();
   }
@@ -242,6 +246,16 @@ export class Groups implements HintReceiver {
       closed$: signal === undefined ? closed$ : merge(closed$, abortOf(signal)),
     });
   }
+}
+
+/** The outcome of work that goes on through any outage, until nobody is subscribed any more. */
+function whileSubscribed<T>(work: (signal: AbortSignal) => Promise<T>): Observable<T> {
+  return new Observable((subscriber) => {
+    const unsubscribed = new AbortController();
+    const subscription = from(work(unsubscribed.signal)).subscribe(subscriber);
+    subscription.add(() => unsubscribed.abort());
+    return subscription;
+  });
 }
 
 /** Errors with the reason when a signal aborts. */

@@ -9,10 +9,15 @@ export interface FinishedMember {
 }
 
 export interface MemberReader {
-  /** A page of the members that finished after a given one, in that order. */
-  readonly readFinished: (groupId: string, afterSeq: number, limit: number) => Promise<readonly FinishedMember[]>;
+  /** A page of the members that finished after a given one, in that order. It goes on through any outage, until the signal aborts. */
+  readonly readFinished: (
+    groupId: string,
+    afterSeq: number,
+    limit: number,
+    signal: AbortSignal,
+  ) => Promise<readonly FinishedMember[]>;
   /** Members that finished without a number: only while triggers are disabled. */
-  readonly readUnnumbered: (groupId: string) => Promise<readonly FinishedMember[]>;
+  readonly readUnnumbered: (groupId: string, signal: AbortSignal) => Promise<readonly FinishedMember[]>;
 }
 
 const pageRows = 500;
@@ -31,6 +36,7 @@ export function members$(
     let emitted = 0;
     let latest: StoredGroup | undefined;
     let isReading = false;
+    const unsubscribed = new AbortController();
 
     const emit = (page: readonly FinishedMember[]): void => {
       for (const { stored, finishedSeq } of page) {
@@ -42,7 +48,7 @@ export function members$(
     const readPages = async (): Promise<void> => {
       let page: readonly FinishedMember[];
       do {
-        page = await reader.readFinished(groupId, lastSeq, pageRows);
+        page = await reader.readFinished(groupId, lastSeq, pageRows, unsubscribed.signal);
         emit(page);
       } while (page.length === pageRows && !subscriber.closed);
     };
@@ -54,7 +60,8 @@ export function members$(
           read = latest;
           await readPages();
           if (read?.progress.done !== true) continue;
-          if (emitted < read.progress.completed + read.progress.failed) emit(await reader.readUnnumbered(groupId));
+          if (emitted < read.progress.completed + read.progress.failed)
+            emit(await reader.readUnnumbered(groupId, unsubscribed.signal));
           subscriber.complete();
         }
       } catch (error) {
@@ -64,6 +71,7 @@ export function members$(
       }
     };
 
+    subscriber.add(() => unsubscribed.abort());
     return group$.subscribe({
       next: (group) => {
         latest = group;

@@ -54,8 +54,6 @@ export class Feed<T> {
   #isUnbroken = false;
   /** What a look has asked for, until it comes. */
   readonly #requested = new Set<string>();
-  /** Those of them that are asked for the second time, and will not be a third. */
-  readonly #retried = new Set<string>();
   #hasTried = false;
   /** Counts the times when the last subscriber left: what was begun for those before is of no interest to those after. */
   #era = 0;
@@ -113,7 +111,6 @@ export class Feed<T> {
     if (this.#subscriptions.size === 0) return;
     const mark = this.#parts.markOf(value);
     const isRequested = this.#requested.delete(mark.key);
-    this.#retried.delete(mark.key);
     if (this.#wasEmitted(mark)) return;
     if (!isHinted && !isRequested && !(mark.storedAt > this.#horizon())) {
       this.#hasPassedOver ||= this.#began === undefined;
@@ -121,6 +118,11 @@ export class Feed<T> {
     }
     this.#remember(mark);
     for (const subscription of [...this.#subscriptions]) if (matches(subscription, mark.key)) subscription.next(value);
+  }
+
+  /** A value that was requested is not there: it has been deleted, or has expired. */
+  forgo(key: string): void {
+    this.#requested.delete(key);
   }
 
   /** Notifications are not heard, or what they tell of cannot be read: until the next look, what comes says nothing about what does not. */
@@ -140,8 +142,9 @@ export class Feed<T> {
       .catch((error: unknown) => {
         if (era !== this.#era) return;
         this.interrupt();
-        // After an outage the next sweep, or the next connection, looks again.
-        if (!isTransient(error)) this.error(error as Error);
+        // However long an outage lasts: the next sweep, or the next connection, looks again.
+        if (isTransient(error)) this.#parts.sweep.hurry();
+        else this.error(error as Error);
       })
       .finally(() => {
         this.#catchingUp = undefined;
@@ -187,16 +190,8 @@ export class Feed<T> {
       last = page.at(-1) ?? last;
     } while (page.length === pageRows);
     this.#newest = Math.max(this.#newest, last.storedAt);
-    this.#askAgain(asked);
-  }
-
-  /** For what an earlier look asked for and has not got: either its read failed, or it is gone. The database answers again, so once more is enough. */
-  #askAgain(keys: readonly string[]): void {
-    for (const key of keys) {
-      if (!this.#requested.delete(key) || this.#retried.delete(key)) continue;
-      this.#retried.add(key);
-      this.#request(key);
-    }
+    // What an earlier look asked for and has not got: its reads have failed so far.
+    for (const key of asked) if (this.#requested.has(key)) this.#request(key);
   }
 
   #request(key: string): void {
@@ -228,7 +223,6 @@ export class Feed<T> {
     this.#recent = new Map();
     this.#lessRecent = new Map();
     this.#requested.clear();
-    this.#retried.clear();
     this.#hasTried = false;
     this.#hasPassedOver = false;
     this.#began = undefined;

@@ -1,8 +1,8 @@
 import type { Observable } from "rxjs";
 import { type BatchItem, Batcher } from "../batcher";
 import { type CallItem, QueuedCall } from "../call";
+import { isRowRefusal } from "../database/backend-error";
 import { isTransient, retryTransient } from "../database/retry";
-import { isRowFault } from "../database/sql-states";
 import type { Deadlines } from "../deadlines";
 import { DatabaseError, BackendClosedError } from "../errors";
 import type { SchemaCheck } from "../schema/schema-check";
@@ -12,6 +12,8 @@ import type { WakeCause } from "./router";
 // A wake-up has few ids, a re-read of everything many: large enough that 100 000 open waits are re-read in 100 statements.
 const maxIdsPerRead = 1_000;
 const maxReadsInFlight = 2;
+// Beyond it a feed that was interrupted finds what is new by looking.
+const maxUnanswered = 10_000;
 
 /** A key to read, with the reason and the calls that wait for it. */
 class LoadItem<T> implements BatchItem, CallItem {
@@ -97,6 +99,8 @@ export interface LoaderParts<T> {
   /** Told of the size of each statement; for telemetry. */
   readonly countBatch?: ((size: number) => void) | undefined;
   readonly onFound: OnFound<T>;
+  /** Called for each key that a read did not find. */
+  readonly onAbsent?: (key: string) => void;
   readonly onDenied: OnDenied;
   /** Called whenever a read failed, for now. */
   readonly onTrouble: () => void;
@@ -112,6 +116,8 @@ export class Loader<T> {
   readonly #parts: LoaderParts<T>;
   readonly #batcher: Batcher<LoadItem<T>>;
   readonly #order = new ReadOrder();
+  /** Announced keys whose reads were given up: the notification does not come again, so its meaning is kept. */
+  readonly #unanswered = new Map<string, WakeCause>();
   #reads = 0;
   #retries = 0;
   #lastError: DatabaseError | undefined;
@@ -150,6 +156,13 @@ export class Loader<T> {
     this.#batcher.add(new LoadItem<T>(key, cause, true, isAnnounced, this.#abandon));
   }
 
+  /** Reads once more what was announced and could not be read, as far as it `isWanted` still. */
+  askAgain(isWanted: (key: string) => boolean): void {
+    const unanswered = [...this.#unanswered];
+    this.#unanswered.clear();
+    for (const [key, cause] of unanswered) if (isWanted(key)) this.request(key, cause, true);
+  }
+
   /** Reads a key for the caller; `undefined` if it is not there. Rejects after `retryTimeoutMs` at the latest. */
   async load(key: string, cause: WakeCause): Promise<T | undefined> {
     const { deadlines, retryTimeoutMs } = this.#parts;
@@ -175,7 +188,8 @@ export class Loader<T> {
       this.#lastError = undefined;
       for (const { key, cause, isAnnounced, calls } of items) {
         const row = found.get(key);
-        if (row !== undefined) {
+        if (row === undefined) this.#parts.onAbsent?.(key);
+        else {
           // A read may come back after one that began later, and have an older snapshot: a group would go back. The answer to a call counts all the same.
           const isOvertaken = this.#order.isOvertaken(place, key) && calls.length === 0;
           if (!isOvertaken || isAnnounced) this.#parts.onFound(key, row, { cause, isAnnounced, isOvertaken });
@@ -184,7 +198,7 @@ export class Loader<T> {
       }
     } catch (error) {
       // Such as an id with characters that the encoding of the database does not have.
-      const isTheirFault = error instanceof DatabaseError && isRowFault(error.sqlState);
+      const isTheirFault = isRowRefusal(error);
       if (isTheirFault && items.length > 1) {
         const middle = items.length >> 1;
         await this.#run(items.slice(0, middle), place);
@@ -195,7 +209,10 @@ export class Loader<T> {
       if (isTransient(error)) this.#lastError = error;
       for (const { calls } of items) for (const call of calls) call.reject(error);
       // After an outage the waiters are still there, and the next sweep asks for them.
-      if (isTransient(error)) this.#parts.onGivenUp?.();
+      if (isTransient(error)) {
+        this.#keepAnnounced(items);
+        this.#parts.onGivenUp?.();
+      }
       if (isTransient(error) || error instanceof BackendClosedError) return;
       this.#parts.onDenied(
         items.map(({ key }) => key),
@@ -203,6 +220,11 @@ export class Loader<T> {
         isTheirFault,
       );
     }
+  }
+
+  #keepAnnounced(items: readonly LoadItem<T>[]): void {
+    for (const { key, cause, isAnnounced } of items)
+      if (isAnnounced && this.#unanswered.size < maxUnanswered) this.#unanswered.set(key, cause);
   }
 
   #read(keys: readonly string[]): Promise<ReadonlyMap<string, Found<T>>> {

@@ -29,6 +29,7 @@ export class Results implements HintReceiver {
       retryTimeoutMs: options.retryTimeoutMs,
       read: (taskIds, timeoutMs) => reads.read(taskIds, timeoutMs),
       onFound: (taskId, found, reason) => this.#onFound(taskId, found, reason),
+      onAbsent: (taskId) => this.feed.forgo(taskId),
       onDenied: (taskIds, error, isTheirFault) => {
         for (const taskId of taskIds) router.error(taskId, error);
         if (!isTheirFault) this.feed.error(error);
@@ -78,6 +79,7 @@ export class Results implements HintReceiver {
 
   rereadAll(cause: WakeCause): void {
     for (const taskId of this.router.keys()) this.loader.request(taskId, cause);
+    this.loader.askAgain((taskId) => this.feed.wants(taskId));
     this.feed.catchUp();
   }
 

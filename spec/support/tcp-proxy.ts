@@ -14,6 +14,10 @@ export class TcpProxy {
   delayMs = 0;
   /** What the server says, in one piece with being ready for a query, before it is gone; undefined while it is well. */
   lastWords: Uint8Array | undefined;
+  /** What the mode `refuse` tells each new connection in the name of the server, once that has said who it is; undefined: it ends without a word. */
+  refusal: Uint8Array | undefined;
+  /** Changes what the server says, keeping its length. */
+  rewrite: ((chunk: Buffer) => Buffer) | undefined;
   /** When connections were attempted, on the clock of `performance.now()`. */
   readonly attempts: number[] = [];
   readonly #server: Server;
@@ -74,7 +78,9 @@ export class TcpProxy {
     this.attempts.push(performance.now());
     this.#track(client);
     if (this.mode === "refuse") {
-      client.resetAndDestroy();
+      const { refusal } = this;
+      if (refusal === undefined) client.resetAndDestroy();
+      else client.once("data", () => client.end(refusal));
       return;
     }
     this.#clients.add(client);
@@ -82,7 +88,7 @@ export class TcpProxy {
     const upstream = connect({ ...this.#target, allowHalfOpen: true });
     this.#track(upstream);
     this.#carry(client, upstream);
-    this.#carry(upstream, client, (chunk) => this.#withLastWords(chunk));
+    this.#carry(upstream, client, (chunk) => this.#withLastWords(this.rewrite?.(chunk) ?? chunk));
   }
 
   #withLastWords(chunk: Buffer): Buffer {
@@ -121,6 +127,14 @@ export class TcpProxy {
     socket.on("error", () => undefined);
     socket.on("close", () => this.#sockets.delete(socket));
   }
+}
+
+/** The message ErrorResponse (PostgreSQL docs, "Message Formats"). */
+export function errorResponse(severity: string, code: string, message: string): Uint8Array {
+  const fields = Buffer.from(`S${severity}\0C${code}\0M${message}\0\0`);
+  const head = Buffer.from([0x45, 0, 0, 0, 0]);
+  head.writeInt32BE(fields.length + 4, 1);
+  return Buffer.concat([head, fields]);
 }
 
 /** The message ReadyForQuery, outside a transaction (PostgreSQL docs, "Message Formats"). */
