@@ -69,6 +69,8 @@ auth_query = select rolname, rolpassword from pg_authid where rolname = $1
     const url = new URL(serverUrl);
     url.hostname = "127.0.0.1";
     url.port = String(ownPort);
+    // PgBouncer refuses startup options.
+    url.searchParams.delete("options");
     const bouncer = new PgBouncer(url.href, child, folder);
     await eventually(async () => probe(bouncer.url), { timeoutMs: 10_000 });
     return bouncer;
