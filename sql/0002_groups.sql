@@ -584,7 +584,9 @@ referencing old table as old_rows new table as new_rows for each statement execu
 
 -- @step Trigger of kojin_group_state
 create or replace trigger kojin_group_state_copied before insert on @schema@.kojin_group_state
-for each row when (new.initialised or new.total is not null or new.completed_at is not null)
+for each row when (
+  new.initialised or new.total is not null or new.completed_at is not null or new.completed operator(pg_catalog.>) 0 or new.failed operator(pg_catalog.>) 0
+)
 execute function @schema@.kojin_group_state_copied(@channel@);
 
 -- @step Numbers of finished members

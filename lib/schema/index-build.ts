@@ -74,11 +74,8 @@ async function readIndex(
      where namespace.nspname operator(pg_catalog.=) $1::pg_catalog.name and relation.relname operator(pg_catalog.=) $2::pg_catalog.name`,
     [schema, table, index],
   );
-  const isValid = rows[0]?.["is_valid"];
-  return {
-    isValid: isValid === "yes" || isValid === "no" ? isValid : "missing",
-    tableBytes: Number(rows[0]?.["bytes"] ?? 0),
-  };
+  const [row] = rows as { bytes: string; is_valid: "yes" | "no" | null }[];
+  return { isValid: row?.is_valid ?? "missing", tableBytes: Number(row?.bytes ?? 0) };
 }
 
 const repeatableStates: ReadonlySet<string | undefined> = new Set([

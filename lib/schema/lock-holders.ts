@@ -11,10 +11,10 @@ export interface LockHolder {
   readonly forSeconds: number | null;
 }
 
-const describedHolder = `holder.pid, holder.application_name, coalesce(holder.usename::pg_catalog.text, ''), coalesce(holder.state, ''),
-  pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() operator(pg_catalog.-) coalesce(holder.xact_start, holder.backend_start))::int`;
+const describedHolder = `holder.pid::pg_catalog.text, holder.application_name, coalesce(holder.usename::pg_catalog.text, ''), coalesce(holder.state, ''),
+  pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() operator(pg_catalog.-) coalesce(holder.xact_start, holder.backend_start))::int::pg_catalog.text`;
 
-type HolderRow = [number, string, string, string, number | null];
+type HolderRow = [string, string, string, string, string | null];
 
 const lookTimeoutMs = 5_000;
 

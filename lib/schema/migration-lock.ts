@@ -59,31 +59,50 @@ export class MigrationLock {
     let failures = 0;
     let blocked = { by: "", since: startedAt };
     for (let attempt = 1; ; attempt += 1) {
-      let holders: readonly LockHolder[] | undefined;
-      try {
-        const outcome = await this.#attempt(work, options, firstBeginTimeoutMs * 2 ** failures);
-        if ("value" in outcome) return outcome.value;
+      const outcome = await this.#attempt(work, options, firstBeginTimeoutMs * 2 ** failures).catch(
+        (error: unknown) => ({
+          error,
+        }),
+      );
+      if ("value" in outcome) return outcome.value;
+      if ("turn" in outcome) {
         const { blockedBy = "", key } = outcome.turn;
         if (blockedBy !== blocked.by) blocked = { by: blockedBy, since: performance.now() };
-        if (attempt > 3) holders = await readAdvisoryHolders(this.#database, key);
-        const heldMs = performance.now() - blocked.since;
-        if (heldMs > Math.min(longestTurnMs, this.#lockWaitMs))
-          throw this.#gaveUp("its migration lock", heldMs, holders);
-      } catch (error) {
-        if (isLockTimeout(error)) {
-          if (attempt > 1) holders = await readTableHolders(this.#database, this.#schema);
-          const waitedMs = performance.now() - startedAt;
-          if (waitedMs > this.#lockWaitMs) throw this.#gaveUp("a lock on its tables", waitedMs, holders, error);
-        } else {
-          failures += 1;
-          const isRepeatable = isWorthAnotherAttempt(error, options.statementTimeoutMs !== undefined);
-          if (!isRepeatable || failures === maxAttempts) throw error;
-        }
+        const limitMs = Math.min(longestTurnMs, this.#lockWaitMs);
+        await this.#wait("its migration lock", attempt, blocked.since, limitMs, async () =>
+          readAdvisoryHolders(this.#database, key),
+        );
+      } else if (isLockTimeout(outcome.error)) {
+        options.onRetry?.();
+        await this.#wait("a lock on its tables", attempt, startedAt, this.#lockWaitMs, async () =>
+          readTableHolders(this.#database, this.#schema),
+        );
+      } else {
+        failures += 1;
+        const isRepeatable = isWorthAnotherAttempt(outcome.error, options.statementTimeoutMs !== undefined);
+        if (!isRepeatable || failures === maxAttempts) throw outcome.error;
         options.onRetry?.();
       }
-      if (holders !== undefined) this.#onWait(describeHolders(holders));
       await sleep(backoffMs(attempt, 30, longestPauseMs));
     }
+  }
+
+  /** Reports the sessions that are waited for. @throws {@link DatabaseError} There is no time left. */
+  async #wait(
+    lock: string,
+    attempt: number,
+    since: number,
+    limitMs: number,
+    readHolders: () => Promise<readonly LockHolder[]>,
+  ): Promise<void> {
+    const waitedMs = performance.now() - since;
+    // The first attempts mostly meet a transaction that is about to end.
+    if (attempt < 3 && waitedMs <= limitMs) return;
+    const holders = describeHolders(await readHolders());
+    this.#onWait(holders);
+    if (waitedMs <= limitMs) return;
+    const waited = `waited ${Math.round(waitedMs / 1_000)} s for ${lock}, held by ${holders}`;
+    throw new DatabaseError(`Could not migrate schema "${this.#schema}": ${waited}.`, sqlStates.lockNotAvailable, true);
   }
 
   async #attempt<T>(
@@ -104,12 +123,6 @@ export class MigrationLock {
       }
       return { value: await work(client) };
     });
-  }
-
-  #gaveUp(lock: string, waitedMs: number, holders: readonly LockHolder[] = [], cause?: unknown): DatabaseError {
-    const waited = Math.round(waitedMs / 1_000);
-    const message = `Could not migrate schema "${this.#schema}": waited ${waited} s for ${lock}, held by ${describeHolders(holders)}.`;
-    return new DatabaseError(message, sqlStates.lockNotAvailable, true, { cause });
   }
 }
 
