@@ -25,7 +25,7 @@ import { Notifier } from "./store/notifier";
 import { type ResultStatements, resultStatements } from "./store/statements";
 import { Writer } from "./store/writer";
 import { Aborts } from "./wait/aborts";
-import { createInterest } from "./wait/interest";
+import type { Interest } from "./wait/interest";
 import { Reader } from "./wait/reader";
 import { Results } from "./wait/results";
 import type { WakeCause } from "./wait/router";
@@ -94,18 +94,15 @@ export class BackendCore {
       deadlines: this.#deadlines,
       announcements: this.announcements,
     };
-    const interest = createInterest(
-      {
-        ...common,
-        sweep: this.#sweep,
-        selection: source.selection,
-        aborts: new Aborts(),
-        countWake: (cause) => (this.#wokenBy[cause] += 1),
-        countBatch: telemetry?.batchesOf("read"),
-        isObserved: telemetry !== undefined,
-      },
-      this.statements.clock,
-    );
+    const interest: Interest = {
+      ...common,
+      sweep: this.#sweep,
+      selection: source.selection,
+      aborts: new Aborts(),
+      countWake: (cause) => (this.#wokenBy[cause] += 1),
+      countBatch: telemetry?.batchesOf("read"),
+      isObserved: telemetry !== undefined,
+    };
     this.reader = new Reader(this.#deadlines, options.codec);
     this.results = new Results(interest);
     this.groups = new Groups(interest);
@@ -163,7 +160,7 @@ export class BackendCore {
       status,
       waiting: results.router.size,
       waitingGroups: groups.router.size,
-      feeds: results.feed.subscribers + groups.feed.subscribers + groups.changes.subscribers,
+      feeds: results.feed.subscribers + groups.subscribers,
       wokenBy: { ...this.#wokenBy },
       caughtBySweep: this.#sweep.caught,
       sweeps: this.#sweep.sweeps,

@@ -131,7 +131,7 @@ describe("the listener", () => {
       '{"v":2,"ids":["real"]}',
       '{"v":1,"ids":[1]}',
       '{"v":1,"ids":"real"}',
-      '{"v":1,"ids":[["real","666",null,1]]}',
+      '{"v":1,"ids":[["real","666",null,1,1]]}',
     ];
     for (const payload of garbage)
       await database.sql("select pg_notify($1, $2)", [channelOf(database.schema), payload]);

@@ -35,6 +35,10 @@ alter table @schema@.kojin_results
 -- Serves the deletion of expired rows. Name and definition are the crate's.
 create index if not exists idx_kojin_results_expires on @schema@.kojin_results (expires_at) where expires_at is not null;
 
+-- @index kojin_results_stored_at on kojin_results
+-- Serves the read of what was stored since a given time, once for each stream, before it has a snapshot to begin with.
+create index if not exists kojin_results_stored_at on @schema@.kojin_results using brin (stored_at) with (autosummarize = on);
+
 -- @index kojin_results_stored_xid on kojin_results
 -- Serves the read of what was committed since a snapshot. btree: brin has no operators for xid8, and where pruning has left room in old pages it reads nearly all of the
 -- table. A store takes the server the same time with either (40 us for one row, 16 us for each of many).
@@ -118,7 +122,7 @@ begin
               operator(pg_catalog.+) pg_catalog.octet_length(coalesce(error::pg_catalog.text, ''::pg_catalog.text)) operator(pg_catalog.<=) inline_bytes
             then pg_catalog.json_build_array(
               task_id, result::pg_catalog.text, error::pg_catalog.text,
-              (extract(epoch from stored_at) operator(pg_catalog.*) 1000000::numeric)::bigint
+              (extract(epoch from stored_at) operator(pg_catalog.*) 1000000::numeric)::bigint, stored_xid::pg_catalog.text::bigint
             )::pg_catalog.text
           end as inline_entry
         from new_rows

@@ -1,4 +1,4 @@
-import { Observable, type Subscriber } from "rxjs";
+import { Observable, type Subscriber, type Subscription } from "rxjs";
 import { isTransient } from "../database/retry";
 import { BackendClosedError } from "../errors";
 import type { GroupProgress } from "../result-backend";
@@ -6,8 +6,8 @@ import type { Sweep } from "../wait/sweep";
 
 export interface GroupChangesParts {
   readonly sweep: Sweep;
-  /** Told when the first subscriber comes, and when the last one has gone. */
-  readonly onObserved: (isObserved: boolean) => void;
+  /** Every group that gets done, in the order of commits, whether or not a notification told of it. */
+  readonly completions$: Observable<GroupProgress>;
   /** The ids of groups that are open, at most so many. */
   readonly readOpen: (limit: number) => Promise<readonly string[]>;
   /** Has a group read; it comes back through {@link GroupChanges.offer}. */
@@ -24,6 +24,7 @@ export class GroupChanges {
   readonly #parts: GroupChangesParts;
   readonly #subscribers = new Set<Subscriber<GroupProgress>>();
   readonly #latest = new Map<string, GroupProgress>();
+  #completions: Subscription | undefined;
   #isReading = false;
   #isClosed = false;
 
@@ -49,23 +50,35 @@ export class GroupChanges {
       for (const progress of this.#latest.values()) if (!progress.done) subscriber.next(progress);
       this.#subscribers.add(subscriber);
       this.#parts.sweep.enter();
-      if (this.#subscribers.size === 1) this.#parts.onObserved(true);
+      if (this.#subscribers.size === 1) this.#followCompletions();
       this.catchUp();
       return () => {
         this.#subscribers.delete(subscriber);
         this.#parts.sweep.leave();
         if (this.isObserved) return;
-        this.#parts.onObserved(false);
+        this.#completions?.unsubscribe();
         this.#latest.clear();
       };
     });
   }
 
-  /** Emits what was read, unless it is no change, or a group that was done before anybody looked and was read for other reasons. */
-  offer(progress: GroupProgress, isNews: boolean): void {
+  /** Emits what was read, unless it is no change. That a group is done counts as one if it was seen while it was open; else the stream of completions tells whether it is news. */
+  offer(progress: GroupProgress): void {
+    if (progress.done && !this.#latest.has(progress.groupId)) return;
+    this.#emit(progress);
+  }
+
+  #followCompletions(): void {
+    this.#completions = this.#parts.completions$.subscribe({
+      next: (progress) => this.#emit(progress),
+      error: (error: unknown) => this.error(error as Error),
+    });
+  }
+
+  #emit(progress: GroupProgress): void {
     if (!this.isObserved) return;
     const latest = this.#latest.get(progress.groupId);
-    if (latest === undefined ? progress.done && !isNews : isEqual(latest, progress)) return;
+    if (latest !== undefined && isEqual(latest, progress)) return;
     // The one that changed last stands last.
     this.#latest.delete(progress.groupId);
     this.#latest.set(progress.groupId, progress);

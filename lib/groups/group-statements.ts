@@ -1,10 +1,11 @@
 import { escapeIdentifier } from "pg";
+import { type CommitStatements, commitStatements } from "../store/commit-statements";
 import { microsOf } from "../store/expressions";
 
 /** The SQL that reads, claims and prunes groups, made once for a schema. */
 export interface GroupStatements {
   readonly read: string;
-  readonly doneSince: string;
+  readonly commits: CommitStatements;
   readonly results: string;
   readonly failures: string;
   readonly finishedMembers: string;
@@ -29,22 +30,23 @@ export function groupStatements(schema: string): GroupStatements {
   const [state, members] = [`${name}.kojin_group_state as state`, `${name}.kojin_groups as member`];
   const finished = `select member.task_id, member.result::text, case when ${isFailed} then member.error::text end, member.finished_seq::text from ${members} join ${state} using (group_id)`;
   return {
-    // $1 text[] groups. Returns those of which something is known: total, counts, when it was done, its deadline in ms, how many ms of it are left, and whether it was
-    // done more than a second ago. Durations as numeric: of a float8 as many digits come as the session's extra_float_digits says.
+    // $1 text[] groups. Returns those of which something is known: total, counts, when it was done, its deadline in ms, how many ms of it are left, whether it was
+    // done more than a second ago, and the transaction in which it was. Durations as numeric: of a float8 as many digits come as the session's extra_float_digits says.
     read: `
       select state.group_id, state.total, state.completed, state.failed, ${microsOf("state.completed_at")}, state.deadline_ms::numeric::text,
         (extract(epoch from state.expires_at - clock_timestamp()) * 1000::numeric)::text,
-        coalesce(state.completed_at < statement_timestamp() - interval '1 second', false)
+        coalesce(state.completed_at < statement_timestamp() - interval '1 second', false),
+        state.done_xid::pg_catalog.text
       from ${state}
       where state.group_id = any($1::text[]) and ${isKnown} and ${isAlive}`,
 
-    // A page of the groups that got done since a time, in that order. $1 float8 microseconds since 1970 and $2 text group: where the page before ended; $3 int rows.
-    doneSince: `
-      select state.group_id, ${microsOf("state.completed_at")}
-      from ${state}
-      where (state.completed_at, state.group_id) > (timestamptz 'epoch' + $1::float8 * interval '1 microsecond', $2::text) and ${isAlive}
-      order by state.completed_at, state.group_id
-      limit $3::int`,
+    commits: commitStatements({
+      table: state,
+      key: "state.group_id",
+      xid: "state.done_xid",
+      time: "state.completed_at",
+      isThere: isAlive,
+    }),
 
     // $1 text group. Results of the members that are completed, in declared order, or else by task.
     results: `

@@ -6,6 +6,7 @@ import type { Hint, StoredResult } from "../notify/hint";
 import type { LateKeys } from "../notify/hint-source";
 import type { GroupProgress, WaitOptions } from "../result-backend";
 import { toFailedError } from "../wait/outcome";
+import { TableCommits } from "../wait/commits";
 import { Feed } from "../wait/feed";
 import type { Interest } from "../wait/interest";
 import { type Found, Loader, type ReadReason } from "../wait/loader";
@@ -51,15 +52,18 @@ export class Groups implements HintReceiver {
       retryTimeoutMs: options.retryTimeoutMs,
       read: async (groupIds, timeoutMs) => this.#read(groupIds, timeoutMs),
       onFound: (groupId, found, reason) => this.#onFound(groupId, found, reason),
-      onAbsent: (groupId) => this.feed.forgo(groupId),
+      onAbsent: (groupId) => this.feed.miss(groupId),
       onDenied: (groupIds, error, isTheirFault) => {
         for (const groupId of groupIds) router.error(groupId, error);
+        for (const groupId of groupIds) this.feed.miss(groupId);
         if (isTheirFault) return;
         this.feed.error(error);
         this.changes.error(error);
       },
-      onTrouble: () => this.feed.interrupt(),
-      onGivenUp: () => sweep.hurry(),
+      onGivenUp: (groupIds, error) => {
+        this.feed.giveUp(groupIds, error);
+        sweep.hurry();
+      },
     });
     this.waits = new Waits({
       ...interest,
@@ -72,14 +76,13 @@ export class Groups implements HintReceiver {
     this.feed = new Feed({
       sweep,
       onObserved,
-      markOf: ({ progress, doneAt }) => ({ key: progress.groupId, storedAt: doneAt }),
-      readClock: interest.readClock,
-      readStoredSince: interest.readMarks(this.#statements.doneSince),
+      markOf: ({ progress, doneXid }) => ({ key: progress.groupId, xid: doneXid }),
+      commits: new TableCommits(interest.database, this.#statements.commits, options.retryTimeoutMs),
       request: (groupId) => this.loader.request(groupId, "reconnect"),
     });
     this.changes = new GroupChanges({
       sweep,
-      onObserved,
+      completions$: this.completions$(),
       readOpen: async (limit) => (await this.open(limit)).map(({ groupId }) => groupId),
       request: (groupId) => this.loader.request(groupId, "reconnect"),
     });
@@ -88,6 +91,13 @@ export class Groups implements HintReceiver {
       router,
       load: async (groupId) => this.loader.load(groupId, "deadline"),
     });
+  }
+
+  /** Subscribers of all streams about all groups. */
+  get subscribers(): number {
+    const { feed, changes } = this;
+    // Those who follow changes share one subscription to the completions.
+    return feed.subscribers + changes.subscribers - (changes.isObserved ? 1 : 0);
   }
 
   async progress(groupId: string): Promise<GroupProgress | undefined> {
@@ -158,14 +168,12 @@ export class Groups implements HintReceiver {
   }
 
   receive({ groupIds, doneGroupIds, memberGroupIds }: Hint): number {
-    const isEverything = this.changes.isObserved;
-    const hasFeed = this.feed.subscribers > 0 || isEverything;
-    const isWatched = (groupId: string): boolean => isEverything || this.router.has(groupId);
-    const isWanted = (groupId: string): boolean => hasFeed || isWatched(groupId);
-    // Only of these it is said that they got done just now. It is for the read to remember, and not for longer: ids may be invented.
-    const done = doneGroupIds.filter(isWanted);
-    for (const groupId of done) this.loader.request(groupId, "notification", hasFeed);
-    const changed = [...groupIds.filter(isWatched), ...memberGroupIds.filter(isWanted)];
+    const isWatched = (groupId: string): boolean => this.changes.isObserved || this.router.has(groupId);
+    const isWanted = (groupId: string): boolean => this.feed.subscribers > 0 || isWatched(groupId);
+    // These may be done now. Whether it is news is told by the transaction in which they got done.
+    const done = [...doneGroupIds, ...memberGroupIds].filter(isWanted);
+    for (const groupId of done) this.loader.request(groupId, "notification", true);
+    const changed = groupIds.filter(isWatched);
     for (const groupId of changed) this.loader.request(groupId, "notification");
     return done.length + changed.length;
   }
@@ -176,10 +184,6 @@ export class Groups implements HintReceiver {
     if (!isEverything) return;
     this.feed.catchUp();
     this.changes.catchUp();
-  }
-
-  interrupt(): void {
-    this.feed.interrupt();
   }
 
   rereadAll(cause: WakeCause): void {
@@ -196,13 +200,15 @@ export class Groups implements HintReceiver {
   }
 
   #onFound(groupId: string, { value, isOld }: Found<StoredGroup>, reason: ReadReason): void {
-    const { cause, isAnnounced, isOvertaken } = reason;
-    if (value.progress.done) this.feed.offer(value, isAnnounced);
+    const { cause, isOvertaken } = reason;
+    // A group that a look asked for may be open again.
+    if (value.progress.done) this.feed.offer(value, reason);
+    else this.feed.miss(groupId);
     if (isOvertaken) return;
     if (isOld && this.router.has(groupId)) this.#interest.sweep.countCaught(cause);
     this.router.next(groupId, value, cause);
     this.#deadlines.observe(value);
-    this.changes.offer(value.progress, isAnnounced || cause === "notification");
+    this.changes.offer(value.progress);
   }
 
   async #wait(groupId: string, options: WaitOptions): Promise<StoredResult[]> {

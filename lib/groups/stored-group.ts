@@ -3,8 +3,8 @@ import type { GroupProgress } from "../result-backend";
 /** A group as it comes from the database. */
 export interface StoredGroup {
   readonly progress: GroupProgress;
-  /** When it got done, in microseconds since 1970; 0 while it is open. */
-  readonly doneAt: number;
+  /** The transaction in which it got done; 0 while it is open, and if it was so before that was recorded. */
+  readonly doneXid: number;
   /** The deadline it was given, in milliseconds; null if none. */
   readonly deadlineMs: number | null;
   /** What is left until it expires, in milliseconds; null if it does not. */
@@ -20,12 +20,14 @@ export type GroupRow = [
   deadlineMs: string | null,
   leftMs: string | null,
   isOld: boolean,
+  doneXid: string | null,
 ];
 
-export function toStoredGroup([groupId, total, completed, failed, doneAt, deadlineMs, leftMs]: GroupRow): StoredGroup {
+export function toStoredGroup(row: GroupRow): StoredGroup {
+  const [groupId, total, completed, failed, doneAt, deadlineMs, leftMs, , doneXid] = row;
   return {
     progress: { groupId, total, completed, failed, done: doneAt !== null },
-    doneAt: Number(doneAt ?? 0),
+    doneXid: Number(doneXid ?? 0),
     deadlineMs: deadlineMs === null ? null : Number(deadlineMs),
     leftMs: leftMs === null ? null : Number(leftMs),
   };

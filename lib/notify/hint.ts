@@ -7,6 +7,8 @@ export interface StoredResult {
   readonly error: string | null;
   /** Database time, in microseconds since 1970; exact until 2106. */
   readonly storedAt: number;
+  /** The transaction that stored it; 0 or absent if it is not known. */
+  readonly storedXid?: number;
   /** The span that stored it, as a W3C `traceparent`; only with telemetry, and not of an inline result. */
   readonly traceContext?: string | null;
   /** How long ago it was stored when it was read, in milliseconds of the database's clock; as the above. */
@@ -34,7 +36,7 @@ export interface Hint {
 /** Longest payload in bytes (PostgreSQL docs, NOTIFY: "must be shorter than 8000 bytes"). */
 export const maxPayloadBytes = 7_999;
 const targetPayloadBytes = 7_000;
-/** Of a payload with a result, before its time, which has 16 digits until 2286, and its end. */
+/** Of a payload with a result, before its time, which has 16 digits until 2286, its transaction, which has up to 20, and its end. */
 const maxInlineBytes = 7_900;
 const nothing: Hint = { taskIds: [], inline: [], groupIds: [], doneGroupIds: [], memberGroupIds: [], rescan: false };
 
@@ -67,7 +69,7 @@ function decodeResults(entries: unknown): Hint | undefined {
   for (const entry of entries as unknown[]) {
     if (typeof entry === "string") taskIds.push(entry);
     else if (isInlineEntry(entry))
-      inline.push({ taskId: entry[0], result: entry[1], error: entry[2], storedAt: entry[3] });
+      inline.push({ taskId: entry[0], result: entry[1], error: entry[2], storedAt: entry[3], storedXid: entry[4] });
     else return undefined;
   }
   return { ...nothing, taskIds: possible(taskIds), inline: inline.filter(({ taskId }) => isPossible(taskId)) };
@@ -80,12 +82,12 @@ const isTexts = (value: unknown): value is string[] =>
 const possible = (ids: readonly string[]): readonly string[] => ids.filter(isPossible);
 const isPossible = (id: string): boolean => !id.includes("\0") && id.isWellFormed();
 
-function isInlineEntry(entry: unknown): entry is [string, string, string | null, number] {
-  if (!Array.isArray(entry) || entry.length !== 4) return false;
-  const [taskId, result, error, storedAt] = entry as unknown[];
+function isInlineEntry(entry: unknown): entry is [string, string, string | null, number, number] {
+  if (!Array.isArray(entry) || entry.length !== 5) return false;
+  const [taskId, result, error, storedAt, storedXid] = entry as unknown[];
   const isText =
     typeof taskId === "string" && typeof result === "string" && (error === null || typeof error === "string");
-  return isText && Number.isSafeInteger(storedAt);
+  return isText && Number.isSafeInteger(storedAt) && Number.isSafeInteger(storedXid);
 }
 
 /** The payloads that announce ids under a name, as the triggers would send them: as few as fit. */
@@ -116,11 +118,11 @@ export function encodeHints(name: HintName, ids: Iterable<string>): string[] {
 const payloadOf = (name: HintName, list: string): string => `{"v":1,"${name}":${list}}`;
 
 /**
- * The payload that carries a result of up to so many bytes, in two parts: between them comes the time at which it is stored, which only the statement that stores it knows.
+ * The payload that carries a result of up to so many bytes, in two parts: between them come the time at which it is stored and the transaction, which only the statement that stores it knows.
  * `undefined` for one that is larger, or does not fit.
  */
 export function encodeInline(
-  { taskId, result, error }: Omit<StoredResult, "storedAt">,
+  { taskId, result, error }: Pick<StoredResult, "taskId" | "result" | "error">,
   maxBytes: number,
 ): [start: string, end: string] | undefined {
   if (result.length + (error?.length ?? 0) > maxBytes) return undefined;

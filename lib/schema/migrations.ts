@@ -3,6 +3,7 @@ import type { Database } from "../database/database";
 import { SchemaError } from "../errors";
 import type { SqlClient } from "../result-backend";
 import { checkDurationMs } from "../value/arguments";
+import { forgetForeignTransactions } from "./foreign-transactions";
 import { latestVersion, versionTable } from "./migration-files";
 import { MigrationRun, pendingOf } from "./migration-run";
 
@@ -58,6 +59,7 @@ export async function migrate(
   // Without a lock where everything is up to date: whoever holds one then does not matter.
   if (recount || !(await isUpToDate(database, schema))) await run.finish();
   const repaired = await repair(database, run, schema, recount);
+  await forgetForeignTransactions(database, schema);
   return {
     schema,
     version: latestVersion(),

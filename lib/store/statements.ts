@@ -1,6 +1,7 @@
 import { escapeIdentifier, escapeLiteral } from "pg";
 import { lockTimeoutSetting } from "../database/database";
 import { notifyQueueUsageText } from "../database/send-notification";
+import { type CommitStatements, commitStatements } from "./commit-statements";
 import { microsOf, onFirstRow, plannedAnew } from "./expressions";
 
 /** 32 pages, with a thousand rows or so: to read all of them looks six times as dear to the server as to go by the key (52 against 8.3, by its default costs). */
@@ -21,8 +22,7 @@ export interface ResultStatements {
   /** Of one result, planned once for a session: for a table that is large then. The same number gives the same text, another one a plan of its own. */
   readonly readOne: (planNumber: number) => string;
   readonly delete: string;
-  readonly storedSince: string;
-  readonly clock: string;
+  readonly commits: CommitStatements;
   readonly announce: string;
   readonly prune: string;
   readonly notifyQueueUsage: string;
@@ -36,7 +36,7 @@ export function resultStatements(schema: string, isObserved = false): ResultStat
   // Those that are there and not expired, with a flag for those stored more than a second ago: a listener that hears would have told of them; for telemetry also with the span
   // that stored them, and their age.
   const select = (size: string): string => `
-      select task_id, result::pg_catalog.text, error::pg_catalog.text, ${microsOf("stored_at")}, stored_at operator(pg_catalog.<) (pg_catalog.statement_timestamp() operator(pg_catalog.-) interval '1 second'), ${size}${
+      select task_id, result::pg_catalog.text, error::pg_catalog.text, ${microsOf("stored_at")}, stored_at operator(pg_catalog.<) (pg_catalog.statement_timestamp() operator(pg_catalog.-) interval '1 second'), ${size}, stored_xid::pg_catalog.text${
         isObserved
           ? ", trace_context, (extract(epoch from pg_catalog.clock_timestamp() operator(pg_catalog.-) stored_at) operator(pg_catalog.*) 1000::numeric)::double precision"
           : ""
@@ -55,17 +55,13 @@ export function resultStatements(schema: string, isObserved = false): ResultStat
       with deleted as (delete from ${results} where task_id operator(pg_catalog.=) $1::pg_catalog.text returning expires_at)
       select true from deleted where expires_at is null or expires_at operator(pg_catalog.>) pg_catalog.statement_timestamp()`,
 
-    // A page of what was stored since a time, oldest first. $1 float8 microseconds since 1970 and $2 text id: where the page before it ended; $3 int rows.
-    storedSince: `
-      select task_id, ${microsOf("stored_at")}
-      from ${results}
-      where (stored_at, task_id) operator(pg_catalog.>) (timestamp with time zone 'epoch' operator(pg_catalog.+) ($1::double precision operator(pg_catalog.*) interval '1 microsecond'), $2::pg_catalog.text)
-        and (expires_at is null or expires_at operator(pg_catalog.>) pg_catalog.statement_timestamp())
-      order by stored_at, task_id
-      limit $3::int`,
-
-    // The server's time in microseconds since 1970.
-    clock: `select ${microsOf("pg_catalog.clock_timestamp()")}`,
+    commits: commitStatements({
+      table: results,
+      key: "task_id",
+      xid: "stored_xid",
+      time: "stored_at",
+      isThere: "(expires_at is null or expires_at operator(pg_catalog.>) pg_catalog.statement_timestamp())",
+    }),
 
     // $1 text channel, $2 text[] payloads. Only notifies, so its commit waits for no disk.
     announce: `

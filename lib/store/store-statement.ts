@@ -46,7 +46,7 @@ export function storeStatement(schema: string, variant: StoreVariant): StoreText
   const [first, second] = [`$${count + 1}::pg_catalog.text`, `$${count + 2}::pg_catalog.text`];
   const payload =
     variant.announcedBy === "inline"
-      ? `${first} operator(pg_catalog.||) ${storedAtMicros} operator(pg_catalog.||) ${second}`
+      ? `${first} operator(pg_catalog.||) ${storedWhen} operator(pg_catalog.||) ${second}`
       : first;
   return {
     many: storeFrom(
@@ -64,8 +64,8 @@ export function storeStatement(schema: string, variant: StoreVariant): StoreText
   };
 }
 
-/** Of an inline result: the same for the row and for the payload, which is made before it. */
-const storedAtMicros = microsOf("pg_catalog.statement_timestamp()");
+/** Time and transaction of an inline result: the same for the row and for the payload, which is made before it. */
+const storedWhen = `${microsOf("pg_catalog.statement_timestamp()")} operator(pg_catalog.||) ',' operator(pg_catalog.||) pg_catalog.pg_current_xact_id()::pg_catalog.text`;
 
 function storeFrom(source: string, notify: string, schema: string, variant: StoreVariant): string {
   const { announcedBy, traced, inlineBytes, lockTimeoutMs } = variant;

@@ -1,32 +1,31 @@
 import { Observable } from "rxjs";
 import { isTransient } from "../database/retry";
 import { BackendClosedError } from "../errors";
+import { type CommitReader, firstMark, type Mark } from "./commits";
+import { Emitted } from "./emitted";
+import { Requests } from "./requests";
+import type { Snapshot } from "./snapshot";
 import type { Sweep } from "./sweep";
-
-/** When something was stored, in microseconds since 1970 by the database's clock, and under which key. */
-export interface Mark {
-  readonly storedAt: number;
-  readonly key: string;
-}
 
 export interface FeedParts<T> {
   readonly sweep: Sweep;
   /** Told when the first subscriber comes, and when the last one has gone. */
   readonly onObserved?: (isObserved: boolean) => void;
+  /** The key of a value, and the transaction that wrote it; 0 if that is not known, and the value is no news. */
   readonly markOf: (value: T) => Mark;
-  /** The database's time, in microseconds since 1970. */
-  readonly readClock: () => Promise<number>;
-  /** A page of what was stored after a mark, oldest first. */
-  readonly readStoredSince: (after: Mark, limit: number) => Promise<readonly Mark[]>;
-  /** Has a value read; it comes back through {@link Feed.offer}. */
+  readonly commits: CommitReader;
+  /** Has a value read; it comes back through {@link Feed.offer}, {@link Feed.miss} or {@link Feed.giveUp}. */
   readonly request: (key: string) => void;
 }
 
-// Transactions end in another order than they write: this much before the newest value seen may still come to light after it.
-const marginMicros = 10_000_000;
-const pageRows = 1_000;
-// What has been emitted is remembered for as long as the margin, and so many of the latest in any case: notifications can be sent again, and forged.
-const minRemembered = 10_000;
+/** Only keys, so many at once: a transaction that wrote a million rows is sorted for each page anew. */
+const pageRows = 20_000;
+/** Values that are asked for at once, so that reads of others come in between. */
+const maxRequested = 1_000;
+/** Once so much is remembered, and twice as much as after the latest look, another one moves the cursor on, though nothing may have been missed. */
+const minEmittedToLook = 10_000;
+/** What two clocks may drift apart, as a share of the time that passes. */
+const largestDrift = 0.0005;
 
 interface Subscription<T> {
   readonly where: (key: string) => boolean;
@@ -35,35 +34,28 @@ interface Subscription<T> {
 }
 
 /**
- * Everything that is stored from now on, for any number of subscribers. Hints tell of most; after an interruption, and with each sweep, it reads what was
- * stored since the newest value it has seen, by the database's clock and with a margin, and drops what it has emitted before.
+ * Emits everything that is committed from now on, to any number of subscribers, each value once. Notifications tell of most. With each sweep, and after an interruption, a look
+ * reads what was committed since its cursor, a snapshot, and then moves the cursor on. So neither the length of a transaction nor any clock matters.
  */
 export class Feed<T> {
   readonly #parts: FeedParts<T>;
   readonly #subscriptions = new Set<Subscription<T>>();
-  /** What has been emitted within the margin, and more: key to time. Two generations, so that old ones go without being looked at one by one. */
-  #recent = new Map<string, number>();
-  #lessRecent = new Map<string, number>();
-  #generationBegan = 0;
-  /** The database's time when the first of the present subscribers came; undefined until it is known. */
-  #began: number | undefined;
-  #subscribedAt = 0;
-  /** Whether something was offered before that time was known, and may have been new. */
-  #hasPassedOver = false;
-  /** Whether notifications have told of everything since the latest look; then what they told of counts as seen. */
-  #isUnbroken = false;
-  /** What a look has asked for, until it comes. */
-  readonly #requested = new Set<string>();
-  #hasTried = false;
+  readonly #emitted = new Emitted();
+  readonly #requests: Requests;
+  /** Everything it includes has been emitted, or is older than the subscription. Undefined until the first look is through. */
+  #cursor: Snapshot | undefined;
+  /** On the clock of `performance.now()`: when the first of the present subscribers came, or a later moment of which the same holds as of the cursor. */
+  #coveredAt = 0;
   /** Counts the times when the last subscriber left: what was begun for those before is of no interest to those after. */
   #era = 0;
-  #newest = 0;
+  #emittedToLook = minEmittedToLook;
   #catchingUp: Promise<void> | undefined;
   #again = false;
   #isClosed = false;
 
   constructor(parts: FeedParts<T>) {
     this.#parts = parts;
+    this.#requests = new Requests((key) => parts.request(key));
   }
 
   get subscribers(): number {
@@ -87,7 +79,7 @@ export class Feed<T> {
       // The first one sets the time from which on nothing is missed.
       if (this.#subscriptions.size === 1) {
         this.#parts.onObserved?.(true);
-        this.#subscribedAt = performance.now();
+        this.#coveredAt = performance.now();
         this.catchUp();
       }
       return () => {
@@ -100,49 +92,56 @@ export class Feed<T> {
     });
   }
 
-  /** Whether anybody here wants to see what is stored under a key. */
+  /** Whether any subscriber wants to see what is stored under a key. */
   wants(key: string): boolean {
     for (const subscription of this.#subscriptions) if (matches(subscription, key)) return true;
     return false;
   }
 
-  /** Emits a value that has been read, unless it has been emitted already, or is an old one that was read for other reasons than a hint. */
-  offer(value: T, isHinted: boolean): void {
+  /**
+   * Emits a value that has been read, if it is new. It is if a look asked for it, or if it was announced and the cursor does not include it. Values that were read for other reasons are
+   * left to the notification or the look that is to come.
+   */
+  offer(value: T, { isAnnounced, isOvertaken = false }: { isAnnounced: boolean; isOvertaken?: boolean }): void {
     if (this.#subscriptions.size === 0) return;
     const mark = this.#parts.markOf(value);
-    const isRequested = this.#requested.delete(mark.key);
-    if (this.#wasEmitted(mark)) return;
-    if (!isHinted && !isRequested && !(mark.storedAt > this.#horizon())) {
-      this.#hasPassedOver ||= this.#began === undefined;
-      return;
+    const isRequested = this.#requests.has(mark.key);
+    try {
+      if (!isRequested && !(isAnnounced && this.#isNews(mark))) return;
+      // A newer value of the key has been emitted: in the other order it would look as if this one were the latest.
+      if (this.#emitted.has(mark) || (isOvertaken && this.#emitted.hasKey(mark.key))) return;
+      this.#emitted.add(mark);
+      for (const subscription of [...this.#subscriptions])
+        if (matches(subscription, mark.key)) subscription.next(value);
+      if (this.#emitted.size >= this.#emittedToLook) this.catchUp();
+    } finally {
+      this.#requests.settle(mark.key);
     }
-    this.#remember(mark);
-    for (const subscription of [...this.#subscriptions]) if (matches(subscription, mark.key)) subscription.next(value);
   }
 
-  /** A value that was requested is not there: it has been deleted, or has expired. */
-  forgo(key: string): void {
-    this.#requested.delete(key);
+  /** Tells that nothing is stored under a key any more. */
+  miss(key: string): void {
+    this.#requests.settle(key);
   }
 
-  /** Notifications are not heard, or what they tell of cannot be read: until the next look, what comes says nothing about what does not. */
-  interrupt(): void {
-    this.#isUnbroken = false;
+  /** Tells that keys could not be read for now. */
+  giveUp(keys: readonly string[], error: Error): void {
+    for (const key of keys) this.#requests.fail(key, error);
   }
 
-  /** Looks for values that no hint told of. One look at a time; whoever asks meanwhile gets another after it. */
+  /** Looks for values that no notification told of. One look at a time; a call meanwhile leads to another one after it. */
   catchUp(): void {
     if (this.#subscriptions.size === 0) return;
     if (this.#catchingUp !== undefined) {
       this.#again = true;
       return;
     }
+    this.#emittedToLook = Infinity;
     const era = this.#era;
     this.#catchingUp = this.#look(era)
       .catch((error: unknown) => {
         if (era !== this.#era) return;
-        this.interrupt();
-        // However long an outage lasts: the next sweep, or the next connection, looks again.
+        // The cursor stays where it is. However long an outage lasts: the next sweep, or the next connection, looks again.
         if (isTransient(error)) this.#parts.sweep.hurry();
         else this.error(error as Error);
       })
@@ -166,69 +165,50 @@ export class Feed<T> {
   }
 
   async #look(era: number): Promise<void> {
-    const isFirst = !this.#hasTried;
-    this.#hasTried = true;
-    if (this.#began === undefined) {
-      const now = await this.#parts.readClock();
-      if (era !== this.#era) return;
-      // Back to the moment of subscribing: what was stored while the clock was being read is new. A duration, so the two clocks need not agree.
-      this.#began = Math.floor(now - (performance.now() - this.#subscribedAt) * 1_000);
-      // Either notifications have told of everything since, or there is another look as soon as they do. But they may have told of a change that turned out to be the end of a group, while
-      // it could not be said whether that was new.
-      this.#isUnbroken = this.#parts.sweep.isListening;
-      if (isFirst && !this.#hasPassedOver) return;
+    const { commits } = this.#parts;
+    const askedAt = performance.now();
+    const { snapshot, serverMicros } = await commits.now();
+    if (era !== this.#era) return;
+    const cursor = this.#cursor;
+    if (cursor === undefined || snapshot.xmax < cursor.xmax) {
+      // There is no snapshot to begin with, or it is of another server, whose transactions have other numbers: by the time of the rows then, as it was when the cursor was taken.
+      // A duration by the local clock, so that the two clocks need not agree.
+      const elapsedMs = (performance.now() - this.#coveredAt) * (1 + largestDrift);
+      const since = Math.floor(serverMicros - elapsedMs * 1_000);
+      await this.#emitPages(era, async (after) => commits.writtenSince(since, after, pageRows));
+    } else {
+      await this.#emitPages(era, async (after) => commits.committedSince(cursor, snapshot, after, pageRows));
     }
-    const asked = [...this.#requested];
-    // Before the first page: an interruption while it is being read breaks it again.
-    this.#isUnbroken = this.#parts.sweep.isListening;
+    if (era !== this.#era) return;
+    this.#cursor = snapshot;
+    this.#coveredAt = askedAt;
+    this.#emitted.forget(snapshot);
+    this.#emittedToLook = Math.max(minEmittedToLook, 2 * this.#emitted.size);
+  }
+
+  async #emitPages(era: number, readPage: (after: Mark) => Promise<readonly Mark[]>): Promise<void> {
     let page: readonly Mark[];
-    let last: Mark = { storedAt: this.#horizon(), key: "" };
+    let last = firstMark;
     do {
-      page = await this.#parts.readStoredSince(last, pageRows);
+      page = await readPage(last);
       if (era !== this.#era) return;
-      for (const mark of page) if (!this.#wasEmitted(mark) && this.wants(mark.key)) this.#request(mark.key);
+      const keys = page.filter((mark) => !this.#emitted.has(mark) && this.wants(mark.key)).map(({ key }) => key);
+      for (let start = 0; start < keys.length && era === this.#era; start += maxRequested)
+        await this.#requests.ask(keys.slice(start, start + maxRequested));
       last = page.at(-1) ?? last;
-    } while (page.length === pageRows);
-    this.#newest = Math.max(this.#newest, last.storedAt);
-    // What an earlier look asked for and has not got: its reads have failed so far.
-    for (const key of asked) if (this.#requested.has(key)) this.#request(key);
+    } while (page.length === pageRows && era === this.#era);
   }
 
-  #request(key: string): void {
-    this.#requested.add(key);
-    this.#parts.request(key);
-  }
-
-  /** Up to here everything has been seen, or is none of our business. */
-  #horizon(): number {
-    return Math.max(this.#began ?? Infinity, this.#newest - marginMicros);
-  }
-
-  /** Also if a newer one was: of two reads of a key the older may come last. */
-  #wasEmitted({ key, storedAt }: Mark): boolean {
-    return (this.#recent.get(key) ?? this.#lessRecent.get(key) ?? -Infinity) >= storedAt;
-  }
-
-  #remember({ key, storedAt }: Mark): void {
-    if (this.#isUnbroken) this.#newest = Math.max(this.#newest, storedAt);
-    if (this.#newest - this.#generationBegan > marginMicros && this.#recent.size >= minRemembered) {
-      this.#lessRecent = this.#recent;
-      this.#recent = new Map();
-      this.#generationBegan = this.#newest;
-    }
-    this.#recent.set(key, storedAt);
+  /** Until there is a cursor, every announcement counts as new. */
+  #isNews({ xid }: Mark): boolean {
+    return this.#cursor === undefined || (xid > 0 && !this.#cursor.includes(xid));
   }
 
   #forget(): void {
-    this.#recent = new Map();
-    this.#lessRecent = new Map();
-    this.#requested.clear();
-    this.#hasTried = false;
-    this.#hasPassedOver = false;
-    this.#began = undefined;
-    this.#newest = 0;
-    this.#generationBegan = 0;
-    this.#isUnbroken = false;
+    this.#emitted.clear();
+    this.#requests.cancel();
+    this.#emittedToLook = minEmittedToLook;
+    this.#cursor = undefined;
     this.#era += 1;
   }
 }

@@ -5,7 +5,6 @@ import type { HintSelection } from "../notify/hint-source";
 import type { ResolvedOptions } from "../options";
 import type { SchemaCheck } from "../schema/schema-check";
 import type { Aborts } from "./aborts";
-import type { Mark } from "./feed";
 import type { WakeCause } from "./router";
 import type { Sweep } from "./sweep";
 
@@ -24,28 +23,4 @@ export interface Interest {
   readonly countBatch?: ((size: number) => void) | undefined;
   /** Whether results are read with what telemetry shows of them. */
   readonly isObserved: boolean;
-  /** The database's time, in microseconds since 1970. */
-  readonly readClock: () => Promise<number>;
-  /** A reader of pages by a statement that takes the time and key to begin after, and how many rows, and gives keys and times. */
-  readonly readMarks: (text: string) => (after: Mark, limit: number) => Promise<readonly Mark[]>;
-}
-
-export function createInterest(parts: Omit<Interest, "readClock" | "readMarks">, clockText: string): Interest {
-  const { database, options } = parts;
-  const timeoutMs = options.retryTimeoutMs;
-  return {
-    ...parts,
-    readClock: async () => {
-      const [row] = await database.query<[string]>(
-        { purpose: "read the clock", text: clockText, values: [] },
-        timeoutMs,
-      );
-      return Number(row?.[0]);
-    },
-    readMarks: (text) => async (after, limit) => {
-      const query = { purpose: "read what is new", text, values: [after.storedAt, after.key, limit] };
-      const rows = await database.query<[string, string]>(query, timeoutMs);
-      return rows.map(([key, storedAt]) => ({ key, storedAt: Number(storedAt) }));
-    },
-  };
 }

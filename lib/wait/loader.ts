@@ -102,10 +102,8 @@ export interface LoaderParts<T> {
   /** Called for each key that a read did not find. */
   readonly onAbsent?: (key: string) => void;
   readonly onDenied: OnDenied;
-  /** Called whenever a read failed, for now. */
-  readonly onTrouble: () => void;
   /** Called when a read was given up for now: those who watch its keys are still there, and nobody asks for them. */
-  readonly onGivenUp?: () => void;
+  readonly onGivenUp?: (keys: readonly string[], error: Error) => void;
 }
 
 /**
@@ -194,6 +192,7 @@ export class Loader<T> {
           const isOvertaken = this.#order.isOvertaken(place, key) && calls.length === 0;
           if (!isOvertaken || isAnnounced) this.#parts.onFound(key, row, { cause, isAnnounced, isOvertaken });
         }
+        if (row === undefined) this.#parts.onAbsent?.(key);
         for (const call of calls) call.resolve(row?.value);
       }
     } catch (error) {
@@ -205,20 +204,16 @@ export class Loader<T> {
         await this.#run(items.slice(middle), place);
         return;
       }
-      if (!isTheirFault) this.#parts.onTrouble();
       if (isTransient(error)) this.#lastError = error;
       for (const { calls } of items) for (const call of calls) call.reject(error);
       // After an outage the waiters are still there, and the next sweep asks for them.
+      const keys = items.map(({ key }) => key);
       if (isTransient(error)) {
         this.#keepAnnounced(items);
-        this.#parts.onGivenUp?.();
+        this.#parts.onGivenUp?.(keys, error);
       }
       if (isTransient(error) || error instanceof BackendClosedError) return;
-      this.#parts.onDenied(
-        items.map(({ key }) => key),
-        error as Error,
-        isTheirFault,
-      );
+      this.#parts.onDenied(keys, error as Error, isTheirFault);
     }
   }
 
@@ -237,7 +232,6 @@ export class Loader<T> {
     const attempt = (attemptMs: number): Promise<ReadonlyMap<string, Found<T>>> =>
       schemaCheck.isGood ? send(attemptMs) : schemaCheck.pass(attemptMs).then(() => send(attemptMs));
     const onRetry = (error: DatabaseError): void => {
-      this.#parts.onTrouble();
       this.#lastError = error;
       this.#retries += 1;
     };

@@ -11,6 +11,7 @@ type Row = [
   storedAt: string,
   isOld: boolean,
   isLargeTable: boolean | null,
+  storedXid: string | null,
   traceContext?: string | null,
   ageMs?: number,
 ];
@@ -59,7 +60,7 @@ export class ResultReads {
   }
 }
 
-function toStored([taskId, result, error, time, , , traceContext = null, ageMs]: Row): StoredResult {
-  const stored = { taskId, result, error, storedAt: Number(time) };
+function toStored([taskId, result, error, time, , , xid, traceContext = null, ageMs]: Row): StoredResult {
+  const stored = { taskId, result, error, storedAt: Number(time), storedXid: Number(xid ?? 0) };
   return ageMs === undefined ? stored : { ...stored, traceContext, ageMs };
 }

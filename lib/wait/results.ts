@@ -2,6 +2,7 @@ import { WaitTimeoutError } from "../errors";
 import type { Hint, StoredResult } from "../notify/hint";
 import type { LateKeys } from "../notify/hint-source";
 import { resultStatements } from "../store/statements";
+import { TableCommits } from "./commits";
 import { Feed } from "./feed";
 import type { Interest } from "./interest";
 import { type Found, Loader, type ReadReason } from "./loader";
@@ -29,13 +30,16 @@ export class Results implements HintReceiver {
       retryTimeoutMs: options.retryTimeoutMs,
       read: (taskIds, timeoutMs) => reads.read(taskIds, timeoutMs),
       onFound: (taskId, found, reason) => this.#onFound(taskId, found, reason),
-      onAbsent: (taskId) => this.feed.forgo(taskId),
+      onAbsent: (taskId) => this.feed.miss(taskId),
       onDenied: (taskIds, error, isTheirFault) => {
         for (const taskId of taskIds) router.error(taskId, error);
+        for (const taskId of taskIds) this.feed.miss(taskId);
         if (!isTheirFault) this.feed.error(error);
       },
-      onTrouble: () => this.feed.interrupt(),
-      onGivenUp: () => sweep.hurry(),
+      onGivenUp: (taskIds, error) => {
+        this.feed.giveUp(taskIds, error);
+        sweep.hurry();
+      },
     });
     this.waits = new Waits({
       ...interest,
@@ -47,9 +51,8 @@ export class Results implements HintReceiver {
     this.feed = new Feed({
       sweep,
       onObserved: (isObserved) => (isObserved ? selection?.followAll("tasks") : selection?.unfollowAll("tasks")),
-      markOf: ({ taskId, storedAt }) => ({ key: taskId, storedAt }),
-      readClock: interest.readClock,
-      readStoredSince: interest.readMarks(statements.storedSince),
+      markOf: ({ taskId, storedXid = 0 }) => ({ key: taskId, xid: storedXid }),
+      commits: new TableCommits(interest.database, statements.commits, options.retryTimeoutMs),
       request: (taskId) => this.loader.request(taskId, "reconnect"),
     });
   }
@@ -73,10 +76,6 @@ export class Results implements HintReceiver {
     if (isEverything) this.feed.catchUp();
   }
 
-  interrupt(): void {
-    this.feed.interrupt();
-  }
-
   rereadAll(cause: WakeCause): void {
     for (const taskId of this.router.keys()) this.loader.request(taskId, cause);
     this.loader.askAgain((taskId) => this.feed.wants(taskId));
@@ -92,7 +91,7 @@ export class Results implements HintReceiver {
   #onInline(stored: StoredResult): boolean {
     if (!this.router.has(stored.taskId) && !this.feed.wants(stored.taskId)) return false;
     this.router.next(stored.taskId, stored, "inline");
-    this.feed.offer(stored, true);
+    this.feed.offer(stored, { isAnnounced: true });
     return true;
   }
 
@@ -101,6 +100,6 @@ export class Results implements HintReceiver {
       if (isOld && this.router.has(taskId)) this.#interest.sweep.countCaught(reason.cause);
       this.router.next(taskId, value, reason.cause);
     }
-    this.feed.offer(value, reason.isAnnounced);
+    this.feed.offer(value, reason);
   }
 }

@@ -12,8 +12,6 @@ export interface HintReceiver {
   receive(hint: Hint): number;
   /** Has read once more what hints are heard of only from now on, as far as somebody still waits for it. */
   reread(late: LateKeys): void;
-  /** Notifications are not heard any more. */
-  interrupt(): void;
   /** Has everything that is waited for read again. */
   rereadAll(cause: WakeCause): void;
 }
@@ -49,7 +47,6 @@ export class Wakeups {
       status$.subscribe((status) => {
         // LISTEN is confirmed, so nothing is missed from here on; what was stored before is found by reading everything once more.
         if (status === "listening") this.rereadAll("reconnect");
-        else for (const receiver of receivers) receiver.interrupt();
       }),
     );
   }

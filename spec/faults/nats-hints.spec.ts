@@ -177,7 +177,7 @@ describeWithNats()("hints over NATS", () => {
     for (const payload of garbage) forger.publish(subject, payload);
     forger.publish(subject, new Uint8Array([0xff, 0x00, 0xfe]));
     forger.publish(subject, '{"v":1,"ids":["nobody waits","no\\u0000id","\\ud800"]}');
-    forger.publish(subject, '{"v":1,"ids":[["forged","\\"a lie\\"",null,1]]}');
+    forger.publish(subject, '{"v":1,"ids":[["forged","\\"a lie\\"",null,1,1]]}');
     forger.publish(subject, '{"v":1,"ids":["forged"]}');
     forger.publish(subjects().rescan, '{"v":1,"rescan":true}');
     await forger.flush();

@@ -60,12 +60,12 @@ describe("decoding", () => {
     ['{"v":1,"rescan":false,"ids":["a"]}', { taskIds: ["a"] }],
     ['{"v":1,"ids":["a"],"later":"field"}', { taskIds: ["a"] }],
     [
-      '{"v":1,"ids":["a",["b","{}",null,1700000000000000],["c","null","{}",2]]}',
+      '{"v":1,"ids":["a",["b","{}",null,1700000000000000,7],["c","null","{}",2,8]]}',
       {
         taskIds: ["a"],
         inline: [
-          { taskId: "b", result: "{}", error: null, storedAt: 1_700_000_000_000_000 },
-          { taskId: "c", result: "null", error: "{}", storedAt: 2 },
+          { taskId: "b", result: "{}", error: null, storedAt: 1_700_000_000_000_000, storedXid: 7 },
+          { taskId: "c", result: "null", error: "{}", storedAt: 2, storedXid: 8 },
         ],
       },
     ],
@@ -104,11 +104,12 @@ describe("decoding", () => {
     '{"v":1,"ids":["a",{}]}',
     '{"v":1,"ids":[[]]}',
     '{"v":1,"ids":[["a","{}",null]]}',
-    '{"v":1,"ids":[["a","{}",null,1,2]]}',
-    '{"v":1,"ids":[["a",{},null,1]]}',
-    '{"v":1,"ids":[["a","{}",{},1]]}',
-    '{"v":1,"ids":[["a","{}",null,"1"]]}',
-    '{"v":1,"ids":[[1,"{}",null,1]]}',
+    '{"v":1,"ids":[["a","{}",null,1]]}',
+    '{"v":1,"ids":[["a","{}",null,1,2,3]]}',
+    '{"v":1,"ids":[["a",{},null,1,2]]}',
+    '{"v":1,"ids":[["a","{}",{},1,2]]}',
+    '{"v":1,"ids":[["a","{}",null,"1",2]]}',
+    '{"v":1,"ids":[[1,"{}",null,1,2]]}',
   ])("does not take for ours %j", (payload) => {
     expect(decodeHint(payload)).toBeUndefined();
   });
@@ -122,7 +123,7 @@ describe("decoding", () => {
     const rarely = fc.jsonValue({ maxDepth: 2 });
     const anyEntry = fc.oneof(
       { weight: 4, arbitrary: fc.string() },
-      { weight: 4, arbitrary: fc.tuple(fc.string(), fc.string(), fc.option(fc.string()), fc.double()) },
+      { weight: 4, arbitrary: fc.tuple(fc.string(), fc.string(), fc.option(fc.string()), fc.double(), fc.nat()) },
       { weight: 1, arbitrary: fc.array(fc.oneof(fc.string(), fc.constant(null), fc.nat()), { maxLength: 5 }) },
       { weight: 1, arbitrary: rarely },
     );

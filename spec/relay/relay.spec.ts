@@ -80,7 +80,7 @@ describeWithNats()("a relay", () => {
     client.release();
     await database.sql("select pg_notify($1, $2)", [
       channelOf(database.schema),
-      '{"v":1,"ids":["plain",["inline 2","\\"a secret\\"",null,1]]}',
+      '{"v":1,"ids":["plain",["inline 2","\\"a secret\\"",null,1,1]]}',
     ]);
     await eventually(() => expect(payloadsOf(heard, "tasks").join()).toContain("inline 2"));
     expect(idsOf(heard)).toEqual(["inline", "inline 2", "plain"]);

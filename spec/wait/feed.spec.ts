@@ -1,139 +1,14 @@
 import { setImmediate as turn } from "node:timers/promises";
-import { BehaviorSubject, type Subscription } from "rxjs";
 import { BackendClosedError, DatabaseError } from "../../lib/errors";
-import type { StoredResult } from "../../lib/notify/hint";
-import type { ListenStatus } from "../../lib/notify/hint-source";
-import { NoHints } from "../../lib/notify/no-hints";
-import { Feed, type FeedParts, type Mark } from "../../lib/wait/feed";
-import { Sweep } from "../../lib/wait/sweep";
-
-const millisecond = 1_000;
-const second = 1_000_000;
-const start = 1_700_000_000 * second;
-
-/** Counts those who need hints, and is in the state it is told to be in. */
-class Hints extends NoHints {
-  demands = 0;
-  override readonly status$ = new BehaviorSubject<ListenStatus>("listening");
-
-  override demand(): () => void {
-    this.demands += 1;
-    return () => (this.demands -= 1);
-  }
-}
-
-const compareMarks = (a: Mark, b: Mark): number => a.storedAt - b.storedAt || a.key.localeCompare(b.key);
-
-/** A feed over a table in memory, which reads as the statements do. */
-class Bench implements FeedParts<StoredResult> {
-  /** The database's time, in microseconds. */
-  now = start;
-  readonly table = new Map<string, StoredResult>();
-  /** From where on each look read. */
-  readonly looks: Mark[] = [];
-  readonly requested: string[] = [];
-  clockReads = 0;
-  readonly hints = new Hints();
-  readonly sweep = new Sweep(this.hints, 60_000, () => undefined);
-  readonly feed = new Feed(this);
-  /** What each read waits for, or fails with. */
-  gate = Promise.resolve();
-
-  readonly markOf = ({ taskId, storedAt }: StoredResult): Mark => ({ key: taskId, storedAt });
-
-  /** The time is that of the answer: the later, the more could be missed. */
-  readonly readClock = async (): Promise<number> => {
-    this.clockReads += 1;
-    await this.gate;
-    return this.now;
-  };
-
-  readonly readStoredSince = async (after: Mark, limit: number): Promise<Mark[]> => {
-    this.looks.push(after);
-    const marks = [...this.table.values()].map(this.markOf).filter((mark) => compareMarks(mark, after) > 0);
-    await this.gate;
-    return marks.toSorted(compareMarks).slice(0, limit);
-  };
-
-  readonly request = (taskId: string): void => {
-    this.requested.push(taskId);
-    const stored = this.table.get(taskId);
-    if (stored !== undefined) queueMicrotask(() => this.feed.offer(stored, false));
-  };
-
-  /** Stores a result that nobody hears of yet. */
-  store(taskId: string, storedAt = (this.now += millisecond)): StoredResult {
-    const stored = { taskId, result: `"${taskId}"`, error: null, storedAt };
-    this.table.set(taskId, stored);
-    return stored;
-  }
-
-  /** Stores a result, and has it read as after a notification. */
-  hint(taskId: string): StoredResult {
-    const stored = this.store(taskId);
-    this.feed.offer(stored, true);
-    return stored;
-  }
-
-  /** From here on reads wait until the function it gives is called. */
-  hold(): () => Promise<void> {
-    let open = (): void => undefined;
-    this.gate = new Promise((resolve) => (open = resolve));
-    return async () => {
-      open();
-      await turn();
-    };
-  }
-
-  fail(transient = true): void {
-    this.gate = Promise.reject(new DatabaseError("no answer", undefined, transient));
-  }
-
-  /** Subscribes, and waits until the feed knows from when on. */
-  async subscribe(where?: (taskId: string) => boolean): Promise<Reader> {
-    const reader = new Reader(this.feed, where);
-    await turn();
-    this.looks.length = 0;
-    return reader;
-  }
-
-  /** What each change of the listener's status does. */
-  async change(status: ListenStatus): Promise<void> {
-    this.hints.status$.next(status);
-    if (status === "listening") this.feed.catchUp();
-    else this.feed.interrupt();
-    await turn();
-  }
-
-  /** What each sweep does. */
-  async catchUp(): Promise<void> {
-    this.feed.catchUp();
-    await turn();
-  }
-}
-
-class Reader {
-  readonly seen: string[] = [];
-  readonly errors: unknown[] = [];
-  readonly subscription: Subscription;
-  onNext: () => void = () => undefined;
-
-  constructor(feed: Feed<StoredResult>, where: (taskId: string) => boolean = () => true) {
-    this.subscription = feed.values$(where).subscribe({
-      next: ({ taskId }) => {
-        this.seen.push(taskId);
-        this.onNext();
-      },
-      error: (error) => this.errors.push(error),
-    });
-  }
-}
+import { Snapshot } from "../../lib/wait/snapshot";
+import { Bench, news, Reader, settle } from "../support/feed-bench";
 
 let bench: Bench;
 beforeEach(() => {
   bench = new Bench();
+  const began = bench.now$;
   // Another clock, and as fast.
-  jest.spyOn(performance, "now").mockImplementation(() => (bench.now - start) / millisecond);
+  jest.spyOn(performance, "now").mockImplementation(() => (bench.now$ - began) / 1_000);
 });
 
 afterEach(() => {
@@ -144,224 +19,254 @@ afterEach(() => {
 });
 
 describe("subscribers", () => {
-  it("see every result that a hint tells of", async () => {
+  it("see every value that is announced, once, though the next look finds it and a notification is sent again", async () => {
     const readers = [await bench.subscribe(), await bench.subscribe()];
-    for (const taskId of ["a", "b", "c"]) bench.hint(taskId);
+    const rows = ["a", "b", "c"].map((key) => bench.announce(key));
+    await bench.catchUp();
+    for (const row of rows) bench.feed.offer(row, news);
+    await bench.catchUp();
     for (const { seen } of readers) expect(seen).toEqual(["a", "b", "c"]);
+    expect(bench.requested).toEqual([]);
   });
 
-  it("see only what a hint tells of while the time of the subscription is not known, and the rest as soon as it is", async () => {
-    const open = bench.hold();
-    const reader = new Reader(bench.feed);
-    bench.feed.offer(bench.store("read for other reasons"), false);
-    bench.hint("heard");
-    expect(reader.seen).toEqual(["heard"]);
-    bench.now += second;
-    await open();
-    await turn();
-    expect([reader.seen, bench.looks.length]).toEqual([["heard", "read for other reasons"], 1]);
-  });
-
-  it("see only what their condition lets pass, and the rest is not wanted", async () => {
-    const reader = await bench.subscribe((taskId) => taskId.startsWith("mail:"));
-    expect(["mail:1", "other"].map((taskId) => bench.feed.wants(taskId))).toEqual([true, false]);
-    bench.hint("other");
-    bench.hint("mail:1");
-    bench.store("another");
-    bench.store("mail:2");
+  it("see nothing that was there before, whoever reads it and whoever announces it", async () => {
+    const old = bench.store("old");
+    bench.now$ += 10_000;
+    const reader = await bench.subscribe();
+    bench.feed.offer(old, { isAnnounced: false });
+    bench.feed.offer(old, news);
     await bench.catchUp();
-    expect(reader.seen).toEqual(["mail:1", "mail:2"]);
-    expect(bench.requested).toEqual(["mail:2"]);
+    expect(reader.seen).toEqual([]);
   });
 
-  it("see each result once, however often it is offered, and one that replaces it as well", async () => {
+  it("see no value whose transaction is not known", async () => {
     const reader = await bench.subscribe();
-    const stored = bench.hint("a");
-    bench.feed.offer(stored, true);
-    bench.feed.offer({ ...stored }, false);
-    expect(reader.seen).toEqual(["a"]);
-    bench.hint("a");
-    expect(reader.seen).toEqual(["a", "a"]);
+    bench.feed.offer({ key: "adopted", xid: 0, writtenAt: bench.now$ }, news);
+    expect(reader.seen).toEqual([]);
   });
 
-  it("do not see again the result that was replaced, when a slow read still brings it", async () => {
-    const reader = await bench.subscribe();
-    const replaced = bench.hint("a");
-    bench.hint("a");
-    bench.feed.offer(replaced, true);
-    expect(reader.seen).toEqual(["a", "a"]);
+  it("see only what their condition lets pass, and the rest is not read", async () => {
+    const reader = await bench.subscribe((key) => key.startsWith("a"));
+    for (const key of ["a1", "b1"]) bench.store(key);
+    await bench.catchUp();
+    for (const key of ["a2", "b2"]) bench.announce(key);
+    expect([reader.seen, bench.requested]).toEqual([["a1", "a2"], ["a1"]]);
+    expect(["a", "b"].map((key) => bench.feed.wants(key))).toEqual([true, false]);
   });
 
-  it("may leave while others are served, and the last of them lets go of the listener", async () => {
+  it("that come after the last has left see nothing from before", async () => {
     const first = await bench.subscribe();
+    first.subscription.unsubscribe();
+    bench.store("between");
+    bench.now$ += 1_000;
     const second = await bench.subscribe();
-    const third = await bench.subscribe();
-    second.onNext = () => [first, third].forEach(({ subscription }) => subscription.unsubscribe());
-    for (const taskId of ["a", "b"]) bench.hint(taskId);
-    expect([first.seen, second.seen, third.seen]).toEqual([["a"], ["a", "b"], []]);
-    expect([bench.feed.subscribers, bench.hints.demands]).toEqual([1, 1]);
-  });
-});
-
-describe("nobody subscribed", () => {
-  it("wants nothing, reads nothing and keeps nothing", async () => {
-    bench.hint("a");
     await bench.catchUp();
-    expect([bench.feed.wants("a"), bench.clockReads, bench.looks]).toEqual([false, 0, []]);
+    bench.announce("now");
+    expect([first.seen, second.seen]).toEqual([[], ["now"]]);
   });
 
-  it("begins anew with the next subscriber", async () => {
-    const early = await bench.subscribe();
-    early.subscription.unsubscribe();
-    bench.now += 3_600 * second;
-    bench.store("between");
-    bench.now += second;
-    const late = await bench.subscribe();
-    await bench.catchUp();
-    expect([late.seen, bench.clockReads]).toEqual([[], 2]);
-    expect(bench.looks).toEqual([{ storedAt: bench.now, key: "" }]);
-  });
-
-  it("forgets the time that was being read for a subscriber who has left since", async () => {
-    const open = bench.hold();
-    const early = new Reader(bench.feed);
-    early.subscription.unsubscribe();
-    await open();
-    bench.store("between");
-    bench.now += second;
-    const late = await bench.subscribe();
-    await bench.catchUp();
-    expect(late.seen).toEqual([]);
-  });
-
-  it("forgets what was being looked for and read for a subscriber who has left since", async () => {
-    const early = await bench.subscribe();
-    const stored = bench.store("between");
-    jest.spyOn(bench, "request").mockReturnValue(undefined);
-    await bench.catchUp();
+  it("are not served by a look that was begun for others", async () => {
+    const first = await bench.subscribe();
+    bench.store("for the first");
     const open = bench.hold();
     bench.feed.catchUp();
-    early.subscription.unsubscribe();
-    bench.now += second;
-    const late = new Reader(bench.feed);
+    first.subscription.unsubscribe();
+    bench.now$ += 1_000;
+    const second = new Reader(bench.feed);
+    bench.recover();
     await open();
-    bench.feed.offer(stored, false);
-    expect([late.seen, bench.clockReads]).toEqual([[], 2]);
+    expect([first.seen, second.seen]).toEqual([[], []]);
   });
 });
 
-describe("catching up", () => {
-  it("emits what no hint told of since the subscription, oldest first, and nothing twice", async () => {
-    const before = bench.store("before");
-    bench.now += second;
+describe("a look", () => {
+  it("finds what no notification told of", async () => {
     const reader = await bench.subscribe();
-    bench.hint("heard");
-    const found = ["c", "a", "b"];
-    for (const taskId of found) bench.store(taskId);
-    for (let look = 0; look < 3; look += 1) await bench.catchUp();
-    bench.feed.offer(before, false);
-    bench.feed.offer(bench.table.get("b") as StoredResult, true);
-    expect([reader.seen, bench.requested]).toEqual([["heard", ...found], found]);
+    bench.store("a");
+    await bench.catchUp();
+    bench.store("b");
+    await bench.catchUp();
+    expect(reader.seen).toEqual(["a", "b"]);
   });
 
-  // Transactions end in another order than they write.
-  it("looks back ten seconds from the newest result, but not beyond the subscription", async () => {
+  it("finds what was written before it and committed after it, however long that took", async () => {
     const reader = await bench.subscribe();
-    const began = bench.now;
-    await bench.change("polling");
-    bench.now += 60 * second;
-    const found = bench.store("found").storedAt;
-    await bench.catchUp();
-    await bench.change("listening");
-    bench.now += 60 * second;
-    const heard = bench.hint("heard").storedAt;
-    bench.store("slow", heard - 9 * second);
-    bench.feed.offer(bench.store("read for other reasons", heard - 11 * second), false);
-    await bench.catchUp();
-    const looks = [began, found - 10 * second, heard - 10 * second];
-    expect(bench.looks.map(({ storedAt }) => storedAt)).toEqual(looks);
-    expect(reader.seen).toEqual(["found", "heard", "slow"]);
-  });
-
-  let reader: Reader;
-  let open: () => Promise<void>;
-  const subscribe = async (): Promise<Reader> => (reader = await bench.subscribe());
-  const lose = (): unknown => bench.change("polling");
-  const fail = (): unknown => bench.feed.interrupt();
-  const miss = (): unknown => [bench.store("missed"), (bench.now += 60 * second)];
-  const hear = (): unknown => bench.hint("heard");
-  const listen = (): unknown => [(open = bench.hold()), bench.change("listening")];
-  it.each([
-    ["before it looks for the first time", [lose, subscribe, miss, hear, listen]],
-    ["before it looks", [subscribe, lose, miss, hear, listen]],
-    ["while it looks", [subscribe, lose, miss, listen, hear]],
-    ["after it looked while nothing is heard", [subscribe, lose, () => bench.catchUp(), miss, hear, listen]],
-    ["after a read failed while it looked", [subscribe, listen, fail, miss, () => open(), hear, listen]],
-  ])("misses nothing when it is hinted at something newer %s", async (_when, steps) => {
-    for (const step of steps) await step();
-    await open();
-    expect(reader.seen).toEqual(["heard", "missed"]);
-  });
-
-  it("reads from a whole microsecond on, as the statement takes no other", async () => {
-    jest.spyOn(performance, "now").mockReturnValueOnce(0).mockReturnValue(0.1234);
-    await bench.subscribe();
-    await bench.catchUp();
-    expect(bench.looks.map(({ storedAt }) => Number.isInteger(storedAt))).toEqual([true]);
-  });
-
-  it("remembers what it has emitted for as long as it looks back, and the latest 10 000 in any case", async () => {
-    const reader = await bench.subscribe();
-    const taskIds = Array.from({ length: 25_000 }, (_, index) => `task-${String(index)}`);
-    for (const taskId of taskIds) {
-      bench.feed.offer(bench.store(taskId, (bench.now += second / 10)), true);
-      if (bench.table.size % 500 === 0) await bench.catchUp();
+    const long = bench.begin();
+    long.write("long");
+    for (let hour = 0; hour < 3; hour += 1) {
+      bench.now$ += 3_600_000_000;
+      bench.announce(`meanwhile ${hour}`);
+      await bench.catchUp();
     }
-    for (const stored of [...bench.table.values()].slice(-10_000)) bench.feed.offer(stored, true);
-    expect([reader.seen, bench.requested]).toEqual([taskIds, []]);
-  });
-
-  it("reads page after page where there is much, with nothing left out where one ends", async () => {
-    const reader = await bench.subscribe();
-    const at = bench.now + second;
-    const taskIds = Array.from({ length: 2_500 }, (_, index) => String(index).padStart(4, "0"));
-    for (const taskId of taskIds) bench.store(taskId, at);
+    long.commit();
     await bench.catchUp();
-    expect(reader.seen).toEqual(taskIds);
-    expect(bench.looks.slice(1)).toEqual(["0999", "1999"].map((key) => ({ storedAt: at, key })));
+    await bench.catchUp();
+    expect(reader.seen).toEqual(["meanwhile 0", "meanwhile 1", "meanwhile 2", "long"]);
   });
 
-  it("looks once more for those who ask while it looks, and not once for each", async () => {
+  it.each([
+    ["no time that can be", Infinity],
+    ["a time that is yet to come", 4_000_000_000_000_000],
+    ["a time long past", 1],
+  ])("finds what bears %s", async (_what, writtenAt) => {
+    const reader = await bench.subscribe();
+    bench.store("a", writtenAt);
+    await bench.catchUp();
+    expect(reader.seen).toEqual(["a"]);
+  });
+
+  it("finds a key again that was written by a transaction with a lower number", async () => {
+    const reader = await bench.subscribe();
+    const early = bench.begin();
+    bench.announce("key");
+    early.write("key");
+    early.commit();
+    await bench.catchUp();
+    expect(reader.seen).toEqual(["key", "key"]);
+  });
+
+  it("neither reads nor emits again what was stored while a transaction is open", async () => {
+    const reader = await bench.subscribe();
+    bench.begin().write("never committed");
+    for (let round = 0; round < 20; round += 1) {
+      for (let count = 0; count < 50; count += 1) bench.announce(`announced ${round} ${count}`);
+      for (let count = 0; count < 50; count += 1) bench.store(`missed ${round} ${count}`);
+      await bench.catchUp();
+    }
+    expect([reader.seen.length, new Set(reader.seen).size, bench.requested.length]).toEqual([2_000, 2_000, 1_000]);
+  });
+
+  it("is taken in between once much is remembered", async () => {
+    const reader = await bench.subscribe();
+    bench.looks.length = 0;
+    for (let count = 0; count < 25_000; count += 1) {
+      bench.announce(String(count));
+      if (count % 1_000 === 0) await settle();
+    }
+    expect(bench.looks.length).toBe(2);
+    expect(reader.seen).toHaveLength(25_000);
+  });
+
+  it("reads page after page where there is much, and asks for so many at once", async () => {
+    const reader = await bench.subscribe();
+    const transaction = bench.begin();
+    const keys = Array.from({ length: 45_000 }, (_, index) => String(index).padStart(5, "0"));
+    for (const key of keys) transaction.write(key);
+    transaction.commit();
+    let asked = 0;
+    let most = 0;
+    const answer = bench.answer;
+    bench.answer = (key) => {
+      most = Math.max(most, (asked = bench.requested.length - reader.seen.length));
+      answer(key);
+    };
+    await bench.catchUp();
+    for (let count = 0; count < 100; count += 1) await turn();
+    expect(reader.seen).toEqual(keys);
+    expect([most <= 1_000, asked <= 1_000]).toEqual([true, true]);
+    expect(bench.looks.slice(-3)).toEqual(["after ", "after 19999", "after 39999"]);
+  });
+
+  it("is taken once more for those who ask meanwhile, and not once for each", async () => {
     await bench.subscribe();
+    bench.looks.length = 0;
     const open = bench.hold();
     for (let call = 0; call < 5; call += 1) bench.feed.catchUp();
-    expect(bench.looks).toHaveLength(1);
     await open();
     expect(bench.looks).toHaveLength(2);
   });
 
-  it("looks again the next time after an outage, and makes up for what was stored meanwhile", async () => {
-    bench.fail();
+  it("is repeated until everything has come, whatever fails in between", async () => {
     const reader = await bench.subscribe();
-    for (const taskId of ["while the time is read", "while results are read"]) {
-      bench.store(taskId);
-      bench.fail();
-      await bench.catchUp();
-      expect(reader.seen).not.toContain(taskId);
-      bench.gate = Promise.resolve();
-      // The first time it only reads the time.
-      await bench.catchUp();
-      await bench.catchUp();
-      expect(reader.seen.at(-1)).toBe(taskId);
-    }
-    expect([reader.errors, bench.clockReads]).toEqual([[], 3]);
+    bench.store("missed");
+    bench.fail();
+    for (let count = 0; count < 20; count += 1) await bench.catchUp();
+    bench.recover();
+    const { answer } = bench;
+    bench.answer = (key) => bench.feed.giveUp([key], new DatabaseError("no answer", undefined, true));
+    for (let count = 0; count < 20; count += 1) await bench.catchUp();
+    expect([reader.seen, reader.errors]).toEqual([[], []]);
+    bench.answer = answer;
+    await bench.catchUp();
+    await bench.catchUp();
+    expect([reader.seen, reader.errors]).toEqual([["missed"], []]);
   });
+
+  it("goes on where a value is gone by the time it is read", async () => {
+    const reader = await bench.subscribe();
+    bench.store("gone");
+    bench.store("there");
+    const { answer } = bench;
+    bench.answer = (key) => {
+      bench.table.delete("gone");
+      answer(key);
+    };
+    await bench.catchUp();
+    expect(reader.seen).toEqual(["there"]);
+  });
+});
+
+describe("the beginning", () => {
+  it("is the moment of the subscription, not that of the first look", async () => {
+    const old = bench.store("old");
+    bench.now$ += 10_000;
+    const open = bench.hold();
+    const reader = new Reader(bench.feed);
+    bench.feed.offer(old, { isAnnounced: false });
+    const young = bench.store("young");
+    bench.feed.offer(young, { isAnnounced: false });
+    bench.announce("announced");
+    bench.recover();
+    await open();
+    expect(reader.seen.toSorted()).toEqual(["announced", "young"]);
+  });
+
+  it("waits for the database, for as long as that takes", async () => {
+    bench.fail();
+    const reader = new Reader(bench.feed);
+    await settle();
+    bench.now$ += 600_000_000;
+    bench.store("in the outage");
+    bench.now$ += 600_000_000;
+    await bench.catchUp();
+    bench.recover();
+    await bench.catchUp();
+    expect([reader.seen, reader.errors]).toEqual([["in the outage"], []]);
+  });
+
+  it("ignores what bears a time that is yet to come, as it may be old", async () => {
+    bench.store("old", 4_000_000_000_000_000);
+    const reader = await bench.subscribe();
+    await bench.catchUp();
+    expect(reader.seen).toEqual([]);
+  });
+});
+
+it("a server with lower numbers is another one: what was written there since the latest look is found by its time", async () => {
+  const reader = await bench.subscribe();
+  bench.announce("before");
+  await bench.catchUp();
+  const earlier = new Bench();
+  earlier.now$ = bench.now$;
+  earlier.store("old");
+  bench.now$ = earlier.now$ += 1_000;
+  await bench.catchUp();
+  bench.now$ = earlier.now$ += 1_000;
+  const missed = earlier.store("missed");
+  bench.now$ = earlier.now$;
+  bench.table.set("missed", missed);
+  jest
+    .spyOn(bench, "now")
+    .mockImplementation(async () => Promise.resolve({ snapshot: new Snapshot("0:50:"), serverMicros: bench.now$ }));
+  await bench.catchUp();
+  expect(reader.seen).toEqual(["before", "missed"]);
+  earlier.sweep.close();
 });
 
 describe("a condition that throws", () => {
   it.each([
-    ["as a result is offered", (): unknown => bench.hint("a")],
-    ["as a hint is looked at", (): unknown => bench.feed.wants("a")],
+    ["as a value is offered", (): unknown => bench.announce("a")],
+    ["as a notification is looked at", (): unknown => bench.feed.wants("a")],
     ["while it catches up", (): unknown => bench.catchUp()],
   ])("ends its own subscription %s, and no other", async (_when, look) => {
     const broken = new Error("broken condition");
@@ -371,7 +276,7 @@ describe("a condition that throws", () => {
     const readers = [await bench.subscribe(), await bench.subscribe(throwing), await bench.subscribe()];
     bench.store("a");
     await look();
-    bench.hint("b");
+    bench.announce("b");
     const other = [[], "b"];
     expect(readers.map(({ errors, seen }) => [errors, seen.at(-1)])).toEqual([other, [[broken], undefined], other]);
     expect(bench.feed.subscribers).toBe(2);
@@ -391,9 +296,9 @@ describe("the end", () => {
     const reader = await bench.subscribe();
     bench.fail(false);
     await bench.catchUp();
-    bench.gate = Promise.resolve();
+    bench.recover();
     const later = await bench.subscribe();
-    bench.hint("a");
+    bench.announce("a");
     expect([reader.errors, reader.seen]).toEqual([[expect.any(DatabaseError)], []]);
     expect([later.errors, later.seen]).toEqual([[], ["a"]]);
   });

@@ -38,7 +38,6 @@ describe("two reads of the same key under way", () => {
         reasons.push(reason);
       },
       onDenied: () => undefined,
-      onTrouble: () => undefined,
     });
   });
 
