@@ -5,6 +5,7 @@ import type { ResolvedOptions } from "./options";
 import type { SchemaCheck } from "./schema/schema-check";
 import { idleTriggers, onlyAnnounces } from "./schema/triggers";
 import type { ResultStatements } from "./store/statements";
+import { isError } from "./value/foreign";
 
 /** What an operator asks first; made by asking the database. */
 export interface Health {
@@ -46,7 +47,7 @@ export async function readHealth(parts: HealthParts): Promise<Health> {
   try {
     known = await askDatabase(parts, problems);
   } catch (error) {
-    problems.push(error instanceof Error ? error.message : String(error));
+    problems.push(isError(error) ? error.message : String(error));
   }
   return { ok: problems.length === 0, status, reconnects, heartbeatMs, problems, ...known };
 }

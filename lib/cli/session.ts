@@ -12,6 +12,7 @@ import { createCarrier, type NatsCliOptions, natsAccess } from "./nats/carrier";
 import { Secrets } from "./secrets";
 import type { Terminal } from "./terminal";
 import { printable } from "./text";
+import { isError } from "../value/foreign";
 
 /** The options that every command has. */
 export interface GlobalOptions extends NatsCliOptions {
@@ -86,7 +87,7 @@ export class Session {
 
   /** What went wrong, on one line; with `--debug` all there is to know. */
   printFailure(error: unknown, exitCode: number, hint: string | undefined): void {
-    const message = error instanceof Error ? error.message : String(error);
+    const message = isError(error) ? error.message : String(error);
     if (this.isJson) {
       const { name, code } = error as { name?: unknown; code?: unknown };
       const failure = { name, code, message: this.#secrets.hide(message), hint, exitCode };

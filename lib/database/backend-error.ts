@@ -1,6 +1,7 @@
 import { BackendClosedError, DatabaseError, ResultBackendError, SchemaError } from "../errors";
 import { type ErrorOrigin, isTransientState, sqlStateOf, sqlStates } from "./sql-states";
 import { isTlsRefusal } from "./tls-errors";
+import { isAggregateError, isError } from "../value/foreign";
 
 /** What an error is made of ours with. */
 export interface ErrorContext {
@@ -61,7 +62,7 @@ function isTransientError(error: unknown, origin: ErrorOrigin): boolean {
 
 /** Thrown by the driver, or by what an application has put around it, for what it cannot use. `fetch` throws such errors with a cause where the network is down. */
 const isDriverRefusal = (error: unknown): boolean =>
-  (error instanceof TypeError || error instanceof RangeError) && error.cause === undefined;
+  isError(error) && (error.name === "TypeError" || error.name === "RangeError") && error.cause === undefined;
 
 /** Thrown by Node for arguments that it cannot use, such as a port of 70 000. */
 const isNodeRefusal = (error: unknown): boolean =>
@@ -97,6 +98,6 @@ export function notMigratedMessage(schema: string): string {
 
 /** The message of an error. An AggregateError, which is what Node gives when a name has several addresses, has an empty one of its own. */
 export function describe(error: unknown): string {
-  if (error instanceof AggregateError && error.message === "") return error.errors.map(describe).join("; ");
-  return error instanceof Error ? error.message : String(error);
+  if (isAggregateError(error) && error.message === "") return error.errors.map(describe).join("; ");
+  return isError(error) ? error.message : String(error);
 }

@@ -1,3 +1,4 @@
+import { isError } from "../value/foreign";
 /** SQLSTATE codes that decide what is done next (PostgreSQL docs, appendix A). */
 export const sqlStates = {
   readOnlyTransaction: "25006",
@@ -76,6 +77,6 @@ export function isRowFault(sqlState: string | undefined): boolean {
 
 /** The SQLSTATE of a server's error; undefined when no server spoke. */
 export function sqlStateOf(error: unknown): string | undefined {
-  if (!(error instanceof Error) || !("severity" in error) || !("code" in error)) return undefined;
+  if (!isError(error) || !("severity" in error) || !("code" in error)) return undefined;
   return typeof error.code === "string" ? error.code : undefined;
 }

@@ -1,3 +1,4 @@
+import { isAggregateError, isError } from "../value/foreign";
 /** Codes of a certificate that does not verify: those of OpenSSL, as Node passes them on (Node docs, "X509 certificate error codes"), and Node's own. */
 const certificateErrors: ReadonlySet<string> = new Set([
   "CERT_CHAIN_TOO_LONG",
@@ -36,8 +37,8 @@ const noTlsMessage = "The server does not support SSL connections";
 
 /** Whether TLS itself refused a connection: its certificate does not verify, or the server has no TLS. Only a change of the configuration helps. */
 export function isTlsRefusal(error: unknown): boolean {
-  if (error instanceof AggregateError) return error.errors.length > 0 && error.errors.every(isTlsRefusal);
-  if (!(error instanceof Error)) return false;
+  if (isAggregateError(error)) return error.errors.length > 0 && error.errors.every(isTlsRefusal);
+  if (!isError(error)) return false;
   const { code } = error as { code?: unknown };
   return (typeof code === "string" && certificateErrors.has(code)) || error.message === noTlsMessage;
 }

@@ -1,5 +1,6 @@
 import { STATUS_CODES } from "node:http";
-import { BackendClosedError, TaskFailedError, type TaskFailure, WaitTimeoutError } from "../errors";
+import type { TaskFailure } from "../errors";
+import { isWaitTimeout, isTaskFailed, isBackendClosed } from "../value/foreign";
 import { checkId } from "../value/arguments";
 import { exactFailure } from "../value/failure";
 import { stringifyExactly } from "../value/json-text";
@@ -26,12 +27,12 @@ export interface FailureOptions {
 
 /** What a client may know of an error. */
 export function toProblem(error: unknown, { showErrors = false }: FailureOptions): Problem {
-  if (error instanceof TaskFailedError) {
+  if (isTaskFailed(error)) {
     const problem = createProblem(500, "TASK_FAILED", "The task failed.");
     return showErrors ? { ...problem, failure: exactFailure(error.failure) } : problem;
   }
-  if (error instanceof WaitTimeoutError) return createProblem(410, "WAIT_TIMEOUT", "It was not done in time.");
-  if (error instanceof BackendClosedError) return createProblem(503, "BACKEND_CLOSED", "The server is shutting down.");
+  if (isWaitTimeout(error)) return createProblem(410, "WAIT_TIMEOUT", "It was not done in time.");
+  if (isBackendClosed(error)) return createProblem(503, "BACKEND_CLOSED", "The server is shutting down.");
   return createProblem(500, "INTERNAL", "The result could not be read.");
 }
 

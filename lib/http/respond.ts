@@ -1,4 +1,5 @@
-import { BackendClosedError, TaskFailedError, WaitTimeoutError } from "../errors";
+import type { TaskFailedError } from "../errors";
+import { isWaitTimeout, isTaskFailed, isBackendClosed } from "../value/foreign";
 import type { ResultBackend } from "../result-backend";
 import { checkDurationMs, typeName } from "../value/arguments";
 import { asJsonText } from "../value/json-text";
@@ -49,11 +50,12 @@ export async function respond(
     if (settled.status === "fulfilled") return jsonResponse(200, settled.value);
     return await failureResponse(settled.reason, options);
   } catch (error) {
-    if (signal?.aborted === true && error === signal.reason) return new Response(null, { status: 499 });
-    if (error instanceof WaitTimeoutError) {
+    if (signal?.aborted === true && (error === signal.reason || signal.reason === undefined))
+      return new Response(null, { status: 499 });
+    if (isWaitTimeout(error)) {
       return jsonResponse(202, { taskId, status: "pending" }, { ...retryAfter, ...locationHeader(options) });
     }
-    if (!(error instanceof BackendClosedError)) throw error;
+    if (!isBackendClosed(error)) throw error;
     const response = problemResponse(toProblem(error, options));
     response.headers.set("Retry-After", retryAfter["Retry-After"]);
     return response;
@@ -62,8 +64,7 @@ export async function respond(
 
 async function failureResponse(reason: unknown, options: RespondOptions): Promise<Response> {
   const { onFailure } = options;
-  if (onFailure === undefined || !(reason instanceof TaskFailedError))
-    return problemResponse(toProblem(reason, options));
+  if (onFailure === undefined || !isTaskFailed(reason)) return problemResponse(toProblem(reason, options));
   if (typeof onFailure !== "function")
     throw new TypeError(`onFailure: expected a function, got ${typeName(onFailure)}.`);
   return onFailure(reason);

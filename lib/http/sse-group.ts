@@ -1,5 +1,5 @@
 import { catchError, map, of, skipWhile } from "rxjs";
-import { WaitTimeoutError } from "../errors";
+import { isWaitTimeout } from "../value/foreign";
 import type { GroupBackend, GroupProgress } from "../result-backend";
 import { endedResponse, eventResponse, type EventStreamOptions, formatEvent } from "./event-stream";
 import { problemOfId, problemResponse, toProblem } from "./problem";
@@ -35,11 +35,7 @@ export function sseGroup(
     skipWhile((progress) => idOf(progress) === lastEventId),
     map((progress) => formatEvent(progress.done ? "done" : "progress", progress, idOf(progress))),
     catchError((error: unknown) =>
-      of(
-        error instanceof WaitTimeoutError
-          ? formatEvent("expired", toProblem(error, {}), ended)
-          : problemEvent(error, options),
-      ),
+      of(isWaitTimeout(error) ? formatEvent("expired", toProblem(error, {}), ended) : problemEvent(error, options)),
     ),
   );
   return eventResponse(events$, options);

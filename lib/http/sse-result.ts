@@ -1,5 +1,5 @@
 import { catchError, map, of } from "rxjs";
-import { TaskFailedError } from "../errors";
+import { isTaskFailed } from "../value/foreign";
 import type { ResultBackend } from "../result-backend";
 import { asJsonText } from "../value/json-text";
 import { endedResponse, eventResponse, type EventStreamOptions, formatEvent } from "./event-stream";
@@ -34,9 +34,7 @@ export function sseResult(
     map((value) => formatEvent("result", value, seenId)),
     catchError((error: unknown) =>
       of(
-        error instanceof TaskFailedError
-          ? formatEvent("failure", toProblem(error, options), seenId)
-          : problemEvent(error, options),
+        isTaskFailed(error) ? formatEvent("failure", toProblem(error, options), seenId) : problemEvent(error, options),
       ),
     ),
   );

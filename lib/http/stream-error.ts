@@ -1,4 +1,4 @@
-import { BackendClosedError } from "../errors";
+import { isBackendClosed } from "../value/foreign";
 import { formatEvent } from "./event-stream";
 import { toProblem } from "./problem";
 
@@ -10,6 +10,6 @@ export interface StreamErrorOptions {
 /** The last event of a stream that has ended too early. It has no id: what came before it is where to go on. */
 export function problemEvent(error: unknown, { onError }: StreamErrorOptions): string {
   // Not 503 instead of a stream, even if it is known at once: to an `EventSource` any status but 200 is final.
-  if (!(error instanceof BackendClosedError)) onError?.(error);
+  if (!isBackendClosed(error)) onError?.(error);
   return formatEvent("problem", toProblem(error, {}));
 }

@@ -14,6 +14,7 @@ import {
   checkTriggers,
 } from "./schema-checks";
 import { inspectionStatements } from "./statements";
+import { isError } from "../value/foreign";
 
 /** What one check has found, of all that can make waits slow or deaf. */
 export interface Diagnosis extends Finding {
@@ -112,5 +113,5 @@ async function createContext(parts: DiagnosisParts, health: Health): Promise<Che
 }
 
 function toUnknown(error: unknown): Finding {
-  return unknown(error instanceof Error ? error.message : String(error));
+  return unknown(isError(error) ? error.message : String(error));
 }

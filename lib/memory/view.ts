@@ -12,6 +12,7 @@ import type { MemoryGroup } from "./group";
 import type { MemoryStorage } from "./storage";
 import { soon } from "./soon";
 import { Watches } from "./watches";
+import { throwIfAborted } from "../wait/signals";
 
 /** What one backend has of its own: who waits, and whether it is closed. The storage may have others. */
 export class MemoryView {
@@ -60,7 +61,7 @@ export class MemoryView {
   /** The first value of a stream, unless time or signal end the wait before. `late` makes the error for the former. */
   async first<T>(source$: Observable<T>, { timeoutMs, signal }: WaitOptions, late: () => Error): Promise<T> {
     this.assertOpen();
-    signal?.throwIfAborted();
+    throwIfAborted(signal);
     const call = new Call<T>(this.deadlines, timeoutMs, late);
     const abortable = { error: (reason: unknown): void => call.reject(reason) };
     if (signal !== undefined) this.#aborts.add(signal, abortable);

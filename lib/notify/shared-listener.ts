@@ -7,6 +7,7 @@ import { heartbeatChannel } from "./channel";
 import { Heartbeat, type Proof } from "./heartbeat";
 import type { ListenStatus } from "./hint-source";
 import { ListenConnection } from "./listen-connection";
+import { isError } from "../value/foreign";
 
 /** What listens through a {@link SharedListener}: one backend, on one channel. */
 export interface ListenClient {
@@ -167,7 +168,7 @@ export class SharedListener {
       else this.#announce("listening");
       throw await this.#watch(lost);
     } catch (error) {
-      const problem = error instanceof Error ? error.message : String(error);
+      const problem = isError(error) ? error.message : String(error);
       if (!signal.aborted && (wasListening || attempt === 0))
         this.#log("warn", `Not listening: ${problem}. Waits are found by reading until it is back.`);
       return { problem, wasListening };

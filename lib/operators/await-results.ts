@@ -1,5 +1,6 @@
 import { map, mergeMap, Observable, type OperatorFunction } from "rxjs";
 import { WaitTimeoutError } from "../errors";
+import { isWaitTimeout } from "../value/foreign";
 import type { ResultBackend, TaskOutcome } from "../result-backend";
 import { checkDurationMs, checkInteger } from "../value/arguments";
 
@@ -66,7 +67,7 @@ export function awaitIndexed<T>(
           const settled = await backend.waitSettled<T>(taskId, { timeoutMs: leftMs, signal });
           return { index, outcome: { taskId, ...settled } };
         } catch (error) {
-          if (!(error instanceof WaitTimeoutError)) throw error;
+          if (!isWaitTimeout(error)) throw error;
           return { index, outcome: { taskId, status: "rejected", reason: withLimit(error, timeoutMs) } };
         }
       };

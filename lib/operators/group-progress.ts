@@ -1,5 +1,5 @@
 import { catchError, defer, map, mergeMap, type Observable, of, type OperatorFunction, tap, throwError } from "rxjs";
-import { WaitTimeoutError } from "../errors";
+import { isWaitTimeout } from "../value/foreign";
 import type { GroupBackend, GroupProgress } from "../result-backend";
 import { checkConcurrency, defaultConcurrency } from "./await-results";
 
@@ -43,7 +43,7 @@ function states$(backend: Pick<GroupBackend, "group$">, groupId: string): Observ
       map((progress) => ({ ...progress, expired: false })),
       // One group that took too long says nothing of the others.
       catchError((error: unknown) =>
-        error instanceof WaitTimeoutError ? of({ ...latest, expired: true }) : throwError(() => error),
+        isWaitTimeout(error) ? of({ ...latest, expired: true }) : throwError(() => error),
       ),
     );
   });

@@ -7,6 +7,7 @@ import { BatchedWrites, type WriteCounters, type WriteParts } from "./batched-wr
 import { writePlainly } from "./plain-failure";
 import { modeOf, StoreQueries } from "./store-queries";
 import type { StoreRow } from "./store-row";
+import { isError } from "../value/foreign";
 
 export interface WriterParts extends WriteParts {
   readonly database: Database;
@@ -85,6 +86,6 @@ const encodingStates: ReadonlySet<string | undefined> = new Set([
 /** What jsonb turned out not to hold, for a reason that is not checked here (depth, number of keys, the server's encoding), is the value's fault. */
 export function encodingError(error: unknown, taskId: string): unknown {
   if (!(error instanceof DatabaseError) || !encodingStates.has(error.sqlState)) return error;
-  const reason = error.cause instanceof Error ? error.cause.message : error.message;
+  const reason = isError(error.cause) ? error.cause.message : error.message;
   return new ResultEncodingError(taskId, `Postgres cannot hold it as jsonb (${reason})`, { cause: error });
 }

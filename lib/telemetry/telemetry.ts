@@ -6,6 +6,7 @@ import { loadApi, type OpenTelemetryApi } from "./api";
 import { Metrics } from "./metrics";
 import { attributes, scope } from "./names";
 import { decodeTraceContext, encodeTraceContext } from "./trace-context";
+import { isError } from "../value/foreign";
 
 interface Operation {
   readonly name: "store" | "fail" | "wait";
@@ -111,10 +112,10 @@ export class Telemetry {
       if (span === undefined) return await work();
       return await context.with(trace.setSpan(context.active(), span), async () => work(span));
     } catch (error) {
-      labels[attributes.errorType] = error instanceof Error ? error.name : "_OTHER";
+      labels[attributes.errorType] = isError(error) ? error.name : "_OTHER";
       span?.setAttribute(attributes.errorType, labels[attributes.errorType] ?? "");
-      span?.recordException(error instanceof Error ? error : String(error));
-      span?.setStatus({ code: SpanStatusCode.ERROR, message: error instanceof Error ? error.message : String(error) });
+      span?.recordException(isError(error) ? error : String(error));
+      span?.setStatus({ code: SpanStatusCode.ERROR, message: isError(error) ? error.message : String(error) });
       throw error;
     } finally {
       span?.end();

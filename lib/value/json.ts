@@ -1,4 +1,5 @@
 import { ResultEncodingError, ResultValidationError } from "../errors";
+import { isError, isThenable } from "./foreign";
 import { JsonText } from "./json-text";
 
 // JSON.stringify writes U+0000 and lone surrogates, and only those of what jsonb rejects, as lower-case escapes (ECMA-262, QuoteJSONString).
@@ -72,8 +73,7 @@ function encodeWith(codec: Codec, taskId: string, result: unknown): unknown {
     throw new ResultEncodingError(taskId, `the codec threw: ${String(cause)}`, { cause });
   }
   // JSON would make {} of it.
-  if (json instanceof Promise)
-    throw new ResultEncodingError(taskId, "the codec gave a promise, and has to be synchronous");
+  if (isThenable(json)) throw new ResultEncodingError(taskId, "the codec gave a promise, and has to be synchronous");
   return json;
 }
 
@@ -85,7 +85,7 @@ function stringify(taskId: string, result: unknown): string {
   } catch (error) {
     throw new ResultEncodingError(
       taskId,
-      error instanceof Error ? lowerFirst(firstLine(error.message)) : "it has no JSON form",
+      isError(error) ? lowerFirst(firstLine(error.message)) : "it has no JSON form",
       {
         cause: error,
       },

@@ -1,3 +1,5 @@
+import { reasonOf } from "./signals";
+
 /** Something that an `AbortSignal` can end. */
 export interface Abortable {
   error(reason: unknown): void;
@@ -18,8 +20,9 @@ export class Aborts {
     }
     const entries = new Set([entry]);
     const onAbort = (): void => {
+      const reason = reasonOf(signal);
       // A copy, since each entry removes itself.
-      for (const each of [...entries]) each.error(signal.reason);
+      for (const each of [...entries]) each.error(reason);
     };
     this.#groups.set(signal, { entries, onAbort });
     signal.addEventListener("abort", onAbort);

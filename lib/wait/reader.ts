@@ -1,7 +1,8 @@
 import { concatMap, map, type Observable } from "rxjs";
 import { Call } from "../call";
 import type { Deadlines } from "../deadlines";
-import { ResultValidationError, TaskFailedError, WaitTimeoutError } from "../errors";
+import { ResultValidationError, WaitTimeoutError } from "../errors";
+import { isTaskFailed } from "../value/foreign";
 import type { StoredResult } from "../notify/hint";
 import type { TaskOutcome } from "../result-backend";
 import { maxDurationMs } from "../value/arguments";
@@ -10,6 +11,7 @@ import { asJsonText, JsonText } from "../value/json-text";
 import { type ResultSchema, validate } from "../value/schema";
 import { Aborts } from "./aborts";
 import { toFailedError } from "./outcome";
+import { throwIfAborted } from "./signals";
 import { lastReadMs } from "./waits";
 
 /** How long a check by a schema may take. */
@@ -110,7 +112,7 @@ export class Reader {
     return this.check(stored, schema, limits).then(
       (value) => ({ status: "fulfilled", value }),
       (reason: unknown) => {
-        if (!(reason instanceof TaskFailedError)) throw reason;
+        if (!isTaskFailed(reason)) throw reason;
         return { status: "rejected", reason };
       },
     );
@@ -158,7 +160,7 @@ export class Reader {
     const deadline = performance.now() + (limits?.timeoutMs ?? Infinity);
     // Also where it is there already: a stream is served from within the parts that others share.
     const there = await source;
-    limits?.signal?.throwIfAborted();
+    throwIfAborted(limits?.signal);
     // What is left of the time, and as long as a last read. Never Infinity: what is not among the deadlines would outlive `close`.
     const leftMs = Math.min(Math.max(deadline - performance.now(), lastReadMs), maxDurationMs);
     const call = new Call<T>(this.#deadlines, leftMs, () => lateError(limits));
@@ -175,7 +177,7 @@ export class Reader {
 }
 
 function toRejected(taskId: string, error: unknown): TaskOutcome<never> {
-  if (error instanceof TaskFailedError || error instanceof ResultValidationError)
+  if (isTaskFailed(error) || error instanceof ResultValidationError)
     return { taskId, status: "rejected", reason: error };
   throw error;
 }

@@ -2,11 +2,12 @@ import { Observable } from "rxjs";
 import type { Deadline, Deadlines } from "../deadlines";
 import { BackendClosedError, type WaitTimeoutError } from "../errors";
 import type { ReadOptions, WaitOptions } from "../result-backend";
-import { checkDurationMs, typeName } from "../value/arguments";
+import { checkDurationMs } from "../value/arguments";
 import { checkSchema } from "../value/schema";
 import type { Aborts } from "./aborts";
 import type { Loader } from "./loader";
 import type { Router, WakeCause, Watcher } from "./router";
+import { checkSignal, throwIfAborted } from "./signals";
 import type { Sweep } from "./sweep";
 
 /** How long the last read at the deadline may take. Without it a result that came in time would be missed; without a limit a dead database would hold the caller. */
@@ -35,9 +36,7 @@ export interface WaitParts<T> {
 export function resolveWaitOptions<T>(timeout: number | (WaitOptions & ReadOptions<T>)): WaitOptions & ReadOptions<T> {
   const options: WaitOptions & ReadOptions<T> = isWaitOptions(timeout) ? timeout : { timeoutMs: timeout };
   checkDurationMs(options.timeoutMs, "timeoutMs", { infinite: true });
-  if (options.signal !== undefined && !((options.signal as unknown) instanceof AbortSignal)) {
-    throw new TypeError(`signal: expected an AbortSignal, got ${typeName(options.signal)}.`);
-  }
+  checkSignal(options.signal);
   checkSchema(options.schema);
   return options;
 }
@@ -56,7 +55,7 @@ export class Waits<T> {
   /** Throws, rather than rejects, what keeps it from beginning: an async function would cost each open wait a promise and a frame. */
   wait(key: string, options: WaitOptions): Promise<T> {
     if (this.#isClosed) throw new BackendClosedError();
-    options.signal?.throwIfAborted();
+    throwIfAborted(options.signal);
     return new Promise((resolve, reject) => new Wait(this.#parts, key, options, resolve, reject).start());
   }
 

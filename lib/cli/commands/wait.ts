@@ -1,5 +1,5 @@
 import { Option } from "commander";
-import { WaitTimeoutError } from "../../errors";
+import { isWaitTimeout } from "../../value/foreign";
 import { asJsonText } from "../../value/json-text";
 import { parseDuration, parseId } from "../arguments";
 import { examples, type RegisterCommand } from "../command";
@@ -38,7 +38,7 @@ export const wait: RegisterCommand = (program, run) => {
             const limits = { timeoutMs: timeout, signal: session.interrupted, schema: asJsonText };
             return printOutcome(session, taskId, await backend.waitSettled(taskId, limits));
           } catch (error) {
-            if (!(error instanceof WaitTimeoutError) || !session.isJson) throw error;
+            if (!isWaitTimeout(error) || !session.isJson) throw error;
             session.printJson({ taskId, status: "timeout", timeoutMs: error.timeoutMs });
             return exitCodes.timedOut;
           }
