@@ -2,6 +2,7 @@ import { escapeIdentifier } from "pg";
 import type { Diagnosis, Health, Inspection } from "kojin-postgres";
 import { eventually } from "../support/eventually";
 import { specDatabase } from "../support/spec-database";
+import { createCrateTables } from "../schema/support/crate-tables";
 import { cliOf } from "./support/run-cli";
 
 describe("migrate, status, doctor and prune", () => {
@@ -16,7 +17,9 @@ describe("migrate, status, doctor and prune", () => {
       "Would run 0001_results.\nWould run 0002_groups.\n",
     );
     const printed = await cli.run(["migrate", "--print"]);
-    expect(printed.stdout).toContain(`set local search_path = ${name}, pg_temp;`);
+    expect(printed.stdout).toContain(`create table if not exists ${name}.kojin_results`);
+    const online = await cli.run(["migrate", "--print", "--online"]);
+    expect(online.stdout).toContain("create index concurrently if not exists");
     expect(await database.sql("select from pg_namespace where nspname = $1", [database.schema])).toEqual([]);
 
     expect((await cli.run(["migrate"])).stdout).toMatch(
@@ -32,6 +35,25 @@ describe("migrate, status, doctor and prune", () => {
     expect((await cli.run(["migrate", "--dry-run", "--print"])).stdout).toBe("");
     // It prints everything, whatever the database has.
     expect((await cli.run(["migrate", "--print"])).stdout).toBe(printed.stdout);
+  });
+
+  it("migrate tells of its steps, and of the sessions that it waits for", async () => {
+    const schema = `${database.schema} steps`;
+    database.createSchema(schema);
+    await createCrateTables(database, schema);
+    const steps = cliOf({ ...database, schema });
+    const stranger = await database.pool.connect();
+    await stranger.query("select pg_advisory_lock(hashtextextended($1, 0))", [`kojin-postgres migrate ${schema}`]);
+    const refused = await steps.run(["migrate", "--lock-wait", "1s"]);
+    expect(refused).toMatchObject({ exitCode: 1, stdout: "" });
+    expect(refused.stderr).toMatch(/its migration lock, held by process \d+ \(application "spec admin"/);
+    stranger.release(true);
+    const { exitCode, stderr } = await steps.run(["migrate"]);
+    expect({ exitCode, steps: stderr.split("\n").slice(0, 2) }).toEqual({
+      exitCode: 0,
+      steps: ["0001_results: Tables of results …", "0001_results: Columns of kojin_results …"],
+    });
+    expect((await steps.run(["migrate", "--recount"])).stderr).toContain("recount: Counts of groups");
   });
 
   it("status shows what there is, and ends with 0 while all is well", async () => {

@@ -1,3 +1,5 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { escapeIdentifier } from "pg";
 import type { PostgresResultBackend } from "kojin-postgres";
 import { specDatabase } from "../support/spec-database";
@@ -82,6 +84,16 @@ describe("a schema that is copied into another, row by row of its tables", () =>
           `select (jsonb_populate_record(null::${name}.${table}, to_jsonb(source))).*`,
         ),
       );
+    await expectSameGroups(backend);
+  });
+
+  it("has the same groups after the script of docs/operations.md and a recount", async () => {
+    const { backend, name } = await newSchema();
+    const page = readFileSync(join(__dirname, "..", "..", "docs", "operations.md"), "utf8");
+    const script = /## Copying or moving a schema\n[^]*?```sql\n([^]*?)```/.exec(page)?.[1] ?? "";
+    expect(script).toContain("lock table");
+    await database.sql(script.replaceAll("old_schema", from).replaceAll("new_schema", name));
+    await backend.migrate({ recount: true });
     await expectSameGroups(backend);
   });
 

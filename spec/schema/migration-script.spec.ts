@@ -2,6 +2,7 @@ import { escapeIdentifier } from "pg";
 import { migrationScript } from "kojin-postgres";
 import { migrations } from "../../lib/schema/migration-files";
 import { specDatabase } from "../support/spec-database";
+import { createCrateTables } from "./support/crate-tables";
 
 describe("planMigration and migrationScript", () => {
   const database = specDatabase("migration script", { migrated: false });
@@ -47,6 +48,28 @@ describe("planMigration and migrationScript", () => {
     await database.sql(script);
     expect((await backend.migrate()).applied).toEqual([]);
     expect(await backend.get("t")).toBe(1);
+    expect(await backend.health()).toMatchObject({ ok: true });
+  });
+
+  it("give a script for psql whose statements let writers go on, and that may be run twice", async () => {
+    const schema = freshSchema();
+    await createCrateTables(database, schema);
+    await database.sql(
+      `insert into ${escapeIdentifier(schema)}.kojin_groups (group_id, task_id, result, completed) values ('g', 'g:placeholder:0', null, false), ('g', 'a', '1', true)`,
+    );
+    // As psql does: one statement at a time, on one session.
+    const statements =
+      migrationScript({ schema, online: true }).match(
+        /(?:\$(\w*)\$[^]*?\$\1\$|\bE?'(?:[^'\\]|''|\\[^])*'|'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|[^;])+;/g,
+      ) ?? [];
+    expect(statements.filter((text) => text.includes("create index concurrently"))).toHaveLength(3);
+    const session = await database.pool.connect();
+    for (const text of [...statements, ...statements]) await session.query(text);
+    session.release(true);
+    const backend = await database.open({ schema });
+    expect(await backend.planMigration()).toMatchObject({ pending: [], disabledTriggers: [] });
+    expect(await backend.waitGroup("g", 20_000)).toEqual([1]);
+    await backend.store("t", 1);
     expect(await backend.health()).toMatchObject({ ok: true });
   });
 
