@@ -286,8 +286,8 @@ export class PostgresResultBackend implements ResultBackend {
   }
 
   /**
-   * Groups that are not done and have not passed their deadline, by id: for those who look on, and do not know what there is. Reads the whole table of groups,
-   * so ask now and then; `group$` has what happens to one of them.
+   * Groups that are not done and have not passed their deadline, by id: for a monitor that does not know which groups there are. It reads the open
+   * ones only, however many others are kept; `group$` has what happens to one of them.
    */
   async openGroups(options: OpenGroupsOptions = {}): Promise<GroupProgress[]> {
     const limit = toOpenLimit(options);

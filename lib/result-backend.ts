@@ -131,7 +131,7 @@ export interface GroupBackend {
    */
   failGroupMember(groupId: string, taskId: string, error: unknown, options?: WriteOptions): Promise<number>;
 
-  /** The results of the members that are completed, in declared order, or else by task id, as the database compares texts (and the Rust crate does). Empty for an unknown group. */
+  /** The results of the members that are completed, in declared order, or else in the order of the bytes of their ids. Empty for an unknown group. */
   getGroupResults<T>(groupId: string, options?: ReadOptions<T>): Promise<T[]>;
 
   /** How far a group is; `undefined` if nothing is known of it. */

@@ -21,12 +21,16 @@ create table if not exists @schema@.kojin_group_state (
   -- Whether initGroup has said the total; else it is the number of rows with which the crate says it, one for each member.
   initialised boolean not null default false,
   placeholders int not null default 0,
+  -- When the latest placeholder came, and whether one came after a member had finished.
+  placeholder_at timestamp with time zone,
+  placeholders_late boolean not null default false,
   -- Whether the members were named, so that others do not count.
   declared boolean not null default false,
   -- Milliseconds to live once it is done; null for ever. The last steps of this migration set the default to a day: groups from before never expire.
   ttl_ms double precision,
   -- Milliseconds it may stay open; null for ever.
   deadline_ms double precision,
+  -- When it is done: in the future while more placeholders may come; null while members are open.
   completed_at timestamp with time zone,
   -- The transaction in which it got done; null while it is open. Streams catch up by it, in the order of commits.
   done_xid pg_catalog.xid8,
@@ -35,7 +39,7 @@ create table if not exists @schema@.kojin_group_state (
   claim_token pg_catalog.uuid,
   -- When the claim ends unless it is acknowledged; 'infinity' for one that is for good.
   claimed_until timestamp with time zone,
-  -- Whether its members from before are counted. Until then nothing is added to its counts. The last steps of this migration count them and set the default to true.
+  -- Whether its members are counted. Where they are not, since it was made when they were there already, the next write counts them all, or the last step of this migration.
   counted boolean not null default false
 ) with (fillfactor = 50);
 
@@ -43,6 +47,8 @@ create table if not exists @schema@.kojin_group_state (
 create index if not exists kojin_group_state_expires on @schema@.kojin_group_state (expires_at) where expires_at is not null;
 -- Serves the reading of the groups that nobody has claimed.
 create index if not exists kojin_group_state_completed on @schema@.kojin_group_state (completed_at, group_id) where completed_at is not null;
+-- Serves the reading of the groups that are open, however many others are kept.
+create index if not exists kojin_group_state_open on @schema@.kojin_group_state (group_id) where completed_at is null;
 -- Serves the read of the groups that got done since a snapshot.
 create index if not exists kojin_group_state_done_xid on @schema@.kojin_group_state (done_xid) where done_xid is not null;
 
@@ -63,242 +69,580 @@ alter table @schema@.kojin_groups
 create index if not exists kojin_groups_finished on @schema@.kojin_groups (group_id, finished_seq) where finished_seq is not null;
 
 -- @step Functions of groups
--- Plans within functions are made once for a session, maybe while a table is almost empty, and kept while it fills: then a batch of members read all of kojin_groups, and a member
--- took 20 us of the server's time among 10 000 rows and 110 among 200 000. The functions that others call therefore forbid the plans that read whole tables, for themselves and for what
--- they call; with that it is 19 in each case.
+-- Plans within functions are made once for a session, maybe while a table is almost empty, and kept while it fills: then a batch of members read all of kojin_groups, and
+-- a member took 20 us of the server's time among 10 000 rows and 110 among 200 000. The functions that others call therefore forbid the plans that read whole tables, for
+-- themselves and for what they call; with that it is 19 in each case. Nor do they plan anew for each call, which took half of the time of a single member.
 
--- Takes the locks of groups, in the order of their ids, and makes the rows that are not there. Again if one was deleted between the two statements: whoever went on
--- without its lock would count into nothing.
-create or replace function @schema@.kojin_groups_hold(group_ids text[]) returns void
+-- Takes the locks of groups, in the order of their ids, and with is_making makes the rows that are absent; again if one was deleted between the two statements, since a
+-- writer that went on without its lock would count into nothing. Returns the groups whose members have to be counted, and those that have expired.
+create or replace function @schema@.kojin_groups_hold(
+  group_ids pg_catalog.text[], is_making boolean, out uncounted pg_catalog.text[], out expired pg_catalog.text[]
+)
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  wanted constant bigint := (select count(distinct id) from unnest(group_ids) as id);
+  wanted constant bigint := (select pg_catalog.count(distinct given.id) from pg_catalog.unnest(group_ids) as given (id));
   held bigint;
 begin
   loop
-    insert into @schema@.kojin_group_state (group_id) select distinct id from unnest(group_ids) as id order by id on conflict do nothing;
-    select count(*) into held
-    from (select from @schema@.kojin_group_state where group_id = any(group_ids) order by group_id for update) as locked;
-    exit when held = wanted;
+    select
+      pg_catalog.count(*),
+      pg_catalog.array_agg(locked.group_id) filter (where not locked.counted),
+      pg_catalog.array_agg(locked.group_id) filter (where locked.expires_at operator(pg_catalog.<=) pg_catalog.clock_timestamp())
+    into held, uncounted, expired
+    from (
+      select state.group_id, state.counted, state.expires_at
+      from @schema@.kojin_group_state as state
+      where state.group_id operator(pg_catalog.=) any (group_ids)
+      order by state.group_id
+      for update
+    ) as locked;
+    exit when held operator(pg_catalog.=) wanted or not is_making;
+    insert into @schema@.kojin_group_state (group_id, counted)
+    select absent.id, not exists (select from @schema@.kojin_groups as member where member.group_id operator(pg_catalog.=) absent.id)
+    from (
+      select distinct given.id from pg_catalog.unnest(group_ids) as given (id)
+      where not exists (select from @schema@.kojin_group_state as state where state.group_id operator(pg_catalog.=) given.id)
+    ) as absent
+    order by absent.id
+    on conflict (group_id) do nothing;
   end loop;
 end
 $$;
 
--- Before a row of a writer that knows only the crate's columns: takes the lock of the group, as every writer does first, and notes when the member finished. A success
--- written over a failure clears it. Rows from the functions below bring their own number. security definer: the crate's role has no right on the state.
-create or replace function @schema@.kojin_groups_foreign_write() returns trigger
-language plpgsql security definer
+-- Adds changes to the state of their groups, marks those done that are, opens those again that no longer are, and announces them all: 'done' once for each group that
+-- gets done, 'groups' for every other change. Arrays of equal length: the group, and what to add to its completed and failed members, to those of them that were declared,
+-- and to its placeholders. The caller holds the locks.
+--
+-- A group that has expired counts as absent: it does not get done, and nothing is announced. One that was done and has lost members is open again, unless it is claimed.
+create or replace function @schema@.kojin_groups_change(
+  group_ids pg_catalog.text[], completed_by int[], failed_by int[], completed_declared_by int[], failed_declared_by int[], placeholders_by int[],
+  channel pg_catalog.text
+) returns pg_catalog.void
+language plpgsql
 set search_path = pg_catalog, pg_temp
-set enable_seqscan = off
+as $$
+declare
+  present constant timestamp with time zone := pg_catalog.clock_timestamp();
+  -- The crate declares a group row by row, maybe after members have finished: it is not done as long as the next placeholder may be on its way.
+  quiet_time constant interval := '500 milliseconds';
+  done_ids pg_catalog.text[];
+  changed_ids pg_catalog.text[];
+begin
+  with counted as (
+    select
+      state.group_id, state.initialised, state.completed_at, state.expires_at, state.ttl_ms, state.deadline_ms,
+      coalesce(state.expires_at operator(pg_catalog.<=) present, false) as is_expired,
+      coalesce(state.claimed_until operator(pg_catalog.>) present, false) and added.placeholders operator(pg_catalog.<=) 0 as is_kept,
+      coalesce(added.placeholders operator(pg_catalog.>) 0, false) as is_declared_on,
+      state.completed operator(pg_catalog.+) case when state.declared then added.completed_declared else added.completed end as completed,
+      state.failed operator(pg_catalog.+) case when state.declared then added.failed_declared else added.failed end as failed,
+      state.placeholders operator(pg_catalog.+) added.placeholders as placeholders,
+      case
+        when state.initialised then state.total
+        when (state.placeholders operator(pg_catalog.+) added.placeholders) operator(pg_catalog.>) 0 then state.placeholders operator(pg_catalog.+) added.placeholders
+      end as total,
+      case when added.placeholders operator(pg_catalog.>) 0 then present else state.placeholder_at end as placeholder_at,
+      state.placeholders_late
+        or (added.placeholders operator(pg_catalog.>) 0 and (state.completed operator(pg_catalog.+) state.failed) operator(pg_catalog.>) 0) as placeholders_late
+    from rows from (
+      pg_catalog.unnest(group_ids), pg_catalog.unnest(completed_by), pg_catalog.unnest(failed_by),
+      pg_catalog.unnest(completed_declared_by), pg_catalog.unnest(failed_declared_by), pg_catalog.unnest(placeholders_by)
+    )
+      as added (group_id, completed, failed, completed_declared, failed_declared, placeholders)
+    join @schema@.kojin_group_state as state on state.group_id operator(pg_catalog.=) added.group_id
+  ),
+  judged as (
+    select
+      counted.*,
+      case
+        when counted.is_expired then counted.completed_at
+        when (counted.completed operator(pg_catalog.+) counted.failed) operator(pg_catalog.>=) counted.total then
+          case
+            when counted.completed_at operator(pg_catalog.<=) present then counted.completed_at
+            when counted.initialised or counted.placeholder_at is null then coalesce(counted.completed_at, present)
+            else greatest(present, counted.placeholder_at operator(pg_catalog.+) quiet_time)
+          end
+        when counted.is_kept and counted.completed_at operator(pg_catalog.<=) present then counted.completed_at
+      end as done_at
+    from counted
+  ),
+  changed as (
+    update @schema@.kojin_group_state as state
+    set
+      completed = judged.completed,
+      failed = judged.failed,
+      placeholders = judged.placeholders,
+      total = judged.total,
+      placeholder_at = judged.placeholder_at,
+      placeholders_late = judged.placeholders_late,
+      completed_at = judged.done_at,
+      done_xid = case
+        when judged.done_at is null then null
+        when judged.completed_at is null then pg_catalog.pg_current_xact_id()
+        else state.done_xid
+      end,
+      expires_at = case
+        -- As it was: expired, or without a change of what it expires by.
+        when judged.is_expired or judged.done_at operator(pg_catalog.=) judged.completed_at or (judged.done_at is null and judged.completed_at is null) then state.expires_at
+        when judged.done_at is null then present operator(pg_catalog.+) (state.deadline_ms operator(pg_catalog.*) interval '1 millisecond')
+        else judged.done_at operator(pg_catalog.+) (state.ttl_ms operator(pg_catalog.*) interval '1 millisecond')
+      end
+    from judged
+    where state.group_id operator(pg_catalog.=) judged.group_id
+    returning state.group_id, judged.is_expired, judged.completed_at is null and state.completed_at is not null as is_done
+  )
+  select
+    pg_catalog.array_agg(changed.group_id) filter (where changed.is_done),
+    pg_catalog.array_agg(changed.group_id) filter (where not changed.is_done)
+  into done_ids, changed_ids
+  from changed
+  where not changed.is_expired;
+  if coalesce(pg_catalog.current_setting('kojin.notify'::pg_catalog.text, true), ''::pg_catalog.text) operator(pg_catalog.=) 'off'::pg_catalog.text then
+    return;
+  end if;
+  if done_ids is not null then
+    perform @schema@.kojin_announce(channel, 'done'::pg_catalog.text, array(select pg_catalog.to_json(given.id)::pg_catalog.text from pg_catalog.unnest(done_ids) as given (id)));
+  end if;
+  if changed_ids is not null then
+    perform @schema@.kojin_announce(channel, 'groups'::pg_catalog.text, array(select pg_catalog.to_json(given.id)::pg_catalog.text from pg_catalog.unnest(changed_ids) as given (id)));
+  end if;
+end
+$$;
+
+-- Settles groups whose counts are right: marks them done, or opens them again.
+create or replace function @schema@.kojin_groups_settle(group_ids pg_catalog.text[], channel pg_catalog.text) returns pg_catalog.void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  none constant int[] := pg_catalog.array_fill(0, array[pg_catalog.cardinality(group_ids)]);
+begin
+  perform @schema@.kojin_groups_change(group_ids, none, none, none, none, none, channel);
+end
+$$;
+
+-- Counts groups anew, from the rows of their members, and numbers those that finished without a number. The caller holds the locks, and settles the groups. Where the row of
+-- a group was lost, the positions of its members tell that they were declared, and how many.
+create or replace function @schema@.kojin_groups_count(group_ids pg_catalog.text[]) returns pg_catalog.void
+language plpgsql
+set search_path = pg_catalog, pg_temp
 as $$
 begin
+  update @schema@.kojin_groups as member
+  set finished_seq = pg_catalog.nextval($name$@schema@.kojin_group_seq$name$::pg_catalog.regclass)
+  where member.group_id operator(pg_catalog.=) any (group_ids)
+    and member.finished_seq is null
+    and (member.error is not null or (member.completed and member.result is not null));
+  update @schema@.kojin_group_state as state
+  set
+    completed = case when found.is_declared then found.completed_declared else found.completed end,
+    failed = case when found.is_declared then found.failed_declared else found.failed end,
+    placeholders = found.placeholders,
+    placeholder_at = case
+      when state.initialised or found.positions operator(pg_catalog.>) 0 or found.placeholders operator(pg_catalog.<=) state.placeholders then state.placeholder_at
+      else pg_catalog.clock_timestamp()
+    end,
+    total = case
+      when state.initialised then state.total
+      when found.positions operator(pg_catalog.>) 0 then found.positions
+      when found.placeholders operator(pg_catalog.>) 0 then found.placeholders
+    end,
+    initialised = state.initialised or found.positions operator(pg_catalog.>) 0,
+    declared = found.is_declared,
+    counted = true
+  from (
+    select
+      present.group_id,
+      present.declared or coalesce(members.positions, 0) operator(pg_catalog.>) 0 as is_declared,
+      coalesce(members.positions, 0) as positions,
+      coalesce(members.completed, 0)::int as completed,
+      coalesce(members.failed, 0)::int as failed,
+      coalesce(members.completed_declared, 0)::int as completed_declared,
+      coalesce(members.failed_declared, 0)::int as failed_declared,
+      coalesce(members.placeholders, 0)::int as placeholders
+    from @schema@.kojin_group_state as present
+    left join (
+      select
+        member.group_id,
+        pg_catalog.max(member.position) as positions,
+        pg_catalog.count(*) filter (where member.completed and member.result is not null) as completed,
+        pg_catalog.count(*) filter (where member.error is not null and (member.completed and member.result is not null) is not true) as failed,
+        pg_catalog.count(*) filter (where member.completed and member.result is not null and member.position is not null) as completed_declared,
+        pg_catalog.count(*) filter (
+          where member.error is not null and (member.completed and member.result is not null) is not true and member.position is not null
+        ) as failed_declared,
+        pg_catalog.count(*) filter (
+          where pg_catalog.starts_with(member.task_id::pg_catalog.text, member.group_id::pg_catalog.text operator(pg_catalog.||) ':placeholder:'::pg_catalog.text)
+        ) as placeholders
+      from @schema@.kojin_groups as member
+      where member.group_id operator(pg_catalog.=) any (group_ids)
+      group by member.group_id
+    ) as members on members.group_id operator(pg_catalog.=) present.group_id
+    where present.group_id operator(pg_catalog.=) any (group_ids)
+  ) as found
+  where state.group_id operator(pg_catalog.=) found.group_id;
+end
+$$;
+
+-- Forgets groups that have expired, so that their ids begin anew. The caller holds the locks.
+create or replace function @schema@.kojin_groups_forget(group_ids pg_catalog.text[]) returns pg_catalog.void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  -- Counted below, into a group that is still expired, so that nobody hears of it.
+  delete from @schema@.kojin_groups as member where member.group_id operator(pg_catalog.=) any (group_ids);
+  update @schema@.kojin_group_state as state
+  set
+    total = default, completed = default, failed = default, counted = default, initialised = default, placeholders = default, placeholder_at = default,
+    placeholders_late = default, declared = default, ttl_ms = default, deadline_ms = default, completed_at = default, done_xid = default, expires_at = default, claim_token = default,
+    claimed_until = default
+  where state.group_id operator(pg_catalog.=) any (group_ids);
+end
+$$;
+
+-- Locks groups, counts those that have not been, and forgets those that have expired. The functions for writers begin with it.
+create or replace function @schema@.kojin_groups_lock(group_ids pg_catalog.text[]) returns pg_catalog.void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  held record;
+begin
+  select locked.uncounted, locked.expired into held from @schema@.kojin_groups_hold(group_ids, true) as locked;
+  if held.expired is not null then
+    perform @schema@.kojin_groups_forget(held.expired);
+  end if;
+  if held.uncounted is not null then
+    perform @schema@.kojin_groups_count(held.uncounted);
+  end if;
+end
+$$;
+
+-- Before a row of a writer that knows only the crate's columns: takes the lock of the group, as every writer does first, and numbers a member that finishes. The id of a group
+-- that has expired begins anew with the first row that is inserted. A success written over a failure clears it. Rows from the functions below bring their own number.
+-- security definer: the crate's role has no right on the state.
+create or replace function @schema@.kojin_groups_foreign_write() returns pg_catalog.trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off set plan_cache_mode = force_generic_plan
+as $$
+declare
+  is_update constant boolean := tg_op operator(pg_catalog.=) 'UPDATE'::pg_catalog.text;
+  is_moved boolean := false;
+  deadline timestamp with time zone;
+begin
+  if is_update then
+    is_moved := new.group_id operator(pg_catalog.<>) old.group_id or new.task_id operator(pg_catalog.<>) old.task_id;
+    if new.group_id operator(pg_catalog.<>) old.group_id then
+      perform @schema@.kojin_groups_hold(array[old.group_id::pg_catalog.text, new.group_id::pg_catalog.text], true);
+    end if;
+  end if;
   -- As kojin_groups_hold, but for one group: this runs for each row, and the general form took 6.2 s instead of 4.6 s for 100 000.
   loop
-    insert into @schema@.kojin_group_state (group_id) values (new.group_id) on conflict do nothing;
-    perform from @schema@.kojin_group_state where group_id = new.group_id for update;
+    select state.expires_at into deadline
+    from @schema@.kojin_group_state as state where state.group_id operator(pg_catalog.=) new.group_id::pg_catalog.text for update;
     exit when found;
+    insert into @schema@.kojin_group_state (group_id, counted)
+    select
+      new.group_id::pg_catalog.text,
+      not exists (select from @schema@.kojin_groups as member where member.group_id operator(pg_catalog.=) new.group_id::pg_catalog.text)
+    on conflict (group_id) do nothing;
   end loop;
-  if tg_op = 'UPDATE' and new.completed and new.result is not null and new.error is not distinct from old.error then
+  -- Not before an update: it may be about to change the rows that would be deleted.
+  if not is_update and deadline operator(pg_catalog.<=) pg_catalog.clock_timestamp() then
+    perform @schema@.kojin_groups_forget(array[new.group_id::pg_catalog.text]);
+  end if;
+  if is_update and new.completed and new.result is not null and new.error operator(pg_catalog.=) old.error then
     new.error := null;
   end if;
-  if new.finished_seq is null and (new.error is not null or (new.completed and new.result is not null)) then
-    new.finished_seq := nextval($name$@schema@.kojin_group_seq$name$);
+  if new.error is not null or (new.completed and new.result is not null) then
+    if new.finished_seq is null or is_moved then
+      new.finished_seq := pg_catalog.nextval($name$@schema@.kojin_group_seq$name$::pg_catalog.regclass);
+    end if;
+  else
+    new.finished_seq := null;
   end if;
   return new;
 end
 $$;
 
--- Marks those of the groups done that are, and announces them all: 'done' once for each group, when it gets done, 'groups' for every change. The caller holds their locks.
-create or replace function @schema@.kojin_groups_settle(group_ids text[], channel text) returns void
+-- After a statement: counts its changes, whoever wrote them. The locks are usually held already; taking them here too makes the counts right even where the trigger before
+-- rows is disabled. A group of which nothing is left that is known goes.
+create or replace function @schema@.kojin_groups_add(
+  group_ids pg_catalog.text[], completed_by int[], failed_by int[], completed_declared_by int[], failed_declared_by int[], placeholders_by int[],
+  is_delete boolean, channel pg_catalog.text
+) returns pg_catalog.void
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  is_loud constant boolean := current_setting('kojin.notify', true) is distinct from 'off';
-  done_ids text[];
+  held record;
 begin
-  with done as (
-    update @schema@.kojin_group_state
-    set completed_at = clock_timestamp(), done_xid = pg_catalog.pg_current_xact_id(), expires_at = clock_timestamp() + ttl_ms * interval '1 millisecond'
-    where group_id = any(group_ids) and completed_at is null and completed + failed >= total
-    returning group_id
-  )
-  select array(select group_id from done) into done_ids;
-  -- The crate says the total row by row: what was complete may turn out not to be.
-  update @schema@.kojin_group_state
-  set completed_at = null, done_xid = null, expires_at = null
-  where group_id = any(group_ids) and completed_at is not null and completed + failed < total;
-  if is_loud and cardinality(done_ids) > 0 then
-    perform @schema@.kojin_announce(channel, 'done', array(select to_json(id)::text from unnest(done_ids) as id));
+  select locked.uncounted, locked.expired into held from @schema@.kojin_groups_hold(group_ids, not is_delete) as locked;
+  if held.uncounted is null then
+    perform @schema@.kojin_groups_change(group_ids, completed_by, failed_by, completed_declared_by, failed_declared_by, placeholders_by, channel);
+  else
+    -- Of these the rows of this statement are counted with all the others.
+    perform @schema@.kojin_groups_count(held.uncounted);
+    perform @schema@.kojin_groups_settle(held.uncounted, channel);
+    perform @schema@.kojin_groups_change(
+      pg_catalog.array_agg(added.group_id), pg_catalog.array_agg(added.completed), pg_catalog.array_agg(added.failed),
+      pg_catalog.array_agg(added.completed_declared), pg_catalog.array_agg(added.failed_declared), pg_catalog.array_agg(added.placeholders), channel
+    )
+    from rows from (
+      pg_catalog.unnest(group_ids), pg_catalog.unnest(completed_by), pg_catalog.unnest(failed_by),
+      pg_catalog.unnest(completed_declared_by), pg_catalog.unnest(failed_declared_by), pg_catalog.unnest(placeholders_by)
+    )
+      as added (group_id, completed, failed, completed_declared, failed_declared, placeholders)
+    where added.group_id operator(pg_catalog.<>) all (held.uncounted)
+    having pg_catalog.count(*) operator(pg_catalog.>) 0;
   end if;
-  if is_loud and cardinality(group_ids) > cardinality(done_ids) then
-    perform @schema@.kojin_announce(channel, 'groups', array(select to_json(id)::text from unnest(group_ids) as id where id <> all(done_ids)));
+  if is_delete then
+    delete from @schema@.kojin_group_state as state
+    where state.group_id operator(pg_catalog.=) any (group_ids)
+      and not state.initialised
+      and (state.completed operator(pg_catalog.+) state.failed operator(pg_catalog.+) state.placeholders) operator(pg_catalog.<=) 0
+      -- Of an expired one the caller still holds the lock: its id is about to begin anew.
+      and (state.expires_at is null or state.expires_at operator(pg_catalog.>) pg_catalog.clock_timestamp());
   end if;
 end
 $$;
 
--- Adds changes to the state of their groups, one update for each group, and settles them. Five arrays of equal length: the group, and what to add to its completed and
--- failed members, to those of them that were declared, and to its placeholders. The locks are usually held already; taking them here too makes the counts right even
--- where the trigger before rows is disabled.
-create or replace function @schema@.kojin_groups_add(
-  group_ids text[], completed_by int[], failed_by int[], completed_declared_by int[], failed_declared_by int[], placeholders_by int[], channel text
-) returns void
-language plpgsql
+-- After an INSERT. security definer, as above.
+create or replace function @schema@.kojin_groups_count_insert() returns pg_catalog.trigger
+language plpgsql security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 begin
-  perform @schema@.kojin_groups_hold(group_ids);
+  perform @schema@.kojin_groups_add(
+    pg_catalog.array_agg(added.group_id), pg_catalog.array_agg(added.completed), pg_catalog.array_agg(added.failed),
+    pg_catalog.array_agg(added.completed_declared), pg_catalog.array_agg(added.failed_declared), pg_catalog.array_agg(added.placeholders),
+    false, tg_argv[0]
+  )
+  from (
+    select
+      written.group_id::pg_catalog.text as group_id,
+      pg_catalog.count(*) filter (where written.completed and written.result is not null)::int as completed,
+      pg_catalog.count(*) filter (where written.error is not null and (written.completed and written.result is not null) is not true)::int as failed,
+      pg_catalog.count(*) filter (where written.completed and written.result is not null and written.position is not null)::int as completed_declared,
+      pg_catalog.count(*) filter (
+        where written.error is not null and (written.completed and written.result is not null) is not true and written.position is not null
+      )::int as failed_declared,
+      pg_catalog.count(*) filter (
+        where pg_catalog.starts_with(written.task_id::pg_catalog.text, written.group_id::pg_catalog.text operator(pg_catalog.||) ':placeholder:'::pg_catalog.text)
+      )::int as placeholders
+    from new_rows as written
+    group by written.group_id
+  ) as added
+  where (added.completed operator(pg_catalog.+) added.failed operator(pg_catalog.+) added.placeholders) operator(pg_catalog.>) 0
+  having pg_catalog.count(*) operator(pg_catalog.>) 0;
+  return null;
+end
+$$;
+
+-- The sums of rows that weigh 1 as they are now and -1 as they were, so that rows need not be matched, and a member that is moved to another group is followed.
+create or replace function @schema@.kojin_groups_count_update() returns pg_catalog.trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+begin
+  perform @schema@.kojin_groups_add(
+    pg_catalog.array_agg(added.group_id), pg_catalog.array_agg(added.completed), pg_catalog.array_agg(added.failed),
+    pg_catalog.array_agg(added.completed_declared), pg_catalog.array_agg(added.failed_declared), pg_catalog.array_agg(added.placeholders),
+    false, tg_argv[0]
+  )
+  from (
+    select
+      weighed.group_id::pg_catalog.text as group_id,
+      coalesce(pg_catalog.sum(weighed.weight) filter (where weighed.completed and weighed.result is not null), 0)::int as completed,
+      coalesce(pg_catalog.sum(weighed.weight) filter (where weighed.error is not null and (weighed.completed and weighed.result is not null) is not true), 0)::int as failed,
+      coalesce(pg_catalog.sum(weighed.weight) filter (where weighed.completed and weighed.result is not null and weighed.position is not null), 0)::int as completed_declared,
+      coalesce(pg_catalog.sum(weighed.weight) filter (
+        where weighed.error is not null and (weighed.completed and weighed.result is not null) is not true and weighed.position is not null
+      ), 0)::int as failed_declared,
+      coalesce(pg_catalog.sum(weighed.weight) filter (
+        where pg_catalog.starts_with(weighed.task_id::pg_catalog.text, weighed.group_id::pg_catalog.text operator(pg_catalog.||) ':placeholder:'::pg_catalog.text)
+      ), 0)::int as placeholders
+    from (
+      select 1 as weight, written.group_id, written.task_id, written.completed, written.result, written.error, written.position from new_rows as written
+      union all
+      select -1, written.group_id, written.task_id, written.completed, written.result, written.error, written.position from old_rows as written
+    ) as weighed
+    group by weighed.group_id
+  ) as added
+  where added.completed operator(pg_catalog.<>) 0 or added.failed operator(pg_catalog.<>) 0
+    or added.completed_declared operator(pg_catalog.<>) 0 or added.failed_declared operator(pg_catalog.<>) 0 or added.placeholders operator(pg_catalog.<>) 0
+  having pg_catalog.count(*) operator(pg_catalog.>) 0;
+  return null;
+end
+$$;
+
+-- After a DELETE: takes the deleted members out of the counts.
+create or replace function @schema@.kojin_groups_count_delete() returns pg_catalog.trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+begin
+  perform @schema@.kojin_groups_add(
+    pg_catalog.array_agg(added.group_id), pg_catalog.array_agg(added.completed), pg_catalog.array_agg(added.failed),
+    pg_catalog.array_agg(added.completed_declared), pg_catalog.array_agg(added.failed_declared), pg_catalog.array_agg(added.placeholders),
+    true, tg_argv[0]
+  )
+  from (
+    select
+      written.group_id::pg_catalog.text as group_id,
+      (0::bigint operator(pg_catalog.-) pg_catalog.count(*) filter (where written.completed and written.result is not null))::int as completed,
+      (0::bigint operator(pg_catalog.-) pg_catalog.count(*) filter (where written.error is not null and (written.completed and written.result is not null) is not true))::int as failed,
+      (0::bigint operator(pg_catalog.-) pg_catalog.count(*) filter (where written.completed and written.result is not null and written.position is not null))::int
+        as completed_declared,
+      (0::bigint operator(pg_catalog.-) pg_catalog.count(*) filter (
+        where written.error is not null and (written.completed and written.result is not null) is not true and written.position is not null
+      ))::int as failed_declared,
+      (0::bigint operator(pg_catalog.-) pg_catalog.count(*) filter (
+        where pg_catalog.starts_with(written.task_id::pg_catalog.text, written.group_id::pg_catalog.text operator(pg_catalog.||) ':placeholder:'::pg_catalog.text)
+      ))::int as placeholders
+    from old_rows as written
+    group by written.group_id
+  ) as added
+  where (added.completed operator(pg_catalog.+) added.failed operator(pg_catalog.+) added.placeholders) operator(pg_catalog.<) 0
+  having pg_catalog.count(*) operator(pg_catalog.>) 0;
+  return null;
+end
+$$;
+
+-- After a TRUNCATE of members: no group has any. Those that are claimed stay done, as after a DELETE.
+create or replace function @schema@.kojin_groups_count_truncate() returns pg_catalog.trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  present constant timestamp with time zone := pg_catalog.clock_timestamp();
+begin
+  delete from @schema@.kojin_group_state as state where not state.initialised;
   update @schema@.kojin_group_state as state
   set
-    completed = state.completed + case when state.declared then added.completed_declared else added.completed end,
-    failed = state.failed + case when state.declared then added.failed_declared else added.failed end,
-    placeholders = state.placeholders + added.placeholders,
-    total = case when state.initialised then state.total else nullif(state.placeholders + added.placeholders, 0) end
-  from unnest(group_ids, completed_by, failed_by, completed_declared_by, failed_declared_by, placeholders_by)
-    as added (group_id, completed, failed, completed_declared, failed_declared, placeholders)
-  where state.group_id = added.group_id and state.counted;
-  perform @schema@.kojin_groups_settle(group_ids, channel);
-end
-$$;
-
--- After an INSERT: counts what came, whoever wrote it. security definer, as above.
-create or replace function @schema@.kojin_groups_count_insert() returns trigger
-language plpgsql security definer
-set search_path = pg_catalog, pg_temp
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
-as $$
-begin
-  perform @schema@.kojin_groups_add(
-    array_agg(group_id), array_agg(completed), array_agg(failed), array_agg(completed_declared), array_agg(failed_declared), array_agg(placeholders),
-    tg_argv[0]
-  )
-  from (
-    select
-      group_id,
-      count(*) filter (where completed and result is not null)::int as completed,
-      count(*) filter (where error is not null and (completed and result is not null) is not true)::int as failed,
-      count(*) filter (where completed and result is not null and position is not null)::int as completed_declared,
-      count(*) filter (where error is not null and (completed and result is not null) is not true and position is not null)::int as failed_declared,
-      count(*) filter (where completed is not true and error is null and starts_with(task_id, group_id || ':placeholder:'))::int as placeholders
-    from new_rows
-    group by group_id
-  ) as added
-  where completed > 0 or failed > 0 or placeholders > 0
-  having count(*) > 0;
+    completed = 0,
+    failed = 0,
+    placeholders = 0,
+    completed_at = case when state.claimed_until operator(pg_catalog.>) present then state.completed_at end,
+    done_xid = case when state.claimed_until operator(pg_catalog.>) present then state.done_xid end,
+    expires_at = case
+      when state.completed_at is null or state.claimed_until operator(pg_catalog.>) present then state.expires_at
+      else present operator(pg_catalog.+) (state.deadline_ms operator(pg_catalog.*) interval '1 millisecond')
+    end
+  where state.total operator(pg_catalog.>) 0 and (state.expires_at is null or state.expires_at operator(pg_catalog.>) present);
+  if coalesce(pg_catalog.current_setting('kojin.notify'::pg_catalog.text, true), ''::pg_catalog.text) operator(pg_catalog.<>) 'off'::pg_catalog.text then
+    perform pg_catalog.pg_notify(tg_argv[0], '{"v":1,"rescan":true}'::pg_catalog.text);
+  end if;
   return null;
 end
 $$;
 
--- After an UPDATE: counts what changed. A row weighs 1 as it is now and -1 as it was, so rows need not be matched.
-create or replace function @schema@.kojin_groups_count_update() returns trigger
+-- After a DELETE or TRUNCATE of states: groups whose members are still there are counted anew, as far as these tell of them.
+create or replace function @schema@.kojin_groups_count_states() returns pg_catalog.trigger
 language plpgsql security definer
-set search_path = pg_catalog, pg_temp
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
-as $$
-begin
-  perform @schema@.kojin_groups_add(
-    array_agg(sums.group_id), array_agg(added.completed), array_agg(added.failed), array_agg(added.completed_declared), array_agg(added.failed_declared), array_agg(0),
-    tg_argv[0]
-  )
-  from (
-    select
-      group_id,
-      sum(weight) filter (where completed and result is not null)::int as completed,
-      sum(weight) filter (where error is not null and (completed and result is not null) is not true)::int as failed,
-      sum(weight) filter (where completed and result is not null and position is not null)::int as completed_declared,
-      sum(weight) filter (where error is not null and (completed and result is not null) is not true and position is not null)::int as failed_declared
-    from (
-      select 1 as weight, group_id, completed, result, error, position from new_rows
-      union all
-      select -1, group_id, completed, result, error, position from old_rows
-    ) as weighed
-    group by group_id
-  ) as sums,
-  lateral (
-    select coalesce(sums.completed, 0), coalesce(sums.failed, 0), coalesce(sums.completed_declared, 0), coalesce(sums.failed_declared, 0)
-  ) as added (completed, failed, completed_declared, failed_declared)
-  where added.completed <> 0 or added.failed <> 0
-  having count(*) > 0;
-  return null;
-end
-$$;
-
--- Locks groups, in the order of their ids, and forgets those that have expired, which count as absent. Every function below begins with it.
-create or replace function @schema@.kojin_groups_lock(group_ids text[]) returns void
-language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  expired_ids text[];
-  uncounted_ids text[];
+  lost pg_catalog.text[];
 begin
-  perform @schema@.kojin_groups_hold(group_ids);
-  select array(select group_id from @schema@.kojin_group_state where group_id = any(group_ids) and expires_at <= clock_timestamp()) into expired_ids;
-  if cardinality(expired_ids) > 0 then
-    delete from @schema@.kojin_groups where group_id = any(expired_ids);
-    delete from @schema@.kojin_group_state where group_id = any(expired_ids);
-    insert into @schema@.kojin_group_state (group_id) select id from unnest(expired_ids) as id order by id;
+  if tg_op operator(pg_catalog.=) 'TRUNCATE'::pg_catalog.text then
+    lost := array(select distinct member.group_id::pg_catalog.text from @schema@.kojin_groups as member);
+  else
+    lost := array(
+      select gone.group_id from old_rows as gone
+      where exists (
+        select from @schema@.kojin_groups as member
+        where member.group_id operator(pg_catalog.=) gone.group_id
+          and (
+            member.finished_seq is not null or member.position is not null
+            or pg_catalog.starts_with(member.task_id::pg_catalog.text, member.group_id::pg_catalog.text operator(pg_catalog.||) ':placeholder:'::pg_catalog.text)
+          )
+      )
+    );
   end if;
-  select array(select group_id from @schema@.kojin_group_state where group_id = any(group_ids) and not counted) into uncounted_ids;
-  if cardinality(uncounted_ids) > 0 then
-    perform @schema@.kojin_groups_count(uncounted_ids);
+  if pg_catalog.cardinality(lost) operator(pg_catalog.>) 0 then
+    perform @schema@.kojin_groups_lock(lost);
+    perform @schema@.kojin_groups_settle(lost, tg_argv[0]);
   end if;
+  return null;
 end
 $$;
 
--- Says how large a group is (member_count), or which members it has (member_ids, in their order). Returns null, or why not: 'total' (it was initialised with another),
--- 'members' (with others, or others have finished), 'overflow' (more members have finished). security definer, and the next one too: who may finish members needs no
--- right to read, count or delete them by hand.
-create or replace function @schema@.kojin_init_group(id text, member_count int, member_ids text[], ttl float8, deadline float8, channel text) returns text
+-- Sets how large a group is (member_count), or which members it has (member_ids, in their order). Returns null, or why not: 'total' (it was initialised with another),
+-- 'members' (with others, or others have finished), 'overflow' (more members have finished). Takes time in proportion to the ids, however many members have finished.
+-- security definer, and the next one too: a role that finishes members needs no right to read, count or delete them by hand.
+create or replace function @schema@.kojin_init_group(
+  id pg_catalog.text, member_count int, member_ids pg_catalog.text[], ttl double precision, deadline double precision, channel pg_catalog.text
+) returns pg_catalog.text
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 declare
   state @schema@.kojin_group_state;
 begin
   perform @schema@.kojin_groups_lock(array[id]);
-  select * into strict state from @schema@.kojin_group_state where group_id = id;
+  select present.* into strict state from @schema@.kojin_group_state as present where present.group_id operator(pg_catalog.=) id;
   if state.initialised then
-    if state.total <> member_count then
+    if state.total operator(pg_catalog.<>) member_count then
       return 'total';
     end if;
-    if member_ids is not null and member_ids is distinct from array(
-      select task_id from @schema@.kojin_groups where group_id = id and position is not null order by position
+    if member_ids operator(pg_catalog.<>) array(
+      select member.task_id::pg_catalog.text from @schema@.kojin_groups as member
+      where member.group_id operator(pg_catalog.=) id and member.position is not null
+      order by member.position
     ) then
       return 'members';
     end if;
     return null;
   end if;
-  if state.placeholders > member_count then
+  if state.placeholders operator(pg_catalog.>) member_count then
     return 'total';
   end if;
   if member_ids is null then
-    if state.completed + state.failed > member_count then
+    if (state.completed operator(pg_catalog.+) state.failed) operator(pg_catalog.>) member_count then
       return 'overflow';
     end if;
   else
-    if exists (
-      select from @schema@.kojin_groups
-      where group_id = id and finished_seq is not null and task_id not in (select unnest(member_ids))
-    ) then
+    -- First declared, then compared, and undone if it turns out to be a conflict: that reads the finished members alone, and each of them once. To compare them with the ids took
+    -- minutes for 200 000.
+    begin
+      insert into @schema@.kojin_groups as member (group_id, task_id, completed, position)
+      select id, declared.task_id, false, declared.place
+      from pg_catalog.unnest(member_ids) with ordinality as declared (task_id, place)
+      order by declared.task_id collate pg_catalog."C"
+      on conflict (group_id, task_id) do update set position = excluded.position;
+      if exists (
+        select from @schema@.kojin_groups as member
+        where member.group_id operator(pg_catalog.=) id and member.finished_seq is not null and member.position is null
+      ) then
+        raise exception using errcode = 'KJ001', message = 'members'::pg_catalog.text;
+      end if;
+    exception when sqlstate 'KJ001' then
       return 'members';
-    end if;
-    insert into @schema@.kojin_groups as member (group_id, task_id, completed, position)
-    select id, task_id, false, place from unnest(member_ids) with ordinality as declared (task_id, place) order by task_id
-    on conflict (group_id, task_id) do update set position = excluded.position;
+    end;
   end if;
-  update @schema@.kojin_group_state
+  update @schema@.kojin_group_state as present
   set
     total = member_count,
     initialised = true,
     declared = member_ids is not null,
     ttl_ms = ttl,
     deadline_ms = deadline,
-    expires_at = clock_timestamp() + deadline * interval '1 millisecond'
-  where group_id = id;
+    -- The size is certain now, and no other placeholder is waited for.
+    completed_at = case when present.completed_at operator(pg_catalog.<=) pg_catalog.clock_timestamp() then present.completed_at end,
+    expires_at = case
+      when present.completed_at operator(pg_catalog.<=) pg_catalog.clock_timestamp() then present.completed_at operator(pg_catalog.+) (ttl operator(pg_catalog.*) interval '1 millisecond')
+      else pg_catalog.clock_timestamp() operator(pg_catalog.+) (deadline operator(pg_catalog.*) interval '1 millisecond')
+    end
+  where present.group_id operator(pg_catalog.=) id;
   perform @schema@.kojin_groups_settle(array[id], channel);
   return null;
 end
@@ -307,11 +651,12 @@ $$;
 -- Finishes members: arrays of equal length with the group, the task, the result and the failure (one of the two is null), as JSON text. A pair of group and task is there once.
 -- Returns for each, by its place, how many members of its group are then completed, or why it was not taken: 'members' (declared are others), 'overflow' (it has as many
 -- as it may). First completions are numbered one by one; a repeated one is told the present number. A failure does not replace a success.
-create or replace function @schema@.kojin_finish_members(group_ids text[], task_ids text[], results text[], errors text[])
-returns table (place int, completed_count int, conflict text)
+create or replace function @schema@.kojin_finish_members(
+  group_ids pg_catalog.text[], task_ids pg_catalog.text[], results pg_catalog.text[], errors pg_catalog.text[]
+) returns table (place int, completed_count int, conflict pg_catalog.text)
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
 begin
@@ -319,31 +664,37 @@ begin
   return query
   with given as (
     select
-      input.place::int as place, input.group_id, input.task_id, input.result::jsonb as result, input.error::jsonb as error,
+      input.place::int as place, input.group_id, input.task_id, input.result::pg_catalog.jsonb as result, input.error::pg_catalog.jsonb as error,
       state.completed as completed_before, state.declared, member.position,
       coalesce(member.completed and member.result is not null, false) as was_completed,
       case
         when member.finished_seq is not null or state.declared or not state.initialised then null
-        else state.total - state.completed - state.failed
+        else state.total operator(pg_catalog.-) state.completed operator(pg_catalog.-) state.failed
       end as room
-    from unnest(group_ids, task_ids, results, errors) with ordinality as input (group_id, task_id, result, error, place)
-    join @schema@.kojin_group_state as state using (group_id)
-    left join @schema@.kojin_groups as member on member.group_id = input.group_id and member.task_id = input.task_id
+    from rows from (
+      pg_catalog.unnest(group_ids), pg_catalog.unnest(task_ids), pg_catalog.unnest(results), pg_catalog.unnest(errors)
+    ) with ordinality as input (group_id, task_id, result, error, place)
+    join @schema@.kojin_group_state as state on state.group_id operator(pg_catalog.=) input.group_id
+    left join @schema@.kojin_groups as member
+      on member.group_id operator(pg_catalog.=) input.group_id and member.task_id operator(pg_catalog.=) input.task_id
   ),
   judged as (
     select
       given.*,
       case
-        when given.declared and given.position is null then 'members'
-        when given.room is not null and row_number() over (partition by given.group_id, given.room is null order by given.place) > given.room then 'overflow'
+        when given.declared and given.position is null then 'members'::pg_catalog.text
+        when given.room is not null
+          and pg_catalog.row_number() over (partition by given.group_id, given.room is null order by given.place) operator(pg_catalog.>) given.room then 'overflow'::pg_catalog.text
       end as reason
     from given
   ),
   written as (
     insert into @schema@.kojin_groups as member (group_id, task_id, result, error, completed, finished_seq)
-    select ordered.group_id, ordered.task_id, ordered.result, ordered.error, ordered.error is null, nextval($name$@schema@.kojin_group_seq$name$)
+    select
+      ordered.group_id, ordered.task_id, ordered.result, ordered.error, ordered.error is null,
+      pg_catalog.nextval($name$@schema@.kojin_group_seq$name$::pg_catalog.regclass)
     from (
-      select * from judged where reason is null and (judged.error is null or not was_completed) order by judged.place
+      select * from judged where judged.reason is null and (judged.error is null or not judged.was_completed) order by judged.place
     ) as ordered
     on conflict (group_id, task_id) do update
       set
@@ -353,46 +704,38 @@ begin
   select
     judged.place,
     case
-      when judged.error is null and not was_completed and reason is null
-      then completed_before + count(*) filter (where judged.error is null and not was_completed and reason is null)
+      when judged.error is null and not judged.was_completed and judged.reason is null
+      then judged.completed_before operator(pg_catalog.+) pg_catalog.count(*) filter (where judged.error is null and not judged.was_completed and judged.reason is null)
         over (partition by judged.group_id order by judged.place)
-      else completed_before + count(*) filter (where judged.error is null and not was_completed and reason is null) over (partition by judged.group_id)
+      else judged.completed_before operator(pg_catalog.+) pg_catalog.count(*) filter (where judged.error is null and not judged.was_completed and judged.reason is null)
+        over (partition by judged.group_id)
     end::int,
-    reason
+    judged.reason
   from judged
   order by judged.place;
 end
 $$;
 
--- Counts groups from the rows of their members. The caller holds their locks, and settles them.
-create or replace function @schema@.kojin_groups_count(group_ids pg_catalog.text[]) returns void
+-- Deletes groups that expired some time ago with their members, at most so many, and returns how many. Groups that another session has locked are left to it. Two statements:
+-- the second sees all members that were written before the locks were taken.
+create or replace function @schema@.kojin_groups_prune(max_groups int, older_than_ms double precision) returns int
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  expired constant pg_catalog.text[] := array(
+    select state.group_id from @schema@.kojin_group_state as state
+    where state.expires_at operator(pg_catalog.<=) (pg_catalog.clock_timestamp() operator(pg_catalog.-) (older_than_ms operator(pg_catalog.*) interval '1 millisecond'))
+    order by state.expires_at
+    limit max_groups
+    for update skip locked
+  );
 begin
-  update @schema@.kojin_group_state as state
-  set
-    completed = found.completed,
-    failed = found.failed,
-    placeholders = found.placeholders,
-    total = case when state.initialised then state.total else nullif(found.placeholders, 0) end,
-    counted = true
-  from (
-    select
-      existing.group_id,
-      pg_catalog.count(*) filter (where member.completed and member.result is not null)::int as completed,
-      pg_catalog.count(*) filter (where member.error is not null and (member.completed and member.result is not null) is not true)::int as failed,
-      pg_catalog.count(*) filter (
-        where member.completed is not true and member.error is null
-          and pg_catalog.starts_with(member.task_id::pg_catalog.text, existing.group_id operator(pg_catalog.||) ':placeholder:'::pg_catalog.text)
-      )::int as placeholders
-    from @schema@.kojin_group_state as existing
-    left join @schema@.kojin_groups as member
-      on member.group_id operator(pg_catalog.=) existing.group_id and (member.position is not null or not existing.declared)
-    where existing.group_id operator(pg_catalog.=) any (group_ids)
-    group by existing.group_id
-  ) as found
-  where state.group_id operator(pg_catalog.=) found.group_id;
+  with states as (
+    delete from @schema@.kojin_group_state as state where state.group_id operator(pg_catalog.=) any (expired)
+  )
+  delete from @schema@.kojin_groups as member where member.group_id operator(pg_catalog.=) any (expired);
+  return pg_catalog.cardinality(expired);
 end
 $$;
 
@@ -422,7 +765,7 @@ begin
     return;
   end if;
   -- Before their members, as every writer does.
-  perform @schema@.kojin_groups_hold(group_ids);
+  perform @schema@.kojin_groups_hold(group_ids, true);
   with unnumbered as materialized (
     select member.group_id, member.task_id
     from rows from (pg_catalog.unnest(group_ids), pg_catalog.unnest(task_ids)) with ordinality as page (group_id, task_id, place)
@@ -444,7 +787,7 @@ begin
 end
 $$;
 
--- Counts a page of groups that are not done, and settles them. A group that was done stays so, and one that has expired stays absent. Arguments as above.
+-- Counts a page of groups, and settles them. One that has expired stays absent. Arguments as above.
 create or replace function @schema@.kojin_groups_count_page(after_key pg_catalog.text, max_rows int, out next_cursor pg_catalog.text, out page_rows int)
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -459,7 +802,7 @@ begin
   from (
     select state.group_id
     from @schema@.kojin_group_state as state
-    where state.group_id operator(pg_catalog.>) coalesce(after_key, '') and state.completed_at is null
+    where state.group_id operator(pg_catalog.>) coalesce(after_key, '')
       and (state.expires_at is null or state.expires_at operator(pg_catalog.>) pg_catalog.clock_timestamp())
     order by state.group_id
     limit max_groups
@@ -479,7 +822,7 @@ $$;
 
 -- Before a state is inserted that says something of its group: a copy or a restore, since the functions here insert empty rows. Its counts become those of the members that
 -- are there, and the triggers count those that follow. Where members came first, their trigger has made a row, which takes over the rest.
-create or replace function @schema@.kojin_group_state_copied() returns trigger
+create or replace function @schema@.kojin_group_state_copied() returns pg_catalog.trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
@@ -489,7 +832,9 @@ begin
   set
     total = new.total, initialised = new.initialised, declared = new.declared, ttl_ms = new.ttl_ms, deadline_ms = new.deadline_ms, completed_at = new.completed_at,
     done_xid = null, expires_at = new.expires_at, claim_token = new.claim_token, claimed_until = new.claimed_until
-  where state.group_id operator(pg_catalog.=) new.group_id and not state.initialised and state.claim_token is null;
+  where state.group_id operator(pg_catalog.=) new.group_id and state.claim_token is null
+    -- Of declared members their trigger has found out how many there are.
+    and (not state.initialised or (state.declared and new.declared and state.total operator(pg_catalog.=) new.total));
   if found then
     perform @schema@.kojin_groups_count(array[new.group_id]);
     perform @schema@.kojin_groups_settle(array[new.group_id], tg_argv[0]);
@@ -499,8 +844,7 @@ begin
     pg_catalog.count(*) filter (where member.completed and member.result is not null)::int,
     pg_catalog.count(*) filter (where member.error is not null and (member.completed and member.result is not null) is not true)::int,
     pg_catalog.count(*) filter (
-      where member.completed is not true and member.error is null
-        and pg_catalog.starts_with(member.task_id::pg_catalog.text, new.group_id operator(pg_catalog.||) ':placeholder:'::pg_catalog.text)
+      where pg_catalog.starts_with(member.task_id::pg_catalog.text, new.group_id operator(pg_catalog.||) ':placeholder:'::pg_catalog.text)
     )::int
   into new.completed, new.failed, new.placeholders
   from @schema@.kojin_groups as member
@@ -512,22 +856,28 @@ begin
 end
 $$;
 
--- By default everybody may execute a function. What is security definer is for those it is granted to (see roles.sql); of the trigger functions nobody needs the right
--- to write to kojin_groups, but who has it can put them on a table of his own, and count into any group. The others run as the owner by way of these alone.
+-- By default everybody may execute a function. The functions that are security definer are for the roles they are granted to (see roles.sql); of the trigger functions nobody
+-- needs the right to write to kojin_groups, but a role that has it can put them on a table of its own, and count into any group. The others run as the owner by way of these.
 revoke execute on function
-  @schema@.kojin_groups_hold(text[]),
+  @schema@.kojin_groups_hold(pg_catalog.text[], boolean),
+  @schema@.kojin_groups_change(pg_catalog.text[], int[], int[], int[], int[], int[], pg_catalog.text),
+  @schema@.kojin_groups_settle(pg_catalog.text[], pg_catalog.text),
+  @schema@.kojin_groups_count(pg_catalog.text[]),
+  @schema@.kojin_groups_forget(pg_catalog.text[]),
+  @schema@.kojin_groups_lock(pg_catalog.text[]),
   @schema@.kojin_groups_foreign_write(),
-  @schema@.kojin_groups_settle(text[], text),
-  @schema@.kojin_groups_add(text[], int[], int[], int[], int[], int[], text),
+  @schema@.kojin_groups_add(pg_catalog.text[], int[], int[], int[], int[], int[], boolean, pg_catalog.text),
   @schema@.kojin_groups_count_insert(),
   @schema@.kojin_groups_count_update(),
-  @schema@.kojin_groups_lock(text[]),
-  @schema@.kojin_init_group(text, int, text[], float8, float8, text),
-  @schema@.kojin_finish_members(text[], text[], text[], text[]),
-  @schema@.kojin_groups_count(text[]),
-  @schema@.kojin_groups_number_page(text, int),
-  @schema@.kojin_groups_count_page(text, int),
-  @schema@.kojin_group_state_copied()
+  @schema@.kojin_groups_count_delete(),
+  @schema@.kojin_groups_count_truncate(),
+  @schema@.kojin_groups_count_states(),
+  @schema@.kojin_init_group(pg_catalog.text, int, pg_catalog.text[], double precision, double precision, pg_catalog.text),
+  @schema@.kojin_finish_members(pg_catalog.text[], pg_catalog.text[], pg_catalog.text[], pg_catalog.text[]),
+  @schema@.kojin_groups_number_page(pg_catalog.text, int),
+  @schema@.kojin_groups_count_page(pg_catalog.text, int),
+  @schema@.kojin_group_state_copied(),
+  @schema@.kojin_groups_prune(int, double precision)
 from public;
 
 -- Default privileges may have granted more: functions to roles of the host, and TRIGGER on the tables, as `grant all` does. A trigger of another role would run with the
@@ -573,7 +923,7 @@ $$;
 create or replace trigger kojin_groups_foreign_insert before insert on @schema@.kojin_groups
 for each row when (new.finished_seq is null and new.position is null) execute function @schema@.kojin_groups_foreign_write();
 
-create or replace trigger kojin_groups_foreign_update before update of result, completed, error on @schema@.kojin_groups
+create or replace trigger kojin_groups_foreign_update before update of group_id, task_id, result, completed, error on @schema@.kojin_groups
 for each row when (coalesce(new.finished_seq, 0) operator(pg_catalog.=) coalesce(old.finished_seq, 0)) execute function @schema@.kojin_groups_foreign_write();
 
 create or replace trigger kojin_groups_count_insert after insert on @schema@.kojin_groups
@@ -582,7 +932,19 @@ referencing new table as new_rows for each statement execute function @schema@.k
 create or replace trigger kojin_groups_count_update after update on @schema@.kojin_groups
 referencing old table as old_rows new table as new_rows for each statement execute function @schema@.kojin_groups_count_update(@channel@);
 
--- @step Trigger of kojin_group_state
+create or replace trigger kojin_groups_count_delete after delete on @schema@.kojin_groups
+referencing old table as old_rows for each statement execute function @schema@.kojin_groups_count_delete(@channel@);
+
+create or replace trigger kojin_groups_count_truncate after truncate on @schema@.kojin_groups
+for each statement execute function @schema@.kojin_groups_count_truncate(@channel@);
+
+-- @step Triggers of kojin_group_state
+create or replace trigger kojin_group_state_delete after delete on @schema@.kojin_group_state
+referencing old table as old_rows for each statement execute function @schema@.kojin_groups_count_states(@channel@);
+
+create or replace trigger kojin_group_state_truncate after truncate on @schema@.kojin_group_state
+for each statement execute function @schema@.kojin_groups_count_states(@channel@);
+
 create or replace trigger kojin_group_state_copied before insert on @schema@.kojin_group_state
 for each row when (
   new.initialised or new.total is not null or new.completed_at is not null or new.completed operator(pg_catalog.>) 0 or new.failed operator(pg_catalog.>) 0

@@ -81,19 +81,21 @@ grant execute on function public.kojin_announce(pg_catalog.text, pg_catalog.text
 grant execute on function public.kojin_init_group(pg_catalog.text, int, pg_catalog.text[], double precision, double precision, pg_catalog.text), public.kojin_finish_members(pg_catalog.text[], pg_catalog.text[], pg_catalog.text[], pg_catalog.text[]) to kojin_storer;
 -- Claims groups that are done: sees how far each group is, and who holds it.
 grant
-  select (group_id, total, completed, failed, completed_at, expires_at, claim_token, claimed_until),
+  select (group_id, total, completed, failed, initialised, completed_at, expires_at, claim_token, claimed_until),
   update (claim_token, claimed_until)
 on public.kojin_group_state to kojin_storer;
 
 -- Waiter: reads and awaits results, of tasks and of groups. It writes nothing.
 grant select (task_id, result, error, stored_at, stored_xid, expires_at, trace_context) on public.kojin_results to kojin_waiter;
 grant select (group_id, task_id, result, completed, error, position, finished_seq) on public.kojin_groups to kojin_waiter;
-grant select (group_id, total, completed, failed, declared, completed_at, done_xid, deadline_ms, expires_at) on public.kojin_group_state to kojin_waiter;
+grant select (group_id, total, completed, failed, declared, initialised, placeholders_late, completed_at, done_xid, deadline_ms, expires_at) on public.kojin_group_state to kojin_waiter;
 
 -- Janitor: deletes what has expired (it may delete anything), and reads no result. To lock a row takes the right to update one of its columns: those with which
 -- least can be done.
 grant select (task_id, expires_at), update (created_at), delete on public.kojin_results to kojin_janitor;
 grant select (group_id), delete on public.kojin_groups to kojin_janitor;
 grant select (group_id, expires_at), update (expires_at), delete on public.kojin_group_state to kojin_janitor;
+-- With the rights of its caller.
+grant execute on function public.kojin_groups_prune(int, double precision) to kojin_janitor;
 
 commit;

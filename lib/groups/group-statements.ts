@@ -22,26 +22,44 @@ const isCompleted = "member.completed and member.result is not null";
 const isFailed = `member.error is not null and (${isCompleted}) is not true`;
 // Where the members are declared, others are as if they were not there.
 const counts = "(not state.declared or member.position is not null)";
-const isKnown = "(state.total is not null or state.completed + state.failed > 0)";
-const isAlive = "(state.expires_at is null or state.expires_at > clock_timestamp())";
+const isKnown =
+  "(state.total is not null or (state.completed operator(pg_catalog.+) state.failed) operator(pg_catalog.>) 0)";
+// By the time at which the rows are looked at: a statement may have waited for a lock since it began.
+const clock = "(select pg_catalog.clock_timestamp() as time) as clock";
+const isAlive = "(state.expires_at is null or state.expires_at operator(pg_catalog.>) clock.time)";
+// A group that the crate declares row by row looks complete, and the next row may be on its way: as in kojin_groups_change, in sql/0002_groups.sql. With a longer time to go, the
+// server's clock was set back since.
+const isSettling = `(not state.initialised and state.completed_at operator(pg_catalog.>) clock.time
+  and state.completed_at operator(pg_catalog.<=) (clock.time operator(pg_catalog.+) interval '500 milliseconds'))`;
+const isDone = `(state.completed_at is not null and ${isSettling} is not true)`;
+// In the order of their bytes, as in memory, whatever the collation of the database.
+const inOrder = 'member.position, member.task_id::pg_catalog.text collate pg_catalog."C"';
 
+const msUntil = (time: string): string =>
+  `(pg_catalog.date_part('epoch'::pg_catalog.text, ${time} operator(pg_catalog.-) clock.time) operator(pg_catalog.*) 1000::double precision)::numeric::pg_catalog.text`;
+
+// eslint-disable-next-line max-lines-per-function -- one statement after another
 export function groupStatements(schema: string): GroupStatements {
   const name = escapeIdentifier(schema);
   const [state, members] = [`${name}.kojin_group_state as state`, `${name}.kojin_groups as member`];
-  const finished = `select member.task_id, member.result::text, case when ${isFailed} then member.error::text end, member.finished_seq::text from ${members} join ${state} using (group_id)`;
+  const ofState = "member.group_id operator(pg_catalog.=) state.group_id";
+  const finished = `
+      select member.task_id, member.result::pg_catalog.text, case when ${isFailed} then member.error::pg_catalog.text end, member.finished_seq::pg_catalog.text
+      from ${members} join ${state} on ${ofState}`;
   return {
-    // $1 text[] groups. Returns those of which something is known: total, counts, when it was done, its deadline in ms, how many ms of it are left, whether it was
-    // done more than a second ago, and the transaction in which it was. Durations as numeric: of a float8 as many digits come as the session's extra_float_digits says.
+    // $1 text[] groups. Returns those of which something is known: total, counts, when it was done, its deadline in ms, how many ms of it are left, whether it was done more than a
+    // second ago, the transaction in which it was, in how many ms it is done unless more placeholders come, and whether these come late. Durations as numeric: of a double as many
+    // digits come as the session's extra_float_digits says.
     read: `
-      select state.group_id, state.total, state.completed, state.failed, ${microsOf("state.completed_at")}, state.deadline_ms::numeric::text,
-        (extract(epoch from state.expires_at - clock_timestamp()) * 1000::numeric)::text,
-        coalesce(state.completed_at < statement_timestamp() - interval '1 second', false),
-        state.done_xid::pg_catalog.text
-      from ${state}
-      where state.group_id = any($1::text[]) and ${isKnown} and ${isAlive}`,
+      select state.group_id, state.total, state.completed, state.failed, case when ${isDone} then ${microsOf("state.completed_at")} end,
+        state.deadline_ms::numeric::pg_catalog.text, ${msUntil("state.expires_at")},
+        coalesce(state.completed_at operator(pg_catalog.<) (pg_catalog.statement_timestamp() operator(pg_catalog.-) interval '1 second'), false),
+        state.done_xid::pg_catalog.text, case when ${isSettling} then ${msUntil("state.completed_at")} end, state.placeholders_late
+      from ${state} cross join ${clock}
+      where state.group_id operator(pg_catalog.=) any ($1::pg_catalog.text[]) and ${isKnown} and ${isAlive}`,
 
     commits: commitStatements({
-      table: state,
+      table: `${state} cross join ${clock}`,
       key: "state.group_id",
       xid: "state.done_xid",
       time: "state.completed_at",
@@ -50,66 +68,88 @@ export function groupStatements(schema: string): GroupStatements {
 
     // $1 text group. Results of the members that are completed, in declared order, or else by task.
     results: `
-      select member.task_id, member.result::text from ${members} join ${state} using (group_id)
-      where member.group_id = $1::text and ${isCompleted} and ${counts} and ${isAlive}
-      order by member.position, member.task_id`,
+      select member.task_id, member.result::pg_catalog.text
+      from ${members} join ${state} on ${ofState} cross join ${clock}
+      where member.group_id operator(pg_catalog.=) $1::pg_catalog.text and ${isCompleted} and ${counts} and ${isAlive}
+      order by ${inOrder}`,
 
     // $1 text group. The members that failed, in the same order.
     failures: `
-      select member.task_id, member.error::text from ${members} join ${state} using (group_id)
-      where member.group_id = $1::text and ${isFailed} and ${counts}
-      order by member.position, member.task_id`,
+      select member.task_id, member.error::pg_catalog.text
+      from ${members} join ${state} on ${ofState}
+      where member.group_id operator(pg_catalog.=) $1::pg_catalog.text and ${isFailed} and ${counts}
+      order by ${inOrder}`,
 
     // A page of the members that finished, in that order. $1 text group, $2 bigint the number after which to begin, $3 int rows.
     finishedMembers: `${finished}
-      where member.group_id = $1::text and member.finished_seq > $2::bigint and ${counts}
+      where member.group_id operator(pg_catalog.=) $1::pg_catalog.text and member.finished_seq operator(pg_catalog.>) $2::bigint and ${counts}
       order by member.finished_seq
       limit $3::int`,
 
     // $1 text group. Members that finished while the triggers were disabled, and so have no number.
     unnumberedMembers: `${finished}
-      where member.group_id = $1::text and member.finished_seq is null and ((${isFailed}) or (${isCompleted})) and ${counts}
+      where member.group_id operator(pg_catalog.=) $1::pg_catalog.text and member.finished_seq is null and ((${isFailed}) or (${isCompleted})) and ${counts}
       order by member.task_id`,
 
     // $1 text group, $2 uuid token, $3 float8 ms it holds without acknowledgement, or null for good. Returns a row if the claim was given; also when it is asked
     // for again with the same token, since the first answer may have been lost.
     claim: `
       update ${state}
-      set claim_token = $2::uuid, claimed_until = coalesce(clock_timestamp() + $3::float8 * interval '1 millisecond', 'infinity')
-      where state.group_id = $1::text and state.completed_at is not null and ${isAlive}
-        and (state.claimed_until is null or state.claimed_until <= clock_timestamp() or state.claim_token = $2::uuid)
+      set
+        claim_token = $2::pg_catalog.uuid,
+        claimed_until = coalesce(
+          pg_catalog.clock_timestamp() operator(pg_catalog.+) ($3::double precision operator(pg_catalog.*) interval '1 millisecond'), 'infinity'::timestamp with time zone
+        )
+      from ${clock}
+      where state.group_id operator(pg_catalog.=) $1::pg_catalog.text and ${isDone} and ${isAlive}
+        and (
+          state.claimed_until is null or state.claimed_until operator(pg_catalog.<=) clock.time
+          or state.claim_token operator(pg_catalog.=) $2::pg_catalog.uuid
+        )
       returning true`,
 
-    // $1 text group, $2 uuid token. Returns a row if the claim is still the caller's.
-    acknowledge: `update ${state} set claimed_until = 'infinity' where state.group_id = $1::text and state.claim_token = $2::uuid returning true`,
+    // $1 text group, $2 uuid token. Returns a row if the claim is still the caller's, and the group has not expired.
+    acknowledge: `
+      update ${state}
+      set claimed_until = 'infinity'::timestamp with time zone
+      from ${clock}
+      where state.group_id operator(pg_catalog.=) $1::pg_catalog.text and state.claim_token operator(pg_catalog.=) $2::pg_catalog.uuid and ${isAlive}
+      returning true`,
 
     // $1 int rows. Groups that are done and free to be claimed, longest done first.
     unclaimed: `
       select state.group_id, state.total, state.completed, state.failed
-      from ${state}
-      where state.completed_at is not null and (state.claimed_until is null or state.claimed_until <= clock_timestamp()) and ${isAlive}
+      from ${state} cross join ${clock}
+      where ${isDone} and (state.claimed_until is null or state.claimed_until operator(pg_catalog.<=) clock.time) and ${isAlive}
       order by state.completed_at, state.group_id
       limit $1::int`,
 
-    // $1 int rows. Groups of which something is known and that are not done, by id. Reads the whole table: no index names the open ones, since only a look from outside asks.
+    // $1 int rows. Groups of which something is known and that are not done, by id: those that lack members by an index of their own, those that settle by when they are done.
     open: `
-      select state.group_id, state.total, state.completed, state.failed
-      from ${state}
-      where state.completed_at is null and ${isKnown} and ${isAlive}
-      order by state.group_id
+      select known.group_id, known.total, known.completed, known.failed
+      from (
+        (
+          select state.group_id, state.total, state.completed, state.failed
+          from ${state} cross join ${clock}
+          where state.completed_at is null and ${isKnown} and ${isAlive}
+          order by state.group_id
+          limit $1::int
+        )
+        union all
+        (
+          select state.group_id, state.total, state.completed, state.failed
+          from ${state} cross join ${clock}
+          where state.completed_at operator(pg_catalog.>) pg_catalog.statement_timestamp() and ${isSettling} and ${isAlive}
+          order by state.group_id
+          limit $1::int
+        )
+      ) as known
+      order by known.group_id
       limit $1::int`,
 
     // Deletes expired groups with their members. $1 int groups at the most, $2 float8 ms since they expired. Returns a row for each group.
     prune: `
-      with expired as (
-        select state.group_id from ${state}
-        where state.expires_at <= statement_timestamp() - $2::float8 * interval '1 millisecond'
-        order by state.expires_at
-        limit $1::int
-        for update skip locked
-      ),
-      deleted as (delete from ${members} using expired where member.group_id = expired.group_id)
-      delete from ${state} using expired where state.group_id = expired.group_id
-      returning true`,
+      select true
+      from pg_catalog.generate_series(1, ${name}.kojin_groups_prune($1::int, $2::double precision))`,
   };
 }

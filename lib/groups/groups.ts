@@ -17,6 +17,7 @@ import { GroupChanges } from "./group-changes";
 import { GroupDeadlines } from "./group-deadlines";
 import { type GroupStatements, groupStatements } from "./group-statements";
 import { type FinishedMember, members$ } from "./member-stream";
+import { SettlingGroups } from "./settling-groups";
 import { type GroupRow, type StoredGroup, toStoredGroup } from "./stored-group";
 
 type MemberColumns = [taskId: string, result: string | null, error: string | null, finishedSeq: string | null];
@@ -37,6 +38,7 @@ export class Groups implements HintReceiver {
   readonly #interest: Interest;
   readonly #statements: GroupStatements;
   readonly #deadlines: GroupDeadlines;
+  readonly #settling: SettlingGroups;
   /** Waits that have not been answered: when a group is known to be done its results are yet to be read. */
   readonly #waiting = new Set<Promise<unknown>>();
 
@@ -91,6 +93,11 @@ export class Groups implements HintReceiver {
       router,
       load: async (groupId) => this.loader.load(groupId, "deadline"),
     });
+    this.#settling = new SettlingGroups({
+      deadlines,
+      isWanted: (groupId) => router.has(groupId) || this.feed.subscribers > 0 || this.changes.isObserved,
+      request: (groupId, cause, isNew) => (isNew ? this.feed.ask(groupId) : this.loader.request(groupId, cause)),
+    });
   }
 
   /** Subscribers of all streams about all groups. */
@@ -100,8 +107,13 @@ export class Groups implements HintReceiver {
     return feed.subscribers + changes.subscribers - (changes.isObserved ? 1 : 0);
   }
 
+  /** How far a group is. One that is about to be done is waited for, unless members finish before they are declared. */
   async progress(groupId: string): Promise<GroupProgress | undefined> {
-    return (await this.loader.load(groupId, "read"))?.progress;
+    for (;;) {
+      const group = await this.loader.load(groupId, "read");
+      if (group === undefined || group.settlesMs === null || group.isDeclaredLate) return group?.progress;
+      await this.#settling.settled(group);
+    }
   }
 
   /** How far a group is, at every change. */
@@ -202,6 +214,7 @@ export class Groups implements HintReceiver {
   #onFound(groupId: string, { value, isOld }: Found<StoredGroup>, reason: ReadReason): void {
     const { cause, isOvertaken } = reason;
     // A group that a look asked for may be open again.
+    this.#settling.observe(value, cause, () => this.feed.isNew(value, reason));
     if (value.progress.done) this.feed.offer(value, reason);
     else this.feed.miss(groupId);
     if (isOvertaken) return;
@@ -214,7 +227,7 @@ export class Groups implements HintReceiver {
   async #wait(groupId: string, options: WaitOptions): Promise<StoredResult[]> {
     const { timeoutMs, signal } = options;
     const deadline = performance.now() + timeoutMs;
-    const group = await this.waits.wait(groupId, options);
+    const group = await this.#done(groupId, options);
     // Its results may take what is left of the time, and as long as a last read: neither longer, nor does an outage end the wait before.
     const dueAt = Math.max(deadline, performance.now()) + lastReadMs;
     try {
@@ -222,6 +235,17 @@ export class Groups implements HintReceiver {
     } catch (error) {
       if (!isTransient(error)) throw error;
       throw WaitTimeoutError.forGroup(groupId, timeoutMs, group.progress, { cause: error });
+    }
+  }
+
+  /** Waits until a group is done. One that settles is waited for beyond the deadline, as long as a last read may take. */
+  async #done(groupId: string, options: WaitOptions): Promise<StoredGroup> {
+    try {
+      return await this.waits.wait(groupId, options);
+    } catch (error) {
+      if (!(error instanceof WaitTimeoutError && this.#settling.has(groupId))) throw error;
+      if ((await this.progress(groupId))?.done !== true) throw error;
+      return this.waits.wait(groupId, { ...options, timeoutMs: 0 });
     }
   }
 

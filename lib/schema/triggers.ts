@@ -2,7 +2,11 @@ import type { Database } from "../database/database";
 
 /** The triggers that `sql/` makes. Without them writes are not announced, or members of groups not counted. */
 const expectedTriggers = [
+  "kojin_group_state_delete",
+  "kojin_group_state_truncate",
+  "kojin_groups_count_delete",
   "kojin_groups_count_insert",
+  "kojin_groups_count_truncate",
   "kojin_groups_count_update",
   "kojin_groups_foreign_insert",
   "kojin_groups_foreign_update",

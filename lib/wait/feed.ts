@@ -41,6 +41,8 @@ export class Feed<T> {
   readonly #parts: FeedParts<T>;
   readonly #subscriptions = new Set<Subscription<T>>();
   readonly #emitted = new Emitted();
+  /** Keys that were new when it was too early to emit them. */
+  readonly #expected = new Set<string>();
   readonly #requests: Requests;
   /** Everything it includes has been emitted, or is older than the subscription. Undefined until the first look is through. */
   #cursor: Snapshot | undefined;
@@ -105,7 +107,7 @@ export class Feed<T> {
   offer(value: T, { isAnnounced, isOvertaken = false }: { isAnnounced: boolean; isOvertaken?: boolean }): void {
     if (this.#subscriptions.size === 0) return;
     const mark = this.#parts.markOf(value);
-    const isRequested = this.#requests.has(mark.key);
+    const isRequested = this.#expected.delete(mark.key) || this.#requests.has(mark.key);
     try {
       if (!isRequested && !(isAnnounced && this.#isNews(mark))) return;
       // A newer value of the key has been emitted: in the other order it would look as if this one were the latest.
@@ -117,6 +119,19 @@ export class Feed<T> {
     } finally {
       this.#requests.settle(mark.key);
     }
+  }
+
+  /** Tells if a value would be emitted if it were offered: of one that is not yet to be seen, to ask for it later. */
+  isNew(value: T, { isAnnounced }: { isAnnounced: boolean }): boolean {
+    if (this.#subscriptions.size === 0) return false;
+    const mark = this.#parts.markOf(value);
+    return this.#requests.has(mark.key) || (isAnnounced && this.#isNews(mark));
+  }
+
+  /** Has a value read, and emitted wherever the cursor is by now. */
+  ask(key: string): void {
+    if (this.#subscriptions.size > 0) this.#expected.add(key);
+    this.#parts.request(key);
   }
 
   /** Tells that nothing is stored under a key any more. */
@@ -207,6 +222,7 @@ export class Feed<T> {
   #forget(): void {
     this.#emitted.clear();
     this.#requests.cancel();
+    this.#expected.clear();
     this.#emittedToLook = minEmittedToLook;
     this.#cursor = undefined;
     this.#era += 1;

@@ -125,7 +125,7 @@ describe("sql/roles.sql", () => {
     ["storer", "update kojin_group_state set completed = 1"],
     ["storer", "update kojin_group_state set total = 1"],
     ["storer", "insert into kojin_groups (group_id, task_id) values ('g', 't')"],
-    ["storer", "select kojin_groups_add('{g}', '{1}', '{0}', '{0}', '{0}', '{0}', 'c')"],
+    ["storer", "select kojin_groups_add('{g}', '{1}', '{0}', '{0}', '{0}', '{0}', false, 'c')"],
     ["storer", "delete from kojin_results"],
     ["storer", "delete from kojin_groups"],
     ["storer", "delete from kojin_group_state"],

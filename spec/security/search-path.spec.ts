@@ -125,35 +125,47 @@ describe("functions that everybody may execute", () => {
     expect(functions).toEqual([]);
   });
 
-  it.each(["kojin_groups_count_insert", "kojin_groups_count_update", "kojin_groups_foreign_write"])(
-    "do not include %s, which would count what is in a table of one's own",
-    async (name) => {
-      const backend = await database.open();
-      await backend.initGroup("mine", 1);
-      await stranger.query("drop table if exists bait");
-      await stranger.query(
-        "create temp table bait (group_id text, task_id text, result jsonb, completed boolean, error jsonb, position int, finished_seq bigint)",
-      );
-      const kinds: Record<string, string> = {
-        kojin_groups_count_insert: "after insert on bait referencing new table as new_rows for each statement",
-        kojin_groups_count_update:
-          "after update on bait referencing old table as old_rows new table as new_rows for each statement",
-        kojin_groups_foreign_write: "before insert on bait for each row",
-      };
-      const trigger = `create trigger bait ${kinds[name] ?? ""} execute function ${schema}.${name}()`;
-      await expect(stranger.query(trigger)).rejects.toMatchObject({ code: "42501" });
-      await stranger.query("insert into bait values ('mine', 't', null, false)");
-      await stranger.query("update bait set result = '1', completed = true");
-      expect(await backend.getGroup("mine")).toMatchObject({ completed: 0, done: false });
-    },
-  );
+  it.each([
+    "kojin_groups_count_delete",
+    "kojin_groups_count_insert",
+    "kojin_groups_count_truncate",
+    "kojin_groups_count_states",
+    "kojin_groups_count_update",
+    "kojin_groups_foreign_write",
+  ])("do not include %s, which would count what is in a table of one's own", async (name) => {
+    const backend = await database.open();
+    await backend.initGroup("mine", 1);
+    await stranger.query("drop table if exists bait");
+    await stranger.query(
+      "create temp table bait (group_id text, task_id text, result jsonb, completed boolean, error jsonb, position int, finished_seq bigint)",
+    );
+    const kinds: Record<string, string> = {
+      kojin_groups_count_delete: "after delete on bait referencing old table as old_rows for each statement",
+      kojin_groups_count_truncate: "after truncate on bait for each statement",
+      kojin_groups_count_states: "after delete on bait referencing old table as old_rows for each statement",
+      kojin_groups_count_insert: "after insert on bait referencing new table as new_rows for each statement",
+      kojin_groups_count_update:
+        "after update on bait referencing old table as old_rows new table as new_rows for each statement",
+      kojin_groups_foreign_write: "before insert on bait for each row",
+    };
+    const trigger = `create trigger bait ${kinds[name] ?? ""} execute function ${schema}.${name}()`;
+    await expect(stranger.query(trigger)).rejects.toMatchObject({ code: "42501" });
+    await stranger.query("insert into bait values ('mine', 't', null, false)");
+    await stranger.query("update bait set result = '1', completed = true");
+    expect(await backend.getGroup("mine")).toMatchObject({ completed: 0, done: false });
+  });
 
   it.each([
-    "kojin_groups_hold('{g}')",
+    "kojin_groups_hold('{g}', true)",
     "kojin_groups_lock('{g}')",
     "kojin_groups_settle('{g}', 'c')",
-    "kojin_groups_add('{g}', '{1}', '{0}', '{0}', '{0}', '{0}', 'c')",
-    "kojin_groups_recount('c')",
+    "kojin_groups_add('{g}', '{1}', '{0}', '{0}', '{0}', '{0}', false, 'c')",
+    "kojin_groups_change('{g}', '{1}', '{0}', '{0}', '{0}', '{0}', 'c')",
+    "kojin_groups_count('{g}')",
+    "kojin_groups_forget('{g}')",
+    "kojin_groups_prune(1, 0)",
+    "kojin_groups_number_page(null, 1)",
+    "kojin_groups_count_page(null, 1)",
     "kojin_init_group('g', 1, null, null, null, 'c')",
     "kojin_finish_members('{g}', '{t}', '{1}', '{null}')",
   ])("do not include %s", async (call) => {
