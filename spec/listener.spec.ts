@@ -24,8 +24,10 @@ describe("the listener", () => {
     const backend = await database.open();
     const statuses = recordStatus(backend);
     expect(statuses).toEqual(["idle"]);
-    await backend.wait("x", 300).catch(() => undefined);
-    expect(statuses).toEqual(["idle", "connecting", "listening"]);
+    const waits = backend.wait("x", 20_000);
+    await eventually(() => expect(statuses).toEqual(["idle", "connecting", "listening"]));
+    await backend.store("x", 1);
+    await waits;
     await backend.close();
     expect(statuses).toEqual(["idle", "connecting", "listening", "closed"]);
     expect(await firstValueFrom(backend.status$)).toBe("closed");

@@ -14,16 +14,16 @@ export type Proof =
  * neither that it still listens nor that it is connected to the server the pool writes to.
  */
 export class Heartbeat {
-  #awaited: { readonly nonce: string; readonly settle: (verdict: "alive" | "unproven") => void } | undefined;
+  readonly #awaited = new Map<string, (verdict: "alive" | "unproven") => void>();
 
   /** To be called with each payload that comes in on the heartbeat channel; what anybody else sends there is ignored. */
   receive(nonce: string): void {
-    if (this.#awaited?.nonce === nonce) this.#awaited.settle("alive");
+    this.#awaited.get(nonce)?.("alive");
   }
 
-  /** Ends a proof that is under way, unproven. */
+  /** Ends the proofs that are under way, unproven. */
   cancel(): void {
-    this.#awaited?.settle("unproven");
+    for (const settle of this.#awaited.values()) settle("unproven");
   }
 
   /** Sends a nonce by `send`, and waits for it until `timeoutMs` have passed since it was sent. */
@@ -31,7 +31,7 @@ export class Heartbeat {
     const nonce = randomBytes(8).toString("hex");
     const startedAt = performance.now();
     let timer: NodeJS.Timeout | undefined;
-    const settled = new Promise<"alive" | "unproven">((settle) => (this.#awaited = { nonce, settle }));
+    const settled = new Promise<"alive" | "unproven">((settle) => this.#awaited.set(nonce, settle));
     try {
       await Promise.race([send(nonce), settled]);
       const tooLate = new Promise<"deaf">((resolve) => (timer = setTimeout(() => resolve("deaf"), timeoutMs)));
@@ -42,7 +42,7 @@ export class Heartbeat {
       return { verdict: isBlocked ? "blocked" : "unproven" };
     } finally {
       clearTimeout(timer);
-      this.#awaited = undefined;
+      this.#awaited.delete(nonce);
     }
   }
 }

@@ -1,20 +1,20 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { filter, exhaustMap, firstValueFrom, interval, map, merge, Subject, tap } from "rxjs";
+import { exhaustMap, filter, firstValueFrom, interval, map, merge, Subject, tap } from "rxjs";
 import { backoffMs } from "../database/backoff";
+import { describe } from "../database/backend-error";
 import type { SessionConfig } from "../database/session-config";
 import type { Logger } from "../options";
 import { heartbeatChannel } from "./channel";
-import { Heartbeat, type Proof } from "./heartbeat";
+import { Channels } from "./channels";
+import type { Proof } from "./heartbeat";
 import type { ListenStatus } from "./hint-source";
 import { ListenConnection } from "./listen-connection";
-import { isError } from "../value/foreign";
+import { type NotifyingPool, PoolProofs } from "./pool-proofs";
 
 /** What listens through a {@link SharedListener}: one backend, on one channel. */
-export interface ListenClient {
+export interface ListenClient extends NotifyingPool {
   readonly channel: string;
   readonly logger: Logger;
-  /** Notifies through the backend's pool; bounded in time. */
-  notify(channel: string, payload: string): Promise<void>;
   receive(payload: string): void;
   setStatus(status: ListenStatus, problem?: string): void;
   setHeartbeat(roundTripMs: number): void;
@@ -34,12 +34,30 @@ export interface ListenTimes {
 export const defaultListenTimes: ListenTimes = { heartbeatMs: 10_000, heartbeatTimeoutMs: 5_000, selfTestMs: 3_000 };
 
 const reconnectBackoff = { baseMs: 100, capMs: 15_000 };
-// A connection that is refused nothing but hears nothing will not soon hear something: behind a transaction pooler each try leaves a LISTEN behind.
-const deafBackoff = { baseMs: 15_000, capMs: 300_000 };
+// Soon at first: after a failover, pool and listener can be on different servers for a moment. Seldom later: behind a
+// transaction pooler nothing will arrive, and each attempt leaves a LISTEN behind on a connection of the pooler.
+const deafBackoff = { baseMs: 1_000, capMs: 60_000 };
 const blockedProblem =
   "The server takes no notification: its notification queue is full, or the lock for it is held for too long. Waits are found by reading every second.";
 const deafProblem =
   "LISTEN succeeds but no notification arrives, as through a transaction pooler. Waits are found by reading every second; give `listen: { connection }` a direct address.";
+const elsewhereProblem =
+  "What this backend's pool notifies does not arrive at the listener, although notifications of another backend of this process do: the pool reaches another server. Waits are found by reading every second.";
+
+/** A connection that has proven itself. */
+interface Session {
+  readonly channels: Channels;
+  /** Whether the server takes no notification at present. */
+  isBlocked: boolean;
+}
+
+/** How a connection ended. */
+interface Ending {
+  readonly problem: string;
+  readonly wasListening: boolean;
+  /** How long to stay away, where that is special. */
+  readonly delayMs?: number;
+}
 
 /**
  * Keeps one LISTEN connection for all backends of this process that reach the same database as the same user: on Postgres up to 18 each NOTIFY wakes each
@@ -49,23 +67,20 @@ const deafProblem =
 export class SharedListener {
   readonly #config: SessionConfig;
   readonly #times: ListenTimes;
-  readonly #clients = new Set<ListenClient>();
-  readonly #heartbeat = new Heartbeat();
+  /** Each with how often it has said that it needs hints, and not taken it back. */
+  readonly #clients = new Map<ListenClient, number>();
   readonly #heartbeatChannel = heartbeatChannel();
+  readonly #proofs = new PoolProofs<ListenClient>(this.#heartbeatChannel, ({ logger }) =>
+    logger.warn(elsewhereProblem),
+  );
   readonly #checks$ = new Subject<void>();
   #stopping = new AbortController();
-  #connection: ListenConnection | undefined;
-  #lost$ = new Subject<Error>();
-  /** Channels for which LISTEN was sent on the present connection, and those for which the server has confirmed it. */
-  #listened = new Set<string>();
-  #confirmed = new Set<string>();
-  /** What all clients were told last, for those that come later. */
-  #latest: { readonly status: ListenStatus; readonly problem: string | undefined } = {
-    status: "idle",
-    problem: undefined,
-  };
   #running: Promise<void> | undefined;
-  #demand = 0;
+  #session: Session | undefined;
+  /** What holds for all clients while there is no session. */
+  #absence: { readonly status: ListenStatus; readonly problem?: string | undefined } = { status: "idle" };
+  /** Ends the connection, whether it is proven or not. */
+  #lose: (error: Error) => void = () => undefined;
   #provenAt = -Infinity;
   #deafAttempts = 0;
 
@@ -79,117 +94,136 @@ export class SharedListener {
   }
 
   attach(client: ListenClient): void {
-    this.#clients.add(client);
+    this.#clients.set(client, 0);
   }
 
+  /** Resolves at once, or for the last client once nothing is left connected. */
   async detach(client: ListenClient): Promise<void> {
     this.#clients.delete(client);
-    if (this.#clients.size === 0) {
-      this.#stopping.abort();
-      await this.#running;
-    } else if (
-      ![...this.#clients].some(({ channel }) => channel === client.channel) &&
-      this.#listened.delete(client.channel)
-    ) {
-      this.#confirmed.delete(client.channel);
-      await this.#connection?.unlisten(client.channel).catch((error: unknown) => this.#lost$.next(error as Error));
+    this.#proofs.forget(client);
+    if (this.#clients.size > 0) {
+      this.#syncChannels();
+      return;
     }
+    this.#stopping.abort();
+    await this.#running;
   }
 
   /** Says that `client` needs hints, until the function it gives is called. */
   demand(client: ListenClient): () => void {
-    this.#demand += 1;
+    this.#count(client, 1);
     if (this.#running === undefined) {
       this.#stopping = new AbortController();
       this.#running = this.#run(this.#stopping.signal);
-    } else if (this.#connection === undefined || this.#confirmed.has(client.channel)) {
-      client.setStatus(this.#latest.status, this.#latest.problem);
-    } else {
-      client.setStatus("connecting");
-      void this.#listenToAll(this.#connection);
     }
-    // After a time in which nobody needed it the connection may be dead without anybody having noticed.
+    this.#syncChannels();
+    this.#tell(client);
+    // After a time without waits the connection may be dead without a sign of it.
     if (performance.now() - this.#provenAt > this.#times.heartbeatMs) this.#checks$.next();
     let isReleased = false;
     return () => {
-      if (!isReleased) this.#demand -= 1;
+      if (!isReleased) this.#count(client, -1);
       isReleased = true;
     };
   }
 
+  #count(client: ListenClient, change: 1 | -1): void {
+    const demands = this.#clients.get(client);
+    // What a detached client takes back is gone with it.
+    if (demands !== undefined) this.#clients.set(client, demands + change);
+  }
+
+  #demanding(): ListenClient[] {
+    return [...this.#clients].filter(([, demands]) => demands > 0).map(([client]) => client);
+  }
+
   async #run(signal: AbortSignal): Promise<void> {
     let attempt = 0;
-    this.#announce("connecting");
-    while (!signal.aborted && this.#demand > 0) {
+    this.#setAbsence("connecting");
+    while (!signal.aborted && this.#demanding().length > 0) {
       const { problem, wasListening, delayMs } = await this.#connectOnce(attempt, signal);
       attempt = wasListening ? 1 : attempt + 1;
-      if (wasListening) for (const client of this.#clients) client.countReconnect();
-      this.#announce(wasListening ? "connecting" : "polling", problem);
+      if (!wasListening) this.#setAbsence("polling", problem);
       await sleep(delayMs ?? backoffMs(attempt, reconnectBackoff.baseMs, reconnectBackoff.capMs), undefined, {
         signal,
       }).catch(() => undefined);
     }
-    // In the same breath as the loop's end: whoever needs hints from here on starts it anew.
+    // Synchronously after the loop's end: who needs hints from here on starts it anew.
     this.#running = undefined;
     // An idle process does not wake a database that has gone to sleep; the next wait will.
-    this.#announce("idle");
+    this.#setAbsence("idle");
   }
 
-  /** Opens a connection and stays with it until it is lost; tells why, and how long to stay away where that is special. */
-  async #connectOnce(
-    attempt: number,
-    signal: AbortSignal,
-  ): Promise<{ problem: string; wasListening: boolean; delayMs?: number }> {
-    const lost$ = (this.#lost$ = new Subject<Error>());
-    // Subscribed before the connection exists: what is lost while it is being set up is remembered. To be stopped is to be lost.
-    const lost = firstValueFrom(lost$);
-    const stop = (): void => lost$.next(new Error("The listener was closed"));
+  /** Opens a connection and stays with it until it is lost. */
+  async #connectOnce(attempt: number, signal: AbortSignal): Promise<Ending> {
+    let wasListening = false;
+    let lose: (error: Error) => void = () => undefined;
+    const lost = new Promise<Error>((resolve) => {
+      lose = (error) => {
+        // At once, and not when the connection has been ended: until then its clients would believe that they hear.
+        if (this.#session !== undefined && this.#lose === lose) this.#endSession(error.message);
+        resolve(error);
+      };
+    });
+    this.#lose = lose;
+    const failed = lost.then((error) => {
+      throw error;
+    });
+    failed.catch(() => undefined);
+    // To be stopped is to be lost.
+    const stop = (): void => lose(new Error("The listener was closed"));
     signal.addEventListener("abort", stop);
     let connection: ListenConnection | undefined;
-    let wasListening = false;
     try {
       connection = await ListenConnection.open(
         this.#config.resolve(),
         this.#heartbeatChannel,
-        this.#handlers(lost$),
+        this.#handlers(lose),
         signal,
       );
-      await this.#listenToAll(connection);
-      const proof = await Promise.race([this.#prove(this.#times.selfTestMs), lost]);
-      if (proof instanceof Error) throw proof;
+      const channels = new Channels(
+        connection,
+        () => this.#wantedChannels(),
+        () => this.#tellAll(),
+      );
+      await Promise.race([channels.sync(), failed]);
+      const proof = await Promise.race([this.#prove(this.#times.selfTestMs), failed]);
       if (proof.verdict === "deaf") return { problem: this.#reportDeaf(), wasListening, delayMs: this.#deafDelayMs() };
       wasListening = true;
-      this.#connection = connection;
       this.#deafAttempts = 0;
       if (attempt > 0) this.#log("info", "Listening again.");
-      // What has been attached in the meantime is listened to as well; the others hear that they are listening.
-      await this.#listenToAll(connection);
-      if (proof.verdict === "blocked") this.#report(proof);
-      else this.#announce("listening");
+      this.#session = { channels, isBlocked: false };
+      this.#report(proof);
+      this.#tellAll();
+      // What has been attached meanwhile.
+      this.#syncChannels();
       throw await this.#watch(lost);
     } catch (error) {
-      const problem = isError(error) ? error.message : String(error);
+      const problem = describe(error);
+      if (wasListening) this.#endSession(problem);
       if (!signal.aborted && (wasListening || attempt === 0))
         this.#log("warn", `Not listening: ${problem}. Waits are found by reading until it is back.`);
       return { problem, wasListening };
     } finally {
       signal.removeEventListener("abort", stop);
-      lost$.complete();
-      lost.catch(() => undefined);
-      this.#heartbeat.cancel();
-      this.#connection = undefined;
-      this.#listened = new Set();
-      this.#confirmed = new Set();
+      this.#proofs.reset();
       await connection?.dispose();
     }
+  }
+
+  #endSession(problem: string): void {
+    if (this.#session === undefined) return;
+    this.#session = undefined;
+    for (const client of this.#clients.keys()) client.countReconnect();
+    this.#setAbsence("connecting", problem);
   }
 
   /** Resolves with the reason once the connection is lost or a heartbeat is missed. */
   async #watch(lost: Promise<Error>): Promise<Error> {
     const { heartbeatMs, heartbeatTimeoutMs } = this.#times;
     const missed$ = merge(interval(heartbeatMs), this.#checks$).pipe(
-      filter(() => this.#demand > 0),
-      exhaustMap(() => this.#prove(heartbeatTimeoutMs)),
+      filter(() => this.#demanding().length > 0),
+      exhaustMap(async () => this.#prove(heartbeatTimeoutMs)),
       tap((proof) => this.#report(proof)),
       filter(({ verdict }) => verdict === "deaf"),
       map(() => new Error(`No heartbeat arrived within ${heartbeatTimeoutMs} ms`)),
@@ -198,62 +232,71 @@ export class SharedListener {
   }
 
   async #prove(timeoutMs: number): Promise<Proof> {
-    const [client] = this.#clients;
-    if (client === undefined) return { verdict: "unproven" };
-    const proof = await this.#heartbeat.prove((nonce) => client.notify(this.#heartbeatChannel, nonce), timeoutMs);
+    const proof = await this.#proofs.prove(this.#demanding(), timeoutMs);
     if (proof.verdict === "alive") {
       this.#provenAt = performance.now();
-      for (const each of this.#clients) each.setHeartbeat(proof.roundTripMs);
+      for (const client of this.#clients.keys()) client.setHeartbeat(proof.roundTripMs);
     }
     return proof;
   }
 
-  /** Tells of a connection that hears, whether there is anything to be heard on it at present. */
+  /** Tells what a proof says about a connection that is listened on. */
   #report({ verdict }: Proof): void {
-    const { status } = this.#latest;
-    if (verdict === "alive" && status === "polling") this.#announce("listening");
-    if (verdict !== "blocked" || status === "polling") return;
-    this.#log("warn", blockedProblem);
-    this.#announce("polling", blockedProblem);
+    const session = this.#session;
+    if (session === undefined) return;
+    if (verdict === "blocked" && !session.isBlocked) this.#log("warn", blockedProblem);
+    if (verdict === "alive" || verdict === "blocked") session.isBlocked = verdict === "blocked";
+    this.#tellAll();
   }
 
-  #handlers(lost$: Subject<Error>): {
+  #handlers(lose: (error: Error) => void): {
     onNotification: (channel: string, payload: string) => void;
     onLost: (error: Error) => void;
   } {
     return {
-      onLost: (error) => lost$.next(error),
+      onLost: lose,
       onNotification: (channel, payload) => {
-        if (channel === this.#heartbeatChannel) this.#heartbeat.receive(payload);
-        else for (const client of this.#clients) if (client.channel === channel) client.receive(payload);
+        if (channel === this.#heartbeatChannel) this.#proofs.receive(payload);
+        else for (const client of this.#clients.keys()) if (client.channel === channel) client.receive(payload);
       },
     };
   }
 
-  /** Listens to the channels that are not listened to yet, and tells their clients if the connection has proven itself. */
-  async #listenToAll(connection: ListenConnection): Promise<void> {
-    const lost$ = this.#lost$;
-    try {
-      for (const client of this.#clients) {
-        if (this.#listened.has(client.channel)) continue;
-        this.#listened.add(client.channel);
-        await connection.listen(client.channel);
-        if (lost$ === this.#lost$) this.#confirmed.add(client.channel);
-        if (this.#connection === connection) this.#announce(this.#latest.status, this.#latest.problem, client.channel);
-      }
-    } catch (error) {
-      lost$.next(error as Error);
-    }
+  #wantedChannels(): ReadonlySet<string> {
+    return new Set([...this.#clients.keys()].map(({ channel }) => channel));
   }
 
-  #announce(status: ListenStatus, problem?: string, channel?: string): void {
-    if (channel === undefined) this.#latest = { status, problem };
-    for (const client of this.#clients)
-      if (channel === undefined || client.channel === channel) client.setStatus(status, problem);
+  /** Has the connection listen to what its clients want. One that does not do as it is told is lost. */
+  #syncChannels(): void {
+    const lose = this.#lose;
+    this.#session?.channels.sync().catch((error: unknown) => lose(error as Error));
+  }
+
+  /** A client's status follows from its channel and its pool on the present connection; it is nowhere kept. */
+  #statusOf(client: ListenClient): readonly [ListenStatus, (string | undefined)?] {
+    const session = this.#session;
+    if (session === undefined) return [this.#absence.status, this.#absence.problem];
+    if (!session.channels.isConfirmed(client.channel)) return ["connecting"];
+    if (session.isBlocked) return ["polling", blockedProblem];
+    if (this.#proofs.isElsewhere(client)) return ["polling", elsewhereProblem];
+    return ["listening"];
+  }
+
+  #tell(client: ListenClient): void {
+    client.setStatus(...this.#statusOf(client));
+  }
+
+  #tellAll(): void {
+    for (const client of this.#clients.keys()) this.#tell(client);
+  }
+
+  #setAbsence(status: ListenStatus, problem?: string): void {
+    this.#absence = { status, problem };
+    this.#tellAll();
   }
 
   #log(level: "info" | "warn", message: string): void {
-    const [client] = this.#clients;
+    const [client] = this.#clients.keys();
     client?.logger[level](message);
   }
 

@@ -148,8 +148,10 @@ describe("a listener connects as its pool does", () => {
   it("once for pools that are certain to lead to the same server, and once for each of the others", async () => {
     const password = (): string => entries.password;
     const stream = (): Socket => new Socket();
+    const plain = new URL(database.url);
+    plain.search = `?application_name=${encodeURIComponent(entries.application_name)}`;
     const pools: PoolConfig[] = [
-      ...[entries, { ...entries, max: 2 }, { connectionString: database.url }],
+      ...[entries, { ...entries, max: 2 }, { connectionString: plain.href }],
       ...[
         { ...entries, password },
         { ...entries, password },
