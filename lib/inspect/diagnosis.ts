@@ -5,6 +5,7 @@ import { latestVersion } from "../schema/migration-files";
 import { type Check, type CheckContext, type Finding, unknown } from "./check";
 import { checkListeners, checkListening, checkLock, checkPooler, checkQueue, checkRoundTrip } from "./listening-checks";
 import { type ProbeParts, probeRoundTrip } from "./probe";
+import { checkRights } from "./rights-check";
 import {
   checkChannel,
   checkSchema,
@@ -32,6 +33,7 @@ export type CheckName =
   | "settings"
   | "schema"
   | "triggers"
+  | "rights"
   | "channel"
   | "subscriptions"
   | "round trip";
@@ -65,6 +67,7 @@ const anywhere = {
 /** These need the tables. */
 const whereMigrated = {
   triggers: checkTriggers,
+  rights: checkRights,
   channel: checkChannel,
   subscriptions: checkSubscriptions,
   "round trip": checkRoundTrip,

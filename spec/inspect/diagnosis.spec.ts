@@ -42,6 +42,7 @@ describe("diagnose", () => {
       "settings",
       "schema",
       "triggers",
+      "rights",
       "channel",
       "subscriptions",
       "round trip",
