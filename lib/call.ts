@@ -15,7 +15,7 @@ export class Call<T> implements Deadline {
   constructor(deadlines: Deadlines, timeoutMs: number, late: () => Error) {
     this.#deadlines = deadlines;
     this.#late = late;
-    this.dueAt = performance.now() + timeoutMs;
+    this.dueAt = deadlines.now() + timeoutMs;
     this.promise = new Promise<T>((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;

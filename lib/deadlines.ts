@@ -1,6 +1,6 @@
 /** Something that ends at a time. `heapIndex` belongs to {@link Deadlines}; start it at -1. */
 export interface Deadline {
-  /** On the clock of `performance.now()`. `Infinity` is never due. */
+  /** On the clock of its {@link Deadlines}. `Infinity` is never due. */
   readonly dueAt: number;
   heapIndex: number;
   /** Called once: when due, or with the reason if everything ends early. Must not throw. */
@@ -18,6 +18,14 @@ export class Deadlines {
   readonly #heap: Deadline[] = [];
   #timer: NodeJS.Timeout | undefined;
   #timerDueAt = Infinity;
+  /** When the timer is to fire, which is earlier where it was cut to the longest one. */
+  #firesAt = -Infinity;
+  /** The time, in milliseconds. Looked up at each call, so that fake timers may replace it later. */
+  readonly now: () => number;
+
+  constructor(now: () => number = () => performance.now()) {
+    this.now = now;
+  }
 
   get size(): number {
     return this.#heap.length;
@@ -58,7 +66,9 @@ export class Deadlines {
     this.#disarm();
     this.#timerDueAt = first.dueAt;
     // Rounded up: a timer that fires a fraction early would only be armed again.
-    const delayMs = Math.min(Math.max(Math.ceil(first.dueAt - performance.now()), 0), longestTimerMs);
+    const now = this.now();
+    const delayMs = Math.min(Math.max(Math.ceil(first.dueAt - now), 0), longestTimerMs);
+    this.#firesAt = now + delayMs;
     this.#timer = setTimeout(() => this.#expireDue(), delayMs);
   }
 
@@ -70,7 +80,8 @@ export class Deadlines {
 
   #expireDue(): void {
     this.#disarm();
-    const now = performance.now();
+    // A timer that has fired is the truth, even if the clock stands still or has been set back, as when only timers are replaced in a test.
+    const now = Math.max(this.now(), this.#firesAt);
     for (let first = this.#heap[0]; first !== undefined && first.dueAt <= now; first = this.#heap[0]) {
       this.remove(first);
       first.expire();

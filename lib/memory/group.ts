@@ -1,6 +1,7 @@
 import { GroupConflictError } from "../errors";
 import type { StoredResult } from "../notify/hint";
 import type { GroupProgress } from "../result-backend";
+import { now } from "./clock";
 
 /** The size of a group, or its members, and its times; checked already. */
 export interface GroupPlan {
@@ -11,14 +12,14 @@ export interface GroupPlan {
 
 /** What one caller holds of a group: whoever has the latest has the group. */
 export interface Hold {
-  /** On the clock of `performance.now()`. */
+  /** On the clock of `now`. */
   until: number;
 }
 
 /** One group: who has finished, and who may act on it. A change that conflicts throws before anything has changed. */
 export class MemoryGroup {
   readonly groupId: string;
-  /** Times are those of `performance.now()`: the deadline while it is open, the end of its time to live once it is done. */
+  /** Times are those of `now`: the deadline while it is open, the end of its time to live once it is done. */
   expiresAt = Infinity;
   deadlineMs = Infinity;
   #ttlMs = Infinity;
@@ -40,7 +41,7 @@ export class MemoryGroup {
   }
 
   get isClaimed(): boolean {
-    return this.#hold !== undefined && this.#hold.until > performance.now();
+    return this.#hold !== undefined && this.#hold.until > now();
   }
 
   progress(): GroupProgress {
@@ -67,7 +68,7 @@ export class MemoryGroup {
     this.#isDeclared = ids === undefined ? undefined : new Set(ids);
     this.#ttlMs = ttlMs;
     this.deadlineMs = deadlineMs;
-    this.expiresAt = performance.now() + deadlineMs;
+    this.expiresAt = now() + deadlineMs;
     this.#settle();
   }
 
@@ -96,7 +97,7 @@ export class MemoryGroup {
 
   claim(leaseMs: number): Hold | undefined {
     if (!this.#isDone || this.isClaimed) return undefined;
-    this.#hold = { until: performance.now() + leaseMs };
+    this.#hold = { until: now() + leaseMs };
     return this.#hold;
   }
 
@@ -114,7 +115,7 @@ export class MemoryGroup {
   #settle(): void {
     if (this.#isDone || this.#finished.size !== this.#total) return;
     this.#isDone = true;
-    this.expiresAt = performance.now() + this.#ttlMs;
+    this.expiresAt = now() + this.#ttlMs;
   }
 
   #assertSame(total: number, ids: readonly string[] | undefined): void {

@@ -3,6 +3,7 @@ import type { StoredResult } from "../notify/hint";
 import type { GroupProgress } from "../result-backend";
 import type { StoreRow } from "../store/store-row";
 import { MemoryGroup } from "./group";
+import { now } from "./clock";
 import { soon } from "./soon";
 
 /** What stands in for the database: results, groups, and word of what changes. Several backends may be open on one. */
@@ -16,8 +17,8 @@ export class MemoryStorage {
 
   store({ taskId, result, error, ttlMs, keep }: StoreRow): void {
     if (keep && this.read(taskId) !== undefined) return;
-    const stored = { taskId, result, error, storedAt: Date.now() * 1_000 };
-    this.#results.set(taskId, { stored, expiresAt: performance.now() + (ttlMs ?? Infinity) });
+    const stored = { taskId, result, error, storedAt: now() * 1_000 };
+    this.#results.set(taskId, { stored, expiresAt: now() + (ttlMs ?? Infinity) });
     soon(() => this.stored$.next(stored));
   }
 
@@ -61,7 +62,7 @@ export class MemoryStorage {
 /** Expired entries go as they are come across: a timer for each would keep a test's process alive. */
 function unlessExpired<T extends { readonly expiresAt: number }>(entries: Map<string, T>, key: string): T | undefined {
   const entry = entries.get(key);
-  if (entry === undefined || entry.expiresAt > performance.now()) return entry;
+  if (entry === undefined || entry.expiresAt > now()) return entry;
   entries.delete(key);
   return undefined;
 }

@@ -10,6 +10,7 @@ import { Aborts } from "../wait/aborts";
 import { Reader } from "../wait/reader";
 import type { MemoryGroup } from "./group";
 import type { MemoryStorage } from "./storage";
+import { now } from "./clock";
 import { soon } from "./soon";
 import { Watches } from "./watches";
 import { throwIfAborted } from "../wait/signals";
@@ -20,7 +21,7 @@ export class MemoryView {
   readonly ttlMs: number;
   readonly maxResultBytes: number;
   readonly codec: Codec | undefined;
-  readonly deadlines = new Deadlines();
+  readonly deadlines = new Deadlines(now);
   readonly reader: Reader;
   readonly results: Watches<StoredResult>;
   readonly groups: Watches<MemoryGroup>;

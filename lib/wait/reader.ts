@@ -157,12 +157,12 @@ export class Reader {
   }
 
   async #check<S, T>(source: S | Promise<S>, check: (source: S) => Promise<T>, limits?: CheckLimits): Promise<T> {
-    const deadline = performance.now() + (limits?.timeoutMs ?? Infinity);
+    const deadline = this.#deadlines.now() + (limits?.timeoutMs ?? Infinity);
     // Also where it is there already: a stream is served from within the parts that others share.
     const there = await source;
     throwIfAborted(limits?.signal);
     // What is left of the time, and as long as a last read. Never Infinity: what is not among the deadlines would outlive `close`.
-    const leftMs = Math.min(Math.max(deadline - performance.now(), lastReadMs), maxDurationMs);
+    const leftMs = Math.min(Math.max(deadline - this.#deadlines.now(), lastReadMs), maxDurationMs);
     const call = new Call<T>(this.#deadlines, leftMs, () => lateError(limits));
     const abortable = { error: (reason: unknown): void => call.reject(reason) };
     if (limits?.signal !== undefined) this.#aborts.add(limits.signal, abortable);

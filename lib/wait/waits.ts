@@ -118,7 +118,7 @@ class Wait<T> implements Watcher<T>, Deadline {
     this.#options = options;
     this.#resolve = resolve;
     this.#reject = reject;
-    this.dueAt = performance.now() + options.timeoutMs;
+    this.dueAt = parts.deadlines.now() + options.timeoutMs;
   }
 
   start(): void {
@@ -161,7 +161,7 @@ class Wait<T> implements Watcher<T>, Deadline {
       this.#giveUp(this.#parts.loader.lastError);
       return;
     }
-    this.dueAt = performance.now() + lastReadMs;
+    this.dueAt = this.#parts.deadlines.now() + lastReadMs;
     this.#parts.deadlines.add(this);
     this.#readOnceMore("deadline");
   }
