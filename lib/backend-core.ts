@@ -76,7 +76,7 @@ export class BackendCore {
     // Who gives LISTEN an address of its own has a pooler before the pool.
     this.database = new Database(pool, options.schema, typeof options.listen === "boolean");
     this.clock = new ServerClock(this.database);
-    this.statements = resultStatements(options.schema);
+    this.statements = resultStatements(options);
     this.schemaCheck = new SchemaCheck(this.database, options.schema, latestVersion());
     const { source, publisher } = this.#openChannel(pool);
     this.hints = source;

@@ -103,7 +103,10 @@ export class BackendClosedError extends ResultBackendError {
   }
 }
 
-/** A result that cannot be stored: JSON or jsonb cannot hold it, or it is larger than `maxResultBytes`. */
+/**
+ * A result that cannot be stored: JSON or jsonb cannot hold it, or it is larger than `maxResultBytes`. Also a stored result that cannot be read, since its text is larger than that:
+ * a reader with a smaller `maxResultBytes` than the writer, or a writer of SQL that stored numbers such as `1e131071`.
+ */
 export class ResultEncodingError extends ResultBackendError {
   override readonly name = "ResultEncodingError";
   readonly code = "RESULT_ENCODING";
@@ -114,6 +117,14 @@ export class ResultEncodingError extends ResultBackendError {
     options?: ErrorOptions,
   ) {
     super(`The result of task ${taskId} cannot be stored: ${reason}.`, options);
+  }
+
+  /** The error of a result that is too large to be read. */
+  static whenRead(taskId: string): ResultEncodingError {
+    const reason = "as text it takes more bytes than maxResultBytes of the reader allows";
+    const error = new ResultEncodingError(taskId, reason);
+    error.message = `The result of task ${taskId} cannot be read: ${reason}.`;
+    return error;
   }
 }
 

@@ -58,7 +58,10 @@ export interface PostgresResultBackendOptions {
   readonly retryTimeoutMs?: number;
   /** How stores are batched. */
   readonly batch?: BatchOptions;
-  /** Largest result, in bytes of JSON. Default 67 108 864 (64 MiB), a quarter of what jsonb can hold. */
+  /**
+   * Largest result, in bytes of JSON. Default 67 108 864 (64 MiB), a quarter of what jsonb can hold. Reading rejects with a `ResultEncodingError` where the text of a stored result
+   * has more than one and a half times as many bytes (jsonb adds spaces), so readers need at least the limit of the writers.
+   */
   readonly maxResultBytes?: number;
   /**
    * Largest result, in bytes of JSON, that travels in the notification itself, which saves the waiter a read. Every role that can connect to the

@@ -4,6 +4,7 @@ import type { ResultBackendError } from "../errors";
 import type { SqlClient } from "../result-backend";
 import { describe, originOf, toBackendError } from "./backend-error";
 import { checkOut, giveBack } from "./pooled-client";
+import { hasPace, keepPace } from "./pace";
 import { PreparedNames } from "./prepared-names";
 import { type ErrorOrigin, sqlStateOf } from "./sql-states";
 
@@ -16,6 +17,8 @@ export interface Query {
   readonly isPrepared?: boolean;
   /** Called right before the driver gets it, once there is a connection. */
   readonly onSend?: () => void;
+  /** Whether its time limit begins anew as long as the answer goes on arriving. For reads of results that may be large. */
+  readonly isPaced?: boolean;
 }
 
 export interface TransactionLimits {
@@ -166,10 +169,14 @@ export class Database {
     done: (error: unknown, rows?: Row[]) => void,
   ): void {
     const name = query.isPrepared === true ? this.#names.nameOf(query.text) : undefined;
+    const limitMs = remainingMs(dueAt);
+    const isPaced = query.isPaced === true && hasPace(client);
     let isDone = false;
+    let stopPace: (() => void) | undefined;
     const onResult = (error: Error | null | undefined, result: QueryResult<Row>): void => {
       if (isDone) return;
       isDone = true;
+      stopPace?.();
       // Sent once more, under no name, where a pooler has put another session in the place of the one that knew it.
       if (error && name !== undefined && this.#names.isLost(sqlStateOf(error)))
         this.#run(client, { ...query, isPrepared: false }, dueAt, done);
@@ -182,8 +189,13 @@ export class Database {
       text: query.text,
       values: [...query.values],
       rowMode: "array" as const,
-      query_timeout: remainingMs(dueAt),
+      ...(isPaced ? {} : { query_timeout: limitMs }),
     };
+    if (isPaced) {
+      const isEnding = (): boolean => this.#pool.ending;
+      const onStalled = (): void => onResult(new Error("Query read timeout"), undefined as never);
+      stopPace = keepPace(client, limitMs, isEnding, onStalled);
+    }
     try {
       client.query<Row>(name === undefined ? config : { ...config, name }, onResult);
     } catch (error) {

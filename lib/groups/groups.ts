@@ -9,7 +9,7 @@ import { toFailedError } from "../wait/outcome";
 import { TableCommits } from "../wait/commits";
 import { Feed } from "../wait/feed";
 import type { Interest } from "../wait/interest";
-import { type Found, Loader, type ReadReason } from "../wait/loader";
+import { type Found, Loader, type ReadAnswer, type ReadReason } from "../wait/loader";
 import { Router, type WakeCause } from "../wait/router";
 import type { HintReceiver } from "../wait/wakeups";
 import { lastReadMs, Waits } from "../wait/waits";
@@ -205,10 +205,10 @@ export class Groups implements HintReceiver {
     this.changes.catchUp();
   }
 
-  async #read(groupIds: readonly string[], timeoutMs: number): Promise<Map<string, Found<StoredGroup>>> {
+  async #read(groupIds: readonly string[], timeoutMs: number): Promise<ReadAnswer<StoredGroup>> {
     const query = { purpose: "read groups", text: this.#statements.read, values: [groupIds] };
     const rows = await this.#interest.database.query<GroupRow>(query, timeoutMs);
-    return new Map(rows.map((row) => [row[0], { value: toStoredGroup(row), isOld: row[7] }]));
+    return { found: new Map(rows.map((row) => [row[0], { value: toStoredGroup(row), isOld: row[7] }])) };
   }
 
   #onFound(groupId: string, { value, isOld }: Found<StoredGroup>, reason: ReadReason): void {

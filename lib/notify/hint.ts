@@ -7,6 +7,8 @@ export interface StoredResult {
   readonly error: string | null;
   /** Database time, in microseconds since 1970; exact until 2106. */
   readonly storedAt: number;
+  /** Whether its text is longer than may be read; then it was not. */
+  readonly isTooLarge?: boolean;
   /** The transaction that stored it; 0 or absent if it is not known. */
   readonly storedXid?: number;
   /** The span that stored it, as a W3C `traceparent`; only with telemetry, and not of an inline result. */

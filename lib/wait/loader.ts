@@ -37,6 +37,10 @@ class LoadItem<T> implements BatchItem, CallItem {
     this.#open += 1;
   }
 
+  get isWanted(): boolean {
+    return this.isRequested || this.#open > 0;
+  }
+
   leave(): void {
     this.#open -= 1;
     if (this.#open === 0 && !this.isRequested) this.abandon(this);
@@ -60,6 +64,14 @@ export interface Found<T> {
   readonly value: T;
   /** Whether it was stored so long ago that a listener that hears would have told of it. */
   readonly isOld: boolean;
+}
+
+/** What one statement read. */
+export interface ReadAnswer<T> {
+  /** By key. Those that are not there are left out. */
+  readonly found: ReadonlyMap<string, Found<T>>;
+  /** Keys that are there, and have to be read again since they had no room in the answer: those of each group by a statement of their own. */
+  readonly unsent?: readonly (readonly string[])[];
 }
 
 /** Why a key was read: all the requests that one read answers, taken together. */
@@ -91,7 +103,7 @@ export interface ReadCounters {
 
 export interface LoaderParts<T> {
   /** Reads what is stored under keys; those that are not there are left out. */
-  readonly read: (keys: readonly string[], timeoutMs: number) => Promise<ReadonlyMap<string, Found<T>>>;
+  readonly read: (keys: readonly string[], timeoutMs: number) => Promise<ReadAnswer<T>>;
   readonly schemaCheck: SchemaCheck;
   readonly deadlines: Deadlines;
   readonly closed$: Observable<never>;
@@ -182,9 +194,11 @@ export class Loader<T> {
   /** Reads keys in one statement; if one of them is at fault, in halves, until it is alone and nobody else hears of it. */
   async #run(items: readonly LoadItem<T>[], place: number): Promise<void> {
     try {
-      const found = await this.#read(items.map(({ key }) => key));
+      const { found, unsent } = await this.#read(items.map(({ key }) => key));
       this.#lastError = undefined;
+      const unsentKeys = new Set(unsent?.flat());
       for (const { key, cause, isAnnounced, calls } of items) {
+        if (unsentKeys.has(key)) continue;
         const row = found.get(key);
         if (row === undefined) this.#parts.onAbsent?.(key);
         else {
@@ -192,9 +206,9 @@ export class Loader<T> {
           const isOvertaken = this.#order.isOvertaken(place, key) && calls.length === 0;
           if (!isOvertaken || isAnnounced) this.#parts.onFound(key, row, { cause, isAnnounced, isOvertaken });
         }
-        if (row === undefined) this.#parts.onAbsent?.(key);
         for (const call of calls) call.resolve(row?.value);
       }
+      if (unsent !== undefined) await this.#runUnsent(items, unsent, place);
     } catch (error) {
       // Such as an id with characters that the encoding of the database does not have.
       const isTheirFault = isRowRefusal(error);
@@ -217,19 +231,32 @@ export class Loader<T> {
     }
   }
 
+  /** Reads what had no room, one piece after another, each with a deadline of its own: so many large values arrive one by one. */
+  async #runUnsent(
+    items: readonly LoadItem<T>[],
+    unsent: readonly (readonly string[])[],
+    place: number,
+  ): Promise<void> {
+    const itemsByKey = new Map(items.map((item) => [item.key, item]));
+    for (const keys of unsent) {
+      const piece = keys.flatMap((key) => itemsByKey.get(key) ?? []).filter((item) => item.isWanted);
+      if (piece.length > 0) await this.#run(piece, place);
+    }
+  }
+
   #keepAnnounced(items: readonly LoadItem<T>[]): void {
     for (const { key, cause, isAnnounced } of items)
       if (isAnnounced && this.#unanswered.size < maxUnanswered) this.#unanswered.set(key, cause);
   }
 
-  #read(keys: readonly string[]): Promise<ReadonlyMap<string, Found<T>>> {
+  #read(keys: readonly string[]): Promise<ReadAnswer<T>> {
     const { read, schemaCheck, closed$, retryTimeoutMs } = this.#parts;
-    const send = (attemptMs: number): Promise<ReadonlyMap<string, Found<T>>> => {
+    const send = (attemptMs: number): Promise<ReadAnswer<T>> => {
       this.#reads += 1;
       this.#parts.countBatch?.(keys.length);
       return read(keys, attemptMs);
     };
-    const attempt = (attemptMs: number): Promise<ReadonlyMap<string, Found<T>>> =>
+    const attempt = (attemptMs: number): Promise<ReadAnswer<T>> =>
       schemaCheck.isGood ? send(attemptMs) : schemaCheck.pass(attemptMs).then(() => send(attemptMs));
     const onRetry = (error: DatabaseError): void => {
       this.#lastError = error;

@@ -1,7 +1,7 @@
 import { concatMap, map, type Observable } from "rxjs";
 import { Call } from "../call";
 import type { Deadlines } from "../deadlines";
-import { ResultValidationError, WaitTimeoutError } from "../errors";
+import { ResultEncodingError, ResultValidationError, WaitTimeoutError } from "../errors";
 import { isTaskFailed } from "../value/foreign";
 import type { StoredResult } from "../notify/hint";
 import type { TaskOutcome } from "../result-backend";
@@ -40,6 +40,7 @@ export class Reader {
 
   /** The stored value; throws the `TaskFailedError` of a failure. */
   value<T>(stored: StoredResult): T {
+    if (stored.isTooLarge === true) throw ResultEncodingError.whenRead(stored.taskId);
     if (stored.error !== null) throw toFailedError(stored.taskId, stored.error);
     return decodeResult(stored.taskId, stored.result, this.#codec) as T;
   }
@@ -177,7 +178,7 @@ export class Reader {
 }
 
 function toRejected(taskId: string, error: unknown): TaskOutcome<never> {
-  if (isTaskFailed(error) || error instanceof ResultValidationError)
+  if (isTaskFailed(error) || error instanceof ResultValidationError || error instanceof ResultEncodingError)
     return { taskId, status: "rejected", reason: error };
   throw error;
 }

@@ -2,16 +2,18 @@ import type { Query } from "../database/database";
 import type { StoredResult } from "../notify/hint";
 import type { ResultStatements } from "../store/statements";
 import type { Interest } from "./interest";
-import type { Found } from "./loader";
+import type { Found, ReadAnswer } from "./loader";
 
 type Row = [
   taskId: string,
-  result: string,
+  result: string | null,
   error: string | null,
-  storedAt: string,
+  storedAt: string | null,
   isOld: boolean,
   isLargeTable: boolean | null,
   storedXid: string | null,
+  hasError: boolean,
+  isHeld: boolean,
   traceContext?: string | null,
   ageMs?: number,
 ];
@@ -36,19 +38,27 @@ export class ResultReads {
     this.#statements = statements;
   }
 
-  read(taskIds: readonly string[], timeoutMs: number): Promise<Map<string, Found<StoredResult>>> {
+  /** Reads about a megabyte of results, or one that is larger. */
+  read(taskIds: readonly string[], timeoutMs: number): Promise<ReadAnswer<StoredResult>> {
     return this.#interest.database.query<Row>(this.#query(taskIds), timeoutMs).then((rows) => {
       const isLarge = rows[0]?.[5] ?? null;
       if (isLarge !== null) this.#look(isLarge);
-      return new Map(rows.map((row) => [row[0], { value: toStored(row), isOld: row[4] }]));
+      if (taskIds.length === 1 || rows.every(isWhole))
+        return { found: new Map(rows.map((row) => [row[0], toFound(row)])) };
+      const found = new Map(rows.filter(isWhole).map((row) => [row[0], toFound(row)]));
+      const unsent = rows.filter((row) => !isWhole(row));
+      const held = unsent.filter((row) => row[8]).map(([taskId]) => taskId);
+      // Small ones first: each large one takes a while.
+      const alone = unsent.filter((row) => !row[8]).map(([taskId]) => [taskId]);
+      return { found, unsent: held.length === 0 ? alone : [held, ...alone] };
     });
   }
 
   #query(taskIds: readonly string[]): Query {
-    const query = { purpose: "read results", isPrepared: true };
-    const { readWithSize, readOne } = this.#statements;
-    if (taskIds.length > 1 || this.#keptReadsLeft === 0)
-      return { ...query, text: readWithSize, values: [taskIds, true] };
+    const query = { purpose: "read results", isPrepared: true, isPaced: true };
+    const { readMany, readOneWithSize, readOne } = this.#statements;
+    if (taskIds.length > 1) return { ...query, text: readMany, values: [taskIds, true] };
+    if (this.#keptReadsLeft === 0) return { ...query, text: readOneWithSize, values: [taskIds, true] };
     this.#keptReadsLeft -= 1;
     return { ...query, text: readOne(this.#planNumber), values: taskIds };
   }
@@ -60,7 +70,14 @@ export class ResultReads {
   }
 }
 
-function toStored([taskId, result, error, time, , , xid, traceContext = null, ageMs]: Row): StoredResult {
-  const stored = { taskId, result, error, storedAt: Number(time), storedXid: Number(xid ?? 0) };
-  return ageMs === undefined ? stored : { ...stored, traceContext, ageMs };
+/** Whether the text of the result, and that of the failure if it has one, were sent. */
+const isWhole = ([, result, error, , , , , hasError]: Row): boolean => result !== null && (error !== null || !hasError);
+
+function toFound(row: Row): Found<StoredResult> {
+  const [taskId, result, error, time, isOld, , xid, , , traceContext = null, ageMs] = row;
+  const times = { storedAt: Number(time), storedXid: Number(xid ?? 0) };
+  const stored: StoredResult = isWhole(row)
+    ? { taskId, result: result ?? "null", error, ...times }
+    : { taskId, result: "null", error: null, isTooLarge: true, ...times };
+  return { value: ageMs === undefined ? stored : { ...stored, traceContext, ageMs }, isOld };
 }

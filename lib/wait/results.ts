@@ -22,7 +22,7 @@ export class Results implements HintReceiver {
   constructor(interest: Interest) {
     const { options, sweep, selection } = interest;
     const router = (this.router = new Router<StoredResult>("tasks", selection));
-    const statements = resultStatements(options.schema, interest.isObserved);
+    const statements = resultStatements(options, interest.isObserved);
     const reads = new ResultReads(interest, statements);
     this.#interest = interest;
     this.loader = new Loader({

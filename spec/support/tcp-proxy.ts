@@ -12,6 +12,8 @@ export class TcpProxy {
   mode: ProxyMode = "pass";
   /** How much later each piece arrives, in milliseconds, in both directions. */
   delayMs = 0;
+  /** How fast each connection carries what it carries, in each direction. */
+  bytesPerSecond = Infinity;
   /** What the server says, in one piece with being ready for a query, before it is gone; undefined while it is well. */
   lastWords: Uint8Array | undefined;
   /** What the mode `refuse` tells each new connection in the name of the server, once that has said who it is; undefined: it ends without a word. */
@@ -100,19 +102,22 @@ export class TcpProxy {
   #carry(from: Socket, to: Socket, change = (chunk: Buffer): Buffer => chunk): void {
     // In their order, also when the delay has been shortened meanwhile.
     const late: (() => void)[] = [];
-    const pass = (forward: () => void): void => {
+    let freeAt = 0;
+    const pass = (forward: () => void, bytes = 0): void => {
       const carry = (): void => {
         if (this.mode === "pass" && !to.destroyed) forward();
       };
-      if (this.delayMs === 0 && late.length === 0) {
+      freeAt = Math.max(freeAt, performance.now()) + (bytes / this.bytesPerSecond) * 1_000;
+      const transferMs = this.bytesPerSecond === Infinity ? 0 : freeAt - performance.now();
+      if (this.delayMs + transferMs === 0 && late.length === 0) {
         carry();
         return;
       }
       late.push(carry);
-      setTimeout(() => late.shift()?.(), this.delayMs);
+      setTimeout(() => late.shift()?.(), this.delayMs + transferMs);
     };
     from.on("data", (chunk) => {
-      if (!this.#stranded.has(from)) pass(() => to.write(change(chunk)));
+      if (!this.#stranded.has(from)) pass(() => to.write(change(chunk)), chunk.length);
     });
     from.on("end", () => {
       if (!this.#stranded.has(from)) pass(() => to.end());

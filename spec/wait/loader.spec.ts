@@ -2,7 +2,7 @@ import { Pool } from "pg";
 import { NEVER } from "rxjs";
 import { Database } from "../../lib/database/database";
 import { Deadlines } from "../../lib/deadlines";
-import { type Found, Loader, type ReadReason } from "../../lib/wait/loader";
+import { Loader, type ReadAnswer, type ReadReason } from "../../lib/wait/loader";
 import { SchemaCheck } from "../../lib/schema/schema-check";
 import { eventually } from "../support/eventually";
 
@@ -26,8 +26,10 @@ describe("two reads of the same key under way", () => {
     reasons.length = 0;
     loader = new Loader<number>({
       read: async ([key = ""]) =>
-        new Promise<ReadonlyMap<string, Found<number>>>((resolve) =>
-          answers.push((value) => resolve(new Map(value === undefined ? [] : [[key, { value, isOld: false }]]))),
+        new Promise<ReadAnswer<number>>((resolve) =>
+          answers.push((value) =>
+            resolve({ found: new Map(value === undefined ? [] : [[key, { value, isOld: false }]]) }),
+          ),
         ),
       schemaCheck: new AlwaysMigrated(new Database(new Pool(), "public"), "public", 1),
       deadlines,
