@@ -1,5 +1,7 @@
 import type { Database } from "../database/database";
+import { sqlStates } from "../database/sql-states";
 import { longestTimerMs } from "../deadlines";
+import { DatabaseError } from "../errors";
 import { groupStatements } from "../groups/group-statements";
 import type { ResolvedOptions } from "../options";
 import { resultStatements } from "../store/statements";
@@ -8,7 +10,7 @@ import { checkDurationMs, checkInteger } from "../value/arguments";
 export interface PruneOptions {
   /** Only what expired at least this long ago, in milliseconds. 0 or more; default 0. */
   readonly olderThanMs?: number;
-  /** Results, or groups, deleted in one statement, and so locked at once. 1 to 100 000; default 1000. */
+  /** Results, or groups, deleted in one statement, and so locked at once; fewer where that takes longer than 5 s. 1 to 100 000; default 1000. */
   readonly batchRows?: number;
   /** Stops after the statement that is under way; the call then rejects with `signal.reason`. What was deleted stays deleted. */
   readonly signal?: AbortSignal;
@@ -23,7 +25,13 @@ export interface PruneReport {
   readonly groups: number;
 }
 
-const statementTimeoutMs = 30_000;
+/** Longest time for one statement, on the server: it holds the locks of its rows. A batch that takes longer is deleted in smaller ones. */
+const statementTimeoutMs = 5_000;
+const limits = { timeoutMs: 300_000, beginTimeoutMs: 5_000, lockTimeoutMs: 5_000 };
+
+const isTooLong = (error: unknown): boolean =>
+  error instanceof DatabaseError &&
+  (error.sqlState === sqlStates.queryCanceled || error.sqlState === sqlStates.lockNotAvailable);
 
 /** Deletes what has expired: when it is asked to, and now and then by itself if the options say so. */
 export class Pruner {
@@ -50,16 +58,36 @@ export class Pruner {
     checkInteger(batchRows, "batchRows", 1, 100_000);
     let report: PruneReport = { results: 0, groups: 0 };
     for (const kind of ["results", "groups"] as const) {
-      let deleted: number;
-      do {
+      let rows = batchRows;
+      for (;;) {
         signal?.throwIfAborted();
-        const query = { purpose: `prune ${kind}`, text: this.#texts[kind], values: [batchRows, olderThanMs] };
-        deleted = (await this.#database.query(query, statementTimeoutMs)).length;
+        const deleted = await this.#deleteBatch(kind, rows, olderThanMs).catch((error: unknown) => {
+          if (rows === 1 || !isTooLong(error)) throw error;
+          return undefined;
+        });
+        if (deleted === undefined) {
+          rows = Math.max(1, Math.floor(rows / 4));
+          continue;
+        }
         report = { ...report, [kind]: report[kind] + deleted };
         if (deleted > 0) onProgress?.(report);
-      } while (deleted === batchRows);
+        if (deleted < rows) break;
+      }
     }
     return report;
+  }
+
+  /** Deletes at most so many in one transaction, which the server ends by itself where it takes too long. */
+  async #deleteBatch(kind: keyof PruneReport, rows: number, olderThanMs: number): Promise<number> {
+    return this.#database.transaction(`prune ${kind}`, limits, async (client) => {
+      // A single one has no limit of its own: a group may have a million members.
+      const timeoutMs = rows === 1 ? 0 : statementTimeoutMs;
+      await client.query(
+        "select pg_catalog.set_config('statement_timeout'::pg_catalog.text, $1::pg_catalog.text, true)",
+        [String(timeoutMs)],
+      );
+      return (await client.query(this.#texts[kind], [rows, olderThanMs])).rows.length;
+    });
   }
 
   close(): void {

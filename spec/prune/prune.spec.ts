@@ -65,6 +65,28 @@ describe("prune", () => {
     expect(first + (rest?.results ?? 0)).toBe(5_000);
   });
 
+  it("deletes in smaller batches where a statement takes longer than 5 s on the server", async () => {
+    const backend = await database.open();
+    await fill(400, "now() - interval '1 minute'");
+    // As a trigger of the application, or a slow disk.
+    await database.sql(
+      `create function ${escapeIdentifier(database.schema)}.slow() returns trigger language plpgsql as $$ begin perform pg_sleep(0.02); return old; end $$`,
+    );
+    await database.sql(
+      `create trigger slow before delete on ${table} for each row execute function ${escapeIdentifier(database.schema)}.slow()`,
+    );
+    const reports: PruneReport[] = [];
+    try {
+      expect(await backend.prune({ onProgress: (report) => reports.push(report) })).toEqual({
+        results: 400,
+        groups: 0,
+      });
+    } finally {
+      await database.sql(`drop trigger slow on ${table}`);
+    }
+    expect(reports.length).toBeGreaterThan(1);
+  }, 60_000);
+
   it("stops when it is told to, and keeps what it has done", async () => {
     const backend = await database.open();
     await fill(100, "now() - interval '1 minute'");

@@ -17,7 +17,7 @@ describe("tables that are like those of the Rust crate, and are adopted", () => 
          created_at timestamptz default now(), expires_at timestamptz, note text)`,
     );
     await database.sql(
-      `create table ${name}.kojin_groups (number bigserial, group_id varchar(600) not null, task_id varchar(600) not null, result jsonb, completed boolean default false,
+      `create table ${name}.kojin_groups (id bigserial, expired boolean, group_ids text, group_id varchar(600) not null, task_id varchar(600) not null, result jsonb, completed boolean default false,
          owner text default 'nobody', primary key (group_id, task_id))`,
     );
     await database.sql(`insert into ${name}.kojin_results (task_id, result, created_at) values ('old', '1', null)`);
