@@ -157,9 +157,11 @@ export class SharedListener {
   /** Opens a connection and stays with it until it is lost. */
   async #connectOnce(attempt: number, signal: AbortSignal): Promise<Ending> {
     let wasListening = false;
+    const loss: { error?: Error } = {};
     let lose: (error: Error) => void = () => undefined;
     const lost = new Promise<Error>((resolve) => {
       lose = (error) => {
+        loss.error ??= error;
         // At once, and not when the connection has been ended: until then its clients would believe that they hear.
         if (this.#session !== undefined && this.#lose === lose) this.#endSession(error.message);
         resolve(error);
@@ -189,6 +191,8 @@ export class SharedListener {
       await Promise.race([channels.sync(), failed]);
       const proof = await Promise.race([this.#prove(this.#times.selfTestMs), failed]);
       if (proof.verdict === "deaf") return { problem: this.#reportDeaf(), wasListening, delayMs: this.#deafDelayMs() };
+      // The last words of a server can come in one piece with the nonce.
+      if (loss.error !== undefined) throw loss.error;
       wasListening = true;
       this.#deafAttempts = 0;
       if (attempt > 0) this.#log("info", "Listening again.");

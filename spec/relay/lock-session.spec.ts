@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import { Socket } from "node:net";
 import { setImmediate as soon } from "node:timers/promises";
+import { types } from "pg";
 import { LockSession } from "../../lib/relay/lock-session";
 import { specDatabase } from "../support/spec-database";
 import { TcpProxy } from "../support/tcp-proxy";
@@ -30,6 +31,21 @@ describe("the session that has a relay's lock", () => {
     await soon();
     expect(lost).toHaveLength(1);
     await session.dispose();
+  });
+
+  it("gets its lock whatever parsers the application has given the driver", async () => {
+    const { BOOL, INT4, TEXT } = types.builtins;
+    const ids = [BOOL, INT4, TEXT];
+    const before = ids.map((id) => types.getTypeParser(id) as (value: string) => unknown);
+    for (const id of ids) types.setTypeParser(id, () => Symbol("of the application"));
+    try {
+      const session = await open([], database.url, new Socket());
+      expect(await session.tryLock()).toBe(true);
+      await session.unlock();
+      await session.dispose();
+    } finally {
+      ids.forEach((id, index) => types.setTypeParser(id, before[index] ?? String));
+    }
   });
 
   it("is not lost to who never had it, nor to who has ended it", async () => {
