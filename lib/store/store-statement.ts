@@ -50,7 +50,7 @@ export function storeStatement(schema: string, variant: StoreVariant): StoreText
       : first;
   return {
     many: storeFrom(
-      `unnest(${arrays}) with ordinality as batch (${names.join(", ")}, place)`,
+      `pg_catalog.unnest(${arrays}) with ordinality as batch (${names.join(", ")}, place)`,
       `(select pg_catalog.count(pg_catalog.pg_notify('${channel}', payload)) from pg_catalog.unnest(${first}[]) as payload)`,
       schema,
       variant,

@@ -83,6 +83,7 @@ describe("the check of SQL in pieces", () => {
   it.each([
     ["select now()", "function now"],
     ["set_config('a', 'b', true)", "function set_config"],
+    ["unnest(${a}) as t", "function unnest"],
     ["a = any($1) and b", "operator ="],
     ["where a > ${b}", "operator >"],
     ["where a - interval '1 s' is null", "operator -"],
