@@ -95,6 +95,22 @@ export const groupClaimSpecs: Specs = {
     assert.deepEqual([await other.claimGroup(groupId), await unclaimed(suite, other)], [undefined, []]);
   },
 
+  "takes no acknowledgement of a lease once the group has expired": async (suite) => {
+    const [one, other] = await suite.openTwo();
+    const [leased, kept] = [suite.id("leased"), suite.id("kept")];
+    for (const groupId of [leased, kept]) await one.initGroup(groupId, 0, { ttlMs: 1_000 });
+    const [lease, forGood] = [await one.claimGroup(leased, { leaseMs: 60_000 }), await one.claimGroup(kept)];
+    assert.ok(lease !== undefined && forGood !== undefined);
+    for (const groupId of [leased, kept])
+      await eventually(async () => assert.equal(await other.getGroup(groupId), undefined));
+    assert.equal(await lease.ack(), false);
+    // There is nothing to acknowledge.
+    assert.equal(await forGood.ack(), true);
+    await other.initGroup(leased, 0);
+    assert.equal(await lease.ack(), false);
+    assert.ok((await other.claimGroup(leased)) !== undefined);
+  },
+
   "lists the groups that are done and unclaimed, longest done first, as many as asked for": async (suite) => {
     const [one, other] = await suite.openTwo();
     for (const name of ["a", "b", "c"]) await one.initGroup(suite.id(name), 1);

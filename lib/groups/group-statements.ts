@@ -32,8 +32,6 @@ const isAlive = "(state.expires_at is null or state.expires_at operator(pg_catal
 const isSettling = `(not state.initialised and state.completed_at operator(pg_catalog.>) clock.time
   and state.completed_at operator(pg_catalog.<=) (clock.time operator(pg_catalog.+) interval '500 milliseconds'))`;
 const isDone = `(state.completed_at is not null and ${isSettling} is not true)`;
-// In the order of their bytes, as in memory, whatever the collation of the database.
-const inOrder = 'member.position, member.task_id::pg_catalog.text collate pg_catalog."C"';
 
 const msUntil = (time: string): string =>
   `(pg_catalog.date_part('epoch'::pg_catalog.text, ${time} operator(pg_catalog.-) clock.time) operator(pg_catalog.*) 1000::double precision)::numeric::pg_catalog.text`;
@@ -43,9 +41,33 @@ export function groupStatements(schema: string): GroupStatements {
   const name = escapeIdentifier(schema);
   const [state, members] = [`${name}.kojin_group_state as state`, `${name}.kojin_groups as member`];
   const ofState = "member.group_id operator(pg_catalog.=) state.group_id";
-  const finished = `
-      select member.task_id, member.result::pg_catalog.text, case when ${isFailed} then member.error::pg_catalog.text end, member.finished_seq::pg_catalog.text
-      from ${members} join ${state} on ${ofState}`;
+  const ofGroup = (columns: string, page: string): string => `
+      select ${isDone}, state.completed, state.failed, ${columns}
+      from ${state} cross join ${clock} left join lateral (${page}) as page on true
+      where state.group_id operator(pg_catalog.=) $1::pg_catalog.text and ${isKnown} and ${isAlive}`;
+  const memberPage = (condition: string, value: string): string => `${ofGroup(
+    "page.task_id, page.value, page.position",
+    `
+        select member.task_id::pg_catalog.text as task_id, ${value}::pg_catalog.text as value, member.position
+        from ${members}
+        where ${ofState} and member.task_id operator(pg_catalog.>) $2::pg_catalog.text and ${condition} and ${counts}
+        order by member.task_id
+        limit $3::int
+      `,
+  )}
+      order by page.task_id`;
+  const finishedPage = (condition: string): string => `${ofGroup(
+    "page.task_id, page.result, page.error, page.finished_seq::pg_catalog.text",
+    `
+        select
+          member.task_id, member.result::pg_catalog.text as result, case when ${isFailed} then member.error::pg_catalog.text end as error, member.finished_seq
+        from ${members}
+        where ${ofState} and ${condition} and ${counts}
+        order by member.finished_seq
+        limit $3::int
+      `,
+  )}
+      order by page.finished_seq`;
   return {
     // $1 text[] groups. Returns those of which something is known: total, counts, when it was done, its deadline in ms, how many ms of it are left, whether it was done more than a
     // second ago, the transaction in which it was, in how many ms it is done unless more placeholders come, and whether these come late. Durations as numeric: of a double as many
@@ -66,30 +88,18 @@ export function groupStatements(schema: string): GroupStatements {
       isThere: isAlive,
     }),
 
-    // $1 text group. Results of the members that are completed, in declared order, or else by task.
-    results: `
-      select member.task_id, member.result::pg_catalog.text
-      from ${members} join ${state} on ${ofState} cross join ${clock}
-      where member.group_id operator(pg_catalog.=) $1::pg_catalog.text and ${isCompleted} and ${counts} and ${isAlive}
-      order by ${inOrder}`,
+    // A page of the members that are completed, or that failed, by task. $1 text group, $2 text task after which to begin, $3 int rows. Returns with each whether the group is done and
+    // its counts, from the same snapshot; one row with nulls if no more follow, none if the group is absent.
+    results: memberPage(isCompleted, "member.result"),
+    failures: memberPage(isFailed, "member.error"),
 
-    // $1 text group. The members that failed, in the same order.
-    failures: `
-      select member.task_id, member.error::pg_catalog.text
-      from ${members} join ${state} on ${ofState}
-      where member.group_id operator(pg_catalog.=) $1::pg_catalog.text and ${isFailed} and ${counts}
-      order by ${inOrder}`,
+    // A page of the members that finished, in that order, in the same way. $1 text group, $2 bigint the number after which to begin, $3 int rows.
+    finishedMembers: finishedPage("member.finished_seq operator(pg_catalog.>) $2::bigint"),
 
-    // A page of the members that finished, in that order. $1 text group, $2 bigint the number after which to begin, $3 int rows.
-    finishedMembers: `${finished}
-      where member.group_id operator(pg_catalog.=) $1::pg_catalog.text and member.finished_seq operator(pg_catalog.>) $2::bigint and ${counts}
-      order by member.finished_seq
-      limit $3::int`,
-
-    // $1 text group. Members that finished while the triggers were disabled, and so have no number.
-    unnumberedMembers: `${finished}
-      where member.group_id operator(pg_catalog.=) $1::pg_catalog.text and member.finished_seq is null and ((${isFailed}) or (${isCompleted})) and ${counts}
-      order by member.task_id`,
+    // $1 text group, $2 bigint 0, $3 int rows. Members that finished while the triggers were disabled, and so have no number.
+    unnumberedMembers: finishedPage(
+      `$2::bigint operator(pg_catalog.=) 0::bigint and member.finished_seq is null and ((${isFailed}) or (${isCompleted}))`,
+    ),
 
     // $1 text group, $2 uuid token, $3 float8 ms it holds without acknowledgement, or null for good. Returns a row if the claim was given; also when it is asked
     // for again with the same token, since the first answer may have been lost.

@@ -21,14 +21,14 @@ export function groupWriteStatements(
   const name = escapeIdentifier(schema);
   const settings = [
     ...(lockTimeoutMs === undefined ? [] : [lockTimeoutSetting(lockTimeoutMs)]),
-    ...(silent ? ["set_config('kojin.notify', 'off', true)"] : []),
+    ...(silent ? ["pg_catalog.set_config('kojin.notify', 'off', true)"] : []),
   ];
   // Made before the function is called, since the call depends on them.
   const [prelude, source, condition] =
     settings.length === 0
       ? ["", "", ""]
       : [
-          `with settings as materialized (select concat(${settings.join(", ")}) as made)`,
+          `with settings as materialized (select pg_catalog.concat(${settings.join(", ")}) as made)`,
           "settings, lateral ",
           "case when made is not null then ",
         ];
@@ -38,13 +38,13 @@ export function groupWriteStatements(
     init: `
       ${prelude}
       select conflict
-      from ${source}${name}.kojin_init_group(${condition}$1::text${end}, $2::int, $3::text[], $4::float8, $5::float8, $6::text) as conflict`,
+      from ${source}${name}.kojin_init_group(${condition}$1::pg_catalog.text${end}, $2::int, $3::pg_catalog.text[], $4::double precision, $5::double precision, $6::pg_catalog.text) as conflict`,
 
     // $1 text[] groups, $2 text[] tasks, $3 text[] results and $4 text[] failures. Returns for each, in order, the number completed, and why not.
     finish: `
       ${prelude}
       select completed_count, conflict
-      from ${source}${name}.kojin_finish_members($1::text[], $2::text[], $3::text[], ${condition}$4::text[]${end})
+      from ${source}${name}.kojin_finish_members($1::pg_catalog.text[], $2::pg_catalog.text[], $3::pg_catalog.text[], ${condition}$4::pg_catalog.text[]${end})
       order by place`,
   };
 }

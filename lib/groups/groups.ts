@@ -1,11 +1,9 @@
-import { distinctUntilChanged, filter, from, map, merge, mergeMap, Observable } from "rxjs";
+import { distinctUntilChanged, filter, from, map, merge, mergeMap, Observable, of } from "rxjs";
 import { isTransient, retryUntilClosed } from "../database/retry";
-import type { TaskFailedError } from "../errors";
-import { GroupFailedError, WaitTimeoutError } from "../errors";
+import { WaitTimeoutError } from "../errors";
 import type { Hint, StoredResult } from "../notify/hint";
 import type { LateKeys } from "../notify/hint-source";
 import type { GroupProgress, WaitOptions } from "../result-backend";
-import { toFailedError } from "../wait/outcome";
 import { TableCommits } from "../wait/commits";
 import { Feed } from "../wait/feed";
 import type { Interest } from "../wait/interest";
@@ -15,12 +13,24 @@ import type { HintReceiver } from "../wait/wakeups";
 import { lastReadMs, Waits } from "../wait/waits";
 import { GroupChanges } from "./group-changes";
 import { GroupDeadlines } from "./group-deadlines";
+import { type MemberPageRow, type ReadMemberPage, resultsByNow, resultsOfDone } from "./group-results";
 import { type GroupStatements, groupStatements } from "./group-statements";
-import { type FinishedMember, members$ } from "./member-stream";
+import { type FinishedMember, type MemberPage, members$ } from "./member-stream";
 import { SettlingGroups } from "./settling-groups";
 import { type GroupRow, type StoredGroup, toStoredGroup } from "./stored-group";
 
-type MemberColumns = [taskId: string, result: string | null, error: string | null, finishedSeq: string | null];
+type FinishedRow = [
+  isDone: boolean,
+  completed: number,
+  failed: number,
+  taskId: string | null,
+  result: string | null,
+  error: string | null,
+  finishedSeq: string | null,
+];
+
+// A total is an int.
+const maxMembers = 2 ** 31 - 1;
 
 interface ReadLimits {
   /** On the clock of `performance.now()`. */
@@ -128,17 +138,12 @@ export class Groups implements HintReceiver {
 
   /** What became of its members, each once. */
   members$(groupId: string): Observable<StoredResult> {
-    const read = async (text: string, values: unknown[], signal: AbortSignal): Promise<FinishedMember[]> =>
-      (await this.#query<MemberColumns>("read group members", text, values, { dueAt: Infinity, signal })).map(
-        ([taskId, result, error, finishedSeq]) => ({
-          stored: { taskId, result: result ?? "null", error, storedAt: 0 },
-          finishedSeq: Number(finishedSeq ?? 0),
-        }),
-      );
+    const read = async (text: string, values: unknown[], signal: AbortSignal): Promise<MemberPage> =>
+      toMemberPage(await this.#query<FinishedRow>("read group members", text, values, { dueAt: Infinity, signal }));
     const { finishedMembers, unnumberedMembers } = this.#statements;
     return members$(groupId, this.waits.watch(groupId), {
-      readFinished: async (id, afterSeq, limit, signal) => read(finishedMembers, [id, afterSeq, limit], signal),
-      readUnnumbered: async (id, signal) => read(unnumberedMembers, [id], signal),
+      readFinished: async (afterSeq, limit, signal) => read(finishedMembers, [groupId, afterSeq, limit], signal),
+      readUnnumbered: async (signal) => read(unnumberedMembers, [groupId, 0, maxMembers], signal),
     });
   }
 
@@ -146,7 +151,11 @@ export class Groups implements HintReceiver {
   results$(groupId: string): Observable<StoredResult[]> {
     return this.waits.watch(groupId).pipe(
       filter(({ progress }) => progress.done),
-      mergeMap((group) => whileSubscribed(async (signal) => this.#resultsOf(group, { dueAt: Infinity, signal }))),
+      mergeMap((group) =>
+        whileSubscribed(async (signal) => this.#resultsOf(group, { dueAt: Infinity, signal })).pipe(
+          mergeMap((results) => (results === undefined ? this.#resultsAgain$(group) : of(results))),
+        ),
+      ),
     );
   }
 
@@ -163,9 +172,8 @@ export class Groups implements HintReceiver {
   }
 
   /** The results of the members that are completed by now. */
-  async results(groupId: string, limits?: ReadLimits): Promise<StoredResult[]> {
-    const rows = await this.#query<[string, string]>("read group results", this.#statements.results, [groupId], limits);
-    return rows.map(([taskId, result]) => ({ taskId, result, error: null, storedAt: 0 }));
+  async results(groupId: string): Promise<StoredResult[]> {
+    return resultsByNow(groupId, this.#pageReader());
   }
 
   /** Groups that are not done, by id. */
@@ -227,14 +235,19 @@ export class Groups implements HintReceiver {
   async #wait(groupId: string, options: WaitOptions): Promise<StoredResult[]> {
     const { timeoutMs, signal } = options;
     const deadline = performance.now() + timeoutMs;
-    const group = await this.#done(groupId, options);
-    // Its results may take what is left of the time, and as long as a last read: neither longer, nor does an outage end the wait before.
-    const dueAt = Math.max(deadline, performance.now()) + lastReadMs;
-    try {
-      return await this.#resultsOf(group, { dueAt, signal });
-    } catch (error) {
-      if (!isTransient(error)) throw error;
-      throw WaitTimeoutError.forGroup(groupId, timeoutMs, group.progress, { cause: error });
+    for (let left = options; ; left = { ...options, timeoutMs: Math.max(0, deadline - performance.now()) }) {
+      const group = await this.#done(groupId, left);
+      // Its results may take what is left of the time, and as long as a last read: neither longer, nor does an outage end the wait before.
+      const dueAt = Math.max(deadline, performance.now()) + lastReadMs;
+      try {
+        const results = await this.#resultsOf(group, { dueAt, signal });
+        if (results !== undefined) return results;
+      } catch (error) {
+        if (!isTransient(error)) throw error;
+        throw WaitTimeoutError.forGroup(groupId, timeoutMs, group.progress, { cause: error });
+      }
+      // It has expired since it was seen to be done, or is open again.
+      if (performance.now() >= deadline) throw WaitTimeoutError.forGroup(groupId, timeoutMs, group.progress);
     }
   }
 
@@ -249,14 +262,24 @@ export class Groups implements HintReceiver {
     }
   }
 
-  async #resultsOf({ progress: { groupId, failed } }: StoredGroup, limits?: ReadLimits): Promise<StoredResult[]> {
-    if (failed === 0) return this.results(groupId, limits);
-    const text = this.#statements.failures;
-    const rows = await this.#query<[string, string]>("read group failures", text, [groupId], limits);
-    throw new GroupFailedError(
-      groupId,
-      rows.map(([taskId, error]): TaskFailedError => toFailedError(taskId, error)),
+  async #resultsOf({ progress }: StoredGroup, limits: ReadLimits): Promise<StoredResult[] | undefined> {
+    return resultsOfDone(progress.groupId, progress.failed > 0, this.#pageReader(limits));
+  }
+
+  /** For a group that was done and is no longer: waits for it if it is open again, and errors if it has expired. */
+  #resultsAgain$(group: StoredGroup): Observable<StoredResult[]> {
+    const { progress, deadlineMs } = group;
+    return from(this.loader.load(progress.groupId, "read")).pipe(
+      mergeMap((present) => {
+        if (present !== undefined) return this.results$(progress.groupId);
+        throw WaitTimeoutError.forGroup(progress.groupId, deadlineMs ?? 0, progress);
+      }),
     );
+  }
+
+  #pageReader(limits?: ReadLimits): ReadMemberPage {
+    return async (kind, groupId, afterTaskId, maxRows) =>
+      this.#query<MemberPageRow>(`read group ${kind}`, this.#statements[kind], [groupId, afterTaskId, maxRows], limits);
   }
 
   async #query<Row extends unknown[]>(
@@ -276,6 +299,16 @@ export class Groups implements HintReceiver {
       closed$: signal === undefined ? closed$ : merge(closed$, abortOf(signal)),
     });
   }
+}
+
+function toMemberPage(rows: readonly FinishedRow[]): MemberPage {
+  const [first] = rows;
+  const members = rows.flatMap(([, , , taskId, result, error, finishedSeq]): FinishedMember[] =>
+    taskId === null
+      ? []
+      : [{ stored: { taskId, result: result ?? "null", error, storedAt: 0 }, finishedSeq: Number(finishedSeq ?? 0) }],
+  );
+  return { group: first && { isDone: first[0], finished: first[1] + first[2] }, members };
 }
 
 /** The outcome of work that goes on through any outage, until nobody is subscribed any more. */

@@ -1,5 +1,7 @@
-import { Observable } from "rxjs";
+import { Observable, Subscription } from "rxjs";
+import { WaitTimeoutError } from "../errors";
 import type { StoredResult } from "../notify/hint";
+import { countsError } from "./group-results";
 import type { StoredGroup } from "./stored-group";
 
 /** A member that finished, and its place in the order in which members did. */
@@ -8,16 +10,17 @@ export interface FinishedMember {
   readonly finishedSeq: number;
 }
 
+/** A page of members, with their group as it is in the same snapshot; undefined if the group is absent or has expired. */
+export interface MemberPage {
+  readonly group: { readonly isDone: boolean; readonly finished: number } | undefined;
+  readonly members: readonly FinishedMember[];
+}
+
 export interface MemberReader {
   /** A page of the members that finished after a given one, in that order. It goes on through any outage, until the signal aborts. */
-  readonly readFinished: (
-    groupId: string,
-    afterSeq: number,
-    limit: number,
-    signal: AbortSignal,
-  ) => Promise<readonly FinishedMember[]>;
+  readonly readFinished: (afterSeq: number, limit: number, signal: AbortSignal) => Promise<MemberPage>;
   /** Members that finished without a number: only while triggers are disabled. */
-  readonly readUnnumbered: (groupId: string, signal: AbortSignal) => Promise<readonly FinishedMember[]>;
+  readonly readUnnumbered: (signal: AbortSignal) => Promise<MemberPage>;
 }
 
 const pageRows = 500;
@@ -36,6 +39,7 @@ export function members$(
     let emitted = 0;
     let latest: StoredGroup | undefined;
     let isReading = false;
+    let subscription = Subscription.EMPTY;
     const unsubscribed = new AbortController();
 
     const emit = (page: readonly FinishedMember[]): void => {
@@ -45,12 +49,21 @@ export function members$(
         subscriber.next(stored);
       }
     };
-    const readPages = async (): Promise<void> => {
-      let page: readonly FinishedMember[];
-      do {
-        page = await reader.readFinished(groupId, lastSeq, pageRows, unsubscribed.signal);
-        emit(page);
-      } while (page.length === pageRows && !subscriber.closed);
+    const readPages = async (): Promise<MemberPage["group"]> => {
+      for (;;) {
+        const { group, members } = await reader.readFinished(lastSeq, pageRows, unsubscribed.signal);
+        emit(members);
+        if (members.length < pageRows || subscriber.closed) return group;
+      }
+    };
+    const finish = async (finished: number, absent: StoredGroup): Promise<void> => {
+      if (emitted < finished) {
+        const { group, members } = await reader.readUnnumbered(unsubscribed.signal);
+        if (group === undefined) throw expiredError(absent);
+        emit(members);
+      }
+      if (emitted < finished) throw countsError(groupId, emitted, finished);
+      subscriber.complete();
     };
     const readOn = async (): Promise<void> => {
       isReading = true;
@@ -58,11 +71,12 @@ export function members$(
         // Once more if the group changed while it was being read.
         for (let read: StoredGroup | undefined; read !== latest && !subscriber.closed;) {
           read = latest;
-          await readPages();
+          const group = await readPages();
           if (read?.progress.done !== true) continue;
-          if (emitted < read.progress.completed + read.progress.failed)
-            emit(await reader.readUnnumbered(groupId, unsubscribed.signal));
-          subscriber.complete();
+          if (group === undefined) throw expiredError(read);
+          if (group.isDone) await finish(group.finished, read);
+          // It has lost a member since, and is open again.
+          else follow();
         }
       } catch (error) {
         subscriber.error(error);
@@ -70,15 +84,26 @@ export function members$(
         isReading = false;
       }
     };
+    const follow = (): void => {
+      subscription.unsubscribe();
+      if (subscriber.closed) return;
+      subscription = group$.subscribe({
+        next: (group) => {
+          latest = group;
+          if (!isReading) void readOn();
+        },
+        error: (error: unknown) => subscriber.error(error),
+        // Not completion: what has been read of the group may be ahead of what has been read of its members.
+      });
+    };
 
-    subscriber.add(() => unsubscribed.abort());
-    return group$.subscribe({
-      next: (group) => {
-        latest = group;
-        if (!isReading) void readOn();
-      },
-      error: (error: unknown) => subscriber.error(error),
-      // Not completion: what has been read of the group may be ahead of what has been read of its members.
-    });
+    follow();
+    return () => {
+      subscription.unsubscribe();
+      unsubscribed.abort();
+    };
   });
 }
+
+const expiredError = ({ progress, deadlineMs }: StoredGroup): WaitTimeoutError =>
+  WaitTimeoutError.forGroup(progress.groupId, deadlineMs ?? 0, progress);

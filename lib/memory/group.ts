@@ -1,6 +1,7 @@
 import { GroupConflictError } from "../errors";
 import type { StoredResult } from "../notify/hint";
 import type { GroupProgress } from "../result-backend";
+import { compareBytes } from "../value/byte-order";
 import { now } from "./clock";
 
 /** The size of a group, or its members, and its times; checked already. */
@@ -144,6 +145,3 @@ export class MemoryGroup {
     return new GroupConflictError(this.groupId, `Group ${this.groupId} ${clause}.`);
   }
 }
-
-// As Postgres compares in the collation "C": by bytes of UTF-8. By UTF-16 units, what lies beyond the BMP would come before U+E000.
-const compareBytes = (a: string, b: string): number => Buffer.compare(Buffer.from(a), Buffer.from(b));

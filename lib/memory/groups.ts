@@ -129,6 +129,7 @@ export class MemoryGroups {
     // eslint-disable-next-line @typescript-eslint/require-await -- what it throws has to be a rejection
     const ack = async (): Promise<boolean> => {
       this.#view.assertOpen();
+      if (leaseMs === undefined) return true;
       return this.#view.storage.group(groupId)?.keep(hold) ?? false;
     };
     return { groupId, ack };
