@@ -26,13 +26,15 @@ async function main({ url, schema }: RecipeDatabase): Promise<void> {
   const worker = new Worker<ThumbnailTask>(
     queueName,
     async ({ data, attemptsMade, opts }) => {
+      let thumbnail: unknown;
       try {
-        await backend.store(data.taskId, await studio.makeThumbnail(data.image));
+        thumbnail = await studio.makeThumbnail(data.image);
       } catch (error) {
         // Attempts before this one. Who waits hears of the last attempt only.
         if (attemptsMade + 1 >= (opts.attempts ?? 1)) await backend.fail(data.taskId, error);
         throw error;
       }
+      await backend.store(data.taskId, thumbnail);
     },
     { connection, concurrency: 3 },
   );

@@ -39,13 +39,15 @@ async function main({ url, schema }: RecipeDatabase): Promise<void> {
 function thumbnailTask(backend: PostgresResultBackend, studio: Studio): Task {
   return async (payload, { job }) => {
     const { taskId, image } = payload as ThumbnailTask;
+    let thumbnail: unknown;
     try {
-      await backend.store(taskId, await studio.makeThumbnail(image));
+      thumbnail = await studio.makeThumbnail(image);
     } catch (error) {
       // Who waits hears of the last attempt only.
       if (job.attempts >= job.max_attempts) await backend.fail(taskId, error);
       throw error;
     }
+    await backend.store(taskId, thumbnail);
   };
 }
 

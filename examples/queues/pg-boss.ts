@@ -35,13 +35,15 @@ async function startWorker(boss: PgBoss, backend: PostgresResultBackend, studio:
   const options = { pollingIntervalSeconds: 0.5, batchSize: 1, includeMetadata: true } as const;
   await boss.work<{ image: string }>(queue, options, async (jobs) => {
     for (const job of jobs) {
+      let thumbnail: unknown;
       try {
-        await backend.store(job.id, await studio.makeThumbnail(job.data.image));
+        thumbnail = await studio.makeThumbnail(job.data.image);
       } catch (error) {
         // Who waits hears of the last attempt only.
         if (job.retryCount >= job.retryLimit) await backend.fail(job.id, error);
         throw error;
       }
+      await backend.store(job.id, thumbnail);
     }
   });
 }

@@ -56,9 +56,10 @@ async function work(backend: PostgresResultBackend, taskId: string, durationMs: 
     () => undefined, // the task was over first
   );
   try {
-    await backend.store(taskId, await makeReport(durationMs, cancelled.signal));
-  } catch (error) {
-    await backend.fail(taskId, error);
+    const [outcome] = await Promise.allSettled([makeReport(durationMs, cancelled.signal)]);
+    // Only what the task itself rejects with is its failure, and not that of `store`.
+    if (outcome.status === "fulfilled") await backend.store(taskId, outcome.value);
+    else await backend.fail(taskId, outcome.reason);
   } finally {
     isOver.abort();
     await listening;
