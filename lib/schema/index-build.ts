@@ -2,6 +2,7 @@ import type { Database } from "../database/database";
 import { sqlStates } from "../database/sql-states";
 import { DatabaseError } from "../errors";
 import type { SqlClient } from "../result-backend";
+import { describeHolders, readSnapshotHolders } from "./lock-holders";
 import type { MigrationLock } from "./migration-lock";
 import { concurrently, type IndexStep } from "./migration-steps";
 import { escapeIdentifier } from "pg";
@@ -11,6 +12,8 @@ const largeTableBytes = 32 * 1024 * 1024;
 // A concurrent build takes its time on a table of any size, and waits for each transaction that was open when it began.
 const buildTimeoutMs = 6 * 3_600_000;
 const maxAttempts = 6;
+/** How often to report the transactions that a build may be waiting for. */
+const lookIntervalMs = 2_000;
 
 type IndexState = "built" | "large";
 
@@ -20,10 +23,17 @@ export async function buildIndex(
   lock: MigrationLock,
   schema: string,
   step: IndexStep,
+  onWait: (waitingFor: string) => void,
 ): Promise<void> {
   for (let attempt = 1; ; attempt += 1) {
     const state = await lock.run(async (client) => buildIfSmall(client, schema, step));
     if (state === "built") return;
+    // On another connection, if the pool has one.
+    const look = async (): Promise<void> => {
+      const holders = await readSnapshotHolders(database).catch(() => []);
+      if (holders.length > 0) onWait(describeHolders(holders));
+    };
+    const timer = setInterval(() => void look(), lookIntervalMs).unref();
     try {
       await database.session("build an index", buildTimeoutMs, async (client) => {
         // Not local: the statement cannot run in a transaction. It blocks no writer, so its own waits need no limit.
@@ -36,6 +46,8 @@ export async function buildIndex(
     } catch (error) {
       // Another process builds the same index: the server ends one of the two.
       if (!isWorthAnotherAttempt(error) || attempt === maxAttempts) throw error;
+    } finally {
+      clearInterval(timer);
     }
   }
 }

@@ -57,6 +57,7 @@ export async function readSnapshotHolders(database: Database): Promise<readonly 
     from pg_catalog.pg_stat_activity as holder
     where holder.pid operator(pg_catalog.<>) pg_catalog.pg_backend_pid() and holder.datname operator(pg_catalog.=) pg_catalog.current_database()
       and (holder.backend_xmin is not null or holder.backend_xid is not null)
+      and not exists (select from pg_catalog.pg_stat_progress_create_index as build where build.pid operator(pg_catalog.=) holder.pid)
     order by holder.xact_start
     limit 3`;
   return readHolders(database, text, []);

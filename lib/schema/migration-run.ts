@@ -96,7 +96,8 @@ export class MigrationRun {
     const step = next.steps[next.position];
     if (step !== undefined && step.kind !== "transaction") {
       this.#report({ migration: next.name, step: step.title, rows: 0, waitingFor: undefined });
-      if (step.kind === "index") await buildIndex(this.#database, this.#lock, this.#schema, step);
+      if (step.kind === "index")
+        await buildIndex(this.#database, this.#lock, this.#schema, step, (waitingFor) => this.#report({ waitingFor }));
       else if (!(await this.#runPages(next, step))) return true;
       const isMine = await this.#lock.run(async (client) => {
         const isPresent = await this.#isPresent(client, next);

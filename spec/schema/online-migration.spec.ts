@@ -163,7 +163,9 @@ describe("migrate() while workers of the Rust crate write", () => {
     const reader = await database.pool.connect();
     await reader.query("begin isolation level repeatable read");
     await reader.query("select from pg_class");
-    const migrated = backend.migrate();
+    const waits: string[] = [];
+    const migrated = backend.migrate({ onProgress: ({ waitingFor }) => waits.push(waitingFor ?? "") });
+    await eventually(() => expect(waits.join()).toContain('application "spec admin"'));
     await eventually(async () =>
       expect(
         await database.sql("select command from pg_stat_progress_create_index where relid = $1::text::regclass", [
