@@ -1,7 +1,7 @@
 import { escapeIdentifier, escapeLiteral } from "pg";
 import { lockTimeoutSetting } from "../database/database";
 import { notifyQueueUsageText } from "../database/send-notification";
-import { boundedText, estimatedBytes, maxTextBytes, readBudgetBytes } from "./bounded-text";
+import { boundedText, estimatedBytes, maxTextBytes, readBudgetBytes, shortText } from "./bounded-text";
 import { type CommitStatements, commitStatements } from "./commit-statements";
 import { microsOf, onFirstRow, plannedAnew } from "./expressions";
 
@@ -18,10 +18,12 @@ const notifyLockTimeoutMs = 2_000;
 export interface ResultStatements {
   /** Reads many results, of which it sends about a megabyte. */
   readonly readMany: string;
-  /** Reads one result, however large; also says whether the table is large. */
+  /** Reads one result, unless it is large; also says whether the table is large. */
   readonly readOneWithSize: string;
   /** The same, planned once for a session: for a table that is large then. The same number gives the same text, another one a plan of its own. */
   readonly readOne: (planNumber: number) => string;
+  /** Reads one result, however large. */
+  readonly readLarge: string;
   readonly delete: string;
   readonly commits: CommitStatements;
   readonly announce: string;
@@ -40,33 +42,38 @@ export function resultStatements(options: ResultStatementOptions, isObserved = f
   const results = `${escapeIdentifier(schema)}.kojin_results`;
   const isThere = "(expires_at is null or expires_at operator(pg_catalog.>) pg_catalog.statement_timestamp())";
   // A query of its own within the other: it runs once, and not for each row, of which it would take as long as all the rest (13 instead of 9 µs for a result, stored and read).
-  const isLarge = `(select pg_catalog.pg_relation_size(${escapeLiteral(results)}::pg_catalog.regclass) operator(pg_catalog.>=) ${largeTableBytes})`;
+  const isLargeTable = `(select pg_catalog.pg_relation_size(${escapeLiteral(results)}::pg_catalog.regclass) operator(pg_catalog.>=) ${largeTableBytes})`;
   // Those that are there and not expired, with a flag for those stored more than a second ago: a listener that hears would have told of them; for telemetry also with the span
   // that stored them, and their age.
-  const select = (size: string, bytes: number, isHeld = "false"): string => `
-      select task_id, case when not (${isHeld}) then ${boundedText("result", bytes)} end, case when not (${isHeld}) then ${boundedText("error", bytes)} end,
+  const row = (size: string, result: string, error: string, isUnsent: string): string => `
+      select task_id, ${result}, ${error},
         ${microsOf("stored_at")}, stored_at operator(pg_catalog.<) (pg_catalog.statement_timestamp() operator(pg_catalog.-) interval '1 second'),
-        ${size}, stored_xid::pg_catalog.text, error is not null, ${isHeld}${
+        ${size}, stored_xid::pg_catalog.text, error is not null, ${isUnsent}${
           isObserved
             ? ", trace_context, (extract(epoch from pg_catalog.clock_timestamp() operator(pg_catalog.-) stored_at) operator(pg_catalog.*) 1000::numeric)::double precision"
             : ""
         }`;
+  const one = (size: string): string => row(size, shortText("result", maxBytes), shortText("error", maxBytes), "false");
+  const hasNoRoom = `bytes_before operator(pg_catalog.>=) ${readBudgetBytes}`;
+  const inBudget = (column: string): string =>
+    `case when not ${hasNoRoom} then ${shortText(column, readBudgetBytes)} end`;
   const byIds = `${plannedAnew("$2")} and task_id operator(pg_catalog.=) any($1::pg_catalog.text[]) and ${isThere}`;
+  const byId = `task_id operator(pg_catalog.=) $1::pg_catalog.text and ${isThere}`;
   return {
-    // $1 text[] ids; $2 boolean true. The text of a result is null where the read of it has to be repeated: with others if the row says so, for which there was no room left, and
-    // else by itself.
-    readMany: `${select(isLarge, readBudgetBytes, `bytes operator(pg_catalog.<=) ${readBudgetBytes} and bytes_before operator(pg_catalog.>=) ${readBudgetBytes}`)}
+    // $1 text[] ids; $2 boolean true. Where a text is missing it has to be read again: with others if the row says so, for which there was no room, and else by itself.
+    readMany: `${row(isLargeTable, inBudget("result"), inBudget("error"), hasNoRoom)}
       from (
         select measured.*, pg_catalog.sum(bytes) over (rows unbounded preceding) operator(pg_catalog.-) bytes as bytes_before
         from (
           select *, (${estimatedBytes("result")} operator(pg_catalog.+) ${estimatedBytes("error")})::bigint as bytes from ${results} where ${byIds}
         ) as measured
       ) as summed`,
-    // $1 text[] ids, of which there is one; $2 boolean true. The text of a result is null if it is too long.
-    readOneWithSize: `${select(isLarge, maxBytes)} from ${results} where ${byIds}`,
+    // $1 text[] ids, of which there is one; $2 boolean true. Where a text is missing it is large, or too long.
+    readOneWithSize: `${one(isLargeTable)} from ${results} where ${byIds}`,
     // $1 text id.
-    readOne: (planNumber) =>
-      `${select("null::boolean", maxBytes)} from ${results} where task_id operator(pg_catalog.=) $1::pg_catalog.text and ${isThere} /* plan ${planNumber} */`,
+    readOne: (planNumber) => `${one("null::boolean")} from ${results} where ${byId} /* plan ${planNumber} */`,
+    // $1 text id. Where a text is missing it is too long.
+    readLarge: `${row("null::boolean", boundedText("result", maxBytes), boundedText("error", maxBytes), "false")} from ${results} where ${byId}`,
 
     // $1 text id. Returns a row if there was one to be seen; one that had expired is deleted and not counted.
     delete: `

@@ -29,6 +29,8 @@ const readsPerLook = 16;
 export class ResultReads {
   readonly #interest: Interest;
   readonly #statements: ResultStatements;
+  /** Results that have turned out to be large, until they are read. */
+  readonly #large = new Set<string>();
   #isLarge = false;
   #planNumber = 0;
   #keptReadsLeft = 0;
@@ -40,24 +42,28 @@ export class ResultReads {
 
   /** Reads about a megabyte of results, or one that is larger. */
   read(taskIds: readonly string[], timeoutMs: number): Promise<ReadAnswer<StoredResult>> {
-    return this.#interest.database.query<Row>(this.#query(taskIds), timeoutMs).then((rows) => {
+    const query = this.#query(taskIds);
+    return this.#interest.database.query<Row>(query, timeoutMs).then((rows) => {
       const isLarge = rows[0]?.[5] ?? null;
       if (isLarge !== null) this.#look(isLarge);
-      if (taskIds.length === 1 || rows.every(isWhole))
-        return { found: new Map(rows.map((row) => [row[0], toFound(row)])) };
+      const unsent = query.text === this.#statements.readLarge ? [] : rows.filter((row) => !isWhole(row));
+      if (unsent.length === 0) return { found: new Map(rows.map((row) => [row[0], toFound(row)])) };
       const found = new Map(rows.filter(isWhole).map((row) => [row[0], toFound(row)]));
-      const unsent = rows.filter((row) => !isWhole(row));
       const held = unsent.filter((row) => row[8]).map(([taskId]) => taskId);
+      const heldIds = new Set(held);
+      const large = unsent.map(([taskId]) => taskId).filter((taskId) => !heldIds.has(taskId));
+      for (const taskId of large) this.#large.add(taskId);
       // Small ones first: each large one takes a while.
-      const alone = unsent.filter((row) => !row[8]).map(([taskId]) => [taskId]);
-      return { found, unsent: held.length === 0 ? alone : [held, ...alone] };
+      return { found, unsent: [...(held.length === 0 ? [] : [held]), ...large.map((taskId) => [taskId])] };
     });
   }
 
   #query(taskIds: readonly string[]): Query {
     const query = { purpose: "read results", isPrepared: true, isPaced: true };
-    const { readMany, readOneWithSize, readOne } = this.#statements;
+    const { readMany, readOneWithSize, readOne, readLarge } = this.#statements;
+    const [only = ""] = taskIds;
     if (taskIds.length > 1) return { ...query, text: readMany, values: [taskIds, true] };
+    if (this.#large.size > 0 && this.#large.delete(only)) return { ...query, text: readLarge, values: [only] };
     if (this.#keptReadsLeft === 0) return { ...query, text: readOneWithSize, values: [taskIds, true] };
     this.#keptReadsLeft -= 1;
     return { ...query, text: readOne(this.#planNumber), values: taskIds };
