@@ -175,6 +175,20 @@ describe("counting members of groups", () => {
     subscription.unsubscribe();
   });
 
+  it("declares a large group in proportion to its ids, however many members have finished, and conflicts are undone", async () => {
+    const backend = await database.open({ retryTimeoutMs: 20_000 });
+    const ids = Array.from({ length: 20_000 }, (_, index) => `task ${index}`);
+    const finish = async (groupId: string, taskIds: readonly string[]): Promise<unknown> =>
+      Promise.all(taskIds.map(async (taskId) => backend.completeGroupMember(groupId, taskId, 1)));
+    await finish("large", ids.slice(0, 2_000));
+    await finish("stray", [...ids.slice(0, 10), "another"]);
+    await backend.initGroup("large", ids);
+    expect(await backend.getGroup("large")).toMatchObject({ total: 20_000, completed: 2_000, done: false });
+    await expect(backend.initGroup("stray", ids)).rejects.toMatchObject({ code: "GROUP_CONFLICT" });
+    expect(await backend.getGroup("stray")).toMatchObject({ total: null, completed: 11 });
+    expect(await database.sql(`select from ${members} where group_id = 'stray'`)).toHaveLength(11);
+  }, 60_000);
+
   it("deletes expired groups with their members, and no others", async () => {
     const backend = await database.open();
     await backend.initGroup("short", ["a", "b"], { ttlMs: 1 });
