@@ -1,7 +1,7 @@
 import { firstValueFrom, filter, Subject } from "rxjs";
-import type { Pool } from "pg";
 import { Database } from "./database/database";
 import type { OwnPool } from "./database/own-pool";
+import type { ConnectionPool } from "./database/pool";
 import { ServerClock } from "./database/server-clock";
 import { SessionConfig } from "./database/session-config";
 import { Deadlines, longestTimerMs } from "./deadlines";
@@ -70,7 +70,7 @@ export class BackendCore {
   #announcementsFailed = 0;
   #closing: Promise<void> | undefined;
 
-  constructor(pool: Pool, options: ResolvedOptions, ownPool?: OwnPool) {
+  constructor(pool: ConnectionPool, options: ResolvedOptions, ownPool?: OwnPool) {
     this.options = options;
     this.#ownPool = ownPool;
     // Who gives LISTEN an address of its own has a pooler before the pool.
@@ -208,7 +208,7 @@ export class BackendCore {
     await this.announcements.drain();
   }
 
-  #openChannel(pool: Pool): { readonly source: HintSource; readonly publisher?: HintPublisher } {
+  #openChannel(pool: ConnectionPool): { readonly source: HintSource; readonly publisher?: HintPublisher } {
     const { hints, listen, schema, logger } = this.options;
     if (hints !== undefined)
       return hints.open({ schema, logger, onUnconfirmed: () => (this.#announcementsFailed += 1) });

@@ -1,6 +1,7 @@
 export { PostgresResultBackend } from "./postgres-backend";
 export { MemoryResultBackend } from "./memory-backend";
 export type { MemoryResultBackendOptions } from "./memory-backend";
+export type { ConnectionPool, PooledConnection } from "./database/pool";
 export type { BatchOptions, Logger, NotifyMode, PostgresResultBackendOptions, TelemetryOptions } from "./options";
 export type {
   ClaimOptions,

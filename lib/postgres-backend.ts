@@ -1,7 +1,8 @@
-import type { Pool, PoolConfig } from "pg";
+import type { PoolConfig } from "pg";
 import type { Observable } from "rxjs";
 import { BackendCore } from "./backend-core";
 import { OwnPool } from "./database/own-pool";
+import type { ConnectionPool } from "./database/pool";
 import { type OpenGroupsOptions, toGroupSize, toOpenLimit, toUnclaimedLimit } from "./groups/group-arguments";
 import { type Health, readHealth } from "./health";
 import { diagnose, type DiagnoseOptions, type Diagnosis } from "./inspect/diagnosis";
@@ -47,18 +48,18 @@ export class PostgresResultBackend implements ResultBackend {
    * Works on a pool of the caller's, which it never ends. Nothing is sent before the first call. The pool needs an `error` listener of its own, as any pool of
    * `pg` does.
    */
-  constructor(pool: Pool, options?: PostgresResultBackendOptions);
+  constructor(pool: ConnectionPool, options?: PostgresResultBackendOptions);
   /** @internal Another view of the same parts. */
   // eslint-disable-next-line @typescript-eslint/unified-signatures -- stripped from the published types
   constructor(core: BackendCore, options?: PostgresResultBackendOptions);
-  constructor(poolOrCore: Pool | BackendCore, options: PostgresResultBackendOptions = {}) {
+  constructor(poolOrCore: ConnectionPool | BackendCore, options: PostgresResultBackendOptions = {}) {
     if (poolOrCore instanceof BackendCore) {
       this.#core = poolOrCore;
       this.#ttlMs = options.ttlMs ?? poolOrCore.options.ttlMs;
       return;
     }
     // Not `instanceof Pool`: an application may have a copy of `pg` of its own.
-    if (typeof (poolOrCore as Partial<Pool> | undefined)?.connect !== "function") {
+    if (typeof (poolOrCore as Partial<ConnectionPool> | undefined)?.connect !== "function") {
       throw new TypeError(`pool: expected a Pool of pg, got ${typeName(poolOrCore)}.`);
     }
     const resolved = resolveOptions(options);

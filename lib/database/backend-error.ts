@@ -21,9 +21,9 @@ export function toBackendError(error: unknown, context: ErrorContext): ResultBac
   const sqlState = sqlStateOf(error);
   const origin = context.origin ?? likelyOrigin(error);
   if (sqlState === undefined && isPoolEnding) return new BackendClosedError({ cause: error });
-  if (sqlState !== undefined && origin === "statement" && schemaStates.has(sqlState))
-    return new SchemaError(schema, "missing", notMigratedMessage(schema), { cause: error });
-  const message = `Could not ${purpose}: ${describe(error)}`;
+  if (sqlState !== undefined && origin === "statement" && schemaStates.has(sqlState) && !isRaisedByOthers(error))
+    return new SchemaError(schema, "missing", notMigratedMessage(schema, describe(error)), { cause: error });
+  const message = `Could not ${purpose}: ${describe(error)}${placeOf(error)}`;
   return new DatabaseError(message, sqlState, isTransientError(error, origin), { cause: error, origin });
 }
 
@@ -74,11 +74,8 @@ const isNodeRefusal = (error: unknown): boolean =>
  */
 export function isRowRefusal(error: unknown): error is DatabaseError {
   if (!(error instanceof DatabaseError) || error.transient || error.origin !== "statement") return false;
-  return !/^(42|3F|0A)/.test(error.sqlState ?? "") || isRaisedInFunction(error.cause);
+  return !/^(42|3F|0A)/.test(error.sqlState ?? "") || contextOf(error.cause) !== undefined;
 }
-
-/** The server names the functions that it was in (`where`). */
-const isRaisedInFunction = (error: unknown): boolean => Boolean((error as { where?: unknown } | undefined)?.where);
 
 /** "cached plan must not change result type", known by the function of the server that says so; this code has many other causes. */
 const isStalePlan = (error: unknown): boolean =>
@@ -92,8 +89,34 @@ const schemaStates: ReadonlySet<string> = new Set([
   sqlStates.invalidSchemaName,
 ]);
 
-export function notMigratedMessage(schema: string): string {
-  return `Schema "${schema}" has not been migrated to this version of kojin-postgres: call backend.migrate() once, or run it at deployment.`;
+/** `missing`: what the server says of it. */
+export function notMigratedMessage(schema: string, missing?: string): string {
+  const detail = missing === undefined ? "" : ` (${missing})`;
+  return `Schema "${schema}" has not been migrated to this version of kojin-postgres${detail}: call backend.migrate() once, or run it at deployment.`;
+}
+
+/** Where in functions an error was raised, the innermost first (`where`); undefined if in none. Servers translate the words. */
+function contextOf(error: unknown): string | undefined {
+  const { where } = error as { where?: unknown };
+  return typeof where === "string" && where !== "" ? where : undefined;
+}
+
+/** A function of PL/pgSQL and a line in it, whatever the language of the words in between. */
+const functionAndLine = /([\w$]+)"?\([^()]*\)\s*\p{L}*\s*\d+/u;
+
+/** Whether a function raised an error that is none of this package's, such as that of a trigger or a policy of the application's: to migrate would not help. */
+function isRaisedByOthers(error: unknown): boolean {
+  const context = contextOf(error);
+  if (context === undefined) return false;
+  const name = functionAndLine.exec(context)?.[1] ?? context;
+  return !name.includes("kojin_");
+}
+
+/** Names the function that raised an error, for its message. */
+function placeOf(error: unknown): string {
+  const lines = sqlStateOf(error) === undefined ? [] : (contextOf(error)?.split("\n") ?? []);
+  const place = lines.find((line) => functionAndLine.test(line)) ?? lines[0];
+  return place === undefined ? "" : ` (${place})`;
 }
 
 /** The message of an error. An AggregateError, which is what Node gives when a name has several addresses, has an empty one of its own. */

@@ -1,10 +1,11 @@
-import type { Pool, PoolClient, QueryResult, QueryResultRow } from "pg";
+import type { PoolClient, QueryResultRow } from "pg";
 import { longestTimerMs } from "../deadlines";
 import type { ResultBackendError } from "../errors";
 import type { SqlClient } from "../result-backend";
 import { describe, originOf, toBackendError } from "./backend-error";
-import { checkOut, giveBack } from "./pooled-client";
 import { hasPace, keepPace } from "./pace";
+import type { ConnectionPool } from "./pool";
+import { ask, checkOut, giveBack, send } from "./pooled-client";
 import { PreparedNames } from "./prepared-names";
 import { type ErrorOrigin, sqlStateOf } from "./sql-states";
 
@@ -37,13 +38,13 @@ export class BeginError extends Error {
 
 /** Queries on a pool, each with a deadline of its own, and each error made one of ours. */
 export class Database {
-  readonly #pool: Pool;
+  readonly #pool: ConnectionPool;
   readonly #schema: string;
   readonly #names: PreparedNames;
   #queries = 0;
 
   /** `mayPrepare`: whether the pool's connections may be sessions of the server, and not of a transaction pooler. */
-  constructor(pool: Pool, schema: string, mayPrepare = true) {
+  constructor(pool: ConnectionPool, schema: string, mayPrepare = true) {
     this.#pool = pool;
     this.#schema = schema;
     this.#names = new PreparedNames(mayPrepare);
@@ -93,22 +94,16 @@ export class Database {
         values: unknown[] = [],
       ): Promise<{ rows: QueryResultRow[]; rowCount: number | null }> => {
         this.#queries += 1;
-        const limit = { query_timeout: remainingMs() };
         // Without values it goes by the simple protocol, which takes several statements at once, as a migration file needs.
-        const query = values.length === 0 ? { text, ...limit } : { text, values, ...limit };
-        return client.query(query).catch((error: unknown) => {
+        return ask(client, values.length === 0 ? { text } : { text, values }, remainingMs()).catch((error: unknown) => {
           if (sqlStateOf(error) === undefined) unanswered = error;
           throw error;
         });
       };
-      const begin = {
-        text:
-          lockTimeoutMs === undefined
-            ? beginText
-            : `${beginText}; set local lock_timeout = ${Math.ceil(lockTimeoutMs)}`,
-        query_timeout: Math.min(remainingMs(), beginTimeoutMs),
-      };
-      await client.query(begin).catch((error: unknown) => {
+      const lockTimeout =
+        lockTimeoutMs === undefined ? "" : `; set local lock_timeout = ${toLockTimeout(lockTimeoutMs)}`;
+      const beginMs = Math.min(remainingMs(), beginTimeoutMs);
+      await ask(client, { text: beginText + lockTimeout }, beginMs).catch((error: unknown) => {
         throw sqlStateOf(error) === undefined ? new BeginError(describe(error), { cause: error }) : error;
       });
       try {
@@ -131,8 +126,7 @@ export class Database {
         values: unknown[] = [],
       ): Promise<{ rows: QueryResultRow[]; rowCount: number | null }> => {
         this.#queries += 1;
-        const query = { text, values, query_timeout: remainingMs() };
-        return client.query(query);
+        return ask(client, { text, values }, remainingMs());
       };
       return work({ query });
     });
@@ -142,21 +136,20 @@ export class Database {
   async isPooled(timeoutMs: number): Promise<boolean> {
     return this.#withClient("look for a pooler", timeoutMs, async (client, remainingMs) => {
       this.#queries += 1;
-      const query = { text: "select pg_catalog.pg_backend_pid() as pid", query_timeout: remainingMs() };
-      const { rows } = await client.query<{ pid: number }>(query);
-      return rows[0]?.pid !== (client as { processID?: number | null }).processID;
+      const { processID } = client as { processID?: number | null };
+      const { rows } = await ask(client, { text: "select pg_catalog.pg_backend_pid() as pid" }, remainingMs());
+      return typeof processID === "number" && (rows as { pid: number }[])[0]?.pid !== processID;
     });
   }
 
   /** Makes any error of the driver or the server one of ours. */
   wrap(error: unknown, purpose: string, origin?: ErrorOrigin): ResultBackendError {
-    return toBackendError(error, { purpose, schema: this.#schema, origin, isPoolEnding: this.#pool.ending });
+    return toBackendError(error, { purpose, schema: this.#schema, origin, isPoolEnding: this.#pool.ending === true });
   }
 
   /** Returns a connection on which something failed, if its session goes on, and rejects with what failed. */
   async #failAfter(error: unknown, client: PoolClient, purpose: string, dueAt: number): Promise<never> {
-    const probe = { text: "", query_timeout: remainingMs(dueAt) };
-    const origin = await originOf(error, async () => client.query(probe));
+    const origin = await originOf(error, async () => ask(client, { text: "" }, remainingMs(dueAt)));
     giveBack(client, origin === "statement");
     throw this.wrap(error, purpose, origin);
   }
@@ -173,35 +166,28 @@ export class Database {
     const isPaced = query.isPaced === true && hasPace(client);
     let isDone = false;
     let stopPace: (() => void) | undefined;
-    const onResult = (error: Error | null | undefined, result: QueryResult<Row>): void => {
+    const onResult = (error: unknown, rows?: Row[]): void => {
       if (isDone) return;
       isDone = true;
       stopPace?.();
       // Sent once more, under no name, where a pooler has put another session in the place of the one that knew it.
-      if (error && name !== undefined && this.#names.isLost(sqlStateOf(error)))
+      if (rows === undefined && name !== undefined && this.#names.isLost(sqlStateOf(error)))
         this.#run(client, { ...query, isPrepared: false }, dueAt, done);
-      else if (error) done(error);
-      else done(undefined, result.rows);
+      else done(error, rows);
     };
     this.#queries += 1;
     query.onSend?.();
-    const config = {
-      text: query.text,
-      values: [...query.values],
-      rowMode: "array" as const,
-      ...(isPaced ? {} : { query_timeout: limitMs }),
-    };
     if (isPaced) {
-      const isEnding = (): boolean => this.#pool.ending;
-      const onStalled = (): void => onResult(new Error("Query read timeout"), undefined as never);
-      stopPace = keepPace(client, limitMs, isEnding, onStalled);
+      const isEnding = (): boolean => this.#pool.ending === true;
+      stopPace = keepPace(client, limitMs, isEnding, () => {
+        onResult(new Error("Query read timeout"));
+      });
     }
-    try {
-      client.query<Row>(name === undefined ? config : { ...config, name }, onResult);
-    } catch (error) {
-      // The driver throws nothing; what an application has put around its pool may. Nobody above would catch it.
-      onResult(error as Error, undefined as never);
-    }
+    const statement = { text: query.text, values: [...query.values], rowMode: "array" as const };
+    const named = name === undefined ? statement : { ...statement, name };
+    send<Row>(client, named, isPaced ? undefined : limitMs, (error, result) => {
+      onResult(error, result?.rows);
+    });
   }
 
   async #withClient<T>(
@@ -232,4 +218,7 @@ const remainingMs = (dueAt: number): number => Math.max(1, Math.ceil(dueAt - per
  * latter. So what we have given up on does not stay behind on the server, statement after statement.
  */
 export const lockTimeoutSetting = (timeoutMs: number): string =>
-  `pg_catalog.set_config('lock_timeout', '${Math.max(1, Math.round(timeoutMs))}ms', true)`;
+  `pg_catalog.set_config('lock_timeout', '${toLockTimeout(timeoutMs)}ms', true)`;
+
+/** At least 1, since 0 means no limit, and no more than an int holds (PostgreSQL docs, `lock_timeout`). */
+const toLockTimeout = (timeoutMs: number): number => Math.min(Math.max(1, Math.ceil(timeoutMs)), 2 ** 31 - 1);

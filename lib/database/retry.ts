@@ -4,6 +4,8 @@ import { backoffMs } from "./backoff";
 
 const firstDelayMs = 50;
 const longestDelayMs = 2_000;
+/** Longest time for one attempt where there is much time: a connection that is dead without notice must not hold it for days. */
+const longestAttemptMs = 300_000;
 
 export interface RetryOptions {
   /** When to give up, on the clock of `performance.now()`. */
@@ -23,7 +25,7 @@ export const isTransient = (error: unknown): error is DatabaseError =>
  * milliseconds. For work that nobody waits for by itself: what is under way when the backend closes goes on to its own end, and nothing follows it.
  */
 export function retryTransient<T>(attempt: (attemptMs: number) => Promise<T>, options: RetryOptions): Promise<T> {
-  const longestMs = options.attemptMs ?? (options.dueAt - performance.now()) / 2;
+  const longestMs = Math.min(options.attemptMs ?? (options.dueAt - performance.now()) / 2, longestAttemptMs);
   const attemptMs = (): number => Math.max(1, Math.min(longestMs, options.dueAt - performance.now()));
   // Nearly every first attempt is the last one: the machinery for more is made when it is needed.
   return attempt(attemptMs()).catch(async (error: unknown) => {

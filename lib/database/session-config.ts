@@ -1,5 +1,6 @@
-import { type ClientConfig, Client, type Pool, type PoolConfig } from "pg";
+import { type ClientConfig, Client, type PoolConfig } from "pg";
 import { parse } from "pg-connection-string";
+import type { ConnectionPool } from "./pool";
 import { isObject } from "./same-values";
 
 /** The kinds of sessions outside the pool, as `pg_stat_activity` shows them. */
@@ -26,7 +27,7 @@ export class SessionConfig {
   readonly #isPools: boolean;
   readonly #role: SessionRole;
 
-  constructor(pool: Pool, connection: string | PoolConfig | undefined, role: SessionRole) {
+  constructor(pool: ConnectionPool, connection: string | PoolConfig | undefined, role: SessionRole) {
     const { options } = pool as { readonly options?: PoolConfig };
     // The pool hides its password from enumeration, so that it is not printed with the rest.
     const ofPool = isObject(options) ? { ...options, password: options.password } : undefined;

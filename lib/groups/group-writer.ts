@@ -118,7 +118,7 @@ export class GroupWriter {
         throw encodingError(error, row.taskId);
       },
     );
-    const outcome = outcomeOf(row, [found?.["completed_count"] as number, found?.["conflict"] as Conflict | null]);
+    const outcome = outcomeOf(row, [Number(found?.["completed_count"]), found?.["conflict"] as Conflict | null]);
     if (outcome instanceof Error) throw outcome;
     return outcome;
   }

@@ -1,4 +1,5 @@
-import type { Pool, PoolConfig } from "pg";
+import type { PoolConfig } from "pg";
+import type { ConnectionPool } from "../database/pool";
 import { distinctUntilChanged, map, type Observable, Subject, startWith, Subscription } from "rxjs";
 import { Database } from "../database/database";
 import { SessionConfig, type SessionRole } from "../database/session-config";
@@ -34,7 +35,7 @@ const notListening: ListenReport = { status: "idle", reconnects: 0, heartbeatMs:
 export class Relay implements AsyncDisposable {
   /** Its report now, and again whenever its role, a status or a problem has changed. Completes when closed. */
   readonly changes$: Observable<RelayReport>;
-  readonly #pool: Pool;
+  readonly #pool: ConnectionPool;
   readonly #times: RelayTimes;
   readonly #options: ResolvedOptions;
   readonly #carrier: HintCarrier;
@@ -51,7 +52,7 @@ export class Relay implements AsyncDisposable {
   #isClosed = false;
 
   /** @internal Use {@link startRelay}. */
-  constructor(pool: Pool, options: RelayOptions, times: RelayTimes = defaultTimes) {
+  constructor(pool: ConnectionPool, options: RelayOptions, times: RelayTimes = defaultTimes) {
     if (typeof (options as unknown) !== "object" || (options as unknown) === null)
       throw new TypeError(`options: expected an object, got ${typeName(options)}.`);
     if ((options.hints as unknown) === undefined) throw new TypeError("hints: expected a carrier, got undefined.");
@@ -199,6 +200,6 @@ function identityOf({ role, problems, listen, carrier, leadership }: RelayReport
  *
  * @throws TypeError or RangeError for options that do not fit.
  */
-export function startRelay(pool: Pool, options: RelayOptions): Relay {
+export function startRelay(pool: ConnectionPool, options: RelayOptions): Relay {
   return new Relay(pool, options);
 }
