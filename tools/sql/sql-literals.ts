@@ -12,8 +12,7 @@ const hole = "hole__";
 const beginsStatement =
   /^\s*(select|insert into|update|delete from|with \w+ |create|alter table|drop|set local|begin|do \$|lock table|truncate|grant|revoke|declare|fetch)\b/;
 /** What SQL in pieces is known by, where the file also has whole statements: messages and titles begin with a capital letter. */
-const looksLikeSql =
-  /^\w+\(|::|\boperator\(|\bpg_catalog\.|\bis (not )?null\b|\b(where|from|and|or|order by)\b/;
+const looksLikeSql = /^\w+\(|::|\boperator\(|\bpg_catalog\.|\bis (not )?null\b|\b(where|from|and|or|order by)\b/;
 
 /** The SQL in a TypeScript file: statements, and, in a file that has some, what else looks like a piece of one. */
 export function sqlLiterals(fileName: string, source: string): SqlLiteral[] {
