@@ -40,7 +40,7 @@ export function storeStatement(schema: string, variant: StoreVariant): StoreText
   const count = variant.traced ? 5 : 4;
   const parameters = types.slice(0, count).map((type, index) => `$${index + 1}::${type}`);
   const names = columns.slice(0, count);
-  const arrays = parameters.map((parameter) => `${parameter}[]`).join(", ");
+  const arrays = parameters.map((parameter) => `pg_catalog.unnest(${parameter}[])`).join(", ");
   const row = parameters.map((parameter, index) => `${parameter} as ${names[index] ?? ""}`).join(", ");
   const channel = channelOf(schema);
   const [first, second] = [`$${count + 1}::pg_catalog.text`, `$${count + 2}::pg_catalog.text`];
@@ -50,7 +50,7 @@ export function storeStatement(schema: string, variant: StoreVariant): StoreText
       : first;
   return {
     many: storeFrom(
-      `pg_catalog.unnest(${arrays}) with ordinality as batch (${names.join(", ")}, place)`,
+      `rows from (${arrays}) with ordinality as batch (${names.join(", ")}, place)`,
       `(select pg_catalog.count(pg_catalog.pg_notify('${channel}', payload)) from pg_catalog.unnest(${first}[]) as payload)`,
       schema,
       variant,
