@@ -1,3 +1,4 @@
+import { accessProblems } from "./database/access";
 import type { Database } from "./database/database";
 import type { HintSource, ListenStatus } from "./notify/hint-source";
 import { latestVersion } from "./schema/migration-files";
@@ -67,6 +68,7 @@ async function askDatabase(
   if (schemaVersion !== undefined && schemaVersion !== latestVersion()) {
     problems.push(`The schema has version ${schemaVersion}, expected is ${latestVersion()}.`);
   }
+  problems.push(...(await accessProblems(database, options.schema, healthTimeoutMs)));
   const isAnnouncing = options.notify !== "off";
   const triggers = await idleTriggers(database, options.schema, healthTimeoutMs);
   const idle = triggers.filter((name) => isAnnouncing || !onlyAnnounces(name));

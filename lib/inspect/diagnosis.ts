@@ -4,6 +4,7 @@ import { channelOf } from "../notify/channel";
 import { latestVersion } from "../schema/migration-files";
 import { type Check, type CheckContext, type Finding, unknown } from "./check";
 import { checkListeners, checkListening, checkLock, checkPooler, checkQueue, checkRoundTrip } from "./listening-checks";
+import { checkAccess } from "./access-check";
 import { type ProbeParts, probeRoundTrip } from "./probe";
 import { checkRights } from "./rights-check";
 import {
@@ -34,6 +35,7 @@ export type CheckName =
   | "schema"
   | "triggers"
   | "rights"
+  | "access"
   | "channel"
   | "subscriptions"
   | "round trip";
@@ -68,6 +70,7 @@ const anywhere = {
 const whereMigrated = {
   triggers: checkTriggers,
   rights: checkRights,
+  access: checkAccess,
   channel: checkChannel,
   subscriptions: checkSubscriptions,
   "round trip": checkRoundTrip,

@@ -43,6 +43,7 @@ describe("diagnose", () => {
       "schema",
       "triggers",
       "rights",
+      "access",
       "channel",
       "subscriptions",
       "round trip",
