@@ -131,6 +131,8 @@ export class Loader<T> {
   #reads = 0;
   #retries = 0;
   #lastError: DatabaseError | undefined;
+  /** When the database ceased to answer, on the clock of `performance.now()`; undefined while it does. */
+  #silentSince: number | undefined;
 
   constructor(parts: LoaderParts<T>) {
     this.#parts = parts;
@@ -196,6 +198,7 @@ export class Loader<T> {
     try {
       const { found, unsent } = await this.#read(items.map(({ key }) => key));
       this.#lastError = undefined;
+      this.#silentSince = undefined;
       const unsentKeys = new Set(unsent?.flat());
       for (const { key, cause, isAnnounced, calls } of items) {
         if (unsentKeys.has(key)) continue;
@@ -218,7 +221,7 @@ export class Loader<T> {
         await this.#run(items.slice(middle), place);
         return;
       }
-      if (isTransient(error)) this.#lastError = error;
+      if (isTransient(error)) this.#noteFailure(error);
       for (const { calls } of items) for (const call of calls) call.reject(error);
       // After an outage the waiters are still there, and the next sweep asks for them.
       const keys = items.map(({ key }) => key);
@@ -258,10 +261,19 @@ export class Loader<T> {
     };
     const attempt = (attemptMs: number): Promise<ReadAnswer<T>> =>
       schemaCheck.isGood ? send(attemptMs) : schemaCheck.pass(attemptMs).then(() => send(attemptMs));
+    // An outage that has lasted for as long as a read is retried rejects further reads at their first failure. Otherwise
+    // callers that read one after another would each wait for the whole time.
+    if (this.#silentSince !== undefined && performance.now() - this.#silentSince >= retryTimeoutMs)
+      return attempt(retryTimeoutMs / 2);
     const onRetry = (error: DatabaseError): void => {
-      this.#lastError = error;
+      this.#noteFailure(error);
       this.#retries += 1;
     };
     return retryTransient(attempt, { dueAt: performance.now() + retryTimeoutMs, closed$, onRetry });
+  }
+
+  #noteFailure(error: DatabaseError): void {
+    this.#lastError = error;
+    if (error.origin !== "statement") this.#silentSince ??= performance.now();
   }
 }

@@ -2,6 +2,7 @@ import { Pool } from "pg";
 import { NEVER } from "rxjs";
 import { Database } from "../../lib/database/database";
 import { Deadlines } from "../../lib/deadlines";
+import { DatabaseError } from "kojin-postgres";
 import { Loader, type ReadAnswer, type ReadReason } from "../../lib/wait/loader";
 import { SchemaCheck } from "../../lib/schema/schema-check";
 import { eventually } from "../support/eventually";
@@ -162,5 +163,40 @@ describe("two reads of the same key under way", () => {
     // Copying what is there for each call takes a hundred times as long.
     expect(addMs(40_000) / fewMs).toBeLessThan(50);
     deadlines.expireAll(new Error("over"));
+  });
+});
+
+describe("reads in an outage", () => {
+  it("are retried until it has lasted for `retryTimeoutMs`, and then rejected at their first failure", async () => {
+    const deadlines = new Deadlines();
+    let [reads, isAway] = [0, true];
+    const loader = new Loader<number>({
+      read: async () => {
+        reads += 1;
+        await Promise.resolve();
+        if (isAway) throw new DatabaseError("The server is away.", undefined, true, { origin: "connecting" });
+        return { found: new Map([["key", { value: 1, isOld: false }]]) };
+      },
+      schemaCheck: new AlwaysMigrated(new Database(new Pool(), "public"), "public", 1),
+      deadlines,
+      closed$: NEVER,
+      retryTimeoutMs: 300,
+      onFound: () => undefined,
+      onDenied: () => undefined,
+    });
+    await expect(loader.load("key", "read")).rejects.toThrow(DatabaseError);
+    expect(reads).toBeGreaterThan(1);
+    // Until it has lasted so long, a read may still be tried more than once.
+    await eventually(async () => {
+      const before = reads;
+      await expect(loader.load("key", "read")).rejects.toThrow("The server is away.");
+      expect(reads - before).toBe(1);
+    });
+    isAway = false;
+    expect(await loader.load("key", "read")).toBe(1);
+    isAway = true;
+    const before = reads;
+    await expect(loader.load("key", "read")).rejects.toThrow(DatabaseError);
+    expect(reads - before).toBeGreaterThan(1);
   });
 });
