@@ -192,19 +192,23 @@ export class BackendCore {
     }
     this.groups.changes.close();
     this.pruner.close();
-    await settledWithin(this.#drainWrites(), closeLimitMs);
+    await settledWithin(this.#drainWrites(performance.now() + closeLimitMs), closeLimitMs);
+    this.writer.close();
+    this.groupWriter.close();
+    this.announcements.close();
     this.clock.close();
     this.closed$.error(new BackendClosedError());
     this.#deadlines.expireAll(new BackendClosedError());
     this.#sweep.close();
     this.#wakeups.close();
     await this.hints.close();
+    this.database.close();
     await this.#ownPool?.end();
     this.#stopObserving?.();
   }
 
-  async #drainWrites(): Promise<void> {
-    await Promise.all([this.writer.drain(), this.groupWriter.drain()]);
+  async #drainWrites(endsAt: number): Promise<void> {
+    await Promise.all([this.writer.drain(endsAt), this.groupWriter.drain(endsAt)]);
     await this.announcements.drain();
   }
 

@@ -49,6 +49,8 @@ export class Call<T> implements Deadline {
 export interface CallItem {
   /** Called when a call that waited for the item has been rejected before the item was settled. */
   leave(): void;
+  /** Makes the error of a call that is too late, where the item knows better than the call why. */
+  readonly lateError?: (() => Error) | undefined;
 }
 
 /** A call that tells the item it waits for when it is rejected early, so that an item without calls can leave its queue. */
@@ -57,7 +59,7 @@ export class QueuedCall<T> extends Call<T> {
   item: CallItem | undefined;
 
   override expire(reason?: Error): void {
-    super.expire(reason);
+    super.expire(reason ?? this.item?.lateError?.());
     this.item?.leave();
   }
 }

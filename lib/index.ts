@@ -33,7 +33,7 @@ export type { CheckName, DiagnoseOptions, Diagnosis } from "./inspect/diagnosis"
 export type { Finding } from "./inspect/check";
 export type { Stats } from "./stats";
 export type { Announcement } from "./store/announcements";
-export type { WriteCounters } from "./store/batched-writes";
+export type { WriteCounters } from "./store/write-rules";
 export type { Hint, HintName, StoredResult } from "./notify/hint";
 export type {
   HintCarrier,

@@ -56,7 +56,9 @@ export interface PostgresResultBackendOptions {
   readonly sweepIntervalMs?: number;
   /** How long a call goes on through transient errors of the database, in milliseconds. 100 or more; default 10 000. */
   readonly retryTimeoutMs?: number;
-  /** How stores are batched. */
+  /**
+   * How stores are batched. At most 100 000 rows and 128 MiB of JSON wait for a statement to take them; beyond that `store` waits for room, within `retryTimeoutMs`.
+   */
   readonly batch?: BatchOptions;
   /**
    * Largest result, in bytes of JSON. Default 67 108 864 (64 MiB), a quarter of what jsonb can hold. Reading rejects with a `ResultEncodingError` where the text of a stored result

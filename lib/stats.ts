@@ -1,5 +1,5 @@
 import type { ListenStatus } from "./notify/hint-source";
-import type { WriteCounters } from "./store/batched-writes";
+import type { WriteCounters } from "./store/write-rules";
 import type { ReadCounters } from "./wait/loader";
 import type { WakeCause } from "./wait/router";
 

@@ -185,3 +185,124 @@ for each row when (
   coalesce(new.stored_at operator(pg_catalog.=) old.stored_at, true) or coalesce(new.stored_xid operator(pg_catalog.=) old.stored_xid, true)
 )
 execute function @schema@.kojin_results_foreign_update();
+
+-- @step Functions that store
+-- Ends a statement that began, or got its locks, after its client had given it up. Such a statement may arrive long after its call was rejected, or after a later value was acknowledged.
+-- The code is known to lib/database/sql-states.ts.
+create or replace function @schema@.kojin_late() returns boolean
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  raise exception using
+    errcode = 'KJ001',
+    message = 'The statement came after its client had given it up.',
+    hint = 'It changed nothing. If this is seen often, the clock of the server is being set, or connections lead to servers with different clocks.';
+end
+$$;
+
+-- Stores one row of kojin_store_each; returns whether it was written. A row that is not written has been stored by somebody else after the call, or is kept.
+--
+-- called_at and due are seconds since 1970 on the server's clock: the latest time at which the call can have been made, and the earliest at which its client gives up.
+-- A row with a time in the future, or an infinite one, does not count as newer: its clock was wrong.
+create or replace function @schema@.kojin_store_row(
+  id pg_catalog.text, value pg_catalog.text, failure pg_catalog.text, ttl_ms double precision, trace pg_catalog.text, is_kept boolean,
+  called_at double precision, due double precision
+) returns boolean
+language plpgsql
+as $$
+declare
+  is_stored boolean;
+begin
+  if pg_catalog.clock_timestamp() operator(pg_catalog.>=) pg_catalog.to_timestamp(due) then
+    perform @schema@.kojin_late();
+  end if;
+  insert into @schema@.kojin_results as stored (task_id, result, error, stored_at, expires_at, trace_context)
+  values (
+    id, value::pg_catalog.jsonb, failure::pg_catalog.jsonb, pg_catalog.clock_timestamp(),
+    pg_catalog.clock_timestamp() operator(pg_catalog.+) (ttl_ms operator(pg_catalog.*) '1 millisecond'::interval), trace
+  )
+  on conflict (task_id) do update
+    set result = excluded.result, error = excluded.error, stored_at = excluded.stored_at, stored_xid = pg_catalog.pg_current_xact_id(),
+      expires_at = excluded.expires_at, trace_context = excluded.trace_context
+    where case
+      when is_kept then stored.expires_at operator(pg_catalog.<=) pg_catalog.clock_timestamp()
+      else stored.stored_at operator(pg_catalog.<=) pg_catalog.to_timestamp(called_at) or stored.stored_at operator(pg_catalog.>) pg_catalog.clock_timestamp()
+    end;
+  is_stored := found;
+  -- Again, since waiting for the lock of the row may have taken long.
+  if is_stored and pg_catalog.clock_timestamp() operator(pg_catalog.>=) pg_catalog.to_timestamp(due) then
+    perform @schema@.kojin_late();
+  end if;
+  return is_stored;
+end
+$$;
+
+-- Stores rows so that each fails alone; used where a statement for all of them has failed, or may have. Arrays of equal length, sorted by the id, as for kojin_store_row; give_up is
+-- the time at which the client gives up the statement. Returns a row for each row that failed.
+--
+-- Rows are first stored without a subtransaction each, unless one_by_one: that is cheap, and most likely all of them are good. Waits for the lock of a row for row_lock_ms at most, and
+-- no longer than a millisecond each once lock_budget_ms have been waited for in vain; for the lock of the notification, which the commit takes, for commit_lock_ms.
+-- channel is null where nothing is to be announced.
+--
+-- Without a search_path of its own: triggers of others run with that of the session, as they do for any other statement that stores.
+create or replace function @schema@.kojin_store_each(
+  ids pg_catalog.text[], vals pg_catalog.text[], failures pg_catalog.text[], ttls double precision[], traces pg_catalog.text[], keeps boolean[],
+  called double precision[], dues double precision[], give_up double precision, one_by_one boolean, row_lock_ms int, lock_budget_ms int, commit_lock_ms int,
+  channel pg_catalog.text
+) returns table (
+  place int, state pg_catalog.text, message pg_catalog.text, detail pg_catalog.text, hint pg_catalog.text, context pg_catalog.text,
+  schema_name pg_catalog.text, table_name pg_catalog.text, column_name pg_catalog.text, type_name pg_catalog.text, constraint_name pg_catalog.text
+)
+language plpgsql
+as $$
+declare
+  is_done boolean := false;
+  lock_left_ms int := lock_budget_ms;
+  stored pg_catalog.text[] := '{}'::pg_catalog.text[];
+begin
+  perform
+    pg_catalog.set_config('kojin.notify'::pg_catalog.text, case when channel is null then 'off'::pg_catalog.text else 'statement'::pg_catalog.text end, true),
+    pg_catalog.set_config('lock_timeout'::pg_catalog.text, row_lock_ms::pg_catalog.text, true);
+  if not one_by_one then
+    begin
+      for i in 1 .. pg_catalog.cardinality(ids) loop
+        if @schema@.kojin_store_row(ids[i], vals[i], failures[i], ttls[i], traces[i], keeps[i], called[i], dues[i]) then
+          stored := pg_catalog.array_append(stored, ids[i]);
+        end if;
+      end loop;
+      is_done := true;
+    exception when query_canceled or others then
+      stored := '{}'::pg_catalog.text[];
+    end;
+  end if;
+  if not is_done then
+    for i in 1 .. pg_catalog.cardinality(ids) loop
+      begin
+        if @schema@.kojin_store_row(ids[i], vals[i], failures[i], ttls[i], traces[i], keeps[i], called[i], dues[i]) then
+          stored := pg_catalog.array_append(stored, ids[i]);
+        end if;
+      exception when query_canceled or others then
+        get stacked diagnostics
+          state = returned_sqlstate, message = message_text, detail = pg_exception_detail, hint = pg_exception_hint, context = pg_exception_context,
+          schema_name = schema_name, table_name = table_name, column_name = column_name, type_name = pg_datatype_name, constraint_name = constraint_name;
+        place := i;
+        return next;
+        if state operator(pg_catalog.=) '55P03'::pg_catalog.text then
+          lock_left_ms := lock_left_ms operator(pg_catalog.-) row_lock_ms;
+          if lock_left_ms operator(pg_catalog.<=) 0 then
+            perform pg_catalog.set_config('lock_timeout'::pg_catalog.text, '1'::pg_catalog.text, true);
+          end if;
+        end if;
+      end;
+    end loop;
+  end if;
+  perform pg_catalog.set_config('lock_timeout'::pg_catalog.text, commit_lock_ms::pg_catalog.text, true);
+  if channel is not null and pg_catalog.cardinality(stored) operator(pg_catalog.>) 0 then
+    perform @schema@.kojin_announce(channel, 'ids'::pg_catalog.text, array(select pg_catalog.to_json(id)::pg_catalog.text from pg_catalog.unnest(stored) as id));
+  end if;
+  if pg_catalog.clock_timestamp() operator(pg_catalog.>=) pg_catalog.to_timestamp(give_up) then
+    perform @schema@.kojin_late();
+  end if;
+end
+$$;

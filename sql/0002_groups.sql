@@ -907,7 +907,9 @@ begin
       join pg_catalog.pg_proc as procedure on procedure.pronamespace operator(pg_catalog.=) place.schema_id
       cross join lateral pg_catalog.aclexplode(coalesce(procedure.proacl, pg_catalog.acldefault('f', procedure.proowner))) as granted
       where pg_catalog.starts_with(procedure.proname::pg_catalog.text, 'kojin_')
-        and procedure.proname operator(pg_catalog.<>) all (array['kojin_announce', 'kojin_results_notify', 'kojin_results_foreign_update'])
+        and procedure.proname operator(pg_catalog.<>) all (array[
+          'kojin_announce', 'kojin_results_notify', 'kojin_results_foreign_update', 'kojin_late', 'kojin_store_row', 'kojin_store_each', 'kojin_finish_each'
+        ])
       union all
       select relation.relowner, granted.grantee, pg_catalog.format('trigger on table %s', relation.oid::pg_catalog.regclass)
       from place
@@ -983,3 +985,79 @@ alter table @schema@.kojin_group_state
   alter column ttl_ms set default 86400000;
 
 -- @batches kojin_groups_count_page over kojin_group_state: Counts of groups from before
+
+-- @step Function that finishes members one by one
+-- Finishes members so that each fails alone; used where a statement for all of them has failed, or may have. Arrays of equal length as for kojin_finish_members, and dues: the time in
+-- seconds since 1970 from which on each may not be written. For the other parameters, and the columns that tell how a member failed, see kojin_store_each.
+create or replace function @schema@.kojin_finish_each(
+  group_ids pg_catalog.text[], task_ids pg_catalog.text[], results pg_catalog.text[], errors pg_catalog.text[], dues double precision[],
+  give_up double precision, one_by_one boolean, row_lock_ms int, lock_budget_ms int, commit_lock_ms int, is_silent boolean
+) returns table (
+  place int, completed_count int, conflict pg_catalog.text,
+  state pg_catalog.text, message pg_catalog.text, detail pg_catalog.text, hint pg_catalog.text, context pg_catalog.text,
+  schema_name pg_catalog.text, table_name pg_catalog.text, column_name pg_catalog.text, type_name pg_catalog.text, constraint_name pg_catalog.text
+)
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+  is_done boolean := false;
+  lock_left_ms int := lock_budget_ms;
+  counts int[];
+  conflicts pg_catalog.text[];
+begin
+  perform
+    pg_catalog.set_config('kojin.notify'::pg_catalog.text, case when is_silent then 'off'::pg_catalog.text else ''::pg_catalog.text end, true),
+    pg_catalog.set_config('lock_timeout'::pg_catalog.text, row_lock_ms::pg_catalog.text, true);
+  if not one_by_one then
+    begin
+      if pg_catalog.clock_timestamp() operator(pg_catalog.>=) pg_catalog.to_timestamp((select pg_catalog.min(due) from pg_catalog.unnest(dues) as due)) then
+        perform @schema@.kojin_late();
+      end if;
+      select pg_catalog.array_agg(finished.completed_count order by finished.place), pg_catalog.array_agg(finished.conflict order by finished.place)
+      into counts, conflicts
+      from @schema@.kojin_finish_members(group_ids, task_ids, results, errors) as finished;
+      if pg_catalog.clock_timestamp() operator(pg_catalog.>=) pg_catalog.to_timestamp((select pg_catalog.min(due) from pg_catalog.unnest(dues) as due)) then
+        perform @schema@.kojin_late();
+      end if;
+      is_done := true;
+    exception when query_canceled or others then
+      null;
+    end;
+  end if;
+  for i in 1 .. pg_catalog.cardinality(group_ids) loop
+    place := i;
+    completed_count := counts[i];
+    conflict := conflicts[i];
+    state := null;
+    if not is_done then
+      begin
+        if pg_catalog.clock_timestamp() operator(pg_catalog.>=) pg_catalog.to_timestamp(dues[i]) then
+          perform @schema@.kojin_late();
+        end if;
+        select finished.completed_count, finished.conflict into completed_count, conflict
+        from @schema@.kojin_finish_members(group_ids[i : i], task_ids[i : i], results[i : i], errors[i : i]) as finished;
+        if pg_catalog.clock_timestamp() operator(pg_catalog.>=) pg_catalog.to_timestamp(dues[i]) then
+          perform @schema@.kojin_late();
+        end if;
+      exception when query_canceled or others then
+        get stacked diagnostics
+          state = returned_sqlstate, message = message_text, detail = pg_exception_detail, hint = pg_exception_hint, context = pg_exception_context,
+          schema_name = schema_name, table_name = table_name, column_name = column_name, type_name = pg_datatype_name, constraint_name = constraint_name;
+        if state operator(pg_catalog.=) '55P03'::pg_catalog.text then
+          lock_left_ms := lock_left_ms operator(pg_catalog.-) row_lock_ms;
+          if lock_left_ms operator(pg_catalog.<=) 0 then
+            perform pg_catalog.set_config('lock_timeout'::pg_catalog.text, '1'::pg_catalog.text, true);
+          end if;
+        end if;
+      end;
+    end if;
+    return next;
+  end loop;
+  perform pg_catalog.set_config('lock_timeout'::pg_catalog.text, commit_lock_ms::pg_catalog.text, true);
+  if pg_catalog.clock_timestamp() operator(pg_catalog.>=) pg_catalog.to_timestamp(give_up) then
+    perform @schema@.kojin_late();
+  end if;
+end
+$$;

@@ -45,7 +45,9 @@ begin
       join pg_catalog.pg_proc as procedure on procedure.pronamespace operator(pg_catalog.=) place.schema_id
       cross join lateral pg_catalog.aclexplode(coalesce(procedure.proacl, pg_catalog.acldefault('f', procedure.proowner))) as granted
       where pg_catalog.starts_with(procedure.proname::pg_catalog.text, 'kojin_')
-        and procedure.proname operator(pg_catalog.<>) all (array['kojin_announce', 'kojin_results_notify', 'kojin_results_foreign_update'])
+        and procedure.proname operator(pg_catalog.<>) all (array[
+          'kojin_announce', 'kojin_results_notify', 'kojin_results_foreign_update', 'kojin_late', 'kojin_store_row', 'kojin_store_each', 'kojin_finish_each'
+        ])
       union all
       select relation.relowner, granted.grantee, pg_catalog.format('trigger on table %s', relation.oid::pg_catalog.regclass)
       from place
@@ -77,6 +79,20 @@ grant
 on public.kojin_results to kojin_storer;
 -- Called by the trigger, with the rights of the writer. Everybody has this one, unless it was taken from them.
 grant execute on function public.kojin_announce(pg_catalog.text, pg_catalog.text, pg_catalog.text[]) to kojin_storer;
+-- Called by what stores, with the rights of the writer.
+grant execute on function
+  public.kojin_late(),
+  public.kojin_store_row(
+    pg_catalog.text, pg_catalog.text, pg_catalog.text, double precision, pg_catalog.text, boolean, double precision, double precision
+  ),
+  public.kojin_store_each(
+    pg_catalog.text[], pg_catalog.text[], pg_catalog.text[], double precision[], pg_catalog.text[], boolean[], double precision[], double precision[],
+    double precision, boolean, int, int, int, pg_catalog.text
+  ),
+  public.kojin_finish_each(
+    pg_catalog.text[], pg_catalog.text[], pg_catalog.text[], pg_catalog.text[], double precision[], double precision, boolean, int, int, int, boolean
+  )
+to kojin_storer;
 -- Initialises groups and finishes their members, by functions alone. It cannot read results of members, nor count or delete anything by hand.
 grant execute on function public.kojin_init_group(pg_catalog.text, int, pg_catalog.text[], double precision, double precision, pg_catalog.text), public.kojin_finish_members(pg_catalog.text[], pg_catalog.text[], pg_catalog.text[], pg_catalog.text[]) to kojin_storer;
 -- Claims groups that are done: sees how far each group is, and who holds it.

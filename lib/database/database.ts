@@ -1,11 +1,11 @@
 import type { PoolClient, QueryResultRow } from "pg";
 import { longestTimerMs } from "../deadlines";
-import type { ResultBackendError } from "../errors";
+import { BackendClosedError, type ResultBackendError } from "../errors";
 import type { SqlClient } from "../result-backend";
 import { describe, originOf, toBackendError } from "./backend-error";
 import { hasPace, keepPace } from "./pace";
 import type { ConnectionPool } from "./pool";
-import { ask, checkOut, giveBack, send } from "./pooled-client";
+import { ask, checkOut, destroySocket, giveBack, send } from "./pooled-client";
 import { PreparedNames } from "./prepared-names";
 import { type ErrorOrigin, sqlStateOf } from "./sql-states";
 
@@ -41,6 +41,9 @@ export class Database {
   readonly #pool: ConnectionPool;
   readonly #schema: string;
   readonly #names: PreparedNames;
+  /** Connections that are in use. */
+  readonly #busy = new Set<PoolClient>();
+  #isClosed = false;
   #queries = 0;
 
   /** `mayPrepare`: whether the pool's connections may be sessions of the server, and not of a transaction pooler. */
@@ -67,6 +70,7 @@ export class Database {
       const fail = (error: unknown): void => reject(this.wrap(error, query.purpose, "connecting"));
       const use = (client: PoolClient): void =>
         this.#run<Row>(client, query, dueAt, (error, rows) => {
+          this.#busy.delete(client);
           if (rows === undefined) {
             resolve(this.#failAfter(error, client, query.purpose, dueAt));
             return;
@@ -74,7 +78,7 @@ export class Database {
           giveBack(client, true);
           resolve(rows);
         });
-      checkOut(this.#pool, limitMs, use, fail);
+      this.#checkOut(limitMs, use, fail);
     });
   }
 
@@ -147,6 +151,29 @@ export class Database {
     return toBackendError(error, { purpose, schema: this.#schema, origin, isPoolEnding: this.#pool.ending === true });
   }
 
+  /** Sends nothing more: what waits for a connection fails once it would get one, and connections in use are destroyed with what they have yet to send. */
+  close(): void {
+    this.#isClosed = true;
+    for (const client of this.#busy) destroySocket(client);
+  }
+
+  #checkOut(limitMs: number, use: (client: PoolClient) => void, fail: (error: unknown) => void): void {
+    if (this.#isClosed) {
+      fail(new BackendClosedError());
+      return;
+    }
+    const useIfOpen = (client: PoolClient): void => {
+      if (this.#isClosed) {
+        giveBack(client, true);
+        fail(new BackendClosedError());
+        return;
+      }
+      this.#busy.add(client);
+      use(client);
+    };
+    checkOut(this.#pool, limitMs, useIfOpen, fail);
+  }
+
   /** Returns a connection on which something failed, if its session goes on, and rejects with what failed. */
   async #failAfter(error: unknown, client: PoolClient, purpose: string, dueAt: number): Promise<never> {
     const origin = await originOf(error, async () => ask(client, { text: "" }, remainingMs(dueAt)));
@@ -198,13 +225,15 @@ export class Database {
     const limitMs = Math.min(timeoutMs, longestTimerMs);
     const dueAt = performance.now() + limitMs;
     const client = await new Promise<PoolClient>((use, fail) => {
-      checkOut(this.#pool, limitMs, use, (error) => fail(this.wrap(error, purpose, "connecting")));
+      this.#checkOut(limitMs, use, (error) => fail(this.wrap(error, purpose, "connecting")));
     });
     try {
       const outcome = await work(client, () => remainingMs(dueAt));
+      this.#busy.delete(client);
       giveBack(client, true);
       return outcome;
     } catch (error) {
+      this.#busy.delete(client);
       return await this.#failAfter(error, client, purpose, dueAt);
     }
   }

@@ -21,6 +21,7 @@ export const sqlStates = {
   duplicateObject: "42710",
   noActiveTransaction: "25P01",
   queryCanceled: "57014",
+  lateStatement: "KJ001", // ours: see kojin_late in sql/0001_results.sql
 } as const;
 
 /**
@@ -53,6 +54,7 @@ const transientClasses: ReadonlySet<string> = new Set([
 const transientStates: ReadonlySet<string> = new Set([
   sqlStates.duplicateStatement, // a pooler has changed the session
   sqlStates.lockNotAvailable,
+  sqlStates.lateStatement,
   "55006", // object_in_use
 ]);
 

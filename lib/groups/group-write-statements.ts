@@ -1,16 +1,20 @@
 import { escapeIdentifier } from "pg";
 import { lockTimeoutSetting } from "../database/database";
+import { isInTime } from "../store/expressions";
+import { failureColumns } from "../store/write-errors";
 
 /** The SQL that writes groups, made once for a schema. What it may and may not do is with the functions, in sql/0002_groups.sql. */
 export interface GroupWriteStatements {
   readonly init: string;
   readonly finish: string;
+  /** Where each member may fail alone; in a transaction of its own only. */
+  readonly finishEach: string;
 }
 
 export interface GroupWriteVariant {
   /** Whether nothing is announced, since the writer does that itself. */
   readonly silent: boolean;
-  /** Longest wait for a lock; undefined where the transaction is the caller's. */
+  /** Longest wait for a lock; undefined where the transaction is the caller's, which also decides until when the statement may write. */
   readonly lockTimeoutMs: number | undefined;
 }
 
@@ -19,32 +23,47 @@ export function groupWriteStatements(
   { silent, lockTimeoutMs }: GroupWriteVariant,
 ): GroupWriteStatements {
   const name = escapeIdentifier(schema);
-  const settings = [
+  const isFenced = lockTimeoutMs !== undefined;
+  const inTime = (parameter: string): string => (isFenced ? isInTime(name, parameter) : "true");
+  const settings = (fence: string): string[] => [
+    ...(isFenced ? [inTime(fence)] : []),
     ...(lockTimeoutMs === undefined ? [] : [lockTimeoutSetting(lockTimeoutMs)]),
     ...(silent ? ["pg_catalog.set_config('kojin.notify', 'off', true)"] : []),
   ];
   // Made before the function is called, since the call depends on them.
-  const [prelude, source, condition] =
-    settings.length === 0
-      ? ["", "", ""]
-      : [
-          `with settings as materialized (select pg_catalog.concat(${settings.join(", ")}) as made)`,
-          "settings, lateral ",
-          "case when made is not null then ",
-        ];
-  const end = condition === "" ? "" : " end";
+  const call = (fence: string): { prelude: string; source: string; first: (argument: string) => string } => {
+    const made = settings(fence).join(", ");
+    if (made === "") return { prelude: "", source: "", first: (argument) => argument };
+    return {
+      prelude: `with settings as materialized (select pg_catalog.concat(${made}) as made)`,
+      source: "settings, lateral ",
+      first: (argument) => `case when made is not null then ${argument} end`,
+    };
+  };
+  const [init, finish] = [call("$7"), call("$5")];
+  const text = "pg_catalog.text";
   return {
-    // $1 text group, $2 int total, $3 text[] ids or null, $4 float8 and $5 float8 ms to live and until the deadline, or null, $6 text channel. Returns null, or why not.
+    // $1 text group, $2 int total, $3 text[] ids or null, $4 float8 and $5 float8 ms to live and until the deadline, or null, $6 text channel; in a transaction of its own, $7 the server's
+    // time from which it may not write. Returns null, or why not.
     init: `
-      ${prelude}
-      select conflict
-      from ${source}${name}.kojin_init_group(${condition}$1::pg_catalog.text${end}, $2::int, $3::pg_catalog.text[], $4::double precision, $5::double precision, $6::pg_catalog.text) as conflict`,
+      ${init.prelude}
+      select conflict, ${inTime("$7")}
+      from ${init.source}${name}.kojin_init_group(${init.first(`$1::${text}`)}, $2::int, $3::${text}[], $4::double precision, $5::double precision, $6::${text}) as conflict`,
 
-    // $1 text[] groups, $2 text[] tasks, $3 text[] results and $4 text[] failures. Returns for each, in order, the number completed, and why not.
+    // $1 text[] groups, $2 text[] tasks, $3 text[] results and $4 text[] failures; in a transaction of its own, $5 the server's time from which it may not write. Returns for each, in order,
+    // the number completed, and why not.
     finish: `
-      ${prelude}
-      select completed_count, conflict
-      from ${source}${name}.kojin_finish_members($1::pg_catalog.text[], $2::pg_catalog.text[], $3::pg_catalog.text[], ${condition}$4::pg_catalog.text[]${end})
+      ${finish.prelude}
+      select completed_count, conflict, ${inTime("$5")}
+      from ${finish.source}${name}.kojin_finish_members($1::${text}[], $2::${text}[], $3::${text}[], ${finish.first(`$4::${text}[]`)})
+      order by place`,
+
+    // Parameters as for the function. Returns the same, and for a member that failed, how.
+    finishEach: `
+      select completed_count, conflict, ${failureColumns}
+      from ${name}.kojin_finish_each(
+        $1::${text}[], $2::${text}[], $3::${text}[], $4::${text}[], $5::double precision[], $6::double precision, $7::boolean, $8::int, $9::int, $10::int, $11::boolean
+      )
       order by place`,
   };
 }

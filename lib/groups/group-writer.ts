@@ -1,12 +1,14 @@
 import type { Database } from "../database/database";
-import { retryUntilClosed } from "../database/retry";
 import { GroupConflictError } from "../errors";
 import { channelOf } from "../notify/channel";
 import type { SqlClient } from "../result-backend";
-import { BatchedWrites, type WriteCounters, type WriteParts } from "../store/batched-writes";
+import { BatchedWrites } from "../store/batched-writes";
+import { fencedWrite } from "../store/fenced-write";
 import { writePlainly } from "../store/plain-failure";
-import { encodingError, writeLockTimeoutMs } from "../store/writer";
+import type { WriteCounters, WriteParts } from "../store/write-rules";
 import { SilentFallback } from "../store/silent-fallback";
+import { type FailureColumns, toDriverError } from "../store/write-errors";
+import { encodingError, rowLockTimeoutMs, writeLockTimeoutMs } from "../store/writer";
 import type { Conflict, GroupSize, MemberRow, Verdict } from "./group-rows";
 import { type GroupWriteStatements, groupWriteStatements } from "./group-write-statements";
 
@@ -25,7 +27,8 @@ export class GroupWriter {
   constructor(parts: GroupWriterParts) {
     const { options, database } = parts;
     this.#parts = parts;
-    const lockTimeoutMs = writeLockTimeoutMs(options);
+    const purpose = "finish group members";
+    const lockTimeoutMs = rowLockTimeoutMs(options);
     this.#loud = groupWriteStatements(options.schema, { silent: false, lockTimeoutMs });
     this.#silent = groupWriteStatements(options.schema, { silent: true, lockTimeoutMs });
     this.#callers = groupWriteStatements(options.schema, { silent: false, lockTimeoutMs: undefined });
@@ -34,12 +37,30 @@ export class GroupWriter {
       // A success outweighs a failure; else the last call wins.
       merge: (queued, added) => (queued.error === null && added.error !== null ? queued : added),
       split: () => "",
-      send: async (rows, isSilent, timeoutMs) => {
-        const purpose = "finish group members";
+      send: async (rows, { isSilent, timeoutMs, giveUpAt }) => {
         const text = (isSilent ? this.#silent : this.#loud).finish;
-        const query = { purpose, text, values: memberValues(rows), isPrepared: true };
+        const query = { purpose, text, values: [...memberValues(rows), giveUpAt], isPrepared: true };
         const verdicts = await database.query<[number, Conflict | null]>(query, timeoutMs);
         return rows.map((row, index) => outcomeOf(row, verdicts[index]));
+      },
+      sendEach: async (guarded, attempt) => {
+        const rows = guarded.map(({ row }) => row);
+        const values = [
+          ...memberValues(rows),
+          guarded.map(({ dueAt }) => dueAt),
+          attempt.giveUpAt,
+          attempt.isOneByOne,
+          ...[attempt.rowLockMs, attempt.lockBudgetMs, writeLockTimeoutMs(options)].map(Math.round),
+          attempt.isSilent,
+        ];
+        const query = { purpose, text: this.#loud.finishEach, values };
+        type Columns = [...Verdict, ...FailureColumns];
+        const verdicts = await database.query<Columns>(query, attempt.timeoutMs);
+        return verdicts.map(([completed, conflict, ...failure], index) =>
+          failure[0] === null
+            ? outcomeOf(rows[index] as MemberRow, [completed, conflict])
+            : database.wrap(toDriverError(failure), purpose),
+        );
       },
       announce: (rows, announcer) => announcer.announce("members", new Set(rows.map(({ groupId }) => groupId))),
       rowError: (error, row) => encodingError(error, row.taskId),
@@ -66,28 +87,30 @@ export class GroupWriter {
     if (conflict !== null) throw initConflict(groupId, size.total, conflict);
   }
 
-  async drain(): Promise<void> {
-    await this.#writes.drain();
+  async drain(endsAt?: number): Promise<void> {
+    await this.#writes.drain(endsAt);
+  }
+
+  close(): void {
+    this.#writes.close();
   }
 
   async #init(groupId: string, size: GroupSize): Promise<Conflict | null> {
-    const { database, options, schemaCheck, closed$, announcements } = this.#parts;
+    const { database, options, announcements } = this.#parts;
     const limitMs = options.retryTimeoutMs + (size.memberIds?.length ?? 0) * msPerDeclaredMember;
-    const dueAt = performance.now() + limitMs;
     const fallback = new SilentFallback(options.notify === "off");
     const purpose = "initialise a group";
     const isLarge = (size.memberIds?.length ?? 0) > maxUnlimitedMembers;
     const values = this.#initValues(groupId, size);
-    const attempt = async (attemptMs: number): Promise<Conflict | null> => {
-      await schemaCheck.pass(attemptMs);
-      return fallback.send(async (isSilent) => {
+    const conflict = await fencedWrite(this.#parts, limitMs, ({ timeoutMs, giveUpAt }) =>
+      fallback.send(async (isSilent) => {
         const text = (isSilent ? this.#silent : this.#loud).init;
-        if (isLarge) return this.#initLarge(purpose, text, values, attemptMs);
-        const [row] = await database.query<[Conflict | null]>({ purpose, text, values }, attemptMs);
+        const fenced = [...values, giveUpAt];
+        if (isLarge) return this.#initLarge(purpose, text, fenced, timeoutMs);
+        const [row] = await database.query<[Conflict | null]>({ purpose, text, values: fenced }, timeoutMs);
         return row?.[0] ?? null;
-      });
-    };
-    const conflict = await retryUntilClosed(attempt, { dueAt, closed$ });
+      }),
+    );
     announcements.after(fallback.isSilent)?.announce("members", [groupId]);
     return conflict;
   }

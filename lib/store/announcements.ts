@@ -7,6 +7,14 @@ export interface Announcer {
   announce(name: HintName, ids: Iterable<string>): void;
 }
 
+/** Tells those who LISTEN. */
+export interface ListenerAnnouncer extends Announcer {
+  /** Resolves once everything is announced, or dropped. */
+  drain(): Promise<void>;
+  /** Drops what is to be announced, and announces nothing more. */
+  close(): void;
+}
+
 /** What was stored in a transaction of the caller's. */
 export interface Announcement {
   /** Tasks that have a result now. */
@@ -19,12 +27,12 @@ export interface Announcement {
 export class Announcements {
   /** Whether statements go without their notification. */
   readonly isSilent: boolean;
-  readonly #listeners: Announcer & { drain(): Promise<void> };
+  readonly #listeners: ListenerAnnouncer;
   readonly #publisher: HintPublisher | undefined;
   readonly #afterLoud: Announcer | undefined;
   readonly #afterSilent: Announcer | undefined;
 
-  constructor(mode: NotifyMode, listeners: Announcer & { drain(): Promise<void> }, publisher?: HintPublisher) {
+  constructor(mode: NotifyMode, listeners: ListenerAnnouncer, publisher?: HintPublisher) {
     this.isSilent = mode !== "trigger";
     this.#listeners = listeners;
     this.#publisher = publisher;
@@ -40,6 +48,11 @@ export class Announcements {
   /** Resolves once everything is announced, or dropped. */
   async drain(): Promise<void> {
     await Promise.all([this.#listeners.drain(), this.#publisher?.drain()]);
+  }
+
+  /** Announces nothing more to those who LISTEN. The publisher ends with the channel that it belongs to. */
+  close(): void {
+    this.#listeners.close();
   }
 }
 

@@ -22,3 +22,10 @@ export function onFirstRow(settings: readonly string[]): string {
     ? ""
     : `where place operator(pg_catalog.>) 1 or pg_catalog.concat(${settings.join(", ")}) is not null`;
 }
+
+/**
+ * A condition that is true until the time of a parameter, in seconds since 1970, and fails from then on: the client has given the statement up, and it is to change nothing.
+ * To be asked before the first row is written, and again after the last one: a row's lock may have been waited for.
+ */
+export const isInTime = (schema: string, parameter: string): string =>
+  `case when pg_catalog.clock_timestamp() operator(pg_catalog.<) pg_catalog.to_timestamp(${parameter}::double precision) then true else ${schema}.kojin_late() end`;

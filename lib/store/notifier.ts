@@ -17,6 +17,7 @@ export class Notifier {
   #isFailing = false;
   #pending = emptySets();
   #isSending = false;
+  #isClosed = false;
   #sent: Promise<void> = Promise.resolve();
 
   /** `onFailure` is told of each announcement that is dropped, and whether the one before it was not. */
@@ -33,6 +34,7 @@ export class Notifier {
   }
 
   announce(name: HintName, ids: Iterable<string>): void {
+    if (this.#isClosed) return;
     for (const id of ids) this.#pending[name].add(id);
     if (this.#isSending || !this.#hasPending) return;
     this.#isSending = true;
@@ -42,6 +44,12 @@ export class Notifier {
   /** Resolves once everything is announced, or dropped. */
   async drain(): Promise<void> {
     await this.#sent;
+  }
+
+  /** Drops what is to be announced, and announces nothing more. */
+  close(): void {
+    this.#isClosed = true;
+    this.#pending = emptySets();
   }
 
   get #hasPending(): boolean {
@@ -72,6 +80,7 @@ export class Notifier {
       await sendNotification(this.#database, query, announceTimeoutMs);
       this.#isFailing = false;
     } catch (error) {
+      if (this.#isClosed) return;
       this.#onFailure(error, !this.#isFailing);
       this.#isFailing = true;
     }

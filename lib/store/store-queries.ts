@@ -1,18 +1,46 @@
 import type { Query } from "../database/database";
+import { escapeIdentifier } from "pg";
+import { channelOf } from "../notify/channel";
 import { encodeHints, encodeInline } from "../notify/hint";
+import type { Attempt, EachAttempt, GuardedRow } from "./write-rules";
 import { storeStatement, type StoreTexts, type StoreVariant } from "./store-statement";
 import type { StoreRow } from "./store-row";
+import { failureColumns } from "./write-errors";
 
 export interface StoreQueryOptions {
   readonly schema: string;
   readonly inlineResultBytes: number;
   readonly isTracing: boolean;
-  /** Longest wait for a lock, where the transaction is our own. */
+  /** Longest wait for a lock of a row, where the transaction is our own. */
+  readonly rowLockTimeoutMs: number;
+  /** Longest wait for the lock of the notification, once rows are not stored together any more. */
   readonly lockTimeoutMs: number;
 }
 
 type Mode = "replace" | "keep";
 type TextsByMode = Readonly<Record<Mode, StoreTexts>>;
+
+const eachTypes = [
+  ...[
+    "pg_catalog.text[]",
+    "pg_catalog.text[]",
+    "pg_catalog.text[]",
+    "double precision[]",
+    "pg_catalog.text[]",
+    "boolean[]",
+  ],
+  ...[
+    "double precision[]",
+    "double precision[]",
+    "double precision",
+    "boolean",
+    "int",
+    "int",
+    "int",
+    "pg_catalog.text",
+  ],
+];
+const eachParameters = eachTypes.map((type, index) => `$${index + 1}::${type}`).join(", ");
 
 export const modeOf = (row: StoreRow): Mode => (row.keep ? "keep" : "replace");
 
@@ -27,7 +55,7 @@ export class StoreQueries {
 
   constructor(options: StoreQueryOptions) {
     this.#options = options;
-    const { schema, isTracing: traced, inlineResultBytes: inlineBytes, lockTimeoutMs } = options;
+    const { schema, isTracing: traced, inlineResultBytes: inlineBytes, rowLockTimeoutMs: lockTimeoutMs } = options;
     const shared = { traced, inlineBytes, lockTimeoutMs, keep: false };
     const byMode = (variant: Omit<StoreVariant, "keep">): TextsByMode => ({
       replace: storeStatement(schema, { ...variant, keep: false }),
@@ -42,20 +70,45 @@ export class StoreQueries {
   }
 
   /** For rows of one mode, in a transaction of their own. */
-  own(rows: readonly StoreRow[], isSilent: boolean): Query {
+  own(rows: readonly StoreRow[], { isSilent, giveUpAt }: Attempt): Query {
     const [row] = rows;
     const mode = row === undefined ? "replace" : modeOf(row);
-    if (isSilent) return this.#query(this.#byNobody[mode], rows);
+    if (isSilent) return this.#query(this.#byNobody[mode], rows, giveUpAt);
     // Only the triggers know which of the rows were kept, and the size that a result of many has as jsonb.
     const { inlineResultBytes } = this.#options;
-    if (mode === "keep" || (inlineResultBytes > 0 && rows.length > 1)) return this.#query(this.#byTriggers[mode], rows);
+    if (mode === "keep" || (inlineResultBytes > 0 && rows.length > 1))
+      return this.#query(this.#byTriggers[mode], rows, giveUpAt);
     const inline = row === undefined ? undefined : encodeInline(row, inlineResultBytes);
-    if (inline !== undefined) return this.#query(this.#inline, rows, ...inline);
+    if (inline !== undefined) return this.#query(this.#inline, rows, giveUpAt, ...inline);
     const payloads = encodeHints(
       "ids",
       rows.map(({ taskId }) => taskId),
     );
-    return this.#query(this.#byStatement, rows, rows.length === 1 ? payloads[0] : payloads);
+    return this.#query(this.#byStatement, rows, giveUpAt, rows.length === 1 ? payloads[0] : payloads);
+  }
+
+  /** For rows of any mode, of which each may fail alone. Returns the place of each row that failed, and how. */
+  each(rows: readonly GuardedRow<StoreRow>[], attempt: EachAttempt): Query {
+    const { schema, lockTimeoutMs } = this.#options;
+    const column = (valueOf: (guarded: GuardedRow<StoreRow>) => unknown): unknown[] => rows.map(valueOf);
+    const values = [
+      column(({ row }) => row.taskId),
+      column(({ row }) => row.result),
+      column(({ row }) => row.error),
+      column(({ row }) => row.ttlMs),
+      column(({ row }) => row.traceContext ?? null),
+      column(({ row }) => row.keep),
+      column(({ calledAt }) => calledAt),
+      column(({ dueAt }) => dueAt),
+      attempt.giveUpAt,
+      attempt.isOneByOne,
+      Math.round(attempt.rowLockMs),
+      Math.round(attempt.lockBudgetMs),
+      Math.round(lockTimeoutMs),
+      attempt.isSilent ? null : channelOf(schema),
+    ];
+    const text = `select place, ${failureColumns} from ${escapeIdentifier(schema)}.kojin_store_each(${eachParameters})`;
+    return { purpose: "store results", text, values };
   }
 
   /** For one row, in a transaction of the caller's. */
@@ -63,14 +116,14 @@ export class StoreQueries {
     return this.#query(this.#callers[modeOf(row)], [row]);
   }
 
-  #query({ one, many }: StoreTexts, rows: readonly StoreRow[], ...payload: readonly unknown[]): Query {
+  #query({ one, many }: StoreTexts, rows: readonly StoreRow[], ...more: readonly unknown[]): Query {
     const [row] = rows;
     const query = { purpose: "store results", isPrepared: true };
     const { isTracing } = this.#options;
     if (row !== undefined && rows.length === 1) {
       const values: unknown[] = [row.taskId, row.result, row.error, row.ttlMs];
       if (isTracing) values.push(row.traceContext ?? null);
-      return { ...query, text: one, values: [...values, ...payload] };
+      return { ...query, text: one, values: [...values, ...more] };
     }
     const columns: unknown[][] = [
       rows.map((row) => row.taskId),
@@ -79,6 +132,6 @@ export class StoreQueries {
       rows.map((row) => row.ttlMs),
     ];
     if (isTracing) columns.push(rows.map((row) => row.traceContext ?? null));
-    return { ...query, text: many, values: [...columns, ...payload] };
+    return { ...query, text: many, values: [...columns, ...more] };
   }
 }

@@ -1,7 +1,7 @@
 import { escapeIdentifier } from "pg";
 import { lockTimeoutSetting } from "../database/database";
 import { channelOf } from "../notify/channel";
-import { microsOf, onFirstRow } from "./expressions";
+import { isInTime, microsOf, onFirstRow } from "./expressions";
 
 /**
  * Who announces what a statement stores. `triggers`: they do, as for every other writer. `statement`: it does so itself, in the same transaction, while the triggers stand
@@ -18,15 +18,15 @@ export interface StoreVariant {
   readonly traced: boolean;
   /** Up to how many bytes a result may travel in the announcement of the triggers. */
   readonly inlineBytes: number;
-  /** Longest wait for a lock; undefined where the transaction is the caller's. */
+  /** Longest wait for a lock; undefined where the transaction is the caller's, which also decides until when the statement may write. */
   readonly lockTimeoutMs: number | undefined;
 }
 
 /** The two forms of a statement that stores. */
 export interface StoreTexts {
   /**
-   * Stores a batch. Parameters, each an array: text ids, text results and text failures as JSON, float8 ms to live or null, where they are traced text spans, and for `statement` text
-   * payloads. The caller has merged repeated ids (one statement may not update a row twice, SQLSTATE 21000) and sorted them (two batches in opposite orders would deadlock).
+   * Stores a batch. Parameters, each an array: text ids, text results and text failures as JSON, float8 ms to live or null, where they are traced text spans; then, in a transaction of
+   * its own, the server's time from which it may not write; and for `statement` an array of text payloads. The caller has merged repeated ids (one statement may not update a row twice, SQLSTATE 21000) and sorted them (two batches in opposite orders would deadlock).
    */
   readonly many: string;
   /** Stores one row, from the same parameters without the arrays: to take them apart takes the server 0.03 ms. For `inline`, a payload up to the time and the rest of it. */
@@ -43,34 +43,51 @@ export function storeStatement(schema: string, variant: StoreVariant): StoreText
   const arrays = parameters.map((parameter) => `pg_catalog.unnest(${parameter}[])`).join(", ");
   const row = parameters.map((parameter, index) => `${parameter} as ${names[index] ?? ""}`).join(", ");
   const channel = channelOf(schema);
-  const [first, second] = [`$${count + 1}::pg_catalog.text`, `$${count + 2}::pg_catalog.text`];
+  const fence = `$${count + 1}`;
+  const [first, second] = [`$${count + 2}::pg_catalog.text`, `$${count + 3}::pg_catalog.text`];
   const payload =
     variant.announcedBy === "inline"
       ? `${first} operator(pg_catalog.||) ${storedWhen} operator(pg_catalog.||) ${second}`
       : first;
+  const inTime = variant.lockTimeoutMs === undefined ? undefined : isInTime(escapeIdentifier(schema), fence);
+  const many = storeFrom(
+    `rows from (${arrays}) with ordinality as batch (${names.join(", ")}, place)`,
+    `(select pg_catalog.count(pg_catalog.pg_notify('${channel}', payload)) from pg_catalog.unnest(${first}[]) as payload)`,
+    schema,
+    variant,
+    inTime,
+  );
+  const one = storeFrom(
+    `(select ${row}, 1 as place) as batch`,
+    `pg_catalog.pg_notify('${channel}', ${payload})`,
+    schema,
+    variant,
+    inTime,
+  );
+  if (inTime === undefined) return { many, one };
   return {
-    many: storeFrom(
-      `rows from (${arrays}) with ordinality as batch (${names.join(", ")}, place)`,
-      `(select pg_catalog.count(pg_catalog.pg_notify('${channel}', payload)) from pg_catalog.unnest(${first}[]) as payload)`,
-      schema,
-      variant,
-    ),
-    one: storeFrom(
-      `(select ${row}, 1 as place) as batch`,
-      `pg_catalog.pg_notify('${channel}', ${payload})`,
-      schema,
-      variant,
-    ),
+    // Once for all rows, and not a row back for each of them.
+    many: `
+    with written as (${many} returning 1)
+    select ${inTime} from (select pg_catalog.count(*) from written) as counted`,
+    one: `${one} returning ${inTime}`,
   };
 }
 
 /** Time and transaction of an inline result: the same for the row and for the payload, which is made before it. */
 const storedWhen = `${microsOf("pg_catalog.statement_timestamp()")} operator(pg_catalog.||) ',' operator(pg_catalog.||) pg_catalog.pg_current_xact_id()::pg_catalog.text`;
 
-function storeFrom(source: string, notify: string, schema: string, variant: StoreVariant): string {
+function storeFrom(
+  source: string,
+  notify: string,
+  schema: string,
+  variant: StoreVariant,
+  inTime: string | undefined,
+): string {
   const { announcedBy, traced, inlineBytes, lockTimeoutMs } = variant;
   const bySelf = announcedBy === "statement" || announcedBy === "inline";
   const settings = [
+    ...(inTime === undefined ? [] : [inTime]),
     // None where none is needed: in a caller's transaction they would override the caller's own.
     ...(lockTimeoutMs === undefined ? [] : [lockTimeoutSetting(lockTimeoutMs)]),
     // Not 'off' for what announces itself: what triggers of others do to groups, in the same transaction, is still announced.

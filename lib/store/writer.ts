@@ -3,11 +3,13 @@ import { sqlStates } from "../database/sql-states";
 import { DatabaseError, ResultEncodingError } from "../errors";
 import type { ResolvedOptions } from "../options";
 import type { SqlClient } from "../result-backend";
-import { BatchedWrites, type WriteCounters, type WriteParts } from "./batched-writes";
+import { BatchedWrites } from "./batched-writes";
 import { writePlainly } from "./plain-failure";
+import type { WriteCounters, WriteParts } from "./write-rules";
 import { modeOf, StoreQueries } from "./store-queries";
 import type { StoreRow } from "./store-row";
 import { isError } from "../value/foreign";
+import { type FailureColumns, toDriverError } from "./write-errors";
 
 export interface WriterParts extends WriteParts {
   readonly database: Database;
@@ -28,6 +30,7 @@ export class Writer {
       schema,
       inlineResultBytes,
       isTracing,
+      rowLockTimeoutMs: rowLockTimeoutMs(options),
       lockTimeoutMs: writeLockTimeoutMs(options),
     });
     this.#queries = queries;
@@ -35,8 +38,16 @@ export class Writer {
       what: "results",
       merge: (queued, added) => (added.keep ? queued : added),
       split: modeOf,
-      send: (rows, isSilent, timeoutMs) =>
-        database.query(queries.own(rows, isSilent), timeoutMs).then(() => rows.map(() => undefined)),
+      send: (rows, attempt) =>
+        database.query(queries.own(rows, attempt), attempt.timeoutMs).then(() => rows.map(() => undefined)),
+      sendEach: async (rows, attempt) => {
+        const query = queries.each(rows, attempt);
+        const outcomes = rows.map((): undefined | Error => undefined);
+        const failures = await database.query<[place: number, ...FailureColumns]>(query, attempt.timeoutMs);
+        for (const [place, ...columns] of failures)
+          outcomes[place - 1] = database.wrap(toDriverError(columns), query.purpose);
+        return outcomes;
+      },
       announce: (rows, announcer) =>
         announcer.announce(
           "ids",
@@ -67,13 +78,20 @@ export class Writer {
     }
   }
 
-  async drain(): Promise<void> {
-    await this.#writes.drain();
+  async drain(endsAt?: number): Promise<void> {
+    await this.#writes.drain(endsAt);
+  }
+
+  close(): void {
+    this.#writes.close();
   }
 }
 
 /** Long enough for any usual lock; short enough to be over before the client gives an attempt up, which takes half the time. */
 export const writeLockTimeoutMs = ({ retryTimeoutMs }: ResolvedOptions): number => retryTimeoutMs / 4;
+
+/** Of the first statement for rows, which holds up all of them: a row that is locked for longer is waited for besides. */
+export const rowLockTimeoutMs = (options: ResolvedOptions): number => Math.min(1_000, writeLockTimeoutMs(options));
 
 const encodingStates: ReadonlySet<string | undefined> = new Set([
   "22P02", // invalid_text_representation

@@ -27,6 +27,8 @@ export class TcpProxy {
   readonly #clients = new Set<Socket>();
   /** Those that stay open and carry nothing any more. */
   readonly #stranded = new WeakSet<Socket>();
+  /** Those whose clients have something held back, with what the server is yet to get, in order. */
+  readonly #held = new Map<Socket, (() => void)[]>();
   #target: { host: string; port: number };
 
   private constructor(target: { host: string; port: number }) {
@@ -63,6 +65,17 @@ export class TcpProxy {
   /** From now on the connections that are open carry nothing, and neither end is told, as when a router forgets them. New ones are not concerned. */
   strand(): void {
     for (const socket of this.#sockets) this.#stranded.add(socket);
+  }
+
+  /** From now on what clients send over the connections that are open is held back, also after they have ended. New connections are not concerned. */
+  hold(): void {
+    for (const socket of this.#clients) this.#held.set(socket, []);
+  }
+
+  /** Lets the server have what was held back, as when lost packets arrive at last. */
+  releaseHeld(): void {
+    for (const forwards of this.#held.values()) for (const forward of forwards) forward();
+    this.#held.clear();
   }
 
   /** Ends every connection that goes through, with a reset. */
@@ -104,6 +117,13 @@ export class TcpProxy {
     const late: (() => void)[] = [];
     let freeAt = 0;
     const pass = (forward: () => void, bytes = 0): void => {
+      const held = this.#held.get(from);
+      if (held !== undefined) {
+        held.push(() => {
+          if (!to.destroyed) forward();
+        });
+        return;
+      }
       const carry = (): void => {
         if (this.mode === "pass" && !to.destroyed) forward();
       };

@@ -67,6 +67,9 @@ export function sqlNames(text: string, options: SqlNamesOptions): SqlNames {
   return reader;
 }
 
+/** Functions that store in the place of a plain statement: triggers of the application run with the search path of the session there too. Their own names are qualified like all others. */
+const forTriggersOfOthers = /kojin_store_(row|each)$/;
+
 /** The names that triggers give to their transition tables. */
 export function transitionTablesOf(text: string): string[] {
   return (
@@ -103,7 +106,7 @@ class NameReader implements SqlNames {
     const settings = definitionsOf(node["options"]);
     const language = settings.get("language");
     this.#context = source.slice(0, source.indexOf("("));
-    if (!/search_path/.test(JSON.stringify(node["options"] ?? [])))
+    if (!/search_path/.test(JSON.stringify(node["options"] ?? [])) && !forTriggersOfOthers.test(this.#context))
       this.#report("a function without a search_path of its own");
     if (language === "plpgsql") this.#readBody(source, new Set(this.#transitionTables));
     else if (settings.has("as")) this.readText(settings.get("as") ?? "");

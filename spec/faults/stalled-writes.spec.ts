@@ -1,0 +1,148 @@
+import { Pool } from "pg";
+import { PostgresResultBackend, type PostgresResultBackendOptions } from "kojin-postgres";
+import { eventually } from "../support/eventually";
+import { TcpProxy } from "../support/tcp-proxy";
+import { faultSuite } from "./support/fault-suite";
+
+const settled = async (call: Promise<unknown>): Promise<unknown> => call.catch((error: unknown) => error);
+
+describe("writes over a path that stalls", () => {
+  const suite = faultSuite();
+  let proxy: TcpProxy;
+
+  beforeEach(async () => {
+    proxy = await TcpProxy.start(suite.server.url);
+  });
+  afterEach(async () => {
+    await proxy.stop();
+  });
+
+  /** A backend on one connection, over the proxy, that knows the schema and the clock. */
+  async function openOver(options: PostgresResultBackendOptions = {}): Promise<PostgresResultBackend> {
+    const pool = { connectionString: proxy.route(suite.server.url), max: 1 };
+    const backend = await PostgresResultBackend.connect(pool, { retryTimeoutMs: 3_000, listen: false, ...options });
+    await backend.store("warm", 1);
+    return backend;
+  }
+
+  /** Lets the stalled attempts arrive, and waits until the server has dealt with them. */
+  async function arrive(): Promise<void> {
+    proxy.releaseHeld();
+    await eventually(async () => {
+      const busy = (await suite.server.clients()).filter(({ state }) => state !== "idle");
+      expect(busy).toEqual([]);
+    });
+  }
+
+  it("an attempt that was given up does not replace a later value when it arrives", async () => {
+    const backend = await openOver();
+    proxy.hold();
+    await backend.store("reverts", "v1");
+    await backend.store("reverts", "v2");
+    await backend.fail("reverts too", new Error("v1"));
+    await backend.store("reverts too", "v2");
+    await arrive();
+    expect([await backend.get("reverts"), await backend.get("reverts too")]).toEqual(["v2", "v2"]);
+    await backend.close();
+  });
+
+  it("calls that were rejected change nothing when their attempts arrive", async () => {
+    const [backend, other] = [await openOver({ retryTimeoutMs: 1_000, batch: { inFlight: 2 } }), await suite.open()];
+    await backend.initGroup("open", 3);
+    for (const [name, write] of Object.entries({
+      store: async () => backend.store("rejected", "v1"),
+      keep: async () => backend.store("rejected", "v1", { onConflict: "keep" }),
+      "many stores": async () => Promise.all(["rejected", "too"].map(async (id) => backend.store(id, "v1"))),
+      member: async () => backend.completeGroupMember("open", "a", 1),
+      group: async () => backend.initGroup("rejected", 1),
+    })) {
+      proxy.hold();
+      // New connections lead nowhere, so the first attempt is the only one that the server can get.
+      proxy.mode = "refuse";
+      expect({ name, outcome: await settled(write()) }).toMatchObject({ name, outcome: { code: "DATABASE" } });
+      proxy.mode = "pass";
+      await arrive();
+      expect({ name, row: await other.get("rejected") }).toEqual({ name, row: undefined });
+      expect(await other.getGroup("rejected")).toBeUndefined();
+      expect(await other.getGroup("open")).toMatchObject({ completed: 0 });
+      await backend.store("warm", 2);
+    }
+    await backend.close();
+  });
+
+  it("a retry leaves alone what another process stored after the call", async () => {
+    const [backend, other] = [await openOver(), await suite.open()];
+    proxy.hold();
+    const call = backend.store("newer", "older call");
+    await eventually(() => expect(backend.stats().stores.inFlight).toBe(1));
+    await other.store("newer", "later call");
+    await call;
+    expect(await other.get("newer")).toBe("later call");
+    await arrive();
+    expect(await other.get("newer")).toBe("later call");
+    await backend.close();
+  });
+
+  it("a retry replaces what was stored before the call, or has a time that cannot be", async () => {
+    const [backend, admin] = [await openOver(), await suite.connect()];
+    for (const time of ["-infinity", "2000-01-01", "2900-01-01", "infinity"]) {
+      await backend.store("stamped", time);
+      await admin.query("update kojin_results set stored_at = $1 where task_id = 'stamped'", [time]);
+      proxy.hold();
+      await backend.store("stamped", `after ${time}`);
+      expect(await backend.get("stamped")).toBe(`after ${time}`);
+      await arrive();
+    }
+    await backend.close();
+  });
+});
+
+describe("a pool that is busy", () => {
+  const suite = faultSuite();
+
+  async function openBusy(
+    options: PostgresResultBackendOptions,
+  ): Promise<{ backend: PostgresResultBackend; free: () => Promise<void> }> {
+    const pool = new Pool({ connectionString: suite.server.url, max: 1 });
+    pool.on("error", () => undefined);
+    const backend = new PostgresResultBackend(pool, { listen: false, ...options });
+    await backend.store("warm", 1);
+    const held = await pool.connect();
+    const free = async (): Promise<void> => {
+      held.release();
+      await backend.get("warm");
+      await backend.close();
+      await pool.end();
+    };
+    return { backend, free };
+  }
+
+  it("leaves nothing of a rejected store to be written later", async () => {
+    const other = await suite.open();
+    const { backend, free } = await openBusy({ retryTimeoutMs: 500, batch: { maxRows: 10 } });
+    const earlier = Array.from({ length: 100 }, async (_, index) => settled(backend.store(`earlier ${index}`, index)));
+    expect(await settled(backend.store("task", "rejected"))).toMatchObject({ code: "DATABASE", transient: true });
+    await Promise.all(earlier);
+    expect(backend.stats().stores).toMatchObject({ queued: 0, waiting: 0 });
+    await other.store("task", "newer");
+    await free();
+    expect(await other.get("task")).toBe("newer");
+    expect(await other.get("earlier 99")).toBeUndefined();
+  });
+
+  it("does not grow the queue beyond its time", async () => {
+    const { backend, free } = await openBusy({ retryTimeoutMs: 300 });
+    const calls: Promise<unknown>[] = [];
+    for (let round = 0; round < 10; round += 1) {
+      const round$ = Array.from({ length: 500 }, async (_, index) =>
+        settled(backend.store(`${round} ${index}`, index)),
+      );
+      calls.push(...round$);
+      await Promise.all(round$);
+      expect(backend.stats().stores.queued).toBeLessThanOrEqual(500);
+    }
+    await Promise.all(calls);
+    await eventually(() => expect(backend.stats().stores.queued).toBe(0));
+    await free();
+  });
+});
