@@ -322,8 +322,10 @@ export class BatchedWrites<Row, Outcome> {
           dueAt: Math.min(giveUpAt, clock.lower(dueAt) / 1e6),
         }));
         this.#count(rows.length);
-        const limits = { timeoutMs, giveUpAt, isSilent, isOneByOne, lockBudgetMs: budgetMs };
-        return this.#rules.sendEach(rows, { ...limits, rowLockMs: items.length === 1 ? longestLockMs : rowLockMs });
+        // One row alone is not tried twice, which would wait twice for its lock.
+        const isAlone = items.length === 1;
+        const limits = { timeoutMs, giveUpAt, isSilent, isOneByOne: isOneByOne || isAlone, lockBudgetMs: budgetMs };
+        return this.#rules.sendEach(rows, { ...limits, rowLockMs: isAlone ? longestLockMs : rowLockMs });
       }).then((outcomes) => {
         const written = items.filter((_, index) => !(outcomes[index] instanceof Error)).map(({ row }) => row);
         if (written.length > 0) this.#announce(written, isSilent);
