@@ -76,9 +76,10 @@ create index if not exists kojin_groups_finished on @schema@.kojin_groups (group
 -- themselves and for what they call; with that it is 19 in each case. Nor do they plan anew for each call, which took half of the time of a single member.
 
 -- Takes the locks of groups, in the order of their ids, and with is_making makes the rows that are absent; again if one was deleted between the two statements, since a
--- writer that went on without its lock would count into nothing. Returns the groups whose members have to be counted, and those that have expired.
+-- writer that went on without its lock would count into nothing. Returns the groups whose members have to be counted, those that have expired, and all that this transaction has
+-- counted after a statement. Those have to be counted again, since their statement may have other triggers to come, whose rows are in that count already.
 create or replace function @schema@.kojin_groups_hold(
-  group_ids pg_catalog.text[], is_making boolean, out uncounted pg_catalog.text[], out expired pg_catalog.text[]
+  group_ids pg_catalog.text[], is_making boolean, out uncounted pg_catalog.text[], out expired pg_catalog.text[], out recounted pg_catalog.text[]
 )
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -87,10 +88,13 @@ declare
   wanted constant bigint := (select pg_catalog.count(distinct given.id) from pg_catalog.unnest(group_ids) as given (id));
   held bigint;
 begin
+  if coalesce(pg_catalog.current_setting('kojin.recounted'::pg_catalog.text, true), ''::pg_catalog.text) operator(pg_catalog.<>) ''::pg_catalog.text then
+    recounted := pg_catalog.current_setting('kojin.recounted'::pg_catalog.text)::pg_catalog.text[];
+  end if;
   loop
     select
       pg_catalog.count(*),
-      pg_catalog.array_agg(locked.group_id) filter (where not locked.counted),
+      pg_catalog.array_agg(locked.group_id) filter (where not locked.counted or locked.group_id operator(pg_catalog.=) any (recounted)),
       pg_catalog.array_agg(locked.group_id) filter (where locked.expires_at operator(pg_catalog.<=) pg_catalog.clock_timestamp())
     into held, uncounted, expired
     from (
@@ -385,7 +389,7 @@ as $$
 declare
   held record;
 begin
-  select locked.uncounted, locked.expired into held from @schema@.kojin_groups_hold(group_ids, not is_delete) as locked;
+  select locked.uncounted, locked.recounted into held from @schema@.kojin_groups_hold(group_ids, not is_delete) as locked;
   if held.uncounted is null then
     perform @schema@.kojin_groups_change(group_ids, completed_by, failed_by, completed_declared_by, failed_declared_by, placeholders_by, channel);
   else
@@ -394,6 +398,9 @@ begin
     if not exists (select from @schema@.kojin_migrations as migration where migration.version operator(pg_catalog.=) 0) then
       perform @schema@.kojin_groups_count(held.uncounted);
       perform @schema@.kojin_groups_settle(held.uncounted, channel);
+      perform pg_catalog.set_config('kojin.recounted'::pg_catalog.text, array(
+        select distinct given.id from pg_catalog.unnest(held.recounted operator(pg_catalog.||) held.uncounted) as given (id)
+      )::pg_catalog.text, true);
     end if;
     perform @schema@.kojin_groups_change(
       pg_catalog.array_agg(added.group_id), pg_catalog.array_agg(added.completed), pg_catalog.array_agg(added.failed),

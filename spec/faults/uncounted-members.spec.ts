@@ -113,6 +113,69 @@ describe("members of groups that were written around the triggers", () => {
   });
 });
 
+describe("members of groups whose state was lost", () => {
+  const database = specDatabase("lost states");
+  const schema = escapeIdentifier(database.schema);
+  const [members, states] = [`${schema}.kojin_groups`, `${schema}.kojin_group_state`];
+  const insert = `insert into ${members} (group_id, task_id, result, completed)`;
+
+  /** A group of two finished members, without a state. */
+  async function loseState(groupId: string): Promise<PostgresResultBackend> {
+    const backend = await database.open();
+    await database.sql(`${insert} values ($1, 'a', '1', true), ($1, 'b', '2', true)`, [groupId]);
+    await database.sql(`alter table ${states} disable trigger all`);
+    await database.sql(`delete from ${states} where group_id = $1`, [groupId]);
+    await database.sql(`alter table ${states} enable trigger all`);
+    expect(await backend.getGroup(groupId)).toBeUndefined();
+    return backend;
+  }
+
+  it.each<[string, string, number]>([
+    [
+      "an upsert that inserts and updates",
+      `${insert} values ('an upsert that inserts and updates', 'b', null, false), ('an upsert that inserts and updates', 'c', '3', true)
+       on conflict (group_id, task_id) do update set result = excluded.result, completed = excluded.completed`,
+      2,
+    ],
+    [
+      "a query that deletes and inserts",
+      `with gone as (delete from ${members} where group_id = 'a query that deletes and inserts' and task_id = 'a' returning group_id)
+       ${insert} select group_id, added.id, '3', true from gone, (values ('c'), ('d')) as added (id)`,
+      3,
+    ],
+    [
+      "a query that updates and inserts",
+      `with changed as (
+         update ${members} set result = null, completed = false where group_id = 'a query that updates and inserts' and task_id = 'a' returning group_id
+       )
+       ${insert} select group_id, 'c', '3', true from changed`,
+      2,
+    ],
+  ])("are counted once by %s", async (groupId, statement, completed) => {
+    const backend = await loseState(groupId);
+    await database.sql(statement);
+    expect(await backend.getGroup(groupId)).toMatchObject({ completed, failed: 0 });
+    await database.sql(`${insert} values ($1, 'next', '5', true)`, [groupId]);
+    expect(await backend.getGroup(groupId)).toMatchObject({ completed: completed + 1, failed: 0 });
+  });
+
+  it("are counted once by several statements in one transaction", async () => {
+    const backend = await loseState("together");
+    await database.sql(`
+      begin;
+      ${insert} values ('together', 'c', '3', true), ('together', 'b', null, false)
+      on conflict (group_id, task_id) do update set result = excluded.result, completed = excluded.completed;
+      ${insert} values ('together', 'd', '5', true);
+      savepoint undone;
+      ${insert} values ('together', 'e', '6', true);
+      rollback to undone;
+      delete from ${members} where group_id = 'together' and task_id = 'a';
+      commit`);
+    expect(await backend.getGroup("together")).toMatchObject({ completed: 2, failed: 0 });
+    expect(await backend.completeGroupMember("together", "f", 7)).toBe(3);
+  });
+});
+
 describe("TRUNCATE of kojin_groups alone, under open groups", () => {
   const database = specDatabase("truncated members");
   const members = `${escapeIdentifier(database.schema)}.kojin_groups`;
