@@ -7,6 +7,8 @@ const ignore = (): void => undefined;
 
 /** How much later than the driver's own limit an answer is given up: what stands between may never pass on that it was reached. */
 const graceMs = 100;
+/** How often a call that waits for a connection looks whether its pool is being ended: that of `pg` never answers such a call. */
+const endingCheckMs = 500;
 
 /** What the pool of `pg` is besides. */
 interface TakesCallback {
@@ -58,10 +60,16 @@ export function checkOut(
     setText(client);
     use(client);
   };
+  const dueAt = performance.now() + timeoutMs;
   // Not a reason for a process to go on: a pool that is not ended has a socket that keeps the process alive.
-  const timer = setTimeout(() => {
-    onError(new Error(`No connection from the pool within ${Math.round(timeoutMs)} ms.`));
-  }, timeoutMs).unref();
+  const arm = (leftMs: number): NodeJS.Timeout => setTimeout(check, Math.min(leftMs, endingCheckMs)).unref();
+  const check = (): void => {
+    const leftMs = dueAt - performance.now();
+    if (pool.ending === true) onError(new Error("The pool was ended before it gave a connection."));
+    else if (leftMs <= 0) onError(new Error(`No connection from the pool within ${Math.round(timeoutMs)} ms.`));
+    else timer = arm(leftMs);
+  };
+  let timer = arm(timeoutMs);
   // By callback, which is called in the moment in which the pool lets go of the client. A promise would go on a little later, and a server that dies in between
   // (its last words can come in one piece with its first) would send an error event that nobody listens to, which ends the process. A pool that an application has
   // changed may give a promise alone.

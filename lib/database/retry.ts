@@ -5,7 +5,7 @@ import { backoffMs } from "./backoff";
 const firstDelayMs = 50;
 const longestDelayMs = 2_000;
 /** Longest time for one attempt where there is much time: a connection that is dead without notice must not hold it for days. */
-const longestAttemptMs = 300_000;
+export const longestAttemptMs = 300_000;
 
 export interface RetryOptions {
   /** When to give up, on the clock of `performance.now()`. */

@@ -6,7 +6,7 @@ import type { Deadline } from "../deadlines";
 import { BackendClosedError, DatabaseError, ResultBackendError } from "../errors";
 import { isStatementError, isWholeSchemaError, mayReachAnotherServer } from "./write-errors";
 import { WriteCall, WriteItem } from "./write-item";
-import type { WriteCounters, WriteParts, WriteRules } from "./write-rules";
+import { attemptTimeoutMs, type WriteCounters, type WriteParts, type WriteRules } from "./write-rules";
 
 /** Most rows, and most bytes of JSON, that wait for a statement to take them. What comes then waits outside, within its own time. */
 export const maxQueuedRows = 100_000;
@@ -311,7 +311,7 @@ export class BatchedWrites<Row, Outcome> {
     const { announcements, clock, options } = this.#parts;
     const [endsAt, lastsMs] = this.#limits(items, true);
     // So that the server says that a row is locked before the client gives up, which would cost the connection.
-    const longestLockMs = Math.max(1, Math.min(options.retryTimeoutMs / 4, lastsMs / 2));
+    const longestLockMs = Math.max(1, Math.min(attemptTimeoutMs(options) / 2, lastsMs / 2));
     const budgetMs = Math.max(1, Math.min(lockBudgetMs, lastsMs / 2));
     const rowLockMs = Math.min(longestLockMs, Math.max(shortestLockWaitMs, budgetMs / items.length));
     const send = (isSilent: boolean): Promise<readonly (Outcome | Error)[]> =>
@@ -339,13 +339,13 @@ export class BatchedWrites<Row, Outcome> {
     });
   }
 
-  /** When an attempt for items ends, on the clock of `performance.now()`, and how long it may last: half of the time, so that a dead connection leaves time for another. */
+  /** When an attempt for items ends, on the clock of `performance.now()`, and how long it may last. */
   #limits(items: readonly WriteItem<Row, Outcome>[], isEach: boolean): [endsAt: number, lastsMs: number] {
     let dueAt = isEach ? 0 : Infinity;
     // Without a limit for each row the first that is due is the limit of all.
     for (const item of items) dueAt = isEach ? Math.max(dueAt, item.dueAt) : Math.min(dueAt, item.dueAt);
     const now = performance.now();
-    const endsAt = Math.min(dueAt, this.#endsAt, now + this.#parts.options.retryTimeoutMs / 2);
+    const endsAt = Math.min(dueAt, this.#endsAt, now + attemptTimeoutMs(this.#parts.options));
     return [endsAt, endsAt - now];
   }
 

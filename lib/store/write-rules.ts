@@ -1,4 +1,5 @@
 import type { Observable } from "rxjs";
+import { longestAttemptMs } from "../database/retry";
 import type { ServerClock } from "../database/server-clock";
 import type { Deadlines } from "../deadlines";
 import type { ResolvedOptions } from "../options";
@@ -80,3 +81,7 @@ export interface WriteCounters {
   /** Statements under way. */
   readonly inFlight: number;
 }
+
+/** Longest time for one attempt: half of what there is, so that a dead connection leaves time for another, and never so long that an int of the server cannot hold it. */
+export const attemptTimeoutMs = ({ retryTimeoutMs }: ResolvedOptions): number =>
+  Math.min(retryTimeoutMs / 2, longestAttemptMs);

@@ -5,7 +5,7 @@ import type { ResolvedOptions } from "../options";
 import type { SqlClient } from "../result-backend";
 import { BatchedWrites } from "./batched-writes";
 import { writePlainly } from "./plain-failure";
-import type { WriteCounters, WriteParts } from "./write-rules";
+import { attemptTimeoutMs, type WriteCounters, type WriteParts } from "./write-rules";
 import { modeOf, StoreQueries } from "./store-queries";
 import type { StoreRow } from "./store-row";
 import { isError } from "../value/foreign";
@@ -87,8 +87,8 @@ export class Writer {
   }
 }
 
-/** Long enough for any usual lock; short enough to be over before the client gives an attempt up, which takes half the time. */
-export const writeLockTimeoutMs = ({ retryTimeoutMs }: ResolvedOptions): number => retryTimeoutMs / 4;
+/** Long enough for any usual lock; short enough to be over before the client gives an attempt up. */
+export const writeLockTimeoutMs = (options: ResolvedOptions): number => attemptTimeoutMs(options) / 2;
 
 /** Of the first statement for rows, which holds up all of them: a row that is locked for longer is waited for besides. */
 export const rowLockTimeoutMs = (options: ResolvedOptions): number => Math.min(1_000, writeLockTimeoutMs(options));
