@@ -71,9 +71,10 @@ $do$;
 -- All: see that the tables have the version that the package works with.
 grant select (version, name) on public.kojin_migrations to kojin_storer, kojin_waiter, kojin_janitor;
 
--- Storer: stores results and failures of tasks. It can read them, too: an upsert that says excluded.result asks for the right to select that column.
+-- Storer: stores results and failures of tasks. It can read them, too: an upsert that says excluded.result asks for the right to select that column. Reads need
+-- stored_xid besides.
 grant
-  select (task_id, result, error, stored_at, expires_at, trace_context),
+  select (task_id, result, error, stored_at, stored_xid, expires_at, trace_context),
   insert (task_id, result, error, stored_at, expires_at, trace_context),
   update (result, error, stored_at, stored_xid, expires_at, trace_context)
 on public.kojin_results to kojin_storer;

@@ -170,7 +170,7 @@ describe("sql/roles.sql", () => {
       if (table === "kojin_migrations") continue; // Only `health` tells the version, see above.
       const right = `${privilege} ${column} on ${schema}.${table}`;
       await database.sql(`revoke ${right} from ${groupRoles[role]}`);
-      const refusals = await Promise.all(allowed[role].map(async (name) => refusal(backend, name)));
+      const refusals = await Promise.all(permitted(role).map(async (name) => refusal(backend, name)));
       if (refusals.every((each) => each === undefined)) idle.push(right);
       await database.sql(`grant ${right} to ${groupRoles[role]}`);
     }
