@@ -1,14 +1,5 @@
 /** Most bytes of results that one statement reads, by estimate; a larger result is read by itself. */
 export const readBudgetBytes = 1024 * 1024;
-/** Node refuses strings of more characters, with an error that ends the process (V8, `String::kMaxLength`). */
-const longestString = 0x1fffffe8;
-/** As jsonb adds a space after each comma and each colon, `[1,1]` is half as long again. */
-const spacesOfJsonb = 1.5;
-
-/** The longest text of a result, or of a failure, that is read: a result of `maxResultBytes`, as jsonb writes it. */
-export const maxTextBytes = (maxResultBytes: number): number =>
-  Math.min(Math.floor(maxResultBytes * spacesOfJsonb), longestString);
-
 /** A value that takes more bytes as it is stored is read by a statement of its own. */
 const largeBytes = 16 * 1024;
 

@@ -1,7 +1,8 @@
 import { escapeIdentifier, escapeLiteral } from "pg";
 import { lockTimeoutSetting } from "../database/database";
 import { notifyQueueUsageText } from "../database/send-notification";
-import { boundedText, estimatedBytes, maxTextBytes, readBudgetBytes, shortText } from "./bounded-text";
+import { maxTextBytes } from "../value/jsonb-text";
+import { boundedText, estimatedBytes, readBudgetBytes, shortText } from "./bounded-text";
 import { type CommitStatements, commitStatements } from "./commit-statements";
 import { microsOf, onFirstRow, plannedAnew } from "./expressions";
 

@@ -1,5 +1,6 @@
 import type { TaskFailure } from "../errors";
 import { JsonText, parseExactly, stringifyExactly } from "./json-text";
+import { fitsAsJsonb, maxTextBytes, minFailureBytes } from "./jsonb-text";
 
 /** How many levels of `cause` are stored. Deeper ones say no more to a caller, and a cycle has to end somewhere. */
 export const maxCauseDepth = 5;
@@ -7,8 +8,6 @@ export const maxCauseDepth = 5;
 // jsonb has no U+0000 and no lone surrogates. A failure must reach its waiter whatever its message holds, so these become U+FFFD.
 const unstorableEscape = /(?<!\\)((?:\\\\)*)\\u(?:0000|d[89a-f][0-9a-f]{2})/g;
 
-/** Room for a failure where `maxResultBytes` leaves less, so that it says at least what it is. */
-const minFailureBytes = 1_024;
 /** Length of the name and the code of a failure that is too large. */
 const maxLabelLength = 100;
 
@@ -45,7 +44,8 @@ function textWithin(failure: TaskFailure, maxBytes: number): string | undefined 
   try {
     // The character itself, not its escape: where the database lacks it, `toAscii` finds it.
     const text = (stringifyExactly(failure) ?? "").replace(unstorableEscape, "$1\ufffd");
-    return text.length <= maxBytes && Buffer.byteLength(text) <= maxBytes ? text : undefined;
+    const fits = text.length <= maxBytes && Buffer.byteLength(text) <= maxBytes;
+    return fits && fitsAsJsonb(text, maxTextBytes(maxBytes)) ? text : undefined;
   } catch {
     return undefined; // Longer than a string can be.
   }
@@ -56,7 +56,9 @@ function textOfMessage(failure: TaskFailure, length: number, maxBytes: number): 
   const short = {
     name: cutOff(name, maxLabelLength),
     message: cutOff(message, length),
-    ...(code === undefined ? {} : { code: typeof code === "string" ? cutOff(code, maxLabelLength) : code }),
+    ...(typeof code === "string" ? { code: cutOff(code, maxLabelLength) } : {}),
+    // Not a number that is kept as it is written, which may be of any size.
+    ...(typeof code === "number" ? { code } : {}),
   };
   // A character takes up to six bytes, as an escape.
   return textWithin(short, maxBytes) ?? textOfMessage(failure, Math.floor(length / 2), maxBytes);

@@ -86,7 +86,7 @@ function tokensOf(text: string): string[] {
 }
 
 // Not a regular expression: on a string of megabytes it would run out of stack.
-function endOfString(text: string, start: number): number {
+export function endOfString(text: string, start: number): number {
   for (let index = start + 1; index < text.length; index += 1) {
     const unit = text[index];
     if (unit === '"') return index + 1;

@@ -1,6 +1,7 @@
 import { ResultEncodingError, ResultValidationError } from "../errors";
 import { isError, isThenable } from "./foreign";
 import { JsonText } from "./json-text";
+import { fitsAsJsonb, maxTextBytes } from "./jsonb-text";
 
 // JSON.stringify writes U+0000 and lone surrogates, and only those of what jsonb rejects, as lower-case escapes (ECMA-262, QuoteJSONString).
 const unstorableEscape = /(?<!\\)(?:\\\\)*\\u(0000|d[89a-f][0-9a-f]{2})/;
@@ -35,6 +36,12 @@ export function encodeResult(taskId: string, result: unknown, maxBytes: number, 
     throw new ResultEncodingError(
       taskId,
       `it takes ${Buffer.byteLength(text)} bytes, more than maxResultBytes (${maxBytes})`,
+    );
+  }
+  if (!fitsAsJsonb(text, maxTextBytes(maxBytes))) {
+    throw new ResultEncodingError(
+      taskId,
+      `jsonb writes its numbers without exponents, in more bytes than maxResultBytes (${maxBytes}) lets readers take`,
     );
   }
   return text;
