@@ -98,13 +98,13 @@ export function resultStatements(options: ResultStatementOptions, isObserved = f
     // Deletes expired rows. $1 int rows at the most; $2 float8 ms since they expired. Rows that another session has locked are left to it. Returns a row for each.
     prune: `
       delete from ${results}
-      where task_id operator(pg_catalog.=) any (
+      where task_id operator(pg_catalog.=) any (array(
         select task_id from ${results}
         where expires_at operator(pg_catalog.<=) (pg_catalog.statement_timestamp() operator(pg_catalog.-) ($2::double precision operator(pg_catalog.*) interval '1 millisecond'))
         order by expires_at
         limit $1::int
         for update skip locked
-      )
+      ))
       returning true`,
 
     notifyQueueUsage: notifyQueueUsageText,

@@ -87,6 +87,18 @@ describe("prune", () => {
     expect(reports.length).toBeGreaterThan(1);
   }, 60_000);
 
+  it("deletes no more than a batch at once, whatever the plan", async () => {
+    const url = new URL(database.poolUrl);
+    // The planner may choose to select the rows of a batch anew for each row of the table.
+    const off = ["hashjoin", "mergejoin", "hashagg", "sort", "indexscan", "indexonlyscan", "bitmapscan", "material"];
+    url.searchParams.set("options", off.map((method) => `-c enable_${method}=off`).join(" "));
+    const backend = await database.open({}, url.href);
+    await fill(100, "now() - interval '1 minute'");
+    const counts: number[] = [];
+    await backend.prune({ batchRows: 10, onProgress: ({ results }) => counts.push(results) });
+    expect(counts).toEqual([10, 20, 30, 40, 50, 60, 70, 80, 90, 100]);
+  });
+
   it("stops when it is told to, and keeps what it has done", async () => {
     const backend = await database.open();
     await fill(100, "now() - interval '1 minute'");
