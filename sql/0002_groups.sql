@@ -40,7 +40,9 @@ create table if not exists @schema@.kojin_group_state (
   -- When the claim ends unless it is acknowledged; 'infinity' for one that is for good.
   claimed_until timestamp with time zone,
   -- Whether its members are counted. Where they are not, since it was made when they were there already, the next write counts them all, or the last step of this migration.
-  counted boolean not null default false
+  counted boolean not null default false,
+  -- Whether its own row was deleted, and this one made of its members, whose positions tell that they were declared. It goes with the last of them.
+  restored boolean not null default false
 ) with (fillfactor = 50);
 
 -- Serves the deletion of expired groups.
@@ -257,6 +259,7 @@ begin
       when found.placeholders operator(pg_catalog.>) 0 then found.placeholders
     end,
     initialised = state.initialised or found.positions operator(pg_catalog.>) 0,
+    restored = state.restored or (found.positions operator(pg_catalog.>) 0 and not state.initialised),
     declared = found.is_declared,
     counted = true
   from (
@@ -305,7 +308,7 @@ begin
   update @schema@.kojin_group_state as state
   set
     total = default, completed = default, failed = default, counted = default, initialised = default, placeholders = default, placeholder_at = default,
-    placeholders_late = default, declared = default, ttl_ms = default, deadline_ms = default, completed_at = default, done_xid = default, expires_at = default, claim_token = default,
+    placeholders_late = default, restored = default, declared = default, ttl_ms = default, deadline_ms = default, completed_at = default, done_xid = default, expires_at = default, claim_token = default,
     claimed_until = default
   where state.group_id operator(pg_catalog.=) any (group_ids);
 end
@@ -417,8 +420,10 @@ begin
   if is_delete then
     delete from @schema@.kojin_group_state as state
     where state.group_id operator(pg_catalog.=) any (group_ids)
-      and not state.initialised
-      and (state.completed operator(pg_catalog.+) state.failed operator(pg_catalog.+) state.placeholders) operator(pg_catalog.<=) 0
+      and case
+        when state.restored then not exists (select from @schema@.kojin_groups as member where member.group_id operator(pg_catalog.=) state.group_id)
+        else not state.initialised and (state.completed operator(pg_catalog.+) state.failed operator(pg_catalog.+) state.placeholders) operator(pg_catalog.<=) 0
+      end
       -- Of an expired one the caller still holds the lock: its id is about to begin anew.
       and (state.expires_at is null or state.expires_at operator(pg_catalog.>) pg_catalog.clock_timestamp());
   end if;
@@ -520,11 +525,13 @@ begin
       ))::int as failed_declared,
       (0::bigint operator(pg_catalog.-) pg_catalog.count(*) filter (
         where pg_catalog.starts_with(written.task_id::pg_catalog.text, written.group_id::pg_catalog.text operator(pg_catalog.||) ':placeholder:'::pg_catalog.text)
-      ))::int as placeholders
+      ))::int as placeholders,
+      pg_catalog.bool_or(written.position is not null) as is_declared
     from old_rows as written
     group by written.group_id
   ) as added
-  where (added.completed operator(pg_catalog.+) added.failed operator(pg_catalog.+) added.placeholders) operator(pg_catalog.<) 0
+  -- Open members change no count, but the last of them may take a restored state with it.
+  where (added.completed operator(pg_catalog.+) added.failed operator(pg_catalog.+) added.placeholders) operator(pg_catalog.<) 0 or added.is_declared
   having pg_catalog.count(*) operator(pg_catalog.>) 0;
   return null;
 end
@@ -538,7 +545,7 @@ as $$
 declare
   present constant timestamp with time zone := pg_catalog.clock_timestamp();
 begin
-  delete from @schema@.kojin_group_state as state where not state.initialised;
+  delete from @schema@.kojin_group_state as state where not state.initialised or state.restored;
   update @schema@.kojin_group_state as state
   set
     completed = 0,
@@ -616,38 +623,43 @@ begin
     ) then
       return 'members';
     end if;
-    return null;
-  end if;
-  if state.placeholders operator(pg_catalog.>) member_count then
-    return 'total';
-  end if;
-  if member_ids is null then
-    if (state.completed operator(pg_catalog.+) state.failed) operator(pg_catalog.>) member_count then
-      return 'overflow';
+    -- One that was restored has lost how long it is kept.
+    if not state.restored or member_ids is null then
+      return null;
     end if;
   else
-    -- First declared, then compared, and undone if it turns out to be a conflict: that reads the finished members alone, and each of them once. To compare them with the ids took
-    -- minutes for 200 000.
-    begin
-      insert into @schema@.kojin_groups as member (group_id, task_id, completed, position)
-      select id, declared.task_id, false, declared.place
-      from pg_catalog.unnest(member_ids) with ordinality as declared (task_id, place)
-      order by declared.task_id collate pg_catalog."C"
-      on conflict (group_id, task_id) do update set position = excluded.position;
-      if exists (
-        select from @schema@.kojin_groups as member
-        where member.group_id operator(pg_catalog.=) id and member.finished_seq is not null and member.position is null
-      ) then
-        raise exception using errcode = 'KJ001', message = 'members'::pg_catalog.text;
+    if state.placeholders operator(pg_catalog.>) member_count then
+      return 'total';
+    end if;
+    if member_ids is null then
+      if (state.completed operator(pg_catalog.+) state.failed) operator(pg_catalog.>) member_count then
+        return 'overflow';
       end if;
-    exception when sqlstate 'KJ001' then
-      return 'members';
-    end;
+    else
+      -- First declared, then compared, and undone if it turns out to be a conflict: that reads the finished members alone, and each of them once. To compare them with the ids took
+      -- minutes for 200 000.
+      begin
+        insert into @schema@.kojin_groups as member (group_id, task_id, completed, position)
+        select id, declared.task_id, false, declared.place
+        from pg_catalog.unnest(member_ids) with ordinality as declared (task_id, place)
+        order by declared.task_id collate pg_catalog."C"
+        on conflict (group_id, task_id) do update set position = excluded.position;
+        if exists (
+          select from @schema@.kojin_groups as member
+          where member.group_id operator(pg_catalog.=) id and member.finished_seq is not null and member.position is null
+        ) then
+          raise exception using errcode = 'KJ001', message = 'members'::pg_catalog.text;
+        end if;
+      exception when sqlstate 'KJ001' then
+        return 'members';
+      end;
+    end if;
   end if;
   update @schema@.kojin_group_state as present
   set
     total = member_count,
     initialised = true,
+    restored = false,
     declared = member_ids is not null,
     ttl_ms = ttl,
     deadline_ms = deadline,
@@ -847,7 +859,7 @@ as $$
 begin
   update @schema@.kojin_group_state as state
   set
-    total = new.total, initialised = new.initialised, declared = new.declared, ttl_ms = new.ttl_ms, deadline_ms = new.deadline_ms, completed_at = new.completed_at,
+    total = new.total, initialised = new.initialised, restored = new.restored, declared = new.declared, ttl_ms = new.ttl_ms, deadline_ms = new.deadline_ms, completed_at = new.completed_at,
     done_xid = null, expires_at = new.expires_at, claim_token = new.claim_token, claimed_until = new.claimed_until
   where state.group_id operator(pg_catalog.=) new.group_id and state.claim_token is null
     -- Of declared members their trigger has found out how many there are.

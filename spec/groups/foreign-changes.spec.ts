@@ -88,6 +88,48 @@ describe("members that others change with SQL", () => {
     },
   );
 
+  const both = [members, states];
+  it.each([
+    ["delete from", both],
+    ["delete from", both.toReversed()],
+    ["truncate", both],
+    ["truncate", both.toReversed()],
+  ])("leave nothing behind where %s is run on %j", async (verb, tables) => {
+    await database.sql(`truncate ${members}, ${states}`);
+    await backend.initGroup("declared", ["a", "b"]);
+    await backend.completeGroupMember("declared", "a", 1);
+    await backend.initGroup("open", ["a", "b"]);
+    await backend.initGroup("numbered", 2);
+    await backend.completeGroupMember("numbered", "a", 1);
+    await backend.completeGroupMember("undeclared", "a", 1);
+    await database.sql(
+      `insert into ${members} (group_id, task_id, completed) values ('crate', 'crate:placeholder:0', false)`,
+    );
+    for (const table of tables) await database.sql(`${verb} ${table}`);
+    expect(await database.sql(`select group_id from ${states}`)).toEqual([]);
+    expect(await counts("declared")).toBeUndefined();
+    await backend.initGroup("declared", ["c"]);
+    expect(await backend.completeGroupMember("declared", "c", 1)).toBe(1);
+  });
+
+  it("keep their restored group until the last of them is deleted, and its time to live once it is declared again", async () => {
+    await backend.initGroup("restored", ["a", "b"], { ttlMs: 1_000 });
+    await backend.completeGroupMember("restored", "a", 1);
+    await database.sql(`delete from ${states} where group_id = 'restored'`);
+    await database.sql(`delete from ${members} where group_id = 'restored' and task_id = 'a'`);
+    expect(await counts("restored")).toEqual([2, 0, 0, false]);
+    await database.sql(`delete from ${members} where group_id = 'restored'`);
+    expect(await counts("restored")).toBeUndefined();
+    await backend.initGroup("restored", ["a", "b"]);
+    await database.sql(`delete from ${states} where group_id = 'restored'`);
+    await backend.initGroup("restored", ["a", "b"], { ttlMs: 7_000, deadlineMs: 60_000 });
+    await database.sql(`delete from ${members} where group_id = 'restored'`);
+    expect(await counts("restored")).toEqual([2, 0, 0, false]);
+    expect(await database.sql(`select ttl_ms, deadline_ms from ${states} where group_id = 'restored'`)).toEqual([
+      { ttl_ms: 7_000, deadline_ms: 60_000 },
+    ]);
+  });
+
   it("are followed when they move to another group, or get another id", async () => {
     await backend.initGroup("from", 2);
     await backend.initGroup("to", 2);
