@@ -75,6 +75,17 @@ export class MigrationRun {
     await this.#recordProgress(client, progressVersions.recount, `${recountName}: begun`);
   }
 
+  /** Whether nothing is pending. */
+  async isFinished(): Promise<boolean> {
+    const { version, recounting } = await this.look(async (client) => presentState(client, this.#schema));
+    return pendingOf(this.#schema, version).length === 0 && recounting === null;
+  }
+
+  /** Runs `work`, which changes nothing, without the migration lock, and waits for a connection with the patience of a step. */
+  async look<T>(work: (client: SqlClient) => Promise<T>): Promise<T> {
+    return this.#lock.run(work, { isExclusive: false });
+  }
+
   /** Runs `work` in a transaction under the migration lock. */
   async underLock<T>(work: (client: SqlClient) => Promise<T>): Promise<T> {
     return this.#lock.run(work);

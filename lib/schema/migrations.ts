@@ -1,11 +1,10 @@
 import { escapeIdentifier } from "pg";
 import type { Database } from "../database/database";
-import { SchemaError } from "../errors";
 import type { SqlClient } from "../result-backend";
 import { checkDurationMs } from "../value/arguments";
 import { forgetForeignTransactions } from "./foreign-transactions";
-import { latestVersion, versionTable } from "./migration-files";
-import { MigrationRun, pendingOf } from "./migration-run";
+import { latestVersion } from "./migration-files";
+import { MigrationRun } from "./migration-run";
 
 export interface MigrateOptions {
   /**
@@ -43,7 +42,6 @@ export interface MigrationReport {
 }
 
 const defaultLockWaitMs = 300_000;
-const lookTimeoutMs = 30_000;
 
 /**
  * Brings the tables of a schema to the version of this package. Any number of processes may do so at once; they share the steps. Writers go on meanwhile: no step locks a table for
@@ -56,9 +54,9 @@ export async function migrate(
 ): Promise<MigrationReport> {
   checkDurationMs(lockWaitMs, "lockWaitMs");
   const run = new MigrationRun(database, schema, lockWaitMs, onProgress);
-  // Without a lock where everything is up to date: whoever holds one then does not matter.
-  if (recount || !(await isUpToDate(database, schema))) await run.finish();
-  const repaired = await repair(database, run, schema, recount);
+  // Without the migration lock where everything is up to date: then it does not matter which session holds it.
+  if (recount || !(await run.isFinished())) await run.finish();
+  const repaired = await repair(run, schema, recount);
   await forgetForeignTransactions(database, schema);
   return {
     schema,
@@ -66,17 +64,6 @@ export async function migrate(
     applied: run.applied.map(({ version, name }) => ({ version, name })),
     repaired,
   };
-}
-
-async function isUpToDate(database: Database, schema: string): Promise<boolean> {
-  const query = { purpose: "look at the schema", text: versionTable(schema).read, values: [] };
-  try {
-    const [row] = await database.query<[string, string | null, string | null]>(query, lookTimeoutMs);
-    return pendingOf(schema, Number(row?.[0])).length === 0 && row?.[2] === null;
-  } catch (error) {
-    if (error instanceof SchemaError && error.reason === "missing") return false;
-    throw error;
-  }
 }
 
 interface DisabledTrigger {
@@ -88,8 +75,8 @@ interface DisabledTrigger {
  * A restore with `--disable-triggers` that was cut short, or a bulk load, may have left triggers disabled. Then no write is announced, and no member of a group counted: what was not
  * counted meanwhile is counted afterwards, each group under its lock.
  */
-async function repair(database: Database, run: MigrationRun, schema: string, recount: boolean): Promise<string[]> {
-  const disabled = await readDisabledTriggers(database, schema);
+async function repair(run: MigrationRun, schema: string, recount: boolean): Promise<string[]> {
+  const disabled = await run.look(async (client) => readDisabledTriggers(client, schema));
   const tables = [...new Set(disabled.map(({ table }) => table))];
   if (recount) await run.underLock(async (client) => run.requestRecount(client));
   for (const table of tables) {
@@ -109,16 +96,15 @@ async function enableTrigger(client: SqlClient, schema: string, table: string, t
   await client.query(`alter table ${name} enable trigger ${escapeIdentifier(trigger)}`, []);
 }
 
-async function readDisabledTriggers(database: Database, schema: string): Promise<readonly DisabledTrigger[]> {
+async function readDisabledTriggers(client: SqlClient, schema: string): Promise<readonly DisabledTrigger[]> {
   const text = `
-    select relation.relname::pg_catalog.text, trigger.tgname::pg_catalog.text
+    select relation.relname::pg_catalog.text as "table", trigger.tgname::pg_catalog.text as trigger
     from pg_catalog.pg_trigger as trigger
     join pg_catalog.pg_class as relation on relation.oid operator(pg_catalog.=) trigger.tgrelid
     join pg_catalog.pg_namespace as namespace on namespace.oid operator(pg_catalog.=) relation.relnamespace
     where namespace.nspname operator(pg_catalog.=) $1::pg_catalog.name and pg_catalog.starts_with(trigger.tgname::pg_catalog.text, 'kojin_')
       and trigger.tgenabled operator(pg_catalog.=) any (array['D', 'R']::pg_catalog."char"[])
     order by trigger.tgname`;
-  const query = { purpose: "look for disabled triggers", text, values: [schema] };
-  const rows = await database.query<[string, string]>(query, lookTimeoutMs);
-  return rows.map(([table, trigger]) => ({ table, trigger }));
+  const { rows } = await client.query(text, [schema]);
+  return rows.map(({ table, trigger }) => ({ table: String(table), trigger: String(trigger) }));
 }

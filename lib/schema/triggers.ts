@@ -2,6 +2,7 @@ import type { Database } from "../database/database";
 
 /** The triggers that `sql/` makes. Without them writes are not announced, or members of groups not counted. */
 const expectedTriggers = [
+  "kojin_group_state_copied",
   "kojin_group_state_delete",
   "kojin_group_state_truncate",
   "kojin_groups_count_delete",

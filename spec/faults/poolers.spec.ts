@@ -90,15 +90,18 @@ describeWithPgBouncer()("through PgBouncer", () => {
     it("a migration waits until the pooler has a connection to the server for it, longer than for a dead one", async () => {
       const pooler = await PgBouncer.start(suite.server.url, "transaction", 1);
       const [busy, pool] = [new Client(pooler.url), new Pool({ connectionString: pooler.url })];
-      await busy.connect();
-      await busy.query("begin");
-      const migrated = new PostgresResultBackend(pool).migrate();
-      // It has given up the first connection, on which `begin` was not answered.
-      await once(pool, "remove");
-      await busy.query("commit");
-      expect(await migrated).toMatchObject({ applied: [] });
-      await Promise.all([busy.end(), pool.end()]);
-      await pooler.stop();
+      try {
+        await busy.connect();
+        await busy.query("begin");
+        const migrated = new PostgresResultBackend(pool).migrate();
+        // It has given up the first connection, on which `begin` was not answered.
+        await once(pool, "remove");
+        await busy.query("commit");
+        expect(await migrated).toMatchObject({ applied: [] });
+      } finally {
+        await Promise.all([busy.end(), pool.end()]);
+        await pooler.stop();
+      }
     });
 
     it("a pooler that is restarted costs nothing but time", async () => {
