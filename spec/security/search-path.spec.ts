@@ -92,13 +92,69 @@ describe("what triggers run with the rights of the owner", () => {
     expect(await evil.sprung()).toEqual([]);
   });
 
-  it("is named in full: every function has a search_path of its own", async () => {
-    const functions = await database.sql<{ name: string }>(
-      `select proname as name from pg_proc
-       where pronamespace = $1::regnamespace and 'search_path=pg_catalog, pg_temp' <> all (coalesce(proconfig, array[]::text[]))`,
+  it.each([false, true])(
+    "is theirs when rows are stored apart from one that fails (one by one: %s)",
+    async (oneByOne) => {
+      const ids = [`good ${oneByOne}`, `taken ${oneByOne}`, `unfit ${oneByOne}`];
+      await backend.store(ids[1] ?? "", "before");
+      const waits = backend.wait(ids[0] ?? "", 60_000);
+      const later = Date.now() / 1_000 + 600;
+      const { rows } = await attacker.query<{ place: number; state: string }>(
+        `select place, state from ${schema}.kojin_store_each(
+         $1, array['"real"', '"real"', '{'], array[null, null, null], array[null, null, null]::double precision[], array[null, null, null],
+         array[false, false, false], array[$2, $2, $2]::double precision[], array[$2, $2, $2]::double precision[], $2, $3, 1000, 1000, 1000, $4
+       )`,
+        [ids, later, oneByOne, channelOf(database.schema)],
+      );
+      expect(rows).toEqual([{ place: 3, state: "22P02" }]);
+      expect(await waits).toBe("real");
+      expect(await backend.get(ids[1] ?? "")).toBe("real");
+      expect(await evil.sprung()).toEqual([]);
+    },
+  );
+
+  it("is named in full: every function has a search_path of its own, but for those that write results for a session", async () => {
+    const functions = await database.sql<{ name: string; prosecdef: boolean }>(
+      `select proname as name, prosecdef from pg_proc
+       where pronamespace = $1::regnamespace and 'search_path=pg_catalog, pg_temp' <> all (coalesce(proconfig, array[]::text[]))
+       order by proname`,
       [schema],
     );
-    expect(functions).toEqual([]);
+    // Triggers of the application's run below them, see the next spec.
+    expect(functions).toEqual([
+      { name: "kojin_store_each", prosecdef: false },
+      { name: "kojin_store_row", prosecdef: false },
+    ]);
+  });
+
+  it("leaves triggers of the application's the search_path of the session, whether rows are stored together or apart", async () => {
+    await database.sql(`create table ${evil.name}.audit (task_id text)`);
+    await database.sql(
+      `create function ${evil.name}.audit() returns trigger language plpgsql as $$
+       begin
+         if new.task_id = 'refused' then raise exception using errcode = '23514'; end if;
+         insert into audit values (new.task_id);
+         return new;
+       end $$`,
+    );
+    const table = `${schema}.kojin_results`;
+    await database.sql(
+      `create trigger audit before insert on ${table} for each row execute function ${evil.name}.audit()`,
+    );
+    try {
+      // One that names no trap but the table.
+      const path = `-c search_path=pg_catalog,${evil.name.replaceAll(" ", "\\ ")}`;
+      const storing = await database.open({}, withParameter(database.url, "options", path));
+      await storing.store("alone", 1);
+      const apart = await Promise.allSettled(["good", "refused"].map(async (id) => storing.store(id, 1)));
+      expect(apart).toMatchObject([{ status: "fulfilled" }, { status: "rejected", reason: { sqlState: "23514" } }]);
+      expect(await database.sql(`select task_id from ${evil.name}.audit order by 1`)).toEqual([
+        { task_id: "alone" },
+        { task_id: "good" },
+      ]);
+    } finally {
+      await database.sql(`drop trigger audit on ${table}`);
+    }
   });
 });
 
