@@ -142,6 +142,8 @@ export class BackendCore {
         (status: string) => status === "listening" || status === "polling" || status === "closed",
       );
       if ((await firstValueFrom(this.hints.status$.pipe(isDecided))) === "closed") throw new BackendClosedError();
+      // Otherwise the first results that come inline could not be judged, and would be read.
+      if (this.options.inlineResultBytes > 0) await this.clock.ready(closeLimitMs).catch(() => undefined);
     } finally {
       this.#sweep.leave();
     }

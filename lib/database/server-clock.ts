@@ -62,9 +62,16 @@ export class ServerClock {
     if (this.#sample === undefined) await this.#read(timeoutMs);
   }
 
+  /** Reads a sample in the background. It takes the place of an earlier one if that has wider bounds, or does not fit the server's clock any more. */
+  refresh(): void {
+    if (this.#isClosed) return;
+    this.#read(refreshTimeoutMs).catch(() => (this.#sampledAt = this.#now() - refreshAfterMs + retryAfterMs));
+  }
+
   /** Forgets the sample, which turned out not to fit the server's clock, or may belong to another server. */
   invalidate(): void {
     this.#sample = undefined;
+    this.#sampledAt = -Infinity;
   }
 
   /** Reads no more samples. */
@@ -74,8 +81,7 @@ export class ServerClock {
 
   #refreshIfOld(): void {
     if (this.#isClosed || this.#sampling !== undefined) return;
-    if (this.#now() - this.#sampledAt < refreshAfterMs) return;
-    this.#read(refreshTimeoutMs).catch(() => (this.#sampledAt = this.#now() - refreshAfterMs + retryAfterMs));
+    if (this.#now() - this.#sampledAt >= refreshAfterMs) this.refresh();
   }
 
   #read(timeoutMs: number): Promise<void> {

@@ -70,9 +70,14 @@ function decodeResults(entries: unknown): Hint | undefined {
   const inline: StoredResult[] = [];
   for (const entry of entries as unknown[]) {
     if (typeof entry === "string") taskIds.push(entry);
-    else if (isInlineEntry(entry))
-      inline.push({ taskId: entry[0], result: entry[1], error: entry[2], storedAt: entry[3], storedXid: entry[4] });
-    else return undefined;
+    else if (!isInlineEntry(entry)) return undefined;
+    else {
+      const [taskId, result, error, storedAt, storedXid] = entry;
+      // Without a time and a transaction that can be compared it has to be read, as after any other notification: a writer can set any time, such as one of the year 2999.
+      if (Number.isSafeInteger(storedAt) && Number.isSafeInteger(storedXid))
+        inline.push({ taskId, result, error, storedAt: storedAt as number, storedXid: storedXid as number });
+      else taskIds.push(taskId);
+    }
   }
   return { ...nothing, taskIds: possible(taskIds), inline: inline.filter(({ taskId }) => isPossible(taskId)) };
 }
@@ -84,12 +89,12 @@ const isTexts = (value: unknown): value is string[] =>
 const possible = (ids: readonly string[]): readonly string[] => ids.filter(isPossible);
 const isPossible = (id: string): boolean => !id.includes("\0") && id.isWellFormed();
 
-function isInlineEntry(entry: unknown): entry is [string, string, string | null, number, number] {
+function isInlineEntry(entry: unknown): entry is [string, string, string | null, number | null, number | null] {
   if (!Array.isArray(entry) || entry.length !== 5) return false;
   const [taskId, result, error, storedAt, storedXid] = entry as unknown[];
   const isText =
     typeof taskId === "string" && typeof result === "string" && (error === null || typeof error === "string");
-  return isText && Number.isSafeInteger(storedAt) && Number.isSafeInteger(storedXid);
+  return isText && [storedAt, storedXid].every((each) => each === null || typeof each === "number");
 }
 
 /** The payloads that announce ids under a name, as the triggers would send them: as few as fit. */

@@ -121,6 +121,19 @@ export class Feed<T> {
     }
   }
 
+  /**
+   * Emits a value that came with its notification, if it is certain to be newer than all that has been emitted of its key. Tells whether that was so, or nobody wants it; otherwise
+   * it has to be read.
+   */
+  offerUnread(value: T): boolean {
+    const mark = this.#parts.markOf(value);
+    if (!this.wants(mark.key)) return true;
+    if (this.#cursor === undefined || !this.#isNews(mark) || this.#emitted.hasKey(mark.key)) return false;
+    if (this.#requests.has(mark.key) || this.#expected.has(mark.key)) return false;
+    this.offer(value, { isAnnounced: true });
+    return true;
+  }
+
   /** Tells if a value would be emitted if it were offered: of one that is not yet to be seen, to ask for it later. */
   isNew(value: T, { isAnnounced }: { isAnnounced: boolean }): boolean {
     if (this.#subscriptions.size === 0) return false;

@@ -1,5 +1,6 @@
 import type { Observable } from "rxjs";
 import type { Database } from "../database/database";
+import type { ServerClock } from "../database/server-clock";
 import type { Deadlines } from "../deadlines";
 import type { HintSelection } from "../notify/hint-source";
 import type { ResolvedOptions } from "../options";
@@ -12,6 +13,8 @@ import type { Sweep } from "./sweep";
 export interface Interest {
   readonly options: ResolvedOptions;
   readonly database: Database;
+  /** By it a result that comes with its notification is judged. */
+  readonly clock: ServerClock;
   readonly schemaCheck: SchemaCheck;
   readonly deadlines: Deadlines;
   readonly aborts: Aborts;

@@ -77,6 +77,8 @@ export class Results implements HintReceiver {
   }
 
   rereadAll(cause: WakeCause): void {
+    // It may be another server that is listened to from here on.
+    if (cause === "reconnect" && this.#interest.options.inlineResultBytes > 0) this.#interest.clock.refresh();
     for (const taskId of this.router.keys()) this.loader.request(taskId, cause);
     this.loader.askAgain((taskId) => this.feed.wants(taskId));
     this.feed.catchUp();
@@ -89,10 +91,24 @@ export class Results implements HintReceiver {
   }
 
   #onInline(stored: StoredResult): boolean {
-    if (!this.router.has(stored.taskId) && !this.feed.wants(stored.taskId)) return false;
-    this.router.next(stored.taskId, stored, "inline");
-    this.feed.offer(stored, { isAnnounced: true });
+    const { taskId } = stored;
+    if (!this.router.has(taskId) && !this.feed.wants(taskId)) return false;
+    const isTooOld = this.router.nextSince(taskId, stored, "inline", this.#isStoredAfter(stored));
+    const isEmitted = this.feed.offerUnread(stored);
+    if (isTooOld || !isEmitted) this.loader.request(taskId, "notification", true);
     return true;
+  }
+
+  /**
+   * Tells whether a result is certain to have been stored after a local moment: one that was stored before may have been deleted or replaced since, as notifications can be late. A time
+   * that is yet to come proves nothing.
+   */
+  #isStoredAfter({ storedAt }: StoredResult): (beganAt: number) => boolean {
+    const { clock, deadlines } = this.#interest;
+    // Asked first, since this has the clock read where it is not known yet.
+    const now = clock.upper(deadlines.now());
+    const isPast = clock.isKnown && storedAt <= now;
+    return (beganAt) => isPast && storedAt > clock.upper(beganAt);
   }
 
   #onFound(taskId: string, { value, isOld }: Found<StoredResult>, reason: ReadReason): void {

@@ -7,6 +7,8 @@ export type WakeCause = "read" | "notification" | "inline" | "reconnect" | "swee
 /** Somebody who waits for what happens under a key. Stays until it is removed. */
 export interface Watcher<T> {
   readonly key: string;
+  /** When it began to wait, on the clock of `performance.now()`; only needed for {@link Router.nextSince}. */
+  readonly beganAt?: number;
   next(value: T, cause: WakeCause): void;
   error(error: Error): void;
 }
@@ -79,6 +81,16 @@ export class Router<T> {
 
   next(key: string, value: T, cause: WakeCause): void {
     for (const watcher of this.#at(key)) watcher.next(value, cause);
+  }
+
+  /** Gives a value to those watchers of a key that `isMeant` for, by when they began. Tells whether any was left out. */
+  nextSince(key: string, value: T, cause: WakeCause, isMeant: (beganAt: number) => boolean): boolean {
+    let isAnyLeftOut = false;
+    for (const watcher of this.#at(key)) {
+      if (isMeant(watcher.beganAt ?? Infinity)) watcher.next(value, cause);
+      else isAnyLeftOut = true;
+    }
+    return isAnyLeftOut;
   }
 
   error(key: string, error: Error): void {

@@ -66,9 +66,10 @@ export class Waits<T> {
         subscriber.error(new BackendClosedError());
         return undefined;
       }
-      const { router, sweep, loader, countWake, isAnswer } = this.#parts;
+      const { router, sweep, loader, deadlines, countWake, isAnswer } = this.#parts;
       const watcher: Watcher<T> = {
         key,
+        beganAt: deadlines.now(),
         next: (value, cause) => {
           const isLast = isAnswer(value);
           if (isLast) countWake(cause);
@@ -97,6 +98,7 @@ export class Waits<T> {
 class Wait<T> implements Watcher<T>, Deadline {
   heapIndex = -1;
   dueAt: number;
+  readonly beganAt: number;
   readonly key: string;
   readonly #parts: WaitParts<T>;
   readonly #options: WaitOptions;
@@ -118,7 +120,8 @@ class Wait<T> implements Watcher<T>, Deadline {
     this.#options = options;
     this.#resolve = resolve;
     this.#reject = reject;
-    this.dueAt = parts.deadlines.now() + options.timeoutMs;
+    this.beganAt = parts.deadlines.now();
+    this.dueAt = this.beganAt + options.timeoutMs;
   }
 
   start(): void {
