@@ -8,6 +8,7 @@ import { TableCommits } from "../wait/commits";
 import { Feed } from "../wait/feed";
 import type { Interest } from "../wait/interest";
 import { type Found, Loader, type ReadAnswer, type ReadReason } from "../wait/loader";
+import { Refusals } from "../wait/refusals";
 import { Router, type WakeCause } from "../wait/router";
 import type { HintReceiver } from "../wait/wakeups";
 import { lastReadMs, Waits } from "../wait/waits";
@@ -46,6 +47,7 @@ export class Groups implements HintReceiver {
   readonly feed: Feed<StoredGroup>;
   readonly changes: GroupChanges;
   readonly #interest: Interest;
+  readonly #refusals: Refusals;
   readonly #statements: GroupStatements;
   readonly #deadlines: GroupDeadlines;
   readonly #settling: SettlingGroups;
@@ -58,17 +60,24 @@ export class Groups implements HintReceiver {
     const onObserved = (isObserved: boolean): void =>
       isObserved ? selection?.followAll("groups") : selection?.unfollowAll("groups");
     this.#interest = interest;
+    const refusals = (this.#refusals = new Refusals(options.logger));
     this.#statements = groupStatements(options.schema);
     this.loader = new Loader({
       ...interest,
       retryTimeoutMs: options.retryTimeoutMs,
       read: async (groupIds, timeoutMs) => this.#read(groupIds, timeoutMs),
       onFound: (groupId, found, reason) => this.#onFound(groupId, found, reason),
-      onAbsent: (groupId) => this.feed.miss(groupId),
+      onAbsent: (groupId) => {
+        refusals.clear(groupId);
+        this.feed.miss(groupId);
+      },
       onDenied: (groupIds, error, isTheirFault) => {
         for (const groupId of groupIds) router.error(groupId, error);
         for (const groupId of groupIds) this.feed.miss(groupId);
-        if (isTheirFault) return;
+        if (isTheirFault) {
+          for (const groupId of groupIds) if (this.feed.wants(groupId)) refusals.note(groupId, error);
+          return;
+        }
         this.feed.error(error);
         this.changes.error(error);
       },
@@ -221,6 +230,7 @@ export class Groups implements HintReceiver {
 
   #onFound(groupId: string, { value, isOld }: Found<StoredGroup>, reason: ReadReason): void {
     const { cause, isOvertaken } = reason;
+    this.#refusals.clear(groupId);
     // A group that a look asked for may be open again.
     this.#settling.observe(value, cause, () => this.feed.isNew(value, reason));
     if (value.progress.done) this.feed.offer(value, reason);

@@ -6,6 +6,7 @@ import { TableCommits } from "./commits";
 import { Feed } from "./feed";
 import type { Interest } from "./interest";
 import { type Found, Loader, type ReadReason } from "./loader";
+import { Refusals } from "./refusals";
 import { ResultReads } from "./result-reads";
 import { Router, type WakeCause } from "./router";
 import type { HintReceiver } from "./wakeups";
@@ -18,6 +19,7 @@ export class Results implements HintReceiver {
   readonly feed: Feed<StoredResult>;
   readonly router: Router<StoredResult>;
   readonly #interest: Interest;
+  readonly #refusals: Refusals;
 
   constructor(interest: Interest) {
     const { options, sweep, selection } = interest;
@@ -25,16 +27,21 @@ export class Results implements HintReceiver {
     const statements = resultStatements(options, interest.isObserved);
     const reads = new ResultReads(interest, statements);
     this.#interest = interest;
+    const refusals = (this.#refusals = new Refusals(options.logger));
     this.loader = new Loader({
       ...interest,
       retryTimeoutMs: options.retryTimeoutMs,
       read: (taskIds, timeoutMs) => reads.read(taskIds, timeoutMs),
       onFound: (taskId, found, reason) => this.#onFound(taskId, found, reason),
-      onAbsent: (taskId) => this.feed.miss(taskId),
+      onAbsent: (taskId) => {
+        refusals.clear(taskId);
+        this.feed.miss(taskId);
+      },
       onDenied: (taskIds, error, isTheirFault) => {
         for (const taskId of taskIds) router.error(taskId, error);
         for (const taskId of taskIds) this.feed.miss(taskId);
         if (!isTheirFault) this.feed.error(error);
+        else for (const taskId of taskIds) if (this.feed.wants(taskId)) refusals.note(taskId, error);
       },
       onGivenUp: (taskIds, error) => {
         this.feed.giveUp(taskIds, error);
@@ -112,6 +119,7 @@ export class Results implements HintReceiver {
   }
 
   #onFound(taskId: string, { value, isOld }: Found<StoredResult>, reason: ReadReason): void {
+    this.#refusals.clear(taskId);
     if (!reason.isOvertaken) {
       if (isOld && this.router.has(taskId)) this.#interest.sweep.countCaught(reason.cause);
       this.router.next(taskId, value, reason.cause);
