@@ -1,3 +1,4 @@
+import { longestTimerMs } from "../deadlines";
 import { BackendClosedError } from "../errors";
 import type { Database } from "./database";
 
@@ -57,9 +58,20 @@ export class ServerClock {
     return this.#sample === undefined ? Infinity : upperBound(this.#sample, localMs);
   }
 
-  /** Resolves once there is a sample; rejects if none could be read within `timeoutMs`. */
+  /**
+   * Resolves once there is a sample; rejects if none could be read within `timeoutMs`. Callers share a reading, and one that fails because its own caller had less time is followed
+   * by another.
+   */
   async ready(timeoutMs: number): Promise<void> {
-    if (this.#sample === undefined) await this.#read(timeoutMs);
+    const dueAt = this.#now() + timeoutMs;
+    while (this.#sample === undefined) {
+      const sampling = this.#sampling;
+      const remainingMs = Math.max(1, dueAt - this.#now());
+      if (sampling === undefined) return this.#read(remainingMs);
+      await settledWithin(sampling, remainingMs);
+      // A query of its own where the shared one takes longer than this caller has: it rejects in time, with what is wrong.
+      if (this.#sample === undefined && this.#now() >= dueAt) return this.#readOnce(1);
+    }
   }
 
   /** Reads a sample in the background. It takes the place of an earlier one if that has wider bounds, or does not fit the server's clock any more. */
@@ -101,6 +113,14 @@ export class ServerClock {
     const sample = { sentAt, answeredAt, serverMicros: Number(row?.[0]) };
     this.#sample = this.#sample === undefined ? sample : better(this.#sample, sample, answeredAt);
   }
+}
+
+/** Resolves once `promise` is settled, or after `ms`. */
+async function settledWithin(promise: Promise<void>, ms: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const timeout = new Promise<void>((resolve) => (timer = setTimeout(resolve, Math.min(ms, longestTimerMs))));
+  await Promise.race([promise.catch(() => undefined), timeout]);
+  clearTimeout(timer);
 }
 
 function lowerBound({ answeredAt, serverMicros }: Sample, localMs: number): number {

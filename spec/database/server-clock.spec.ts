@@ -142,6 +142,40 @@ it("rejects when no sample can be read, and tries again when it is asked again",
   expect(simulation.clock.isKnown).toBe(true);
 });
 
+it("gives each caller its own time for a sample, though the query is shared", async () => {
+  const asked: number[] = [];
+  const fail: ((error: Error) => void)[] = [];
+  const clock = new ServerClock({
+    query: <Row extends unknown[]>(_query: Query, timeoutMs: number) =>
+      new Promise<Row[]>((resolve, reject) => {
+        asked.push(timeoutMs);
+        if (asked.length === 1) fail.push(reject);
+        else resolve([["1700000000000000"]] as unknown as Row[]);
+      }),
+  });
+  const hurried = clock.ready(45);
+  const patient = clock.ready(30_000);
+  fail[0]?.(new Error("No connection from the pool within 45 ms"));
+  await expect(hurried).rejects.toThrow("45 ms");
+  await patient;
+  expect(clock.isKnown).toBe(true);
+  expect(asked).toHaveLength(2);
+  expect(asked[1]).toBeGreaterThan(10_000);
+});
+
+it("rejects in time where the query that is shared may take longer", async () => {
+  const clock = new ServerClock({
+    query: async (_query: Query, timeoutMs: number) => {
+      if (timeoutMs > 1_000) return new Promise<never>(() => undefined);
+      throw new Error("no connection");
+    },
+  });
+  const patient = clock.ready(300_000);
+  await expect(clock.ready(20)).rejects.toThrow("no connection");
+  expect(clock.isKnown).toBe(false);
+  expect(patient).toBeInstanceOf(Promise);
+});
+
 it("asks nothing more once it is closed", async () => {
   const simulation = new Simulation();
   await simulation.clock.ready(1_000);
