@@ -74,7 +74,7 @@ async function askDatabase(
   const idle = triggers.filter((name) => isAnnouncing || !onlyAnnounces(name));
   if (idle.length > 0) {
     problems.push(
-      `Triggers are missing or disabled, so that writes are not announced or not counted: ${idle.join(", ")}. Call migrate() to enable them again.`,
+      `Triggers are missing or disabled, so that writes are not announced or not counted: ${idle.join(", ")}. Call migrate() to repair them.`,
     );
   }
   return { databaseMs, schemaVersion, notifyQueueUsage };

@@ -65,12 +65,9 @@ export const checkTriggers: Check = async ({ database, schema, timeoutMs, carrie
   );
   const idle = triggers.filter(isIdle).map(({ name, state }) => `${name} (${state})`);
   if (idle.length === 0) return ok(`All ${triggers.length} triggers are enabled.`);
-  const isMissing = triggers.some(({ state }) => state === "missing");
   return problem(
     `Writes are not announced, or not counted, for want of triggers: ${idle.join(", ")}.`,
-    isMissing
-      ? "One that is missing was dropped by hand: run the SQL that `kojin-postgres migrate --print` gives once more."
-      : `${migrateRemedy(schema)} (it enables them, and counts groups anew).`,
+    `${migrateRemedy(schema)} (it makes or enables them, and counts groups anew).`,
   );
 };
 

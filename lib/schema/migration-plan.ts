@@ -14,7 +14,7 @@ export interface MigrationPlan {
   readonly latestVersion: number;
   /** What would be run, in order. */
   readonly pending: readonly { readonly version: number; readonly name: string }[];
-  /** Triggers that would be enabled again. */
+  /** Triggers that would be enabled again, or made again where they were dropped. */
   readonly disabledTriggers: readonly string[];
 }
 
@@ -39,7 +39,10 @@ export async function planMigration(
     latestVersion: latestVersion(),
     pending: pending.map(({ version, name }) => ({ version, name })),
     disabledTriggers: triggers
-      .filter(({ state }) => state === "disabled" || state === "replica")
+      // Where something is pending, it may be what makes them.
+      .filter(
+        ({ state }) => state === "disabled" || state === "replica" || (state === "missing" && pending.length === 0),
+      )
       .map(({ name }) => name),
   };
 }

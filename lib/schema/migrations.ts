@@ -5,6 +5,7 @@ import { checkDurationMs } from "../value/arguments";
 import { forgetForeignTransactions } from "./foreign-transactions";
 import { latestVersion } from "./migration-files";
 import { MigrationRun } from "./migration-run";
+import { triggerDefinitions } from "./triggers";
 
 export interface MigrateOptions {
   /**
@@ -37,7 +38,7 @@ export interface MigrationReport {
   readonly version: number;
   /** What was run, in order; empty if everything was up to date. */
   readonly applied: readonly { readonly version: number; readonly name: string }[];
-  /** Triggers that were found disabled, or enabled in replication only, and enabled again. */
+  /** Triggers that were found missing, disabled, or enabled in replication only, and that fire again. */
   readonly repaired: readonly string[];
 }
 
@@ -66,37 +67,56 @@ export async function migrate(
   };
 }
 
-interface DisabledTrigger {
+/** A trigger that does not fire, and the statement that puts it right. */
+interface TriggerRepair {
   readonly table: string;
   readonly trigger: string;
+  readonly sql: string;
 }
 
 /**
- * A restore with `--disable-triggers` that was cut short, or a bulk load, may have left triggers disabled. Then no write is announced, and no member of a group counted: what was not
- * counted meanwhile is counted afterwards, each group under its lock.
+ * A restore with `--disable-triggers` that was cut short, or a bulk load, may have left triggers disabled, and others were dropped by hand. Then no write is announced, and no member of
+ * a group counted: what was not counted meanwhile is counted afterwards, each group under its lock.
  */
 async function repair(run: MigrationRun, schema: string, recount: boolean): Promise<string[]> {
-  const disabled = await run.look(async (client) => readDisabledTriggers(client, schema));
-  const tables = [...new Set(disabled.map(({ table }) => table))];
+  const repairs = await run.look(async (client) =>
+    [...(await readDisabledTriggers(client, schema)), ...(await readMissingTriggers(client, schema))].sort(
+      (one, other) => (one.trigger < other.trigger ? -1 : 1),
+    ),
+  );
+  const tables = [...new Set(repairs.map(({ table }) => table))];
   if (recount) await run.underLock(async (client) => run.requestRecount(client));
   for (const table of tables) {
-    const triggers = disabled.filter((each) => each.table === table);
     await run.underLock(async (client) => {
-      for (const { trigger } of triggers) await enableTrigger(client, schema, table, trigger);
+      for (const each of repairs) if (each.table === table) await client.query(each.sql, []);
       // In the same transaction: a process that dies now leaves the recount to the next one.
       if (table.startsWith("kojin_group")) await run.requestRecount(client);
     });
   }
   if (recount || tables.length > 0) await run.finish();
-  return disabled.map(({ trigger }) => trigger);
+  return repairs.map(({ trigger }) => trigger);
 }
 
-async function enableTrigger(client: SqlClient, schema: string, table: string, trigger: string): Promise<void> {
-  const name = `${escapeIdentifier(schema)}.${escapeIdentifier(table)}`;
-  await client.query(`alter table ${name} enable trigger ${escapeIdentifier(trigger)}`, []);
+async function readMissingTriggers(client: SqlClient, schema: string): Promise<readonly TriggerRepair[]> {
+  const definitions = triggerDefinitions(schema);
+  const text = `
+    select expected.name
+    from rows from (pg_catalog.unnest($2::pg_catalog.text[]), pg_catalog.unnest($3::pg_catalog.text[])) as expected (name, table_name)
+    join pg_catalog.pg_class as relation on relation.relname operator(pg_catalog.=) expected.table_name
+    join pg_catalog.pg_namespace as namespace on namespace.oid operator(pg_catalog.=) relation.relnamespace
+    where namespace.nspname operator(pg_catalog.=) $1::pg_catalog.name
+      and not exists (
+        select from pg_catalog.pg_trigger as trigger
+        where trigger.tgrelid operator(pg_catalog.=) relation.oid and trigger.tgname operator(pg_catalog.=) expected.name
+      )`;
+  const values = [schema, definitions.map(({ name }) => name), definitions.map(({ table }) => table)];
+  const missing = new Set((await client.query(text, values)).rows.map(({ name }) => String(name)));
+  return definitions
+    .filter(({ name }) => missing.has(name))
+    .map(({ name, table, sql }) => ({ table, trigger: name, sql }));
 }
 
-async function readDisabledTriggers(client: SqlClient, schema: string): Promise<readonly DisabledTrigger[]> {
+async function readDisabledTriggers(client: SqlClient, schema: string): Promise<readonly TriggerRepair[]> {
   const text = `
     select relation.relname::pg_catalog.text as "table", trigger.tgname::pg_catalog.text as trigger
     from pg_catalog.pg_trigger as trigger
@@ -106,5 +126,9 @@ async function readDisabledTriggers(client: SqlClient, schema: string): Promise<
       and trigger.tgenabled operator(pg_catalog.=) any (array['D', 'R']::pg_catalog."char"[])
     order by trigger.tgname`;
   const { rows } = await client.query(text, [schema]);
-  return rows.map(({ table, trigger }) => ({ table: String(table), trigger: String(trigger) }));
+  return rows.map(({ table, trigger }) => {
+    const name = `${escapeIdentifier(schema)}.${escapeIdentifier(String(table))}`;
+    const sql = `alter table ${name} enable trigger ${escapeIdentifier(String(trigger))}`;
+    return { table: String(table), trigger: String(trigger), sql };
+  });
 }

@@ -1,20 +1,25 @@
 import type { Database } from "../database/database";
+import { migrations } from "./migration-files";
+import { sqlFor } from "./migration-steps";
 
-/** The triggers that `sql/` makes. Without them writes are not announced, or members of groups not counted. */
-const expectedTriggers = [
-  "kojin_group_state_copied",
-  "kojin_group_state_delete",
-  "kojin_group_state_truncate",
-  "kojin_groups_count_delete",
-  "kojin_groups_count_insert",
-  "kojin_groups_count_truncate",
-  "kojin_groups_count_update",
-  "kojin_groups_foreign_insert",
-  "kojin_groups_foreign_update",
-  "kojin_results_foreign_update",
-  "kojin_results_notify_insert",
-  "kojin_results_notify_update",
-] as const;
+/** A trigger that `sql/` makes. Without them writes are not announced, or members of groups not counted. */
+export interface TriggerDefinition {
+  readonly name: string;
+  readonly table: string;
+  /** The statement that makes it, or replaces it. */
+  readonly sql: string;
+}
+
+/** The triggers of a schema, by name. */
+export function triggerDefinitions(schema: string): readonly TriggerDefinition[] {
+  const sql = migrations()
+    .map((migration) => migration.sql)
+    .join("\n");
+  const statements = sql.matchAll(/^create or replace trigger (\w+) [^;]*? on @schema@\.(\w+)\n[^;]*;/gm);
+  return [...statements]
+    .map(([statement, name = "", table = ""]) => ({ name, table, sql: sqlFor(schema, statement) }))
+    .sort((one, other) => (one.name < other.name ? -1 : 1));
+}
 
 /**
  * A trigger of this package. `enabled`: it fires in ordinary sessions. `always`: in all of them, also where a replica is written. `replica`: only there, so ordinary writes
@@ -52,7 +57,7 @@ export async function readTriggers(
       )
       from pg_catalog.unnest($2::pg_catalog.text[]) as expected (name)
       order by expected.name`,
-    values: [schema, [...expectedTriggers]],
+    values: [schema, triggerDefinitions(schema).map(({ name }) => name)],
   };
   const rows = await database.query<[string, string | null]>(query, timeoutMs);
   return rows.map(([name, enabled]) => ({ name, state: states[enabled ?? ""] ?? "missing" }));

@@ -81,9 +81,9 @@ describe("migrate, status, doctor and prune", () => {
     expect(doctor.stdout).toMatch(/^ +Remedy: .*kojin-postgres migrate/m);
     expect(doctor.stdout).toContain("1 problem(s).");
     expect((await cli.run(["migrate", "--dry-run"])).stdout).toContain(
-      "Would enable the trigger kojin_results_notify_insert.",
+      "Would repair the trigger kojin_results_notify_insert.",
     );
-    expect((await cli.run(["migrate"])).stdout).toContain("Enabled the trigger kojin_results_notify_insert.");
+    expect((await cli.run(["migrate"])).stdout).toContain("Repaired the trigger kojin_results_notify_insert.");
     expect((await cli.run(["doctor"])).exitCode).toBe(0);
   });
 

@@ -125,6 +125,42 @@ describe("migrate", () => {
     expect((await backend.migrate()).repaired).toEqual([]);
   });
 
+  it("makes triggers again that were dropped by hand, and counts what was written without them", async () => {
+    const schema = freshSchema();
+    const name = escapeIdentifier(schema);
+    const backend = await database.open({ schema });
+    await backend.migrate();
+    await backend.initGroup("group", 3);
+    const dropped = await database.sql<{ trigger: string; table: string; definition: string }>(
+      `select tgname as trigger, relname as table, pg_get_triggerdef(pg_trigger.oid) as definition
+       from pg_trigger join pg_class on pg_class.oid = tgrelid
+       where relnamespace = $1::regnamespace and not tgisinternal order by tgname collate "C"`,
+      [name],
+    );
+    for (const { trigger, table } of dropped) await database.sql(`drop trigger ${trigger} on ${name}.${table}`);
+    await database.sql(
+      `insert into ${name}.kojin_groups (group_id, task_id, result, completed) values ('group', 'a', '1', true)`,
+    );
+    const names = dropped.map(({ trigger }) => trigger);
+    expect((await backend.planMigration()).disabledTriggers).toEqual(names);
+    const [check] = (await backend.diagnose({ probe: false })).filter((each) => each.check === "triggers");
+    expect(check?.remedy).toContain("migrate");
+    expect((await backend.migrate()).repaired).toEqual(names);
+    const made = await database.sql<{ definition: string }>(
+      `select pg_get_triggerdef(pg_trigger.oid) as definition from pg_trigger join pg_class on pg_class.oid = tgrelid
+       where relnamespace = $1::regnamespace and not tgisinternal order by tgname collate "C"`,
+      [name],
+    );
+    expect(made).toEqual(dropped.map(({ definition }) => ({ definition })));
+    expect(await backend.getGroup("group")).toMatchObject({ completed: 1, done: false });
+    expect(await backend.health()).toMatchObject({ ok: true });
+    const waiting = backend.wait("heard", 20_000);
+    await backend.ready();
+    await database.sql(`insert into ${name}.kojin_results (task_id, result) values ('heard', '1')`);
+    expect(await waiting).toBe(1);
+    expect(await backend.migrate()).toMatchObject({ applied: [], repaired: [] });
+  });
+
   it("says that the schema is being migrated when it fails in the middle, and goes on from there", async () => {
     const schema = freshSchema();
     const results = `${escapeIdentifier(schema)}.kojin_results`;

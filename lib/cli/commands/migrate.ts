@@ -22,7 +22,7 @@ export const migrate: RegisterCommand = (program, run) => {
     .command("migrate")
     .summary("create or upgrade the tables")
     .description(
-      "Creates or upgrades tables and triggers, and enables triggers that were left disabled. Any number of processes may do so at once, and writers go on meanwhile. What is up to date is left alone.",
+      "Creates or upgrades tables and triggers, and repairs triggers that were left disabled, or dropped. Any number of processes may do so at once, and writers go on meanwhile. What is up to date is left alone.",
     )
     .option("--dry-run", "say what would be run, and change nothing")
     .option(
@@ -101,7 +101,7 @@ function report(session: Session, outcome: Report, verb = "Ran"): number {
   }
   for (const { name } of applied) session.print(`${verb} ${name}.`);
   for (const name of repaired)
-    session.print(isDryRun ? `Would enable the trigger ${name}.` : `Enabled the trigger ${name}.`);
+    session.print(isDryRun ? `Would repair the trigger ${name}.` : `Repaired the trigger ${name}.`);
   if (applied.length + repaired.length === 0) session.print("Nothing to do.");
   session.print(`Schema "${schema}" has version ${version}.`);
   return exitCodes.ok;
