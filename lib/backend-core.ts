@@ -30,6 +30,7 @@ import { Reader } from "./wait/reader";
 import { Results } from "./wait/results";
 import type { WakeCause } from "./wait/router";
 import { Sweep } from "./wait/sweep";
+import { Troubles } from "./wait/troubles";
 import { Wakeups } from "./wait/wakeups";
 
 /** How long `close` waits for stores that are under way. */
@@ -52,6 +53,7 @@ export class BackendCore {
   readonly pruner: Pruner;
   readonly announcements: Announcements;
   readonly closed$ = new Subject<never>();
+  readonly troubles: Troubles;
   /** Absent where it is off, so that it costs a look. */
   readonly telemetry: Telemetry | undefined;
   readonly #stopObserving: (() => void) | undefined;
@@ -81,6 +83,7 @@ export class BackendCore {
     const { source, publisher } = this.#openChannel(pool);
     this.hints = source;
     this.announcements = new Announcements(options.notify, this.#createNotifier(), publisher);
+    this.troubles = new Troubles(options.logger);
     const telemetry = Telemetry.create(options);
     this.telemetry = telemetry;
     this.#sweep = new Sweep(this.hints, options.sweepIntervalMs, () => this.#wakeups.rereadAll("sweep"));
@@ -97,6 +100,7 @@ export class BackendCore {
     const interest: Interest = {
       ...common,
       sweep: this.#sweep,
+      troubles: this.troubles,
       selection: source.selection,
       aborts: new Aborts(),
       countWake: (cause) => (this.#wokenBy[cause] += 1),

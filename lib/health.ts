@@ -7,6 +7,7 @@ import type { SchemaCheck } from "./schema/schema-check";
 import { idleTriggers, onlyAnnounces } from "./schema/triggers";
 import type { ResultStatements } from "./store/statements";
 import { isError } from "./value/foreign";
+import type { Troubles } from "./wait/troubles";
 
 /** What an operator asks first; made by asking the database. */
 export interface Health {
@@ -37,12 +38,13 @@ export interface HealthParts {
   readonly statements: ResultStatements;
   readonly schemaCheck: SchemaCheck;
   readonly hints: HintSource;
+  readonly troubles: Troubles;
 }
 
 /** Never rejects: a database that does not answer is an answer. */
 export async function readHealth(parts: HealthParts): Promise<Health> {
   const { status, reconnects, heartbeatMs, problem } = parts.hints.report;
-  const problems = problem === undefined ? [] : [problem];
+  const problems = [...(problem === undefined ? [] : [problem]), ...parts.troubles.problems];
   const unknown = { databaseMs: undefined, schemaVersion: undefined, notifyQueueUsage: undefined };
   let known: Pick<Health, keyof typeof unknown> = unknown;
   try {

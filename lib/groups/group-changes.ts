@@ -10,6 +10,8 @@ export interface GroupChangesParts {
   readonly completions$: Observable<GroupProgress>;
   /** The ids of groups that are open, at most so many. */
   readonly readOpen: (limit: number) => Promise<readonly string[]>;
+  /** Told of each read of the open ones that fails, and when one succeeds. */
+  readonly onLook: (error?: Error) => void;
   /** Has a group read; it comes back through {@link GroupChanges.offer}. */
   readonly request: (groupId: string) => void;
 }
@@ -95,12 +97,17 @@ export class GroupChanges {
     this.#parts
       .readOpen(maxOpenGroups)
       .then((groupIds) => {
+        this.#parts.onLook();
         for (const groupId of groupIds) this.#parts.request(groupId);
       })
       .catch((error: unknown) => {
         // However long an outage lasts: the next sweep, or the next connection, looks again.
-        if (isTransient(error)) this.#parts.sweep.hurry();
-        else this.error(error as Error);
+        if (!isTransient(error)) {
+          this.error(error as Error);
+          return;
+        }
+        this.#parts.onLook(error);
+        this.#parts.sweep.hurry();
       })
       .finally(() => (this.#isReading = false));
   }

@@ -66,6 +66,7 @@ export class Groups implements HintReceiver {
       ...interest,
       retryTimeoutMs: options.retryTimeoutMs,
       read: async (groupIds, timeoutMs) => this.#read(groupIds, timeoutMs),
+      onRead: () => interest.troubles.clear("groups"),
       onFound: (groupId, found, reason) => this.#onFound(groupId, found, reason),
       onAbsent: (groupId) => {
         refusals.clear(groupId);
@@ -82,6 +83,7 @@ export class Groups implements HintReceiver {
         this.changes.error(error);
       },
       onGivenUp: (groupIds, error) => {
+        interest.troubles.fail("groups", error);
         this.feed.giveUp(groupIds, error);
         sweep.hurry();
       },
@@ -98,12 +100,14 @@ export class Groups implements HintReceiver {
       sweep,
       onObserved,
       markOf: ({ progress, doneXid }) => ({ key: progress.groupId, xid: doneXid }),
+      onLook: interest.troubles.of("completed groups"),
       commits: new TableCommits(interest.database, this.#statements.commits, options.retryTimeoutMs),
       request: (groupId) => this.loader.request(groupId, "reconnect"),
     });
     this.changes = new GroupChanges({
       sweep,
       completions$: this.completions$(),
+      onLook: interest.troubles.of("open groups"),
       readOpen: async (limit) => (await this.open(limit)).map(({ groupId }) => groupId),
       request: (groupId) => this.loader.request(groupId, "reconnect"),
     });

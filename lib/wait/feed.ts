@@ -1,6 +1,6 @@
 import { Observable } from "rxjs";
 import { isTransient } from "../database/retry";
-import { BackendClosedError } from "../errors";
+import { BackendClosedError, DatabaseError } from "../errors";
 import { type CommitReader, firstMark, type Mark } from "./commits";
 import { Emitted } from "./emitted";
 import { Requests } from "./requests";
@@ -14,6 +14,8 @@ export interface FeedParts<T> {
   /** The key of a value, and the transaction that wrote it; 0 if that is not known, and the value is no news. */
   readonly markOf: (value: T) => Mark;
   readonly commits: CommitReader;
+  /** Told of each look that fails, and when one succeeds. */
+  readonly onLook?: (error?: Error) => void;
   /** Has a value read; it comes back through {@link Feed.offer}, {@link Feed.miss} or {@link Feed.giveUp}. */
   readonly request: (key: string) => void;
 }
@@ -170,8 +172,12 @@ export class Feed<T> {
       .catch((error: unknown) => {
         if (era !== this.#era) return;
         // The cursor stays where it is. However long an outage lasts: the next sweep, or the next connection, looks again.
-        if (isTransient(error)) this.#parts.sweep.hurry();
-        else this.error(error as Error);
+        if (!isPassing(error)) {
+          this.error(error as Error);
+          return;
+        }
+        this.#parts.onLook?.(error);
+        this.#parts.sweep.hurry();
       })
       .finally(() => {
         this.#catchingUp = undefined;
@@ -208,6 +214,7 @@ export class Feed<T> {
       await this.#emitPages(era, async (after) => commits.committedSince(cursor, snapshot, after, pageRows));
     }
     if (era !== this.#era) return;
+    this.#parts.onLook?.();
     this.#cursor = snapshot;
     this.#coveredAt = askedAt;
     this.#emitted.forget(snapshot);
@@ -240,6 +247,12 @@ export class Feed<T> {
     this.#cursor = undefined;
     this.#era += 1;
   }
+}
+
+/** Whether another look may succeed. So may one that an error of a policy's function has ended, but none without the tables or the rights to read them. */
+function isPassing(error: unknown): error is DatabaseError {
+  if (isTransient(error)) return true;
+  return error instanceof DatabaseError && error.sqlState !== undefined && !error.sqlState.startsWith("42");
 }
 
 /** A condition that throws ends its own subscription, and nothing else. */

@@ -8,6 +8,7 @@ import type { SchemaCheck } from "../schema/schema-check";
 import type { Aborts } from "./aborts";
 import type { WakeCause } from "./router";
 import type { Sweep } from "./sweep";
+import type { Troubles } from "./troubles";
 
 /** What everything that can be waited for shares in a backend. */
 export interface Interest {
@@ -19,6 +20,7 @@ export interface Interest {
   readonly deadlines: Deadlines;
   readonly aborts: Aborts;
   readonly sweep: Sweep;
+  readonly troubles: Troubles;
   /** Is told what is waited for, where hints have to be asked for. */
   readonly selection: HintSelection | undefined;
   readonly closed$: Observable<never>;

@@ -111,6 +111,8 @@ export interface LoaderParts<T> {
   /** Told of the size of each statement; for telemetry. */
   readonly countBatch?: ((size: number) => void) | undefined;
   readonly onFound: OnFound<T>;
+  /** Called after a statement that succeeds where the one before has failed. */
+  readonly onRead?: () => void;
   /** Called for each key that a read did not find. */
   readonly onAbsent?: (key: string) => void;
   readonly onDenied: OnDenied;
@@ -197,6 +199,7 @@ export class Loader<T> {
   async #run(items: readonly LoadItem<T>[], place: number): Promise<void> {
     try {
       const { found, unsent } = await this.#read(items.map(({ key }) => key));
+      if (this.#lastError !== undefined) this.#parts.onRead?.();
       this.#lastError = undefined;
       this.#silentSince = undefined;
       const unsentKeys = new Set(unsent?.flat());

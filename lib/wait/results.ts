@@ -32,6 +32,7 @@ export class Results implements HintReceiver {
       ...interest,
       retryTimeoutMs: options.retryTimeoutMs,
       read: (taskIds, timeoutMs) => reads.read(taskIds, timeoutMs),
+      onRead: () => interest.troubles.clear("results"),
       onFound: (taskId, found, reason) => this.#onFound(taskId, found, reason),
       onAbsent: (taskId) => {
         refusals.clear(taskId);
@@ -44,6 +45,7 @@ export class Results implements HintReceiver {
         else for (const taskId of taskIds) if (this.feed.wants(taskId)) refusals.note(taskId, error);
       },
       onGivenUp: (taskIds, error) => {
+        interest.troubles.fail("results", error);
         this.feed.giveUp(taskIds, error);
         sweep.hurry();
       },
@@ -59,6 +61,7 @@ export class Results implements HintReceiver {
       sweep,
       onObserved: (isObserved) => (isObserved ? selection?.followAll("tasks") : selection?.unfollowAll("tasks")),
       markOf: ({ taskId, storedXid = 0 }) => ({ key: taskId, xid: storedXid }),
+      onLook: interest.troubles.of("what was stored"),
       commits: new TableCommits(interest.database, statements.commits, options.retryTimeoutMs),
       request: (taskId) => this.loader.request(taskId, "reconnect"),
     });
