@@ -109,7 +109,9 @@ grant select (group_id, total, completed, failed, declared, initialised, placeho
 
 -- Janitor: deletes what has expired (it may delete anything), and reads no result. To lock a row takes the right to update one of its columns: those with which
 -- least can be done.
-grant select (task_id, expires_at), update (created_at), delete on public.kojin_results to kojin_janitor;
+grant select (task_id, stored_at, expires_at), update (created_at), delete on public.kojin_results to kojin_janitor;
+-- Called by what deletes, with the rights of its caller.
+grant execute on function public.kojin_late() to kojin_janitor;
 grant select (group_id), delete on public.kojin_groups to kojin_janitor;
 grant select (group_id, expires_at), update (expires_at), delete on public.kojin_group_state to kojin_janitor;
 -- With the rights of its caller.

@@ -16,6 +16,8 @@ export interface Query {
   readonly purpose: string;
   /** Whether it is sent so often, and its plan matters so little, that it is worth preparing. */
   readonly isPrepared?: boolean;
+  /** Gives the query to send in place of this one once there is a connection, which may have taken long; undefined: this one. */
+  readonly whenSent?: () => Query | undefined;
   /** Called right before the driver gets it, once there is a connection. */
   readonly onSend?: () => void;
   /** Whether its time limit begins anew as long as the answer goes on arriving. For reads of results that may be large. */
@@ -69,7 +71,7 @@ export class Database {
     return new Promise((resolve, reject) => {
       const fail = (error: unknown): void => reject(this.wrap(error, query.purpose, "connecting"));
       const use = (client: PoolClient): void =>
-        this.#run<Row>(client, query, dueAt, (error, rows) => {
+        this.#run<Row>(client, query.whenSent?.() ?? query, dueAt, (error, rows) => {
           this.#busy.delete(client);
           if (rows === undefined) {
             resolve(this.#failAfter(error, client, query.purpose, dueAt));

@@ -58,6 +58,12 @@ export class ServerClock {
     return this.#sample === undefined ? Infinity : upperBound(this.#sample, localMs);
   }
 
+  /** {@link ServerClock.upper} by the present sample, also once that is forgotten. */
+  get upperBySample(): (localMs: number) => number {
+    const sample = this.#sample;
+    return (localMs) => (sample === undefined ? Infinity : upperBound(sample, localMs));
+  }
+
   /**
    * Resolves once there is a sample; rejects if none could be read within `timeoutMs`. Callers share a reading, and one that fails because its own caller had less time is followed
    * by another.

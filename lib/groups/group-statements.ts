@@ -1,6 +1,6 @@
 import { escapeIdentifier } from "pg";
 import { type CommitStatements, commitStatements } from "../store/commit-statements";
-import { microsOf } from "../store/expressions";
+import { isInTime, microsOf } from "../store/expressions";
 
 /** The SQL that reads, claims and prunes groups, made once for a schema. */
 export interface GroupStatements {
@@ -101,14 +101,14 @@ export function groupStatements(schema: string): GroupStatements {
       `$2::bigint operator(pg_catalog.=) 0::bigint and member.finished_seq is null and ((${isFailed}) or (${isCompleted}))`,
     ),
 
-    // $1 text group, $2 uuid token, $3 float8 ms it holds without acknowledgement, or null for good. Returns a row if the claim was given; also when it is asked
+    // $1 text group, $2 uuid token, $3 float8 the server's time from which it may not claim, $4 float8 ms it holds without acknowledgement, or null for good. Returns a row if the claim was given; also when it is asked
     // for again with the same token, since the first answer may have been lost.
     claim: `
       update ${state}
       set
         claim_token = $2::pg_catalog.uuid,
         claimed_until = coalesce(
-          pg_catalog.clock_timestamp() operator(pg_catalog.+) ($3::double precision operator(pg_catalog.*) interval '1 millisecond'), 'infinity'::timestamp with time zone
+          pg_catalog.clock_timestamp() operator(pg_catalog.+) ($4::double precision operator(pg_catalog.*) interval '1 millisecond'), 'infinity'::timestamp with time zone
         )
       from ${clock}
       where state.group_id operator(pg_catalog.=) $1::pg_catalog.text and ${isDone} and ${isAlive}
@@ -116,15 +116,15 @@ export function groupStatements(schema: string): GroupStatements {
           state.claimed_until is null or state.claimed_until operator(pg_catalog.<=) clock.time
           or state.claim_token operator(pg_catalog.=) $2::pg_catalog.uuid
         )
-      returning true`,
+      returning ${isInTime(name, "$3")}`,
 
-    // $1 text group, $2 uuid token. Returns a row if the claim is still the caller's, and the group has not expired.
+    // $1 text group, $2 uuid token, $3 float8 the server's time from which it may not acknowledge. Returns a row if the claim is still the caller's, and the group has not expired.
     acknowledge: `
       update ${state}
       set claimed_until = 'infinity'::timestamp with time zone
       from ${clock}
       where state.group_id operator(pg_catalog.=) $1::pg_catalog.text and state.claim_token operator(pg_catalog.=) $2::pg_catalog.uuid and ${isAlive}
-      returning true`,
+      returning ${isInTime(name, "$3")}`,
 
     // $1 int rows. Groups that are done and free to be claimed, longest done first.
     unclaimed: `

@@ -29,3 +29,7 @@ export function onFirstRow(settings: readonly string[]): string {
  */
 export const isInTime = (schema: string, parameter: string): string =>
   `case when pg_catalog.clock_timestamp() operator(pg_catalog.<) pg_catalog.to_timestamp(${parameter}::double precision) then true else ${schema}.kojin_late() end`;
+
+/** A condition on a row that may be replaced by a call made at a time in seconds since 1970. A time that is infinite or in the future does not count as newer: the clock was wrong. */
+export const isNotNewer = (storedAt: string, calledAt: string): string =>
+  `(${storedAt} operator(pg_catalog.<=) pg_catalog.to_timestamp(${calledAt}) or ${storedAt} operator(pg_catalog.>) pg_catalog.clock_timestamp())`;

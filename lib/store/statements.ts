@@ -4,7 +4,7 @@ import { notifyQueueUsageText } from "../database/send-notification";
 import { maxTextBytes } from "../value/jsonb-text";
 import { boundedText, estimatedBytes, readBudgetBytes, shortText } from "./bounded-text";
 import { type CommitStatements, commitStatements } from "./commit-statements";
-import { microsOf, onFirstRow, plannedAnew } from "./expressions";
+import { isInTime, isNotNewer, microsOf, onFirstRow, plannedAnew } from "./expressions";
 
 /** 32 pages, with a thousand rows or so: to read all of them looks six times as dear to the server as to go by the key (52 against 8.3, by its default costs). */
 const largeTableBytes = 32 * 8_192;
@@ -76,10 +76,15 @@ export function resultStatements(options: ResultStatementOptions, isObserved = f
     // $1 text id. Where a text is missing it is too long.
     readLarge: `${row("null::boolean", boundedText("result", maxBytes), boundedText("error", maxBytes), "false")} from ${results} where ${byId}`,
 
-    // $1 text id. Returns a row if there was one to be seen; one that had expired is deleted and not counted.
+    // $1 text id, $2 float8 the server's time from which it may not delete, $3 float8 the time after which a result was stored that stays, or null. Returns a row if there was one to be
+    // seen; one that had expired is deleted and not counted.
     delete: `
-      with deleted as (delete from ${results} where task_id operator(pg_catalog.=) $1::pg_catalog.text returning expires_at)
-      select true from deleted where expires_at is null or expires_at operator(pg_catalog.>) pg_catalog.statement_timestamp()`,
+      with deleted as (
+        delete from ${results}
+        where task_id operator(pg_catalog.=) $1::pg_catalog.text and ($3::double precision is null or ${isNotNewer("stored_at", "$3::double precision")})
+        returning expires_at, ${isInTime(escapeIdentifier(schema), "$2")} as in_time
+      )
+      select true from deleted where in_time and (expires_at is null or expires_at operator(pg_catalog.>) pg_catalog.statement_timestamp())`,
 
     commits: commitStatements({
       table: results,

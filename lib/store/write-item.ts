@@ -2,6 +2,9 @@ import type { BatchItem } from "../batcher";
 import { type CallItem, QueuedCall } from "../call";
 import type { Deadlines } from "../deadlines";
 
+/** What was stored after a call of this age at most may be replaced by its first attempt, which costs nothing to check. */
+export const youngCallMs = 500;
+
 /** Of two rows with the same key, the one that counts. */
 export type MergeRows<Row> = (queued: Row, added: Row) => Row;
 
@@ -131,4 +134,16 @@ export class WriteItem<Row, Outcome> implements BatchItem, CallItem {
     const open = this.#calls.filter((call) => !call.isSettled);
     this.#calls.splice(0, this.#calls.length, ...open);
   }
+}
+
+/**
+ * Gives the server's time of each call, in seconds since 1970, if one of them has waited for long: what was stored meanwhile has to be left alone. `upper` gives the latest time that the
+ * server's clock can have shown, in microseconds.
+ */
+export function calledTimes(
+  items: readonly Pick<WriteItem<unknown, unknown>, "madeAt">[],
+  upper: (localMs: number) => number,
+): number[] | undefined {
+  const youngSince = performance.now() - youngCallMs;
+  return items.some(({ madeAt }) => madeAt < youngSince) ? items.map(({ madeAt }) => upper(madeAt) / 1e6) : undefined;
 }

@@ -70,6 +70,52 @@ describe("writes over a path that stalls", () => {
     await backend.close();
   });
 
+  it("deletions and claims that were rejected change nothing when their attempts arrive", async () => {
+    const [backend, other] = [await openOver({ retryTimeoutMs: 1_000 }), await suite.open()];
+    await other.store("kept", 1);
+    for (const groupId of ["free", "leased"]) {
+      await other.initGroup(groupId, 1);
+      await other.completeGroupMember(groupId, "a", 1);
+    }
+    const leased = await backend.claimGroup("leased", { leaseMs: 60_000 });
+    for (const write of [
+      async () => backend.delete("kept"),
+      async () => backend.claimGroup("free"),
+      async () => leased?.ack(),
+    ]) {
+      proxy.hold();
+      proxy.mode = "refuse";
+      expect(await settled(write())).toMatchObject({ code: "DATABASE", transient: true });
+      proxy.mode = "pass";
+      await arrive();
+      await backend.store("warm", 2);
+    }
+    expect(await other.get("kept")).toBe(1);
+    expect(await other.claimGroup("free")).toBeDefined();
+    expect(
+      await suite.server.sql("select isfinite(claimed_until) as open from kojin_group_state where group_id = 'leased'"),
+    ).toEqual([{ open: true }]);
+    expect(await leased?.ack()).toBe(true);
+    await backend.close();
+  });
+
+  it("a deletion that is retried leaves alone what another process stored after the call", async () => {
+    const [backend, other] = [await openOver(), await suite.open()];
+    for (const id of ["newer", "older"]) {
+      await other.store(`${id} deleted`, "before");
+      proxy.hold();
+      const { queries } = backend.stats();
+      const call = backend.delete(`${id} deleted`);
+      await eventually(() => expect(backend.stats().queries).toBeGreaterThan(queries));
+      if (id === "newer") await other.store("newer deleted", "after");
+      expect(await call).toBe(id === "older");
+      await arrive();
+    }
+    expect(await other.get("newer deleted")).toBe("after");
+    expect(await other.get("older deleted")).toBeUndefined();
+    await backend.close();
+  });
+
   it("a retry leaves alone what another process stored after the call", async () => {
     const [backend, other] = [await openOver(), await suite.open()];
     proxy.hold();
