@@ -5,7 +5,7 @@ import { isNotificationFault, sqlStates } from "../database/sql-states";
 import type { Deadline } from "../deadlines";
 import { BackendClosedError, DatabaseError, ResultBackendError } from "../errors";
 import { isStatementError, isWholeSchemaError, mayReachAnotherServer } from "./write-errors";
-import { WriteCall, WriteItem } from "./write-item";
+import { calledTimes, WriteCall, WriteItem } from "./write-item";
 import { attemptTimeoutMs, type WriteCounters, type WriteParts, type WriteRules } from "./write-rules";
 
 /** Most rows, and most bytes of JSON, that wait for a statement to take them. What comes then waits outside, within its own time. */
@@ -292,11 +292,13 @@ export class BatchedWrites<Row, Outcome> {
   /** The first statement for rows: it writes all of them, or none. */
   #sendTogether(items: readonly WriteItem<Row, Outcome>[]): Promise<readonly (Outcome | Error)[]> {
     const rows = items.map(({ row }) => row);
-    const { isSilent } = this.#parts.announcements;
+    const { announcements, clock } = this.#parts;
+    const { isSilent } = announcements;
     const [endsAt, lastsMs] = this.#limits(items, false);
     return this.#whenReady(endsAt, lastsMs, (timeoutMs, giveUpAt) => {
       this.#count(rows.length);
-      return this.#rules.send(rows, { timeoutMs, giveUpAt, isSilent });
+      const upper = clock.upperBySample;
+      return this.#rules.send(rows, { timeoutMs, giveUpAt, isSilent, calledAt: () => calledTimes(items, upper) });
     }).then((outcomes) => {
       this.#announce(rows, isSilent);
       return outcomes;

@@ -52,11 +52,13 @@ export class StoreQueries {
   readonly #byStatement: StoreTexts;
   readonly #inline: StoreTexts;
   readonly #callers: TextsByMode;
+  /** For rows that have waited for long. Announced by the triggers, which know the rows that were written. */
+  readonly #guarded: Readonly<Record<"loud" | "silent", StoreTexts>>;
 
   constructor(options: StoreQueryOptions) {
     this.#options = options;
     const { schema, isTracing: traced, inlineResultBytes: inlineBytes, rowLockTimeoutMs: lockTimeoutMs } = options;
-    const shared = { traced, inlineBytes, lockTimeoutMs, keep: false };
+    const shared = { traced, inlineBytes, lockTimeoutMs, keep: false, guarded: false };
     const byMode = (variant: Omit<StoreVariant, "keep">): TextsByMode => ({
       replace: storeStatement(schema, { ...variant, keep: false }),
       keep: storeStatement(schema, { ...variant, keep: true }),
@@ -65,6 +67,10 @@ export class StoreQueries {
     this.#byNobody = byMode({ ...shared, announcedBy: "nobody" });
     this.#byStatement = storeStatement(schema, { ...shared, announcedBy: "statement" });
     this.#inline = storeStatement(schema, { ...shared, announcedBy: "inline" });
+    this.#guarded = {
+      loud: storeStatement(schema, { ...shared, guarded: true, announcedBy: "triggers" }),
+      silent: storeStatement(schema, { ...shared, guarded: true, announcedBy: "nobody" }),
+    };
     // To tell the triggers to stand down would silence what else the caller does in that transaction.
     this.#callers = byMode({ ...shared, announcedBy: "triggers", lockTimeoutMs: undefined });
   }
@@ -85,6 +91,12 @@ export class StoreQueries {
       rows.map(({ taskId }) => taskId),
     );
     return this.#query(this.#byStatement, rows, giveUpAt, rows.length === 1 ? payloads[0] : payloads);
+  }
+
+  /** The same, for rows that have waited since the server's times `calledAt`: what was stored later stays. */
+  guarded(rows: readonly StoreRow[], { isSilent, giveUpAt }: Attempt, calledAt: readonly number[]): Query {
+    const times = rows.length === 1 ? calledAt[0] : JSON.stringify(timesById(rows, calledAt));
+    return { ...this.#query(this.#guarded[isSilent ? "silent" : "loud"], rows, giveUpAt, times), isPrepared: false };
   }
 
   /** For rows of any mode, of which each may fail alone. Returns the place of each row that failed, and how. */
@@ -135,3 +147,6 @@ export class StoreQueries {
     return { ...query, text: many, values: [...columns, ...more] };
   }
 }
+
+const timesById = (rows: readonly StoreRow[], calledAt: readonly number[]): object =>
+  Object.fromEntries(rows.map(({ taskId }, index) => [taskId, calledAt[index]]));

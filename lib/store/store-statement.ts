@@ -1,7 +1,7 @@
 import { escapeIdentifier } from "pg";
 import { lockTimeoutSetting } from "../database/database";
 import { channelOf } from "../notify/channel";
-import { isInTime, microsOf, onFirstRow } from "./expressions";
+import { isInTime, isNotNewer, microsOf, onFirstRow } from "./expressions";
 
 /**
  * Who announces what a statement stores. `triggers`: they do, as for every other writer. `statement`: it does so itself, in the same transaction, while the triggers stand
@@ -14,6 +14,8 @@ export interface StoreVariant {
   /** Whether a result that is there stays. Then the statement cannot know what to announce, but the triggers can. */
   readonly keep: boolean;
   readonly announcedBy: AnnouncedBy;
+  /** Whether a result stays that was stored after the call, whose time comes with the row. Not with `keep`, nor where the statement announces. */
+  readonly guarded: boolean;
   /** Whether rows come with the span that stores them. */
   readonly traced: boolean;
   /** Up to how many bytes a result may travel in the announcement of the triggers. */
@@ -26,7 +28,7 @@ export interface StoreVariant {
 export interface StoreTexts {
   /**
    * Stores a batch. Parameters, each an array: text ids, text results and text failures as JSON, float8 ms to live or null, where they are traced text spans; then, in a transaction of
-   * its own, the server's time from which it may not write; and for `statement` an array of text payloads. The caller has merged repeated ids (one statement may not update a row twice, SQLSTATE 21000) and sorted them (two batches in opposite orders would deadlock).
+   * its own, the server's time from which it may not write; where they are guarded, a JSON object of the server's times of the calls by id; and for `statement` an array of text payloads. The caller has merged repeated ids (one statement may not update a row twice, SQLSTATE 21000) and sorted them (two batches in opposite orders would deadlock).
    */
   readonly many: string;
   /** Stores one row, from the same parameters without the arrays: to take them apart takes the server 0.03 ms. For `inline`, a payload up to the time and the rest of it. */
@@ -49,6 +51,11 @@ export function storeStatement(schema: string, variant: StoreVariant): StoreText
     variant.announcedBy === "inline"
       ? `${first} operator(pg_catalog.||) ${storedWhen} operator(pg_catalog.||) ${second}`
       : first;
+  // By id, since only columns of the row can be named where it conflicts.
+  const calledAt = {
+    many: `($${count + 2}::pg_catalog.jsonb operator(pg_catalog.->>) stored.task_id::pg_catalog.text)::double precision`,
+    one: `$${count + 2}::double precision`,
+  };
   const inTime = variant.lockTimeoutMs === undefined ? undefined : isInTime(escapeIdentifier(schema), fence);
   const many = storeFrom(
     `rows from (${arrays}) with ordinality as batch (${names.join(", ")}, place)`,
@@ -56,6 +63,7 @@ export function storeStatement(schema: string, variant: StoreVariant): StoreText
     schema,
     variant,
     inTime,
+    calledAt.many,
   );
   const one = storeFrom(
     `(select ${row}, 1 as place) as batch`,
@@ -63,6 +71,7 @@ export function storeStatement(schema: string, variant: StoreVariant): StoreText
     schema,
     variant,
     inTime,
+    calledAt.one,
   );
   if (inTime === undefined) return { many, one };
   return {
@@ -83,8 +92,9 @@ function storeFrom(
   schema: string,
   variant: StoreVariant,
   inTime: string | undefined,
+  calledAt: string,
 ): string {
-  const { announcedBy, traced, inlineBytes, lockTimeoutMs } = variant;
+  const { announcedBy, guarded, traced, inlineBytes, lockTimeoutMs } = variant;
   const bySelf = announcedBy === "statement" || announcedBy === "inline";
   const settings = [
     ...(inTime === undefined ? [] : [inTime]),
@@ -111,6 +121,10 @@ function storeFrom(
         trace_context = ${traced ? "excluded.trace_context" : "null"}
       where ${
         // An expired row counts as absent.
-        variant.keep ? "stored.expires_at operator(pg_catalog.<=) pg_catalog.statement_timestamp()" : "true"
+        variant.keep
+          ? "stored.expires_at operator(pg_catalog.<=) pg_catalog.statement_timestamp()"
+          : guarded
+            ? isNotNewer("stored.stored_at", calledAt)
+            : "true"
       }`;
 }

@@ -28,6 +28,12 @@ export interface Attempt {
   readonly isSilent: boolean;
 }
 
+/** The limits of the first statement for rows. */
+export interface FirstAttempt extends Attempt {
+  /** Asked once there is a connection. The latest times that the server's clock can have shown when the calls were made, if one has waited for long: what was stored later stays. */
+  readonly calledAt: () => readonly number[] | undefined;
+}
+
 /** The limits of one statement that lets each of its rows fail alone. */
 export interface EachAttempt extends Attempt {
   /** Whether a row is known to be at fault, so that storing all of them together is not worth a try. */
@@ -54,7 +60,7 @@ export interface WriteRules<Row, Outcome> {
   /** Rows that may not share a statement are in different groups; usually one group. */
   readonly split: (row: Row) => string;
   /** Writes rows in one statement; gives the outcome of each, in their order. An outcome that is an error rejects its own callers. */
-  readonly send: (rows: readonly Row[], attempt: Attempt) => Promise<readonly (Outcome | Error)[]>;
+  readonly send: (rows: readonly Row[], attempt: FirstAttempt) => Promise<readonly (Outcome | Error)[]>;
   /** The same, where an earlier statement may have written the rows, or one of them made it fail. The error of a row is what it would have failed with alone. */
   readonly sendEach: (rows: readonly GuardedRow<Row>[], attempt: EachAttempt) => Promise<readonly (Outcome | Error)[]>;
   /** Announces what has been committed. */

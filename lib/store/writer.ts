@@ -1,4 +1,4 @@
-import type { Database } from "../database/database";
+import type { Database, Query } from "../database/database";
 import { sqlStates } from "../database/sql-states";
 import { DatabaseError, ResultEncodingError } from "../errors";
 import type { ResolvedOptions } from "../options";
@@ -38,8 +38,14 @@ export class Writer {
       what: "results",
       merge: (queued, added) => (added.keep ? queued : added),
       split: modeOf,
-      send: (rows, attempt) =>
-        database.query(queries.own(rows, attempt), attempt.timeoutMs).then(() => rows.map(() => undefined)),
+      send: (rows, attempt) => {
+        const whenSent = (): Query | undefined => {
+          const calledAt = rows[0]?.keep === true ? undefined : attempt.calledAt();
+          return calledAt && queries.guarded(rows, attempt, calledAt);
+        };
+        const query = { ...queries.own(rows, attempt), whenSent };
+        return database.query(query, attempt.timeoutMs).then(() => rows.map(() => undefined));
+      },
       sendEach: async (rows, attempt) => {
         const query = queries.each(rows, attempt);
         const outcomes = rows.map((): undefined | Error => undefined);

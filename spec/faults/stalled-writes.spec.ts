@@ -176,6 +176,26 @@ describe("a pool that is busy", () => {
     expect(await other.get("earlier 99")).toBeUndefined();
   });
 
+  it.each([1, 3])("leaves alone what another process stored while %d stores waited", async (count) => {
+    const [other, admin] = [await suite.open(), await suite.connect()];
+    const { backend, free } = await openBusy({ retryTimeoutMs: 60_000 });
+    const ids = Array.from({ length: count }, (_, index) => `waited ${count} ${index}`);
+    const [newer = "", ...older] = ids;
+    for (const id of ids) await other.store(id, "before");
+    // Times that cannot be do not count as newer.
+    await admin.query("update kojin_results set stored_at = 'infinity' where task_id = any ($1)", [older.slice(1)]);
+    const calls = ids.map(async (id) => backend.store(id, "waited"));
+    await eventually(() => expect(backend.stats().stores.inFlight).toBe(1));
+    const busyUntil = performance.now() + 3_000;
+    await other.store(newer, "acknowledged");
+    await eventually(() => expect(performance.now()).toBeGreaterThan(busyUntil), { timeoutMs: 10_000 });
+    await free();
+    await Promise.all(calls);
+    expect(await Promise.all(ids.map(async (id) => other.get(id)))).toEqual(
+      ids.map((id) => (id === newer ? "acknowledged" : "waited")),
+    );
+  });
+
   it("does not grow the queue beyond its time", async () => {
     const { backend, free } = await openBusy({ retryTimeoutMs: 300 });
     const calls: Promise<unknown>[] = [];
