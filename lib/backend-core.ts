@@ -117,7 +117,7 @@ export class BackendCore {
       countBatch: telemetry?.batchesOf("store"),
     });
     this.groupWriter = new GroupWriter({ ...common, countBatch: telemetry?.batchesOf("group") });
-    this.claims = new Claims({ ...common, statements: groupStatements(options.schema) });
+    this.claims = new Claims({ ...common, statements: groupStatements(options) });
     this.pruner = new Pruner(database, options);
     this.#stopObserving = telemetry?.observe(() => this.stats());
   }

@@ -102,6 +102,9 @@ declare
   inline_bytes constant int := coalesce(
     pg_catalog.substring(pg_catalog.current_setting('kojin.inline_bytes'::pg_catalog.text, true), '^[0-9]{1,4}$'::pg_catalog.text)::int, 0
   );
+  -- Numbers that take few bytes in jsonb, and many as text: 1 KB of them may be 540 MB. Such a result does not travel, and its text is not made.
+  long_numbers constant pg_catalog.jsonpath :=
+    'strict $.** ? (@ > 1e100 || @ < -1e100 || (@ < 1e-100 && @ > -1e-100 && @ != 0))'::pg_catalog.jsonpath;
   entries pg_catalog.text[];
 begin
   if inline_bytes operator(pg_catalog.=) 0 then
@@ -118,6 +121,11 @@ begin
         select
           task_id,
           case
+            -- At the most six times as large as its text: `[1,1]` has 3 bytes for each number, and jsonb takes 16.
+            when pg_catalog.pg_column_size(result) operator(pg_catalog.+) coalesce(pg_catalog.pg_column_size(error), 0)
+              operator(pg_catalog.>) (inline_bytes operator(pg_catalog.*) 6 operator(pg_catalog.+) 64) then null
+            when pg_catalog.jsonb_path_exists(result, long_numbers, '{}'::pg_catalog.jsonb, true)
+              or coalesce(pg_catalog.jsonb_path_exists(error, long_numbers, '{}'::pg_catalog.jsonb, true), false) then null
             when pg_catalog.isfinite(stored_at) and pg_catalog.octet_length(result::pg_catalog.text)
               operator(pg_catalog.+) pg_catalog.octet_length(coalesce(error::pg_catalog.text, ''::pg_catalog.text)) operator(pg_catalog.<=) inline_bytes
             then pg_catalog.json_build_array(

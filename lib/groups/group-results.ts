@@ -1,4 +1,4 @@
-import { DatabaseError, GroupFailedError } from "../errors";
+import { DatabaseError, GroupFailedError, ResultEncodingError } from "../errors";
 import type { StoredResult } from "../notify/hint";
 import { compareBytes } from "../value/byte-order";
 import { toFailedError } from "../wait/outcome";
@@ -9,8 +9,11 @@ export type MemberPageRow = [
   completed: number,
   failed: number,
   taskId: string | null,
-  value: string,
+  /** Null if it is longer than may be read. */
+  value: string | null,
   position: number | null,
+  /** How many members there would be, if all of them had room in the page. */
+  candidates: number | null,
 ];
 
 export type MemberKind = "results" | "failures";
@@ -25,7 +28,7 @@ export type ReadMemberPage = (
 
 interface Member {
   readonly taskId: string;
-  readonly value: string;
+  readonly value: string | null;
   readonly position: number | null;
 }
 
@@ -87,21 +90,29 @@ async function collect(groupId: string, kind: MemberKind, readPage: ReadMemberPa
     first ??= row;
     isConstant &&= row[0] === first[0] && row[1] === first[1] && row[2] === first[2];
     for (const [, , , taskId, value, position] of page) if (taskId !== null) members.push({ taskId, value, position });
-    isLast = page.length < pageRows;
+    isLast = isLastPage(page.length, row[6], pageRows);
     afterTaskId = members.at(-1)?.taskId ?? "";
   }
   if (first === undefined) return undefined;
   return { isDone: first[0], completed: first[1], failed: first[2], members, isConstant };
 }
 
+/** Whether no more follow: a page has all the members there are, and they are fewer than it may have. */
+export const isLastPage = (rows: number, candidates: number | null, maxRows: number): boolean =>
+  candidates === null || (rows >= candidates && candidates < maxRows);
+
 function toResults(groupId: string, kind: MemberKind, members: readonly Member[]): StoredResult[] {
   const ordered = [...members].sort(byOrder);
+  const textOf = ({ taskId, value }: Member): string => {
+    if (value === null) throw ResultEncodingError.whenRead(taskId);
+    return value;
+  };
   if (kind === "failures")
     throw new GroupFailedError(
       groupId,
-      ordered.map(({ taskId, value }) => toFailedError(taskId, value)),
+      ordered.map((member) => toFailedError(member.taskId, textOf(member))),
     );
-  return ordered.map(({ taskId, value }) => ({ taskId, result: value, error: null, storedAt: 0 }));
+  return ordered.map((member) => ({ taskId: member.taskId, result: textOf(member), error: null, storedAt: 0 }));
 }
 
 /** As declared; members that were not declared, by the bytes of their ids. */

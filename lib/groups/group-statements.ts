@@ -1,6 +1,9 @@
 import { escapeIdentifier } from "pg";
 import { type CommitStatements, commitStatements } from "../store/commit-statements";
+import { boundedText, estimatedBytes, readBudgetBytes } from "../store/bounded-text";
 import { isInTime, microsOf } from "../store/expressions";
+import type { ResultStatementOptions } from "../store/statements";
+import { maxTextBytes } from "../value/jsonb-text";
 
 /** The SQL that reads, claims and prunes groups, made once for a schema. */
 export interface GroupStatements {
@@ -37,7 +40,8 @@ const msUntil = (time: string): string =>
   `(pg_catalog.date_part('epoch'::pg_catalog.text, ${time} operator(pg_catalog.-) clock.time) operator(pg_catalog.*) 1000::double precision)::numeric::pg_catalog.text`;
 
 // eslint-disable-next-line max-lines-per-function -- one statement after another
-export function groupStatements(schema: string): GroupStatements {
+export function groupStatements({ schema, maxResultBytes }: ResultStatementOptions): GroupStatements {
+  const maxBytes = maxTextBytes(maxResultBytes);
   const name = escapeIdentifier(schema);
   const [state, members] = [`${name}.kojin_group_state as state`, `${name}.kojin_groups as member`];
   const ofState = "member.group_id operator(pg_catalog.=) state.group_id";
@@ -45,29 +49,47 @@ export function groupStatements(schema: string): GroupStatements {
       select ${isDone}, state.completed, state.failed, ${columns}
       from ${state} cross join ${clock} left join lateral (${page}) as page on true
       where state.group_id operator(pg_catalog.=) $1::pg_catalog.text and ${isKnown} and ${isAlive}`;
+  // The rows that a page has room for, by estimate, and the first whatever its size; with the number of those that there would be. A text that is too long is null.
+  const inBudget = (columns: string, rows: string): string => `
+        select ${columns}, summed.candidates
+        from (
+          select measured.*, pg_catalog.count(*) over () as candidates,
+            pg_catalog.sum(measured.bytes) over (order by measured.place, measured.task_id rows unbounded preceding) operator(pg_catalog.-) measured.bytes as bytes_before
+          from (${rows}) as measured
+        ) as summed
+        where summed.bytes_before operator(pg_catalog.<) ${readBudgetBytes}`;
   const memberPage = (condition: string, value: string): string => `${ofGroup(
-    "page.task_id, page.value, page.position",
-    `
-        select member.task_id::pg_catalog.text as task_id, ${value}::pg_catalog.text as value, member.position
-        from ${members}
-        where ${ofState} and member.task_id operator(pg_catalog.>) $2::pg_catalog.text and ${condition} and ${counts}
-        order by member.task_id
-        limit $3::int
-      `,
+    "page.task_id, page.value, page.position, page.candidates::int",
+    inBudget(
+      `summed.task_id, ${boundedText("summed.value", maxBytes)} as value, summed.position`,
+      `
+            select member.task_id::pg_catalog.text as task_id, ${value} as value, member.position, 0 as place, ${estimatedBytes(value)}::bigint as bytes
+            from ${members}
+            where ${ofState} and member.task_id operator(pg_catalog.>) $2::pg_catalog.text and ${condition} and ${counts}
+            order by member.task_id
+            limit $3::int
+          `,
+    ),
   )}
       order by page.task_id`;
-  const finishedPage = (condition: string): string => `${ofGroup(
-    "page.task_id, page.result, page.error, page.finished_seq::pg_catalog.text",
-    `
-        select
-          member.task_id, member.result::pg_catalog.text as result, case when ${isFailed} then member.error::pg_catalog.text end as error, member.finished_seq
-        from ${members}
-        where ${ofState} and ${condition} and ${counts}
-        order by member.finished_seq
-        limit $3::int
-      `,
+  const finishedPage = (condition: string, order: string): string => `${ofGroup(
+    "page.task_id, page.value, page.is_failed, page.finished_seq::pg_catalog.text, page.candidates::int",
+    inBudget(
+      `summed.task_id, ${boundedText("summed.value", maxBytes)} as value, summed.is_failed, summed.place as finished_seq`,
+      `
+            select finished.*, ${estimatedBytes("finished.value")}::bigint as bytes
+            from (
+              select member.task_id::pg_catalog.text as task_id, (${isFailed}) as is_failed, case when ${isFailed} then member.error else member.result end as value,
+                member.finished_seq as place
+              from ${members}
+              where ${ofState} and ${condition} and ${counts}
+              order by ${order}
+              limit $3::int
+            ) as finished
+          `,
+    ),
   )}
-      order by page.finished_seq`;
+      order by page.finished_seq, page.task_id`;
   return {
     // $1 text[] groups. Returns those of which something is known: total, counts, when it was done, its deadline in ms, how many ms of it are left, whether it was done more than a
     // second ago, the transaction in which it was, in how many ms it is done unless more placeholders come, and whether these come late. Durations as numeric: of a double as many
@@ -94,11 +116,12 @@ export function groupStatements(schema: string): GroupStatements {
     failures: memberPage(isFailed, "member.error"),
 
     // A page of the members that finished, in that order, in the same way. $1 text group, $2 bigint the number after which to begin, $3 int rows.
-    finishedMembers: finishedPage("member.finished_seq operator(pg_catalog.>) $2::bigint"),
+    finishedMembers: finishedPage("member.finished_seq operator(pg_catalog.>) $2::bigint", "member.finished_seq"),
 
-    // $1 text group, $2 bigint 0, $3 int rows. Members that finished while the triggers were disabled, and so have no number.
+    // $1 text group, $2 text task after which to begin, $3 int rows. Members that finished while the triggers were disabled, and so have no number.
     unnumberedMembers: finishedPage(
-      `$2::bigint operator(pg_catalog.=) 0::bigint and member.finished_seq is null and ((${isFailed}) or (${isCompleted}))`,
+      `member.task_id operator(pg_catalog.>) $2::pg_catalog.text and member.finished_seq is null and ((${isFailed}) or (${isCompleted}))`,
+      "member.task_id",
     ),
 
     // $1 text group, $2 uuid token, $3 float8 the server's time from which it may not claim, $4 float8 ms it holds without acknowledgement, or null for good. Returns a row if the claim was given; also when it is asked

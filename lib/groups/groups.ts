@@ -25,13 +25,12 @@ type FinishedRow = [
   completed: number,
   failed: number,
   taskId: string | null,
-  result: string | null,
-  error: string | null,
+  /** Null if it is longer than may be read. */
+  value: string | null,
+  isFailed: boolean | null,
   finishedSeq: string | null,
+  candidates: number | null,
 ];
-
-// A total is an int.
-const maxMembers = 2 ** 31 - 1;
 
 interface ReadLimits {
   /** On the clock of `performance.now()`. */
@@ -61,7 +60,7 @@ export class Groups implements HintReceiver {
       isObserved ? selection?.followAll("groups") : selection?.unfollowAll("groups");
     this.#interest = interest;
     const refusals = (this.#refusals = new Refusals(options.logger));
-    this.#statements = groupStatements(options.schema);
+    this.#statements = groupStatements(options);
     this.loader = new Loader({
       ...interest,
       retryTimeoutMs: options.retryTimeoutMs,
@@ -156,7 +155,8 @@ export class Groups implements HintReceiver {
     const { finishedMembers, unnumberedMembers } = this.#statements;
     return members$(groupId, this.waits.watch(groupId), {
       readFinished: async (afterSeq, limit, signal) => read(finishedMembers, [groupId, afterSeq, limit], signal),
-      readUnnumbered: async (signal) => read(unnumberedMembers, [groupId, 0, maxMembers], signal),
+      readUnnumbered: async (afterTaskId, limit, signal) =>
+        read(unnumberedMembers, [groupId, afterTaskId, limit], signal),
     });
   }
 
@@ -305,7 +305,7 @@ export class Groups implements HintReceiver {
     const { database, options, closed$, schemaCheck } = this.#interest;
     const attempt = async (attemptMs: number): Promise<Row[]> => {
       await schemaCheck.pass(attemptMs);
-      return database.query<Row>({ purpose, text, values }, attemptMs);
+      return database.query<Row>({ purpose, text, values, isPaced: true }, attemptMs);
     };
     return retryUntilClosed(attempt, {
       dueAt: dueAt ?? performance.now() + options.retryTimeoutMs,
@@ -317,12 +317,23 @@ export class Groups implements HintReceiver {
 
 function toMemberPage(rows: readonly FinishedRow[]): MemberPage {
   const [first] = rows;
-  const members = rows.flatMap(([, , , taskId, result, error, finishedSeq]): FinishedMember[] =>
-    taskId === null
-      ? []
-      : [{ stored: { taskId, result: result ?? "null", error, storedAt: 0 }, finishedSeq: Number(finishedSeq ?? 0) }],
-  );
-  return { group: first && { isDone: first[0], finished: first[1] + first[2] }, members };
+  const members = rows.flatMap(([, , , taskId, value, isFailed, finishedSeq]): FinishedMember[] => {
+    if (taskId === null) return [];
+    const hasError = isFailed === true && value !== null;
+    const stored: StoredResult = {
+      taskId,
+      result: isFailed === true ? "null" : (value ?? "null"),
+      error: hasError ? value : null,
+      storedAt: 0,
+      ...(value === null ? { isTooLarge: true } : {}),
+    };
+    return [{ stored, finishedSeq: Number(finishedSeq ?? 0) }];
+  });
+  return {
+    group: first && { isDone: first[0], finished: first[1] + first[2] },
+    members,
+    candidates: first?.[7] ?? null,
+  };
 }
 
 /** The outcome of work that goes on through any outage, until nobody is subscribed any more. */

@@ -1,7 +1,7 @@
 import { Observable, Subscription } from "rxjs";
 import { WaitTimeoutError } from "../errors";
 import type { StoredResult } from "../notify/hint";
-import { countsError } from "./group-results";
+import { countsError, isLastPage } from "./group-results";
 import type { StoredGroup } from "./stored-group";
 
 /** A member that finished, and its place in the order in which members did. */
@@ -14,13 +14,15 @@ export interface FinishedMember {
 export interface MemberPage {
   readonly group: { readonly isDone: boolean; readonly finished: number } | undefined;
   readonly members: readonly FinishedMember[];
+  /** How many members there would be, if all of them had room in the page. */
+  readonly candidates: number | null;
 }
 
 export interface MemberReader {
   /** A page of the members that finished after a given one, in that order. It goes on through any outage, until the signal aborts. */
   readonly readFinished: (afterSeq: number, limit: number, signal: AbortSignal) => Promise<MemberPage>;
   /** Members that finished without a number: only while triggers are disabled. */
-  readonly readUnnumbered: (signal: AbortSignal) => Promise<MemberPage>;
+  readonly readUnnumbered: (afterTaskId: string, limit: number, signal: AbortSignal) => Promise<MemberPage>;
 }
 
 const pageRows = 500;
@@ -51,16 +53,18 @@ export function members$(
     };
     const readPages = async (): Promise<MemberPage["group"]> => {
       for (;;) {
-        const { group, members } = await reader.readFinished(lastSeq, pageRows, unsubscribed.signal);
+        const { group, members, candidates } = await reader.readFinished(lastSeq, pageRows, unsubscribed.signal);
         emit(members);
-        if (members.length < pageRows || subscriber.closed) return group;
+        if (isLastPage(members.length, candidates, pageRows) || subscriber.closed) return group;
       }
     };
     const finish = async (finished: number, absent: StoredGroup): Promise<void> => {
-      if (emitted < finished) {
-        const { group, members } = await reader.readUnnumbered(unsubscribed.signal);
-        if (group === undefined) throw expiredError(absent);
-        emit(members);
+      for (let afterTaskId = "", isLast = false; emitted < finished && !isLast && !subscriber.closed;) {
+        const page = await reader.readUnnumbered(afterTaskId, pageRows, unsubscribed.signal);
+        if (page.group === undefined) throw expiredError(absent);
+        emit(page.members);
+        isLast = isLastPage(page.members.length, page.candidates, pageRows);
+        afterTaskId = page.members.at(-1)?.stored.taskId ?? "";
       }
       if (emitted < finished) throw countsError(groupId, emitted, finished);
       subscriber.complete();

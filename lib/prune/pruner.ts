@@ -43,7 +43,7 @@ export class Pruner {
 
   constructor(database: Database, options: ResolvedOptions) {
     this.#database = database;
-    this.#texts = { results: resultStatements(options).prune, groups: groupStatements(options.schema).prune };
+    this.#texts = { results: resultStatements(options).prune, groups: groupStatements(options).prune };
     if (options.pruneIntervalMs === Infinity) return;
     // Node fires a longer interval after 1 ms. Not a reason for the process to go on.
     this.#timer = setInterval(
