@@ -35,6 +35,8 @@ import { Wakeups } from "./wait/wakeups";
 
 /** How long `close` waits for stores that are under way. */
 const closeLimitMs = 5_000;
+/** The last part of it, in which nothing more is sent. */
+const closeQuietMs = 2_000;
 
 /** The parts behind a backend, put together; the backends that `withTtl` makes share one. Knows the order in which they end. */
 export class BackendCore {
@@ -198,9 +200,12 @@ export class BackendCore {
     }
     this.groups.changes.close();
     this.pruner.close();
-    await settledWithin(this.#drainWrites(performance.now() + closeLimitMs), closeLimitMs);
+    const endsAt = performance.now() + closeLimitMs;
+    await settledWithin(this.#drainWrites(endsAt), closeLimitMs - closeQuietMs);
     this.writer.close();
     this.groupWriter.close();
+    // Nothing more is sent from here on. What was sent has the rest of the time: a statement that is still running could commit after `close` has resolved.
+    await settledWithin(this.#drainWrites(endsAt), endsAt - performance.now());
     this.announcements.close();
     this.clock.close();
     this.closed$.error(new BackendClosedError());

@@ -1,7 +1,7 @@
 import { fork } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
-import { Pool } from "pg";
+import { escapeIdentifier, Pool } from "pg";
 import { PostgresResultBackend } from "kojin-postgres";
 import { eventually } from "./support/eventually";
 import { specDatabase } from "./support/spec-database";
@@ -54,6 +54,35 @@ describe("close", () => {
     await stored;
     const reader = await database.open();
     expect(await reader.get("c2999")).toBe(2_999);
+  });
+
+  it("writes nothing once it has resolved, however many stores are queued", async () => {
+    const backend = await database.open({ batch: { maxRows: 100 }, listen: false });
+    const results = `${escapeIdentifier(database.schema)}.kojin_results`;
+    const count = async (): Promise<number> => (await database.sql(`select from ${results}`)).length;
+    await database.sql(`create function slow_store() returns trigger language plpgsql
+      as $$ begin perform pg_catalog.pg_sleep(0.5); return null; end $$`);
+    try {
+      await database.sql(
+        `create trigger slow after insert on ${results} for each statement execute function slow_store()`,
+      );
+      const stores = Promise.allSettled(
+        Array.from({ length: 10_000 }, async (_, index) => backend.store(`queued ${index}`, index)),
+      );
+      await eventually(() => expect(backend.stats().stores.inFlight).toBeGreaterThan(0));
+      await backend.close();
+      const atClose = await count();
+      const outcomes = await stores;
+      const rejected = outcomes.flatMap((outcome) => (outcome.status === "rejected" ? [outcome.reason as Error] : []));
+      expect(rejected.length).toBeGreaterThan(0);
+      expect(new Set(rejected.map(({ name }) => name))).toEqual(new Set(["BackendClosedError"]));
+      // A statement that the server is still running would end its session only after its commit.
+      await gone();
+      expect(await count()).toBe(atClose);
+    } finally {
+      await database.sql("drop function slow_store cascade");
+      await database.sql(`delete from ${results}`);
+    }
   });
 
   it("lets open waits go on for drainMs, and begins no new ones", async () => {
