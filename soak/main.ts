@@ -29,14 +29,13 @@ async function soak(options: SoakOptions, interruption: AbortController): Promis
   const site = await Site.start();
   const run = new Soak(options, site);
   const overtime = setTimeout(
-    () => interruption.abort(new Error("the run did not end in time")),
+    () => interruption.abort(new Error(`the run did not end in time: ${run.phase}`)),
     minutes * 60_000 + overtimeMs,
   );
   try {
     const findings = await Promise.race([run.run(interruption.signal), rejectAfter(interruption.signal)]);
     console.log(createReport(findings));
     const { problems } = findings;
-    for (const words of problems.words) console.error(words);
     if (problems.total === 0) console.log("No promise was broken.");
     else
       console.error(

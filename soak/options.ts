@@ -16,7 +16,8 @@ that no promise is broken: nothing stored is lost or different, nothing is inven
   --seed S      repeats the faults of an earlier run, in the same order and at the same distances; default: a new one, which is printed
   --help        this text
 
-The exit code is 0 if all promises were kept, 1 if not, 2 for wrong arguments. The run ends within half a minute after the N minutes.
+The exit code is 0 if all promises were kept, 1 if not, 2 for wrong arguments. The run ends within
+two minutes after the N minutes, mostly within half a minute.
 `;
 
 /** @returns What was asked for, or `"help"`. @throws TypeError or RangeError: something is wrong with the arguments. */

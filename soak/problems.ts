@@ -19,16 +19,20 @@ export const promises = {
 export type BrokenPromise = keyof typeof promises;
 
 /** Of each kind; the others are only counted. */
-const mostInWords = 4;
+const mostInWords = 20;
 
-/** What went wrong in a run. */
+/** What went wrong in a run. Each is printed when it is found, so that a run that does not come to its end has told it. */
 export class Problems {
+  readonly #startedAt = performance.now();
   readonly #counts = new Map<BrokenPromise, number>();
   readonly #words: string[] = [];
 
   add(promise: BrokenPromise, words: string): void {
     this.#counts.set(promise, this.count(promise) + 1);
-    if (this.count(promise) <= mostInWords) this.#words.push(`${promise}: ${words}`);
+    if (this.count(promise) > mostInWords) return;
+    this.#words.push(`${promise}: ${words}`);
+    const elapsed = `${Math.round((performance.now() - this.#startedAt) / 1_000)} s`;
+    console.error(`${elapsed.padStart(6)}: ${promise}: ${words}`);
   }
 
   count(promise: BrokenPromise): number {

@@ -28,11 +28,18 @@ export class Soak {
   readonly #problems = new Problems();
   readonly #outages = new Outages();
   readonly #later = new Later();
+  readonly #startedAt = performance.now();
   #crew: Worker[] = [];
+  #phase = "starting its processes";
 
   constructor(options: SoakOptions, site: Site) {
     this.#options = options;
     this.#site = site;
+  }
+
+  /** What it is doing, in words. */
+  get phase(): string {
+    return this.#phase;
   }
 
   /** Rejects when `interruption` aborts. */
@@ -63,6 +70,7 @@ export class Soak {
     const breaking = faults.run(AbortSignal.any([over.signal, interruption]));
     const random = new SeededRandom(`${seed} load`);
     const screen = new Screen(minutes * 60_000);
+    this.#enter("breaking things");
     try {
       while (performance.now() < endsAt && !interruption.aborted) {
         if (calls.underWay < mostUnderWay) addLoad(random, tasks, groups);
@@ -80,13 +88,17 @@ export class Soak {
     } finally {
       screen.close();
       over.abort();
+      this.#enter("mending what was broken");
       await breaking;
     }
     interruption.throwIfAborted();
 
+    this.#enter("waiting for calls under way");
     await this.#settle(calls, interruption);
+    this.#enter("comparing with the tables");
     await tasks.verify();
     await groups.verify();
+    this.#enter("closing the backends");
     const stats = await this.#dismiss();
     const { longestPastDeadlineMs } = calls;
     return { tasks, groups, faults, problems: this.#problems, stats, longestPastDeadlineMs };
@@ -96,6 +108,13 @@ export class Soak {
   kill(): void {
     this.#later.cancel();
     for (const worker of this.#crew) worker.kill();
+  }
+
+  /** Says what comes next: what does not end is known by it. */
+  #enter(phase: string): void {
+    this.#phase = phase;
+    const elapsed = `${Math.round((performance.now() - this.#startedAt) / 1_000)} s`;
+    console.log(`${elapsed.padStart(6)}: ${phase}`);
   }
 
   /** Nothing is broken any more: everything that was begun comes to its end, and streams have the time for two sweeps. */
