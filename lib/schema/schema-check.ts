@@ -1,8 +1,11 @@
 import { notMigratedMessage } from "../database/backend-error";
 import type { Database } from "../database/database";
 import { sqlStates } from "../database/sql-states";
+import { within } from "../database/within";
 import { DatabaseError, SchemaError } from "../errors";
 import { versionTable } from "./migration-files";
+
+const purpose = "check the schema";
 
 /** Reads the version of the tables once, and lets work pass only if it is the one this package works with. */
 export class SchemaCheck {
@@ -28,7 +31,7 @@ export class SchemaCheck {
   async pass(timeoutMs: number): Promise<void> {
     if (this.#isGood) return;
     this.#checking ??= this.#check(timeoutMs).finally(() => (this.#checking = undefined));
-    await this.#checking;
+    await within(timeoutMs, this.#checking, purpose);
   }
 
   async #check(timeoutMs: number): Promise<void> {
@@ -44,7 +47,7 @@ export class SchemaCheck {
   }
 
   async #state(timeoutMs: number): Promise<{ version: number; migrating: string | null } | undefined> {
-    const query = { purpose: "check the schema", text: versionTable(this.#schema).read, values: [] };
+    const query = { purpose, text: versionTable(this.#schema).read, values: [] };
     try {
       const [row] = await this.#database.query<[string, string | null]>(query, timeoutMs);
       return { version: Number(row?.[0]), migrating: row?.[1] ?? null };
