@@ -174,7 +174,7 @@ describe("wait", () => {
   });
 
   it("finds by sweeping what no notification told of, and counts it", async () => {
-    const sweeping = await database.open({ sweepIntervalMs: 1_500 });
+    const sweeping = await database.open({ sweepIntervalMs: 4_000 });
     await sweeping.ready();
     const waits = sweeping.wait("swept", 20_000);
     await eventually(() => expect(sweeping.stats().reads).toMatchObject({ statements: 1, inFlight: 0 }));

@@ -90,7 +90,7 @@ describe("prepared statements", () => {
     const prepared = async (): Promise<number> =>
       (await pool.query("select from pg_prepared_statements where name like 'kojin\\_%'")).rows.length;
     await backend.store("first", 1);
-    expect(await prepared()).toBe(1);
+    expect(await prepared()).toBeGreaterThan(0);
     // As a pooler's reset does, of which the driver knows nothing.
     await pool.query("deallocate all");
     await backend.store("second", 2);

@@ -274,7 +274,11 @@ describe("a role without any right, which can connect and so notify", () => {
     await trusting.ready();
     const waits = trusting.wait("trusting", Infinity);
     await eventually(() => expect(trusting.stats()).toMatchObject({ waiting: 1, reads: { queued: 0, inFlight: 0 } }));
-    await send([JSON.stringify({ v: 1, ids: [["trusting", '"forged"', null, 1, 1]] })]);
+    // A time before the wait began would have the result read.
+    const [clock] = await database.sql<{ now: string }>(
+      "select (extract(epoch from clock_timestamp()) * 1000000)::bigint::text as now",
+    );
+    await send([JSON.stringify({ v: 1, ids: [["trusting", '"forged"', null, Number(clock?.now), 1]] })]);
     expect(await waits).toBe("forged");
     expect(await trusting.get("trusting")).toBeUndefined();
   });
