@@ -76,7 +76,7 @@ export class ServerClock {
       if (sampling === undefined) return this.#read(remainingMs);
       await settledWithin(sampling, remainingMs);
       // A query of its own where the shared one takes longer than this caller has: it rejects in time, with what is wrong.
-      if (this.#sample === undefined && this.#now() >= dueAt) return this.#readOnce(1);
+      if (!this.isKnown && this.#now() >= dueAt) return this.#readOnce(1);
     }
   }
 
