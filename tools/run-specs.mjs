@@ -16,7 +16,10 @@ const { values, positionals } = parseArgs({
 });
 const env = { ...process.env };
 // What no version and no variant changes: the embedded server, what stands on the public names alone, and what a page does in a browser.
-const left = ["spec/(embedded|cli|http|operators|telemetry|examples|schemas|codec|types)", "examples/"];
+const left = [
+  "spec/(embedded|cli|http|operators|telemetry|examples|schemas|codec|types|docs-blocks|testing)",
+  "examples/",
+];
 
 // What makes no sense where nobody listens: hints over NATS have fault specs of their own, which run everywhere.
 const aboutListen = [

@@ -88,7 +88,7 @@ describe("prune", () => {
   }, 60_000);
 
   it("deletes no more than a batch at once, whatever the plan", async () => {
-    const url = new URL(database.poolUrl);
+    const url = new URL(database.url);
     // The planner may choose to select the rows of a batch anew for each row of the table.
     const off = ["hashjoin", "mergejoin", "hashagg", "sort", "indexscan", "indexonlyscan", "bitmapscan", "material"];
     url.searchParams.set("options", off.map((method) => `-c enable_${method}=off`).join(" "));

@@ -19,6 +19,8 @@ export function inVariant(url: string): { poolUrl: string; options: PostgresResu
     case "pgbouncer": {
       const pooler = new URL(process.env["SPEC_POOL_URL"] ?? "");
       changed.host = pooler.host;
+      // PgBouncer refuses startup options, such as those in the embedded server's address.
+      changed.searchParams.delete("options");
       return { poolUrl: changed.href, options: { listen: { connection: url } } };
     }
     case "pool-of-one":
