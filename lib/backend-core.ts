@@ -205,7 +205,10 @@ export class BackendCore {
     this.writer.close();
     this.groupWriter.close();
     // Nothing more is sent from here on. What was sent has the rest of the time: a statement that is still running could commit after `close` has resolved.
-    await settledWithin(this.#drainWrites(endsAt), endsAt - performance.now());
+    await settledWithin(
+      Promise.all([this.writer.drain(endsAt), this.groupWriter.drain(endsAt)]),
+      endsAt - performance.now(),
+    );
     this.announcements.close();
     this.clock.close();
     this.closed$.error(new BackendClosedError());

@@ -119,6 +119,10 @@ describe("streams", () => {
       await storing.store("marker", 0);
       // Notifications come in the order of the commits: that of the old one has been here.
       await marker;
+      // What is stored within a round trip before the subscription may be taken for new.
+      await database.sql(
+        `with off as materialized (select set_config('kojin.notify', 'off', true)) update ${table} set stored_at = now() - interval '1 minute' from off`,
+      );
       const feed = collect(watching);
       await storing.store("new", { n: 1 });
       await storing.fail("bad", new Error("no"));
