@@ -37,13 +37,21 @@ describe("what the triggers announce", () => {
       await database.sql(`delete from ${schema}.${table}`);
   });
 
-  /** What one statement announces: everything up to a marker that is sent after it. */
+  let markers = 0;
+  /** Waits until everything that was announced before this call has arrived. */
+  async function allArrived(): Promise<void> {
+    const marker = `marker ${(markers += 1)}`;
+    await database.sql("select pg_notify($1, $2)", [channel, marker]);
+    await eventually(() => expect(payloads.at(-1)).toBe(marker), { intervalMs: 2 });
+  }
+
+  /** What one statement announces, without what the statements before it announced, such as their deletes. */
   async function announcedBy(work: string | (() => Promise<unknown>), values: unknown[] = []): Promise<string[]> {
+    await allArrived();
     payloads = [];
     if (typeof work === "string") await database.sql(work, values);
     else await work();
-    await database.sql("select pg_notify($1, 'marker')", [channel]);
-    await eventually(() => expect(payloads.at(-1)).toBe("marker"), { intervalMs: 2 });
+    await allArrived();
     return payloads.slice(0, -1);
   }
 
