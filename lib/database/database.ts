@@ -27,8 +27,16 @@ export interface Query {
 export interface TransactionLimits {
   readonly timeoutMs: number;
   readonly beginTimeoutMs: number;
-  readonly lockTimeoutMs?: number;
+  readonly lockTimeoutMs?: number | undefined;
+  /** Longest time for one statement, on the server. Default: all the time that is left. */
+  readonly statementTimeoutMs?: number | undefined;
 }
+
+/**
+ * Longest time that the server lets a transaction of ours wait for its next statement. Each follows the answer to the one before, so one that does not come is lost, and what the
+ * transaction has locked is to be free again.
+ */
+const idleTimeoutMs = 30_000;
 
 /** Whatever the role's default: what comes after a lock is to see what was committed while it was waited for. */
 export const beginText = "begin isolation level read committed";
@@ -45,6 +53,8 @@ export class Database {
   readonly #names: PreparedNames;
   /** Connections that are in use. */
   readonly #busy = new Set<PoolClient>();
+  /** Connections that have left a statement unanswered, whatever the error that came of it. */
+  readonly #lost = new WeakSet<PoolClient>();
   #isClosed = false;
   #queries = 0;
 
@@ -86,11 +96,11 @@ export class Database {
 
   /**
    * Runs `work` in a transaction on one connection, within `timeoutMs` in all; a server that does not even answer `begin` is waited for no longer than `beginTimeoutMs`, and a
-   * lock no longer than `lockTimeoutMs`.
+   * lock no longer than `lockTimeoutMs`. The server ends what takes longer, or is not continued, by itself.
    */
   async transaction<T>(
     purpose: string,
-    { timeoutMs, beginTimeoutMs, lockTimeoutMs }: TransactionLimits,
+    { timeoutMs, beginTimeoutMs, lockTimeoutMs, statementTimeoutMs = Infinity }: TransactionLimits,
     work: (client: SqlClient) => Promise<T>,
   ): Promise<T> {
     return this.#withClient(purpose, timeoutMs, async (client, remainingMs) => {
@@ -106,10 +116,15 @@ export class Database {
           throw error;
         });
       };
-      const lockTimeout =
-        lockTimeoutMs === undefined ? "" : `; set local lock_timeout = ${toLockTimeout(lockTimeoutMs)}`;
-      const beginMs = Math.min(remainingMs(), beginTimeoutMs);
-      await ask(client, { text: beginText + lockTimeout }, beginMs).catch((error: unknown) => {
+      const leftMs = remainingMs();
+      const settings = {
+        statement_timeout: Math.min(leftMs, statementTimeoutMs),
+        idle_in_transaction_session_timeout: Math.min(leftMs, idleTimeoutMs),
+        ...(lockTimeoutMs === undefined ? {} : { lock_timeout: lockTimeoutMs }),
+      };
+      const sets = Object.entries(settings).map(([name, ms]) => `; set local ${name} = ${toServerTimeout(ms)}`);
+      const beginMs = Math.min(leftMs, beginTimeoutMs);
+      await ask(client, { text: beginText + sets.join("") }, beginMs).catch((error: unknown) => {
         throw sqlStateOf(error) === undefined ? new BeginError(describe(error), { cause: error }) : error;
       });
       try {
@@ -119,6 +134,7 @@ export class Database {
       } catch (error) {
         // A connection that gave no answer is not asked again: it is thrown away, and the server rolls back by itself.
         if (unanswered === undefined) await run("rollback").catch(() => undefined);
+        if (unanswered !== undefined) this.#lost.add(client);
         throw error;
       }
     });
@@ -179,7 +195,7 @@ export class Database {
   /** Returns a connection on which something failed, if its session goes on, and rejects with what failed. */
   async #failAfter(error: unknown, client: PoolClient, purpose: string, dueAt: number): Promise<never> {
     const origin = await originOf(error, async () => ask(client, { text: "" }, remainingMs(dueAt)));
-    giveBack(client, origin === "statement");
+    giveBack(client, origin === "statement" && !this.#lost.has(client));
     throw this.wrap(error, purpose, origin);
   }
 
@@ -249,7 +265,7 @@ const remainingMs = (dueAt: number): number => Math.max(1, Math.ceil(dueAt - per
  * latter. So what we have given up on does not stay behind on the server, statement after statement.
  */
 export const lockTimeoutSetting = (timeoutMs: number): string =>
-  `pg_catalog.set_config('lock_timeout', '${toLockTimeout(timeoutMs)}ms', true)`;
+  `pg_catalog.set_config('lock_timeout', '${toServerTimeout(timeoutMs)}ms', true)`;
 
-/** At least 1, since 0 means no limit, and no more than an int holds (PostgreSQL docs, `lock_timeout`). */
-const toLockTimeout = (timeoutMs: number): number => Math.min(Math.max(1, Math.ceil(timeoutMs)), 2 ** 31 - 1);
+/** At least 1, since 0 means no limit, and no more than an int holds (PostgreSQL docs, `statement_timeout`). */
+const toServerTimeout = (timeoutMs: number): number => Math.min(Math.max(1, Math.ceil(timeoutMs)), 2 ** 31 - 1);

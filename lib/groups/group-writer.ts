@@ -119,8 +119,6 @@ export class GroupWriter {
   async #initLarge(purpose: string, text: string, values: unknown[], attemptMs: number): Promise<Conflict | null> {
     const limits = { timeoutMs: attemptMs, beginTimeoutMs: attemptMs };
     return this.#parts.database.transaction(purpose, limits, async (client) => {
-      const limit = "select pg_catalog.set_config('statement_timeout', $1::pg_catalog.text, true)";
-      await client.query(limit, [`${Math.ceil(attemptMs)}ms`]);
       const [row] = (await client.query(text, values)).rows;
       return (row?.["conflict"] ?? null) as Conflict | null;
     });
@@ -163,7 +161,7 @@ export class GroupWriter {
 
 /** A group of 1 000 000 ids took 53 s on a busy machine, 53 us for each (43 of 10 000 ids, 39 of 100 000). Half of it is for one attempt. */
 const msPerDeclaredMember = 0.2;
-/** Groups with more ids are declared in a transaction of two more trips, which limits the time on the server. */
+/** Groups with more ids are declared in a transaction, of two more trips, which limits the time on the server. */
 const maxUnlimitedMembers = 1_000;
 
 /** A pool has no transaction to take part in, and would give each statement of one to another session. */

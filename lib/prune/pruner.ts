@@ -79,13 +79,9 @@ export class Pruner {
 
   /** Deletes at most so many in one transaction, which the server ends by itself where it takes too long. */
   async #deleteBatch(kind: keyof PruneReport, rows: number, olderThanMs: number): Promise<number> {
-    return this.#database.transaction(`prune ${kind}`, limits, async (client) => {
-      // A single one has no limit of its own: a group may have a million members.
-      const timeoutMs = rows === 1 ? 0 : statementTimeoutMs;
-      await client.query(
-        "select pg_catalog.set_config('statement_timeout'::pg_catalog.text, $1::pg_catalog.text, true)",
-        [String(timeoutMs)],
-      );
+    // A single one may take all the time of the transaction: a group may have a million members.
+    const batchLimits = { ...limits, statementTimeoutMs: rows === 1 ? undefined : statementTimeoutMs };
+    return this.#database.transaction(`prune ${kind}`, batchLimits, async (client) => {
       return (await client.query(this.#texts[kind], [rows, olderThanMs])).rows.length;
     });
   }

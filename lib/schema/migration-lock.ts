@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { backoffMs } from "../database/backoff";
-import { BeginError, type Database } from "../database/database";
+import { BeginError, type Database, type TransactionLimits } from "../database/database";
 import { sqlStates } from "../database/sql-states";
 import { DatabaseError } from "../errors";
 import type { SqlClient } from "../result-backend";
@@ -14,7 +14,7 @@ const lockTimeoutMs = 700;
 const longestPauseMs = 2_000;
 /** Longest time that one transaction, or one session, may keep the migration lock from all others. */
 const longestTurnMs = 30_000;
-const transactionTimeoutMs = 300_000;
+const transactionLimits = { timeoutMs: 300_000, lockTimeoutMs };
 const maxAttempts = 6;
 /**
  * How long the first attempt waits for `begin`, each further one twice as long. At a server it waits for nothing, so a connection on which it takes longer is dead, and
@@ -28,8 +28,8 @@ export const lockKey = (schema: string): string => `kojin-postgres migrate ${sch
 export interface AttemptOptions {
   /** Whether the migration lock is needed. Default true. */
   readonly isExclusive?: boolean;
-  /** Longest time for a statement, asked anew at each attempt; 0 for no limit. A statement that takes longer is tried again. */
-  readonly statementTimeoutMs?: () => number;
+  /** Longest time for a statement, asked anew at each attempt; undefined for that of the transaction. A statement that takes longer is tried again. */
+  readonly statementTimeoutMs?: () => number | undefined;
   readonly onRetry?: () => void;
 }
 
@@ -59,11 +59,11 @@ export class MigrationLock {
     let failures = 0;
     let blocked = { by: "", since: startedAt };
     for (let attempt = 1; ; attempt += 1) {
-      const outcome = await this.#attempt(work, options, firstBeginTimeoutMs * 2 ** failures).catch(
-        (error: unknown) => ({
-          error,
-        }),
-      );
+      const statementTimeoutMs = options.statementTimeoutMs?.();
+      const limits = { ...transactionLimits, statementTimeoutMs, beginTimeoutMs: firstBeginTimeoutMs * 2 ** failures };
+      const outcome = await this.#attempt(work, options, limits).catch((error: unknown) => ({
+        error,
+      }));
       if ("value" in outcome) return outcome.value;
       if ("turn" in outcome) {
         const { blockedBy = "", key } = outcome.turn;
@@ -79,7 +79,7 @@ export class MigrationLock {
         );
       } else {
         failures += 1;
-        const isRepeatable = isWorthAnotherAttempt(outcome.error, options.statementTimeoutMs !== undefined);
+        const isRepeatable = isWorthAnotherAttempt(outcome.error, statementTimeoutMs !== undefined);
         if (!isRepeatable || failures === maxAttempts) throw outcome.error;
         options.onRetry?.();
       }
@@ -107,16 +107,12 @@ export class MigrationLock {
 
   async #attempt<T>(
     work: (client: SqlClient) => Promise<T>,
-    { isExclusive = true, statementTimeoutMs }: AttemptOptions,
-    beginTimeoutMs: number,
+    { isExclusive = true }: AttemptOptions,
+    limits: TransactionLimits,
   ): Promise<{ readonly value: T } | { readonly turn: Turn }> {
-    const limits = { timeoutMs: transactionTimeoutMs, beginTimeoutMs, lockTimeoutMs };
     return this.#database.transaction("migrate", limits, async (client) => {
-      // Both end with the transaction. With this path no name is found but those of Postgres itself.
-      await client.query(
-        `select pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('statement_timeout', $1::pg_catalog.text, true)`,
-        [String(statementTimeoutMs?.() ?? 0)],
-      );
+      // Ends with the transaction. With this path no name is found but those of Postgres itself.
+      await client.query("select pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true)", []);
       if (isExclusive) {
         const turn = await takeTurn(client, this.#schema);
         if (turn.blockedBy !== undefined) return { turn };

@@ -40,7 +40,7 @@ interface PageLimits {
 
 const recountName = "recount";
 const maxPageRows = 2_000;
-// Writers of the page's groups wait for its end. A page that takes longer is repeated with fewer rows, down to one row, which has no limit.
+// Writers of the page's groups wait for its end. A page that takes longer is repeated with fewer rows, down to one row, which may take all the time of its transaction.
 const pageTimeoutMs = 1_000;
 
 /** Brings one schema to the version of this package, step by step. Each step is recorded as it commits, so another process can go on where this one ends. */
@@ -168,7 +168,7 @@ export class MigrationRun {
         },
         {
           isExclusive: false,
-          statementTimeoutMs: () => (limits.rows > 1 ? pageTimeoutMs : 0),
+          statementTimeoutMs: () => (limits.rows > 1 ? pageTimeoutMs : undefined),
           onRetry: () => (limits.rows = Math.max(1, Math.floor(limits.rows / 4))),
         },
       );
