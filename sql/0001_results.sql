@@ -213,6 +213,7 @@ $$;
 --
 -- called_at and due are seconds since 1970 on the server's clock: the latest time at which the call can have been made, and the earliest at which its client gives up.
 -- A row with a time in the future, or an infinite one, does not count as newer: its clock was wrong.
+-- For no failure and no span '' may stand, and for no ttl_ms a negative number: with array_nulls = off, a session cannot put null into an array of parameters.
 create or replace function @schema@.kojin_store_row(
   id pg_catalog.text, value pg_catalog.text, failure pg_catalog.text, ttl_ms double precision, trace pg_catalog.text, is_kept boolean,
   called_at double precision, due double precision
@@ -227,8 +228,9 @@ begin
   end if;
   insert into @schema@.kojin_results as stored (task_id, result, error, stored_at, expires_at, trace_context)
   values (
-    id, value::pg_catalog.jsonb, failure::pg_catalog.jsonb, pg_catalog.clock_timestamp(),
-    pg_catalog.clock_timestamp() operator(pg_catalog.+) (ttl_ms operator(pg_catalog.*) '1 millisecond'::interval), trace
+    id, value::pg_catalog.jsonb, case when failure operator(pg_catalog.<>) '' then failure end::pg_catalog.jsonb, pg_catalog.clock_timestamp(),
+    pg_catalog.clock_timestamp() operator(pg_catalog.+) (case when ttl_ms operator(pg_catalog.>=) 0 then ttl_ms end operator(pg_catalog.*) '1 millisecond'::interval),
+    case when trace operator(pg_catalog.<>) '' then trace end
   )
   on conflict (task_id) do update
     set result = excluded.result, error = excluded.error, stored_at = excluded.stored_at, stored_xid = pg_catalog.pg_current_xact_id(),

@@ -675,7 +675,7 @@ begin
 end
 $$;
 
--- Finishes members: arrays of equal length with the group, the task, the result and the failure (one of the two is null), as JSON text. A pair of group and task is there once.
+-- Finishes members: arrays of equal length with the group, the task, the result and the failure (one of the two is '' or null), as JSON text. A pair of group and task is there once.
 -- Returns for each, by its place, how many members of its group are then completed, or why it was not taken: 'members' (declared are others), 'overflow' (it has as many
 -- as it may). First completions are numbered one by one; a repeated one is told the present number. A failure does not replace a success.
 create or replace function @schema@.kojin_finish_members(
@@ -691,7 +691,9 @@ begin
   return query
   with given as (
     select
-      input.place::int as place, input.group_id, input.task_id, input.result::pg_catalog.jsonb as result, input.error::pg_catalog.jsonb as error,
+      input.place::int as place, input.group_id, input.task_id,
+      case when input.result operator(pg_catalog.<>) '' then input.result end::pg_catalog.jsonb as result,
+      case when input.error operator(pg_catalog.<>) '' then input.error end::pg_catalog.jsonb as error,
       state.completed as completed_before, state.declared, member.position,
       coalesce(member.completed and member.result is not null, false) as was_completed,
       case

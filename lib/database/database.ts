@@ -41,6 +41,9 @@ const idleTimeoutMs = 30_000;
 /** Whatever the role's default: what comes after a lock is to see what was committed while it was waited for. */
 export const beginText = "begin isolation level read committed";
 
+/** Lifts the role's `transaction_timeout`, which exists since version 17. */
+const unlimitedText = `; select case when pg_catalog.current_setting('transaction_timeout', true) is not null then pg_catalog.set_config('transaction_timeout', '0', true) end`;
+
 /** The cause of an error that came before the transaction began: nothing of it has happened, and another connection may do better. */
 export class BeginError extends Error {
   override readonly name = "BeginError";
@@ -124,7 +127,7 @@ export class Database {
       };
       const sets = Object.entries(settings).map(([name, ms]) => `; set local ${name} = ${toServerTimeout(ms)}`);
       const beginMs = Math.min(leftMs, beginTimeoutMs);
-      await ask(client, { text: beginText + sets.join("") }, beginMs).catch((error: unknown) => {
+      await ask(client, { text: beginText + sets.join("") + unlimitedText }, beginMs).catch((error: unknown) => {
         throw sqlStateOf(error) === undefined ? new BeginError(describe(error), { cause: error }) : error;
       });
       try {

@@ -50,7 +50,7 @@ export function groupWriteStatements(
       select conflict, ${inTime("$7")}
       from ${init.source}${name}.kojin_init_group(${init.first(`$1::${text}`)}, $2::int, $3::${text}[], $4::double precision, $5::double precision, $6::${text}) as conflict`,
 
-    // $1 text[] groups, $2 text[] tasks, $3 text[] results and $4 text[] failures; in a transaction of its own, $5 the server's time from which it may not write. Returns for each, in order,
+    // $1 text[] groups, $2 text[] tasks, $3 text[] results and $4 text[] failures, of which one is ''; in a transaction of its own, $5 the server's time from which it may not write. Returns for each, in order,
     // the number completed, and why not.
     finish: `
       ${finish.prelude}

@@ -171,8 +171,9 @@ function memberValues(rows: readonly MemberRow[]): unknown[] {
   return [
     rows.map((row) => row.groupId),
     rows.map((row) => row.taskId),
-    rows.map((row) => row.result),
-    rows.map((row) => row.error),
+    // Not null: with array_nulls = off, a session reads NULL in an array as the text 'NULL'.
+    rows.map((row) => row.result ?? ""),
+    rows.map((row) => row.error ?? ""),
   ];
 }
 

@@ -37,11 +37,10 @@ export async function buildIndex(
     try {
       await database.session("build an index", buildTimeoutMs, async (client) => {
         // Not local: the statement cannot run in a transaction. It blocks no writer, so its own waits need no limit.
-        await client.query("set statement_timeout = 0", []);
-        await client.query("set lock_timeout = 0", []);
+        const limits = await readTimeLimits(client);
+        for (const limit of limits) await client.query(`set ${limit} = 0`, []);
         await client.query(concurrently(step), []);
-        await client.query("reset statement_timeout", []);
-        await client.query("reset lock_timeout", []);
+        for (const limit of limits) await client.query(`reset ${limit}`, []);
       });
     } catch (error) {
       // Another process builds the same index: the server ends one of the two.
@@ -50,6 +49,17 @@ export async function buildIndex(
       clearInterval(timer);
     }
   }
+}
+
+/** The settings that would end the build. `transaction_timeout` exists since version 17. */
+async function readTimeLimits(client: SqlClient): Promise<readonly string[]> {
+  const names = ["statement_timeout", "lock_timeout", "transaction_timeout"];
+  const { rows } = await client.query(
+    `select name from pg_catalog.unnest($1::pg_catalog.text[]) as setting (name)
+     where pg_catalog.current_setting(name, true) is not null`,
+    [names],
+  );
+  return rows.map((row) => String(row["name"]));
 }
 
 /** Builds the index of a small table, and drops what an interrupted concurrent build has left of it. */

@@ -33,3 +33,13 @@ export const isInTime = (schema: string, parameter: string): string =>
 /** A condition on a row that may be replaced by a call made at a time in seconds since 1970. A time that is infinite or in the future does not count as newer: the clock was wrong. */
 export const isNotNewer = (storedAt: string, calledAt: string): string =>
   `(${storedAt} operator(pg_catalog.<=) pg_catalog.to_timestamp(${calledAt}) or ${storedAt} operator(pg_catalog.>) pg_catalog.clock_timestamp())`;
+
+/**
+ * Null for the '' that stands for it in arrays of parameters: with array_nulls = off, a session reads NULL in an array as the text 'NULL'. Neither JSON nor a span is ever ''.
+ * A null stays null.
+ */
+export const nullIfEmpty = (text: string): string => `case when ${text} operator(pg_catalog.<>) '' then ${text} end`;
+
+/** The same for the -1 that stands for no limit in milliseconds. */
+export const nullIfNegative = (ms: string): string =>
+  `case when ${ms} operator(pg_catalog.>=) 0::double precision then ${ms} end`;

@@ -106,9 +106,9 @@ export class StoreQueries {
     const values = [
       column(({ row }) => row.taskId),
       column(({ row }) => row.result),
-      column(({ row }) => row.error),
-      column(({ row }) => row.ttlMs),
-      column(({ row }) => row.traceContext ?? null),
+      column(({ row }) => row.error ?? ""),
+      column(({ row }) => row.ttlMs ?? -1),
+      column(({ row }) => row.traceContext ?? ""),
       column(({ row }) => row.keep),
       column(({ calledAt }) => calledAt),
       column(({ dueAt }) => dueAt),
@@ -140,10 +140,10 @@ export class StoreQueries {
     const columns: unknown[][] = [
       rows.map((row) => row.taskId),
       rows.map((row) => row.result),
-      rows.map((row) => row.error),
-      rows.map((row) => row.ttlMs),
+      rows.map((row) => row.error ?? ""),
+      rows.map((row) => row.ttlMs ?? -1),
     ];
-    if (isTracing) columns.push(rows.map((row) => row.traceContext ?? null));
+    if (isTracing) columns.push(rows.map((row) => row.traceContext ?? ""));
     return { ...query, text: many, values: [...columns, ...more] };
   }
 }

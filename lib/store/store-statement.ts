@@ -1,7 +1,7 @@
 import { escapeIdentifier } from "pg";
 import { lockTimeoutSetting } from "../database/database";
 import { channelOf } from "../notify/channel";
-import { isInTime, isNotNewer, microsOf, onFirstRow } from "./expressions";
+import { isInTime, isNotNewer, microsOf, nullIfEmpty, nullIfNegative, onFirstRow } from "./expressions";
 
 /**
  * Who announces what a statement stores. `triggers`: they do, as for every other writer. `statement`: it does so itself, in the same transaction, while the triggers stand
@@ -27,11 +27,11 @@ export interface StoreVariant {
 /** The two forms of a statement that stores. */
 export interface StoreTexts {
   /**
-   * Stores a batch. Parameters, each an array: text ids, text results and text failures as JSON, float8 ms to live or null, where they are traced text spans; then, in a transaction of
+   * Stores a batch. Parameters, each an array without nulls (see {@link nullIfEmpty}): text ids, text results and text failures as JSON or '', float8 ms to live or -1, where they are traced text spans or ''; then, in a transaction of
    * its own, the server's time from which it may not write; where they are guarded, a JSON object of the server's times of the calls by id; and for `statement` an array of text payloads. The caller has merged repeated ids (one statement may not update a row twice, SQLSTATE 21000) and sorted them (two batches in opposite orders would deadlock).
    */
   readonly many: string;
-  /** Stores one row, from the same parameters without the arrays: to take them apart takes the server 0.03 ms. For `inline`, a payload up to the time and the rest of it. */
+  /** Stores one row, from the same parameters without the arrays, where absent values may be null: to take them apart takes the server 0.03 ms. For `inline`, a payload up to the time and the rest of it. */
   readonly one: string;
 }
 
@@ -109,11 +109,12 @@ function storeFrom(
       : []),
     ...(bySelf ? [notify] : []),
   ];
-  const traceContext = traced ? ", trace_context" : "";
+  const [traceColumn, traceContext] = traced ? [", trace_context", `, ${nullIfEmpty("trace_context")}`] : ["", ""];
   const storedAt = announcedBy === "inline" ? "pg_catalog.statement_timestamp()" : "pg_catalog.clock_timestamp()";
   return `
-    insert into ${escapeIdentifier(schema)}.kojin_results as stored (task_id, result, error, stored_at, expires_at${traceContext})
-    select task_id, result::pg_catalog.jsonb, error::pg_catalog.jsonb, ${storedAt}, pg_catalog.statement_timestamp() operator(pg_catalog.+) (ttl_ms operator(pg_catalog.*) interval '1 millisecond')${traceContext}
+    insert into ${escapeIdentifier(schema)}.kojin_results as stored (task_id, result, error, stored_at, expires_at${traceColumn})
+    select task_id, result::pg_catalog.jsonb, ${nullIfEmpty("error")}::pg_catalog.jsonb, ${storedAt},
+      pg_catalog.statement_timestamp() operator(pg_catalog.+) (${nullIfNegative("ttl_ms")} operator(pg_catalog.*) interval '1 millisecond')${traceContext}
     from ${source}
     ${onFirstRow(settings)}
     on conflict (task_id) do update
