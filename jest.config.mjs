@@ -13,7 +13,8 @@ export default {
   transformIgnorePatterns: [`/node_modules/(?!(${esModules.join("|")})/)`],
   moduleNameMapper: {
     "^kojin-postgres$": "<rootDir>/lib/index.ts",
-    "^kojin-postgres/(embedded|conformance|http|nats|operators)$": "<rootDir>/lib/$1/index.ts",
+    "^kojin-postgres/conformance$": "<rootDir>/spec/conformance/index.ts",
+    "^kojin-postgres/(embedded|http|nats|operators)$": "<rootDir>/lib/$1/index.ts",
   },
   globalSetup: "<rootDir>/spec/support/global-setup.ts",
   globalTeardown: "<rootDir>/spec/support/global-teardown.ts",

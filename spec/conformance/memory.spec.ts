@@ -1,4 +1,4 @@
-import { describeResultBackend } from "../../lib/conformance/index";
+import { describeResultBackend } from "./index";
 import { MemoryResultBackend } from "../../lib/memory-backend";
 
 const storage = new MemoryResultBackend();

@@ -1,4 +1,4 @@
-import { describeResultBackend } from "../../lib/conformance/index";
+import { describeResultBackend } from "./index";
 import { specDatabase } from "../support/spec-database";
 
 describe("on a real server", () => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import type { Observable } from "rxjs";
-import type { GroupBackend, ResultBackend } from "../result-backend";
+import type { GroupBackend, ResultBackend } from "kojin-postgres";
 import { eventually } from "./eventually";
 
 /** What the suite looks at: results and groups. */

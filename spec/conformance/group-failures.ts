@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import type { TaskFailedError } from "../errors";
+import type { TaskFailedError } from "kojin-postgres";
 import { longMs, rejection, type Specs } from "./suite";
 
 interface GroupFailure {

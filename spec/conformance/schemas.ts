@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import type { StandardSchemaV1 } from "@standard-schema/spec";
-import { BackendClosedError, ResultValidationError, WaitTimeoutError } from "../errors";
-import type { ResultSchema } from "../value/schema";
+import { BackendClosedError, type ResultSchema, ResultValidationError, WaitTimeoutError } from "kojin-postgres";
 import { eventually } from "./eventually";
 import { assertEndsWith, collect, isPending, longMs, rejection, type Specs } from "./suite";
 

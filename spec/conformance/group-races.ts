@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { eventually } from "./eventually";
 import { collect, type Collected, type ConformingBackend, longMs, type Specs, type Suite } from "./suite";
-import type { GroupProgress } from "../result-backend";
+import type { GroupProgress } from "kojin-postgres";
 
 const groupCount = 50;
 const memberIds = Array.from({ length: 8 }, (_, index) => `m${index}`);
