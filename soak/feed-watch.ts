@@ -19,6 +19,11 @@ export class FeedWatch {
       });
   }
 
+  /** Whether every worker has been shown all of these. */
+  hasShown(feed: FeedName, ids: readonly string[]): boolean {
+    return [...this.#seen.values()].every((seen) => ids.every((id) => seen[feed].has(id)));
+  }
+
   /** To be called at the end, with what has to have been shown. */
   expect(feed: FeedName, id: string): void {
     for (const [worker, seen] of this.#seen)

@@ -71,6 +71,17 @@ export class GroupLoad {
     later.in(random.between(0, 3_000), () => this.#wait(waiting, group, timeoutMs));
   }
 
+  /** Whether the streams of everything have shown every group that is done. */
+  get isShown(): boolean {
+    const done = [...this.#groups.values()].filter(
+      ({ unfinished, isInitialised }) => unfinished.size === 0 && isInitialised,
+    );
+    return this.#parts.feeds.hasShown(
+      "groups",
+      done.map(({ plan }) => plan.groupId),
+    );
+  }
+
   async verify(): Promise<void> {
     const { site, problems, outages, feeds } = this.#parts;
     this.#late.verify((groupId) => this.#groups.get(groupId)?.doneAt, outages, problems);

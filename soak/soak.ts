@@ -94,7 +94,7 @@ export class Soak {
     interruption.throwIfAborted();
 
     this.#enter("waiting for calls under way");
-    await this.#settle(calls, interruption);
+    await this.#settle(calls, () => tasks.isShown && groups.isShown, interruption);
     this.#enter("comparing with the tables");
     await tasks.verify();
     await groups.verify();
@@ -117,12 +117,12 @@ export class Soak {
     console.log(`${elapsed.padStart(6)}: ${phase}`);
   }
 
-  /** Nothing is broken any more: everything that was begun comes to its end, and streams have the time for two sweeps. */
-  async #settle(calls: Calls, interruption: AbortSignal): Promise<void> {
+  /** Nothing is broken any more: everything that was begun comes to its end, and streams of everything have time to catch up. */
+  async #settle(calls: Calls, isShown: () => boolean, interruption: AbortSignal): Promise<void> {
     const dueAt = performance.now() + settleMs;
     const quietFrom = performance.now() + 5_000;
     while (performance.now() < dueAt) {
-      if (calls.underWay === 0 && this.#later.pending === 0 && performance.now() > quietFrom) return;
+      if (calls.underWay === 0 && this.#later.pending === 0 && performance.now() > quietFrom && isShown()) return;
       calls.findHung();
       await sleep(tickMs, undefined, { signal: interruption });
     }

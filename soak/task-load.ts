@@ -68,13 +68,16 @@ export class TaskLoad {
     }
   }
 
+  /** Whether the streams of everything have shown every result that was acknowledged. */
+  get isShown(): boolean {
+    return this.#parts.feeds.hasShown("results", this.#acknowledgedIds());
+  }
+
   /** Compares everything with the table, once nothing is under way any more. */
   async verify(): Promise<void> {
     const { site, problems, outages, feeds } = this.#parts;
     this.#late.verify((taskId) => this.#tasks.get(taskId)?.storedAt, outages, problems);
-    const missing = new Set(
-      [...this.#tasks].filter(([, { storedAt }]) => storedAt !== undefined).map(([taskId]) => taskId),
-    );
+    const missing = new Set(this.#acknowledgedIds());
     for (const taskId of missing) feeds.expect("results", taskId);
     const rows = await site.administer(async (client) => {
       const text = `select task_id, result, error from ${client.escapeIdentifier(site.schema)}.kojin_results`;
@@ -87,6 +90,10 @@ export class TaskLoad {
       if (difference !== undefined) problems.add("different", `${taskId}: ${difference}`);
     }
     for (const taskId of missing) problems.add("lost", taskId);
+  }
+
+  #acknowledgedIds(): string[] {
+    return [...this.#tasks].filter(([, { storedAt }]) => storedAt !== undefined).map(([taskId]) => taskId);
   }
 
   #store(worker: Worker, taskId: string, task: Task): void {
