@@ -39,7 +39,9 @@ function checkSameFiles(installed, folder, expected) {
 
 /** Of each module what the compiler makes of it; anything else in lib/, such as the files of the dashboard's page, as it is. */
 function compiledNames() {
-  return filesIn(join(root, "lib")).flatMap((file) => {
+  const conformance = filesIn(join(root, "spec", "conformance")).filter((file) => !file.endsWith(".spec.ts"));
+  const sources = [...filesIn(join(root, "lib")), ...conformance.map((file) => `conformance/${file}`)];
+  return sources.flatMap((file) => {
     const name = file.replace(/\.ts$/, "");
     return name === file ? [file] : [`${name}.js`, `${name}.d.ts`];
   });
