@@ -77,6 +77,19 @@ export function isRowRefusal(error: unknown): error is DatabaseError {
   return !/^(42|3F|0A)/.test(error.sqlState ?? "") || contextOf(error.cause) !== undefined;
 }
 
+/** Characters of an id that the database cannot hold: by no later read will it be found. */
+const encodingStates: ReadonlySet<string> = new Set(["22021", "22P05"]);
+
+/**
+ * Whether a read that failed may succeed later though it is the same: not if the server refuses the statement itself, as it does where a table or a privilege is missing (class 42). What a
+ * function of a policy or a view raises for a row may pass with the row.
+ */
+export function mayPass(error: unknown): error is DatabaseError {
+  if (!(error instanceof DatabaseError)) return false;
+  const { transient, sqlState } = error;
+  return transient || (sqlState !== undefined && !sqlState.startsWith("42") && !encodingStates.has(sqlState));
+}
+
 /** "cached plan must not change result type", known by the function of the server that says so; this code has many other causes. */
 const isStalePlan = (error: unknown): boolean =>
   sqlStateOf(error) === sqlStates.featureNotSupported &&

@@ -98,6 +98,28 @@ export class Database {
   }
 
   /**
+   * Runs one statement that the server itself ends after `limitMs`, or sooner where the session says so. Takes three round trips, and leaves nothing running on the server: for
+   * statements that are likely to take too long. `timeoutMs` is for everything, the wait for a connection included.
+   */
+  async queryLimited<Row extends unknown[]>(query: Query, limitMs: number, timeoutMs: number): Promise<Row[]> {
+    return this.#withClient(query.purpose, timeoutMs, async (client, remainingMs) => {
+      this.#queries += 1;
+      query.onSend?.();
+      await ask(client, { text: `${beginText}; ${statementLimitText(limitMs)}` }, remainingMs());
+      try {
+        const statement = { text: query.text, values: [...query.values], rowMode: "array" as const };
+        const { rows } = await ask(client, statement, remainingMs());
+        await ask(client, { text: "commit" }, remainingMs());
+        return rows as unknown[] as Row[];
+      } catch (error) {
+        if (sqlStateOf(error) !== undefined)
+          await ask(client, { text: "rollback" }, remainingMs()).catch(() => undefined);
+        throw error;
+      }
+    });
+  }
+
+  /**
    * Runs `work` in a transaction on one connection, within `timeoutMs` in all; a server that does not even answer `begin` is waited for no longer than `beginTimeoutMs`, and a
    * lock no longer than `lockTimeoutMs`. The server ends what takes longer, or is not continued, by itself.
    */
@@ -269,6 +291,14 @@ const remainingMs = (dueAt: number): number => Math.max(1, Math.ceil(dueAt - per
  */
 export const lockTimeoutSetting = (timeoutMs: number): string =>
   `pg_catalog.set_config('lock_timeout', '${toServerTimeout(timeoutMs)}ms', true)`;
+
+/** Has the server end each further statement of the transaction after `limitMs`, unless the session has a limit that is shorter. */
+const statementLimitText = (limitMs: number): string => {
+  const [present, limit] = ["pg_catalog.current_setting('statement_timeout')::interval", toServerTimeout(limitMs)];
+  return `select pg_catalog.set_config('statement_timeout', case
+    when ${present} operator(pg_catalog.>) interval '0' and ${present} operator(pg_catalog.<) interval '${limit} milliseconds'
+    then pg_catalog.current_setting('statement_timeout') else '${limit}ms' end, true)`;
+};
 
 /** At least 1, since 0 means no limit, and no more than an int holds (PostgreSQL docs, `statement_timeout`). */
 const toServerTimeout = (timeoutMs: number): number => Math.min(Math.max(1, Math.ceil(timeoutMs)), 2 ** 31 - 1);

@@ -64,7 +64,7 @@ export class Groups implements HintReceiver {
     this.loader = new Loader({
       ...interest,
       retryTimeoutMs: options.retryTimeoutMs,
-      read: async (groupIds, timeoutMs) => this.#read(groupIds, timeoutMs),
+      read: async (groupIds, timeoutMs, limitMs) => this.#read(groupIds, timeoutMs, limitMs),
       onRead: () => interest.troubles.clear("groups"),
       onFound: (groupId, found, reason) => this.#onFound(groupId, found, reason),
       onAbsent: (groupId) => {
@@ -81,10 +81,15 @@ export class Groups implements HintReceiver {
         this.feed.error(error);
         this.changes.error(error);
       },
-      onGivenUp: (groupIds, error) => {
+      onGivenUp: (groupIds, error, isUrgent) => {
         interest.troubles.fail("groups", error);
-        this.feed.giveUp(groupIds, error);
-        sweep.hurry();
+        if (error.transient) this.feed.giveUp(groupIds, error);
+        else
+          for (const groupId of groupIds) {
+            if (this.feed.wants(groupId)) refusals.note(groupId, error);
+            this.feed.postpone(groupId);
+          }
+        if (isUrgent) sweep.hurry();
       },
     });
     this.waits = new Waits({
@@ -226,9 +231,12 @@ export class Groups implements HintReceiver {
     this.changes.catchUp();
   }
 
-  async #read(groupIds: readonly string[], timeoutMs: number): Promise<ReadAnswer<StoredGroup>> {
+  async #read(groupIds: readonly string[], timeoutMs: number, limitMs?: number): Promise<ReadAnswer<StoredGroup>> {
     const query = { purpose: "read groups", text: this.#statements.read, values: [groupIds] };
-    const rows = await this.#interest.database.query<GroupRow>(query, timeoutMs);
+    const { database } = this.#interest;
+    const rows = await (limitMs === undefined
+      ? database.query<GroupRow>(query, timeoutMs)
+      : database.queryLimited<GroupRow>(query, limitMs, timeoutMs));
     return { found: new Map(rows.map((row) => [row[0], { value: toStoredGroup(row), isOld: row[7] }])) };
   }
 

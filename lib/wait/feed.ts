@@ -1,6 +1,6 @@
 import { Observable } from "rxjs";
-import { isTransient } from "../database/retry";
-import { BackendClosedError, DatabaseError } from "../errors";
+import { mayPass } from "../database/backend-error";
+import { BackendClosedError } from "../errors";
 import { type CommitReader, firstMark, type Mark } from "./commits";
 import { Emitted } from "./emitted";
 import { Requests } from "./requests";
@@ -16,7 +16,7 @@ export interface FeedParts<T> {
   readonly commits: CommitReader;
   /** Told of each look that fails, and when one succeeds. */
   readonly onLook?: (error?: Error) => void;
-  /** Has a value read; it comes back through {@link Feed.offer}, {@link Feed.miss} or {@link Feed.giveUp}. */
+  /** Has a value read; it comes back through {@link Feed.offer}, {@link Feed.miss}, {@link Feed.giveUp} or {@link Feed.postpone}. */
   readonly request: (key: string) => void;
 }
 
@@ -26,6 +26,8 @@ const pageRows = 20_000;
 const maxRequested = 1_000;
 /** Once so much is remembered, and twice as much as after the latest look, another one moves the cursor on, though nothing may have been missed. */
 const minEmittedToLook = 10_000;
+/** Values that are refused, and of which it is remembered that they have yet to be emitted. */
+const maxPostponed = 10_000;
 /** What two clocks may drift apart, as a share of the time that passes. */
 const largestDrift = 0.0005;
 
@@ -45,6 +47,8 @@ export class Feed<T> {
   readonly #emitted = new Emitted();
   /** Keys that were new when it was too early to emit them. */
   readonly #expected = new Set<string>();
+  /** Keys that the server refuses to read at present, each with the cursor of that time. */
+  readonly #postponed = new Map<string, Snapshot | undefined>();
   readonly #requests: Requests;
   /** Everything it includes has been emitted, or is older than the subscription. Undefined until the first look is through. */
   #cursor: Snapshot | undefined;
@@ -109,7 +113,8 @@ export class Feed<T> {
   offer(value: T, { isAnnounced, isOvertaken = false }: { isAnnounced: boolean; isOvertaken?: boolean }): void {
     if (this.#subscriptions.size === 0) return;
     const mark = this.#parts.markOf(value);
-    const isRequested = this.#expected.delete(mark.key) || this.#requests.has(mark.key);
+    const wasPostponed = this.#isPostponedNews(mark);
+    const isRequested = this.#expected.delete(mark.key) || this.#requests.has(mark.key) || wasPostponed;
     try {
       if (!isRequested && !(isAnnounced && this.#isNews(mark))) return;
       // A newer value of the key has been emitted: in the other order it would look as if this one were the latest.
@@ -151,6 +156,7 @@ export class Feed<T> {
 
   /** Tells that nothing is stored under a key any more. */
   miss(key: string): void {
+    this.#postponed.delete(key);
     this.#requests.settle(key);
   }
 
@@ -159,9 +165,17 @@ export class Feed<T> {
     for (const key of keys) this.#requests.fail(key, error);
   }
 
+  /** Tells that the server refuses to read a key, which no later look has to find: it is asked for again with each sweep, and the others go on meanwhile. */
+  postpone(key: string): void {
+    if (this.#postponed.size < maxPostponed && !this.#postponed.has(key) && this.wants(key))
+      this.#postponed.set(key, this.#cursor);
+    this.#requests.settle(key);
+  }
+
   /** Looks for values that no notification told of. One look at a time; a call meanwhile leads to another one after it. */
   catchUp(): void {
     if (this.#subscriptions.size === 0) return;
+    for (const key of this.#postponed.keys()) this.#parts.request(key);
     if (this.#catchingUp !== undefined) {
       this.#again = true;
       return;
@@ -172,7 +186,7 @@ export class Feed<T> {
       .catch((error: unknown) => {
         if (era !== this.#era) return;
         // The cursor stays where it is. However long an outage lasts: the next sweep, or the next connection, looks again.
-        if (!isPassing(error)) {
+        if (!mayPass(error)) {
           this.error(error as Error);
           return;
         }
@@ -235,24 +249,27 @@ export class Feed<T> {
   }
 
   /** Until there is a cursor, every announcement counts as new. */
-  #isNews({ xid }: Mark): boolean {
-    return this.#cursor === undefined || (xid > 0 && !this.#cursor.includes(xid));
+  #isNews({ xid }: Mark, cursor = this.#cursor): boolean {
+    return cursor === undefined || (xid > 0 && !cursor.includes(xid));
+  }
+
+  /** Whether a value was new when the server refused to read it. */
+  #isPostponedNews(mark: Mark): boolean {
+    if (this.#postponed.size === 0 || !this.#postponed.has(mark.key)) return false;
+    const cursor = this.#postponed.get(mark.key);
+    this.#postponed.delete(mark.key);
+    return cursor === undefined || this.#isNews(mark, cursor);
   }
 
   #forget(): void {
     this.#emitted.clear();
     this.#requests.cancel();
     this.#expected.clear();
+    this.#postponed.clear();
     this.#emittedToLook = minEmittedToLook;
     this.#cursor = undefined;
     this.#era += 1;
   }
-}
-
-/** Whether another look may succeed. So may one that an error of a policy's function has ended, but none without the tables or the rights to read them. */
-function isPassing(error: unknown): error is DatabaseError {
-  if (isTransient(error)) return true;
-  return error instanceof DatabaseError && error.sqlState !== undefined && !error.sqlState.startsWith("42");
 }
 
 /** A condition that throws ends its own subscription, and nothing else. */

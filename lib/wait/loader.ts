@@ -1,63 +1,22 @@
-import type { Observable } from "rxjs";
-import { type BatchItem, Batcher } from "../batcher";
-import { type CallItem, QueuedCall } from "../call";
-import { isRowRefusal } from "../database/backend-error";
+import { firstValueFrom, merge, type Observable, timer } from "rxjs";
+import { Batcher } from "../batcher";
+import { QueuedCall } from "../call";
+import { isRowRefusal, mayPass } from "../database/backend-error";
 import { isTransient, retryTransient } from "../database/retry";
 import type { Deadlines } from "../deadlines";
 import { DatabaseError, BackendClosedError } from "../errors";
 import type { SchemaCheck } from "../schema/schema-check";
+import { LoadItem } from "./load-item";
 import { ReadOrder } from "./read-order";
 import type { WakeCause } from "./router";
+import { type Lane, lanes, Suspects } from "./suspects";
 
-// A wake-up has few ids, a re-read of everything many: large enough that 100 000 open waits are re-read in 100 statements.
-const maxIdsPerRead = 1_000;
-const maxReadsInFlight = 2;
+/** How long a read may take before it is looked whether one of its rows is at fault. */
+const firstAttemptMs = 2_000;
+/** How long a statement that meets no row may take on a server that is well. */
+const probeTimeoutMs = 1_000;
 // Beyond it a feed that was interrupted finds what is new by looking.
 const maxUnanswered = 10_000;
-
-/** A key to read, with the reason and the calls that wait for it. */
-class LoadItem<T> implements BatchItem, CallItem {
-  readonly bytes = 0;
-  readonly calls: QueuedCall<T | undefined>[] = [];
-  /** Calls that have not been rejected. */
-  #open = 0;
-
-  constructor(
-    readonly key: string,
-    public cause: WakeCause,
-    /** Whether it is read for those who watch the key, however many calls there are. */
-    public isRequested: boolean,
-    public isAnnounced: boolean,
-    readonly abandon: (item: LoadItem<T>) => void,
-  ) {}
-
-  add(call: QueuedCall<T | undefined>): void {
-    call.item = this;
-    this.calls.push(call);
-    this.#open += 1;
-  }
-
-  get isWanted(): boolean {
-    return this.isRequested || this.#open > 0;
-  }
-
-  leave(): void {
-    this.#open -= 1;
-    if (this.#open === 0 && !this.isRequested) this.abandon(this);
-  }
-
-  /**
-   * Takes over what another item of the same key was added for. The meaning of a notification survives: streams emit what it announces, and a sweep that meets one has caught
-   * nothing. Changes this item: copying the calls each time took a minute for 40 000 of them.
-   */
-  absorb(added: LoadItem<T>): this {
-    if (added.cause === "notification") this.cause = added.cause;
-    this.isRequested ||= added.isRequested;
-    this.isAnnounced ||= added.isAnnounced;
-    for (const call of added.calls) this.add(call);
-    return this;
-  }
-}
 
 /** What is stored under a key. */
 export interface Found<T> {
@@ -88,7 +47,7 @@ export interface ReadReason {
  * Receives what a read found: called for each id that is there, before the calls that asked for it are answered. An overtaken value is passed on only if it was announced.
  */
 export type OnFound<T> = (key: string, found: Found<T>, reason: ReadReason) => void;
-/** Called when a read failed for good: asking again will not help. `isTheirFault` if it is about these keys, and others could be read. */
+/** Called when a read failed, and asking again will not help. `isTheirFault` if it is about these keys, and others could be read. */
 export type OnDenied = (keys: readonly string[], error: Error, isTheirFault: boolean) => void;
 
 /** Reads since the backend was made. */
@@ -102,8 +61,11 @@ export interface ReadCounters {
 }
 
 export interface LoaderParts<T> {
-  /** Reads what is stored under keys; those that are not there are left out. */
-  readonly read: (keys: readonly string[], timeoutMs: number) => Promise<ReadAnswer<T>>;
+  /**
+   * Reads what is stored under keys; those that are not there are left out. With `limitMs` the server itself ends the statement after that time. Without keys it does all but to meet
+   * a row.
+   */
+  readonly read: (keys: readonly string[], timeoutMs: number, limitMs?: number) => Promise<ReadAnswer<T>>;
   readonly schemaCheck: SchemaCheck;
   readonly deadlines: Deadlines;
   readonly closed$: Observable<never>;
@@ -116,17 +78,31 @@ export interface LoaderParts<T> {
   /** Called for each key that a read did not find. */
   readonly onAbsent?: (key: string) => void;
   readonly onDenied: OnDenied;
-  /** Called when a read was given up for now: those who watch its keys are still there, and nobody asks for them. */
-  readonly onGivenUp?: (keys: readonly string[], error: Error) => void;
+  /** Called when a read was given up for now: those who watch its keys are still there, and nobody asks for them. `isUrgent`: they have not failed often. */
+  readonly onGivenUp?: (keys: readonly string[], error: DatabaseError, isUrgent: boolean) => void;
+}
+
+/** A read failed that meets rows, while one that meets none succeeds. */
+class SlowRowsError extends Error {
+  override readonly name = "SlowRowsError";
+
+  /** `probeMs`: what the read that meets no row took. */
+  constructor(
+    readonly probeMs: number,
+    cause: DatabaseError,
+  ) {
+    super(cause.message, { cause });
+  }
 }
 
 /**
  * Reads what is stored under keys, many in one statement. A key that is asked for while a read of it is under way is read once more after it: the read under way may have begun
- * before the commit that the asker was told of.
+ * before the commit that the asker was told of. Keys whose rows are at fault when a read fails are read apart from the others.
  */
 export class Loader<T> {
   readonly #parts: LoaderParts<T>;
-  readonly #batcher: Batcher<LoadItem<T>>;
+  readonly #batchers: Readonly<Record<Lane, Batcher<LoadItem<T>>>>;
+  readonly #suspects: Suspects;
   readonly #order = new ReadOrder();
   /** Announced keys whose reads were given up: the notification does not come again, so its meaning is kept. */
   readonly #unanswered = new Map<string, WakeCause>();
@@ -138,25 +114,39 @@ export class Loader<T> {
 
   constructor(parts: LoaderParts<T>) {
     this.#parts = parts;
-    this.#batcher = new Batcher<LoadItem<T>>({
-      maxItems: maxIdsPerRead,
-      maxBytes: Infinity,
-      inFlight: maxReadsInFlight,
-      exclusiveKeys: false,
-      merge: (queued, added) => queued.absorb(added),
-      run: async (items) => {
-        const place = this.#order.begin();
-        await this.#run(items, place);
-        this.#order.end(place);
-      },
-    });
+    this.#suspects = new Suspects(this.#longestAttemptMs);
+    const batcher = (lane: Lane): Batcher<LoadItem<T>> =>
+      new Batcher<LoadItem<T>>({
+        ...lanes[lane],
+        maxBytes: Infinity,
+        exclusiveKeys: false,
+        merge: (queued, added) => queued.absorb(added),
+        run: async (items) => {
+          const place = this.#order.begin();
+          await this.#run(items, place, lane);
+          this.#order.end(place);
+        },
+      });
+    this.#batchers = {
+      together: batcher("together"),
+      few: batcher("few"),
+      alone: batcher("alone"),
+      refused: batcher("refused"),
+      patient: batcher("patient"),
+    };
   }
 
   /** Nobody waits for the item any more. */
-  readonly #abandon = (item: LoadItem<T>): void => this.#batcher.remove(item);
+  readonly #abandon = (item: LoadItem<T>): void => {
+    for (const batcher of Object.values(this.#batchers)) batcher.remove(item);
+  };
 
   get counters(): ReadCounters {
-    const { queued, inFlight } = this.#batcher;
+    let [queued, inFlight] = [0, 0];
+    for (const batcher of Object.values(this.#batchers)) {
+      queued += batcher.queued;
+      inFlight += batcher.inFlight;
+    }
     return { statements: this.#reads, retries: this.#retries, queued, inFlight };
   }
 
@@ -167,7 +157,7 @@ export class Loader<T> {
 
   /** Reads a key for whoever watches it; `onFound` hears if it is there. */
   request(key: string, cause: WakeCause, isAnnounced = false): void {
-    this.#batcher.add(new LoadItem<T>(key, cause, true, isAnnounced, this.#abandon));
+    this.#add(new LoadItem<T>(key, cause, true, isAnnounced, this.#abandon));
   }
 
   /** Reads once more what was announced and could not be read, as far as it `isWanted` still. */
@@ -187,53 +177,60 @@ export class Loader<T> {
     const call = new QueuedCall<T | undefined>(deadlines, retryTimeoutMs, late);
     const item = new LoadItem<T>(key, cause, false, false, this.#abandon);
     item.add(call);
-    this.#batcher.add(item);
+    this.#add(item);
     return call.promise;
   }
 
   async drain(): Promise<void> {
-    await this.#batcher.drain();
+    await Promise.all(Object.values(this.#batchers).map(async (batcher) => batcher.drain()));
   }
 
-  /** Reads keys in one statement; if one of them is at fault, in halves, until it is alone and nobody else hears of it. */
-  async #run(items: readonly LoadItem<T>[], place: number): Promise<void> {
+  get #longestAttemptMs(): number {
+    return this.#parts.retryTimeoutMs / 2;
+  }
+
+  #add(item: LoadItem<T>): void {
+    this.#batchers[this.#suspects.laneOf(item.key)].add(item);
+  }
+
+  /** Reads keys in one statement; if one of them is at fault they are read apart, until it is alone and no other key is concerned. */
+  async #run(queued: readonly LoadItem<T>[], place: number, lane: Lane): Promise<void> {
+    const items = this.#withoutLeavers(queued, lane);
+    if (items.length === 0) return;
+    const keys = items.map(({ key }) => key);
     try {
-      const { found, unsent } = await this.#read(items.map(({ key }) => key));
+      const answer = await (lane === "together" ? this.#read(keys) : this.#readApart(keys, lane));
       if (this.#lastError !== undefined) this.#parts.onRead?.();
       this.#lastError = undefined;
       this.#silentSince = undefined;
-      const unsentKeys = new Set(unsent?.flat());
-      for (const { key, cause, isAnnounced, calls } of items) {
-        if (unsentKeys.has(key)) continue;
-        const row = found.get(key);
-        if (row === undefined) this.#parts.onAbsent?.(key);
-        else {
-          // A read may come back after one that began later, and have an older snapshot: a group would go back. The answer to a call counts all the same.
-          const isOvertaken = this.#order.isOvertaken(place, key) && calls.length === 0;
-          if (!isOvertaken || isAnnounced) this.#parts.onFound(key, row, { cause, isAnnounced, isOvertaken });
-        }
-        for (const call of calls) call.resolve(row?.value);
-      }
-      if (unsent !== undefined) await this.#runUnsent(items, unsent, place);
+      this.#suspects.clear(keys, lane);
+      this.#answer(items, answer, place);
+      if (answer.unsent !== undefined) await this.#runUnsent(items, answer.unsent, place, lane);
     } catch (error) {
-      // Such as an id with characters that the encoding of the database does not have.
-      const isTheirFault = isRowRefusal(error);
-      if (isTheirFault && items.length > 1) {
-        const middle = items.length >> 1;
-        await this.#run(items.slice(0, middle), place);
-        await this.#run(items.slice(middle), place);
-        return;
+      if (!this.#separate(items, error, lane)) this.#fail(items, error as Error);
+    }
+  }
+
+  /** Has keys read in their own lanes that have been put further apart since they were queued in this one. */
+  #withoutLeavers(items: readonly LoadItem<T>[], lane: Lane): readonly LoadItem<T>[] {
+    const staying = items.filter(({ key }) => !this.#suspects.hasLeft(key, lane));
+    if (staying.length < items.length)
+      for (const item of items) if (this.#suspects.hasLeft(item.key, lane)) this.#add(item);
+    return staying;
+  }
+
+  #answer(items: readonly LoadItem<T>[], { found, unsent }: ReadAnswer<T>, place: number): void {
+    const unsentKeys = new Set(unsent?.flat());
+    for (const { key, cause, isAnnounced, calls } of items) {
+      if (unsentKeys.has(key)) continue;
+      const row = found.get(key);
+      if (row === undefined) this.#parts.onAbsent?.(key);
+      else {
+        // A read may come back after one that began later, and have an older snapshot: a group would go back. The answer to a call counts all the same.
+        const isOvertaken = this.#order.isOvertaken(place, key) && calls.length === 0;
+        if (!isOvertaken || isAnnounced) this.#parts.onFound(key, row, { cause, isAnnounced, isOvertaken });
       }
-      if (isTransient(error)) this.#noteFailure(error);
-      for (const { calls } of items) for (const call of calls) call.reject(error);
-      // After an outage the waiters are still there, and the next sweep asks for them.
-      const keys = items.map(({ key }) => key);
-      if (isTransient(error)) {
-        this.#keepAnnounced(items);
-        this.#parts.onGivenUp?.(keys, error);
-      }
-      if (isTransient(error) || error instanceof BackendClosedError) return;
-      this.#parts.onDenied(keys, error as Error, isTheirFault);
+      for (const call of calls) call.resolve(row?.value);
     }
   }
 
@@ -242,12 +239,46 @@ export class Loader<T> {
     items: readonly LoadItem<T>[],
     unsent: readonly (readonly string[])[],
     place: number,
+    lane: Lane,
   ): Promise<void> {
     const itemsByKey = new Map(items.map((item) => [item.key, item]));
     for (const keys of unsent) {
       const piece = keys.flatMap((key) => itemsByKey.get(key) ?? []).filter((item) => item.isWanted);
-      if (piece.length > 0) await this.#run(piece, place);
+      if (piece.length > 0) await this.#run(piece, place, lane);
     }
+  }
+
+  /** Has keys that failed together read in smaller parts, or those that were too slow with more time. Tells whether that is possible. */
+  #separate(items: readonly LoadItem<T>[], error: unknown, lane: Lane): boolean {
+    const keys = items.map(({ key }) => key);
+    const isSlow = error instanceof SlowRowsError || mayBeSlowRows(error, false);
+    const isRefused = isRowRefusal(error);
+    if (lane === "together") {
+      if (error instanceof SlowRowsError) this.#suspects.add(keys, error.probeMs);
+      else if (isRefused && items.length > 1) this.#suspects.add(keys, undefined);
+      else return false;
+    } else if (isSlow || (isRefused && items.length > 1)) {
+      // All of them, whether or not each of them can be put further apart.
+      if (keys.filter((key) => this.#suspects.isolate(key, isSlow)).length === 0) return false;
+    } else if (isTransient(error)) this.#suspects.forget(keys);
+    else return false;
+    // In no order: keys at fault that were asked for one after another would look as if all were.
+    for (const item of shuffled(items)) this.#add(item);
+    return true;
+  }
+
+  #fail(items: readonly LoadItem<T>[], thrown: Error): void {
+    const error = thrown instanceof SlowRowsError ? (thrown.cause as DatabaseError) : thrown;
+    if (isTransient(error)) this.#noteFailure(error);
+    for (const { calls } of items) for (const call of calls) call.reject(error);
+    if (error instanceof BackendClosedError) return;
+    const keys = items.map(({ key }) => key);
+    if (mayPass(error)) {
+      // The waiters are still there, and a sweep asks for them.
+      this.#keepAnnounced(items);
+      const urgent = keys.filter((key) => this.#suspects.fail(key));
+      this.#parts.onGivenUp?.(keys, error, urgent.length > 0);
+    } else this.#parts.onDenied(keys, error, isRowRefusal(error));
   }
 
   #keepAnnounced(items: readonly LoadItem<T>[]): void {
@@ -256,18 +287,25 @@ export class Loader<T> {
   }
 
   #read(keys: readonly string[]): Promise<ReadAnswer<T>> {
-    const { read, schemaCheck, closed$, retryTimeoutMs } = this.#parts;
-    const send = (attemptMs: number): Promise<ReadAnswer<T>> => {
-      this.#reads += 1;
-      this.#parts.countBatch?.(keys.length);
-      return read(keys, attemptMs);
+    const { schemaCheck, closed$, retryTimeoutMs } = this.#parts;
+    let isFirst = true;
+    const attempt = (attemptMs: number): Promise<ReadAnswer<T>> => {
+      const limitMs = isFirst ? Math.min(attemptMs, firstAttemptMs) : attemptMs;
+      isFirst = false;
+      const startedAt = performance.now();
+      const sent = schemaCheck.isGood
+        ? this.#send(keys, limitMs)
+        : schemaCheck.pass(limitMs).then(() => this.#send(keys, limitMs));
+      return sent.catch(async (error: unknown) => {
+        const tookMs = performance.now() - startedAt;
+        if (mayBeSlowRows(error, tookMs >= limitMs)) await this.#blameRows(error, limitMs);
+        throw error;
+      });
     };
-    const attempt = (attemptMs: number): Promise<ReadAnswer<T>> =>
-      schemaCheck.isGood ? send(attemptMs) : schemaCheck.pass(attemptMs).then(() => send(attemptMs));
     // An outage that has lasted for as long as a read is retried rejects further reads at their first failure. Otherwise
     // callers that read one after another would each wait for the whole time.
     if (this.#silentSince !== undefined && performance.now() - this.#silentSince >= retryTimeoutMs)
-      return attempt(retryTimeoutMs / 2);
+      return attempt(this.#longestAttemptMs);
     const onRetry = (error: DatabaseError): void => {
       this.#noteFailure(error);
       this.#retries += 1;
@@ -275,8 +313,59 @@ export class Loader<T> {
     return retryTransient(attempt, { dueAt: performance.now() + retryTimeoutMs, closed$, onRetry });
   }
 
+  /** Throws another error in place of one if a read that meets no row succeeds. Otherwise nothing can be read, and parts would fare no better. */
+  async #blameRows(error: DatabaseError, timeoutMs: number): Promise<void> {
+    const startedAt = performance.now();
+    try {
+      await this.#send([], Math.min(timeoutMs, probeTimeoutMs));
+    } catch {
+      return;
+    }
+    throw new SlowRowsError(performance.now() - startedAt, error);
+  }
+
+  /** Reads keys that are kept apart from the others. */
+  async #readApart(keys: readonly string[], lane: Lane): Promise<ReadAnswer<T>> {
+    const { closed$ } = this.#parts;
+    const pauseMs = this.#suspects.pauseOf(lane);
+    if (pauseMs > 0) await firstValueFrom(merge(timer(pauseMs), closed$));
+    const limitMs = this.#suspects.limitOf(keys);
+    if (limitMs === undefined) return this.#read(keys);
+    const attempt = async (): Promise<ReadAnswer<T>> => {
+      const [startedAt, timeoutMs] = [performance.now(), limitMs + this.#longestAttemptMs];
+      return this.#send(keys, timeoutMs, limitMs).catch((error: unknown) => {
+        const tookMs = performance.now() - startedAt;
+        // Such as a conversion that the server cannot interrupt.
+        throw mayBeSlowRows(error, tookMs >= timeoutMs) && error.origin !== "statement"
+          ? new SlowRowsError(tookMs, error)
+          : error;
+      });
+    };
+    return retryTransient(attempt, { dueAt: performance.now() + limitMs, closed$ });
+  }
+
+  #send(keys: readonly string[], timeoutMs: number, limitMs?: number): Promise<ReadAnswer<T>> {
+    this.#reads += 1;
+    this.#parts.countBatch?.(keys.length);
+    return this.#parts.read(keys, timeoutMs, limitMs);
+  }
+
   #noteFailure(error: DatabaseError): void {
     this.#lastError = error;
     if (error.origin !== "statement") this.#silentSince ??= performance.now();
   }
+}
+
+/** Whether a read may have failed for one of its rows, though it may succeed later: the server says so, or gave no answer in time. */
+function mayBeSlowRows(error: unknown, isLate: boolean): error is DatabaseError {
+  if (!isTransient(error)) return false;
+  return error.origin === "statement" || (isLate && error.origin === "session" && error.sqlState === undefined);
+}
+
+function shuffled<Item>(items: readonly Item[]): readonly Item[] {
+  if (items.length < 2) return items;
+  return items
+    .map((item) => [Math.random(), item] as const)
+    .sort(([one], [other]) => one - other)
+    .map(([, item]) => item);
 }

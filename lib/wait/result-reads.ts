@@ -40,10 +40,15 @@ export class ResultReads {
     this.#statements = statements;
   }
 
-  /** Reads about a megabyte of results, or one that is larger. */
-  read(taskIds: readonly string[], timeoutMs: number): Promise<ReadAnswer<StoredResult>> {
+  /** Reads about a megabyte of results, or one that is larger. With `limitMs` the server ends the statement after that time. */
+  read(taskIds: readonly string[], timeoutMs: number, limitMs?: number): Promise<ReadAnswer<StoredResult>> {
     const query = this.#query(taskIds);
-    return this.#interest.database.query<Row>(query, timeoutMs).then((rows) => {
+    const { database } = this.#interest;
+    const reading =
+      limitMs === undefined
+        ? database.query<Row>(query, timeoutMs)
+        : database.queryLimited<Row>(query, limitMs, timeoutMs);
+    return reading.then((rows) => {
       const isLarge = rows[0]?.[5] ?? null;
       if (isLarge !== null) this.#look(isLarge);
       const unsent = query.text === this.#statements.readLarge ? [] : rows.filter((row) => !isWhole(row));
@@ -62,7 +67,7 @@ export class ResultReads {
     const query = { purpose: "read results", isPrepared: true, isPaced: true };
     const { readMany, readOneWithSize, readOne, readLarge } = this.#statements;
     const [only = ""] = taskIds;
-    if (taskIds.length > 1) return { ...query, text: readMany, values: [taskIds, true] };
+    if (taskIds.length !== 1) return { ...query, text: readMany, values: [taskIds, true] };
     if (this.#large.size > 0 && this.#large.delete(only)) return { ...query, text: readLarge, values: [only] };
     if (this.#keptReadsLeft === 0) return { ...query, text: readOneWithSize, values: [taskIds, true] };
     this.#keptReadsLeft -= 1;

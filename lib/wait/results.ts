@@ -31,7 +31,7 @@ export class Results implements HintReceiver {
     this.loader = new Loader({
       ...interest,
       retryTimeoutMs: options.retryTimeoutMs,
-      read: (taskIds, timeoutMs) => reads.read(taskIds, timeoutMs),
+      read: (taskIds, timeoutMs, limitMs) => reads.read(taskIds, timeoutMs, limitMs),
       onRead: () => interest.troubles.clear("results"),
       onFound: (taskId, found, reason) => this.#onFound(taskId, found, reason),
       onAbsent: (taskId) => {
@@ -44,10 +44,15 @@ export class Results implements HintReceiver {
         if (!isTheirFault) this.feed.error(error);
         else for (const taskId of taskIds) if (this.feed.wants(taskId)) refusals.note(taskId, error);
       },
-      onGivenUp: (taskIds, error) => {
+      onGivenUp: (taskIds, error, isUrgent) => {
         interest.troubles.fail("results", error);
-        this.feed.giveUp(taskIds, error);
-        sweep.hurry();
+        if (error.transient) this.feed.giveUp(taskIds, error);
+        else
+          for (const taskId of taskIds) {
+            if (this.feed.wants(taskId)) refusals.note(taskId, error);
+            this.feed.postpone(taskId);
+          }
+        if (isUrgent) sweep.hurry();
       },
     });
     this.waits = new Waits({
