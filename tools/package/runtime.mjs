@@ -31,7 +31,8 @@ function readEntryPoints(consumer) {
   const paths = Object.entries(exports).filter(([path]) => path !== "./package.json");
   return Object.fromEntries(
     paths.map(([path, target]) => {
-      const source = target.default.replace(/^\.\/dist\/(.*)\.js$/, "lib/$1.ts");
+      const module = target.default.replace(/^\.\/dist\/(.*)\.js$/, "$1.ts");
+      const source = join(module.startsWith("conformance/") ? "spec" : "lib", module);
       return [`${name}${path.slice(1)}`, runtimeNames(source)];
     }),
   );
