@@ -15,13 +15,15 @@ export interface RetryOptions {
   /** Errors when the backend closes; nothing is tried after that. */
   readonly closed$: Observable<never>;
   readonly onRetry?: (error: DatabaseError) => void;
+  /** Whether to try again after an error. Default: after a transient one. */
+  readonly isPassing?: (error: unknown) => error is DatabaseError;
 }
 
 export const isTransient = (error: unknown): error is DatabaseError =>
   error instanceof DatabaseError && error.transient;
 
 /**
- * Repeats `attempt` while it fails with a transient `DatabaseError` and there is time; then rejects with the last error. Each attempt is told how long it may take, in
+ * Repeats `attempt` while it fails with an error that may pass and there is time; then rejects with the last error. Each attempt is told how long it may take, in
  * milliseconds. For work that nobody waits for by itself: what is under way when the backend closes goes on to its own end, and nothing follows it.
  */
 export function retryTransient<T>(attempt: (attemptMs: number) => Promise<T>, options: RetryOptions): Promise<T> {
@@ -29,7 +31,7 @@ export function retryTransient<T>(attempt: (attemptMs: number) => Promise<T>, op
   const attemptMs = (): number => Math.max(1, Math.min(longestMs, options.dueAt - performance.now()));
   // Nearly every first attempt is the last one: the machinery for more is made when it is needed.
   return attempt(attemptMs()).catch(async (error: unknown) => {
-    if (!isTransient(error)) throw error;
+    if (!(options.isPassing ?? isTransient)(error)) throw error;
     return firstValueFrom(
       merge(
         furtherAttempts(error, async () => attempt(attemptMs()), options),
@@ -55,6 +57,7 @@ export async function retryUntilClosed<T>(
 /** The attempts after the first, which failed with `firstError`. */
 function furtherAttempts<T>(firstError: unknown, attempt: () => Promise<T>, options: RetryOptions): Observable<T> {
   let failed = true;
+  const isPassing = options.isPassing ?? isTransient;
   return defer(async () => {
     if (!failed) return attempt();
     failed = false;
@@ -63,7 +66,7 @@ function furtherAttempts<T>(firstError: unknown, attempt: () => Promise<T>, opti
     retry({
       delay: (error: unknown, count) => {
         const delayMs = backoffMs(count, firstDelayMs, longestDelayMs);
-        if (!isTransient(error) || performance.now() + delayMs >= options.dueAt) return throwError(() => error);
+        if (!isPassing(error) || performance.now() + delayMs >= options.dueAt) return throwError(() => error);
         options.onRetry?.(error);
         return timer(delayMs);
       },

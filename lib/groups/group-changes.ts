@@ -1,5 +1,5 @@
 import { Observable, type Subscriber, type Subscription } from "rxjs";
-import { isTransient } from "../database/retry";
+import { mayPass } from "../database/backend-error";
 import { BackendClosedError } from "../errors";
 import type { GroupProgress } from "../result-backend";
 import type { Sweep } from "../wait/sweep";
@@ -102,7 +102,7 @@ export class GroupChanges {
       })
       .catch((error: unknown) => {
         // However long an outage lasts: the next sweep, or the next connection, looks again.
-        if (!isTransient(error)) {
+        if (!mayPass(error)) {
           this.error(error as Error);
           return;
         }

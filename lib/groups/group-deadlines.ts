@@ -1,5 +1,5 @@
 import type { Deadline, Deadlines } from "../deadlines";
-import { isTransient } from "../database/retry";
+import { mayPass } from "../database/backend-error";
 import { WaitTimeoutError } from "../errors";
 import type { Router } from "../wait/router";
 import type { StoredGroup } from "./stored-group";
@@ -55,7 +55,7 @@ export class GroupDeadlines {
       this.#parts.router.error(groupId, WaitTimeoutError.forGroup(groupId, group.deadlineMs ?? 0, group.progress));
     } catch (error) {
       const isWatched = this.#parts.router.has(groupId) && !this.#entries.has(groupId);
-      if (isTransient(error) && isWatched) this.#lookIn(retryMs, group);
+      if (mayPass(error) && isWatched) this.#lookIn(retryMs, group);
     }
   }
 }

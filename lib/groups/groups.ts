@@ -1,4 +1,5 @@
 import { distinctUntilChanged, filter, from, map, merge, mergeMap, Observable, of } from "rxjs";
+import { mayPass } from "../database/backend-error";
 import { isTransient, retryUntilClosed } from "../database/retry";
 import { WaitTimeoutError } from "../errors";
 import type { Hint, StoredResult } from "../notify/hint";
@@ -265,7 +266,7 @@ export class Groups implements HintReceiver {
         const results = await this.#resultsOf(group, { dueAt, signal });
         if (results !== undefined) return results;
       } catch (error) {
-        if (!isTransient(error)) throw error;
+        if (!mayPass(error)) throw error;
         throw WaitTimeoutError.forGroup(groupId, timeoutMs, group.progress, { cause: error });
       }
       // It has expired since it was seen to be done, or is open again.
@@ -291,12 +292,21 @@ export class Groups implements HintReceiver {
   /** For a group that was done and is no longer: waits for it if it is open again, and errors if it has expired. */
   #resultsAgain$(group: StoredGroup): Observable<StoredResult[]> {
     const { progress, deadlineMs } = group;
-    return from(this.loader.load(progress.groupId, "read")).pipe(
+    return whileSubscribed(async (signal) => this.#present(progress.groupId, signal)).pipe(
       mergeMap((present) => {
         if (present !== undefined) return this.results$(progress.groupId);
         throw WaitTimeoutError.forGroup(progress.groupId, deadlineMs ?? 0, progress);
       }),
     );
+  }
+
+  /** A group as it is now, however long an outage lasts. */
+  async #present(groupId: string, signal: AbortSignal): Promise<StoredGroup | undefined> {
+    return retryUntilClosed(async () => this.loader.load(groupId, "read"), {
+      dueAt: Infinity,
+      closed$: merge(this.#interest.closed$, abortOf(signal)),
+      isPassing: mayPass,
+    });
   }
 
   #pageReader(limits?: ReadLimits): ReadMemberPage {
@@ -319,6 +329,8 @@ export class Groups implements HintReceiver {
       dueAt: dueAt ?? performance.now() + options.retryTimeoutMs,
       attemptMs: options.retryTimeoutMs / 2,
       closed$: signal === undefined ? closed$ : merge(closed$, abortOf(signal)),
+      // A call is rejected by what a policy raises; a stream or a wait goes on.
+      isPassing: dueAt === undefined ? isTransient : mayPass,
     });
   }
 }
