@@ -4,7 +4,8 @@ import type { OwnPool } from "./database/own-pool";
 import type { ConnectionPool } from "./database/pool";
 import { ServerClock } from "./database/server-clock";
 import { SessionConfig } from "./database/session-config";
-import { Deadlines, longestTimerMs } from "./deadlines";
+import { settledWithin } from "./database/within";
+import { Deadlines } from "./deadlines";
 import { BackendClosedError, DatabaseError, SchemaError } from "./errors";
 import { Claims } from "./groups/claims";
 import { groupStatements } from "./groups/group-statements";
@@ -216,7 +217,7 @@ export class BackendCore {
     this.#sweep.close();
     this.#wakeups.close();
     await this.hints.close();
-    this.database.close();
+    await this.database.close();
     await this.#ownPool?.end();
     this.#stopObserving?.();
   }
@@ -253,12 +254,4 @@ export class BackendCore {
 function toRefusal(error: unknown): unknown {
   if (!(error instanceof DatabaseError) || !/^(28|3D)/.test(error.sqlState ?? "")) return error;
   return new DatabaseError(error.message, error.sqlState, false, { cause: error.cause, origin: error.origin });
-}
-
-/** Waits for `work`, but not for ever; how it ends does not matter. */
-async function settledWithin(work: Promise<unknown>, limitMs: number): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const tooLong = new Promise<void>((resolve) => (timer = setTimeout(resolve, Math.min(limitMs, longestTimerMs))));
-  await Promise.race([work.catch(() => undefined), tooLong]);
-  clearTimeout(timer);
 }

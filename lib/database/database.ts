@@ -1,13 +1,14 @@
 import type { PoolClient, QueryResultRow } from "pg";
 import { longestTimerMs } from "../deadlines";
-import { BackendClosedError, type ResultBackendError } from "../errors";
+import { BackendClosedError, ResultBackendError } from "../errors";
 import type { SqlClient } from "../result-backend";
 import { describe, originOf, toBackendError } from "./backend-error";
 import { hasPace, keepPace } from "./pace";
 import type { ConnectionPool } from "./pool";
-import { ask, checkOut, destroySocket, giveBack, send } from "./pooled-client";
+import { ask, cancelStatement, checkOut, destroySocket, giveBack, send } from "./pooled-client";
 import { PreparedNames } from "./prepared-names";
 import { type ErrorOrigin, sqlStateOf } from "./sql-states";
+import { settledWithin } from "./within";
 
 export interface Query {
   readonly text: string;
@@ -38,6 +39,9 @@ export interface TransactionLimits {
  */
 const idleTimeoutMs = 30_000;
 
+/** How long `close` waits for the answers of statements that it has cancelled. */
+const lastAnswersMs = 1_000;
+
 /** Whatever the role's default: what comes after a lock is to see what was committed while it was waited for. */
 export const beginText = "begin isolation level read committed";
 
@@ -58,6 +62,8 @@ export class Database {
   readonly #busy = new Set<PoolClient>();
   /** Connections that have left a statement unanswered, whatever the error that came of it. */
   readonly #lost = new WeakSet<PoolClient>();
+  readonly #cancelling = new Set<Promise<void>>();
+  #onIdle: () => void = () => undefined;
   #isClosed = false;
   #queries = 0;
 
@@ -75,7 +81,7 @@ export class Database {
 
   /**
    * Runs one statement and gives its rows as arrays. Rejects after `timeoutMs` at the latest, however dead the connection is; whether the
-   * statement took effect is then unknown.
+   * statement took effect is then unknown. The server is asked to cancel it.
    */
   query<Row extends unknown[]>(query: Query, timeoutMs: number): Promise<Row[]> {
     const limitMs = Math.min(timeoutMs, longestTimerMs);
@@ -85,7 +91,7 @@ export class Database {
       const fail = (error: unknown): void => reject(this.wrap(error, query.purpose, "connecting"));
       const use = (client: PoolClient): void =>
         this.#run<Row>(client, query.whenSent?.() ?? query, dueAt, (error, rows) => {
-          this.#busy.delete(client);
+          this.#noteIdle(client);
           if (rows === undefined) {
             resolve(this.#failAfter(error, client, query.purpose, dueAt));
             return;
@@ -135,6 +141,7 @@ export class Database {
         values: unknown[] = [],
       ): Promise<{ rows: QueryResultRow[]; rowCount: number | null }> => {
         this.#queries += 1;
+        if (this.#isClosed) throw (unanswered = new BackendClosedError());
         // Without values it goes by the simple protocol, which takes several statements at once, as a migration file needs.
         return ask(client, values.length === 0 ? { text } : { text, values }, remainingMs()).catch((error: unknown) => {
           if (sqlStateOf(error) === undefined) unanswered = error;
@@ -173,6 +180,7 @@ export class Database {
         values: unknown[] = [],
       ): Promise<{ rows: QueryResultRow[]; rowCount: number | null }> => {
         this.#queries += 1;
+        if (this.#isClosed) throw new BackendClosedError();
         return ask(client, { text, values }, remainingMs());
       };
       return work({ query });
@@ -194,10 +202,28 @@ export class Database {
     return toBackendError(error, { purpose, schema: this.#schema, origin, isPoolEnding: this.#pool.ending === true });
   }
 
-  /** Sends nothing more: what waits for a connection fails once it would get one, and connections in use are destroyed with what they have yet to send. */
-  close(): void {
+  /**
+   * Sends nothing more: what waits for a connection fails once it would get one, and statements that are under way are cancelled. Connections that give no answer are destroyed, with
+   * what they have yet to send.
+   */
+  async close(): Promise<void> {
     this.#isClosed = true;
+    const answered = new Promise<void>((resolve) => (this.#onIdle = resolve));
+    for (const client of this.#busy) this.#cancel(client);
+    if (this.#busy.size > 0) await settledWithin(answered, lastAnswersMs);
     for (const client of this.#busy) destroySocket(client);
+    await settledWithin(Promise.all(this.#cancelling), lastAnswersMs);
+  }
+
+  #noteIdle(client: PoolClient): void {
+    this.#busy.delete(client);
+    if (this.#busy.size === 0) this.#onIdle();
+  }
+
+  #cancel(client: PoolClient): void {
+    const { stream } = (this.#pool.options ?? {}) as { readonly stream?: unknown };
+    const cancelling = cancelStatement(client, stream).finally(() => this.#cancelling.delete(cancelling));
+    this.#cancelling.add(cancelling);
   }
 
   #checkOut(limitMs: number, use: (client: PoolClient) => void, fail: (error: unknown) => void): void {
@@ -220,7 +246,9 @@ export class Database {
   /** Returns a connection on which something failed, if its session goes on, and rejects with what failed. */
   async #failAfter(error: unknown, client: PoolClient, purpose: string, dueAt: number): Promise<never> {
     const origin = await originOf(error, async () => ask(client, { text: "" }, remainingMs(dueAt)));
-    giveBack(client, origin === "statement" && !this.#lost.has(client));
+    const isUnanswered = this.#lost.has(client) || (origin === "session" && sqlStateOf(causeOf(error)) === undefined);
+    if (isUnanswered) this.#cancel(client);
+    giveBack(client, origin === "statement" && !isUnanswered);
     throw this.wrap(error, purpose, origin);
   }
 
@@ -241,7 +269,7 @@ export class Database {
       isDone = true;
       stopPace?.();
       // Sent once more, under no name, where a pooler has put another session in the place of the one that knew it.
-      if (rows === undefined && name !== undefined && this.#names.isLost(sqlStateOf(error)))
+      if (rows === undefined && name !== undefined && this.#names.isLost(sqlStateOf(error)) && !this.#isClosed)
         this.#run(client, { ...query, isPrepared: false }, dueAt, done);
       else done(error, rows);
     };
@@ -272,15 +300,18 @@ export class Database {
     });
     try {
       const outcome = await work(client, () => remainingMs(dueAt));
-      this.#busy.delete(client);
+      this.#noteIdle(client);
       giveBack(client, true);
       return outcome;
     } catch (error) {
-      this.#busy.delete(client);
+      this.#noteIdle(client);
       return await this.#failAfter(error, client, purpose, dueAt);
     }
   }
 }
+
+/** The error of the driver or the server behind one of ours. */
+const causeOf = (error: unknown): unknown => (error instanceof ResultBackendError ? error.cause : error);
 
 /** At least 1: 0 would mean no limit to the driver. */
 const remainingMs = (dueAt: number): number => Math.max(1, Math.ceil(dueAt - performance.now()));

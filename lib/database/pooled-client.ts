@@ -1,5 +1,6 @@
 import type { PoolClient, QueryArrayResult, QueryResult } from "pg";
 import { longestTimerMs } from "../deadlines";
+import { requestCancel } from "./cancel-request";
 import type { ConnectionPool } from "./pool";
 import { rawValues } from "./raw-values";
 
@@ -139,8 +140,25 @@ export async function ask(client: PoolClient, statement: Statement, limitMs: num
   });
 }
 
-/** Returns a connection to its pool; one that `isUsable` no more is closed at once. */
+/** Clients whose statement is being cancelled. None is used again: the request may arrive late, and would end the next statement. */
+const cancelledClients = new WeakMap<PoolClient, Promise<void>>();
+
+/** Has the server cancel the statement of a client, which is closed once it is given back. Resolves when that has been tried. */
+export function cancelStatement(client: PoolClient, stream: unknown): Promise<void> {
+  const earlier = cancelledClients.get(client);
+  if (earlier !== undefined) return earlier;
+  const cancelling = requestCancel(client, stream);
+  cancelledClients.set(client, cancelling);
+  return cancelling;
+}
+
+/** Returns a connection to its pool; one that `isUsable` no more is closed at once, but one whose statement is being cancelled after that. */
 export function giveBack(client: PoolClient, isUsable: boolean): void {
+  const cancelling = cancelledClients.get(client);
+  if (cancelling !== undefined) {
+    closeAfter(cancelling, client);
+    return;
+  }
   if (isUsable) {
     if (binaryClients.delete(client)) Object.assign(client, { binary: true });
     forEvents(client).removeListener?.("error", ignore);
@@ -151,10 +169,30 @@ export function giveBack(client: PoolClient, isUsable: boolean): void {
   destroySocket(client);
 }
 
-/** The driver ends a connection by asking the peer, and waits for ever for one that is silent. Its socket has no public name. */
+/** Returns a connection to its pool at once and closes it later: a pooler lets go of the session of a client that is gone, and cannot cancel its statement any more. */
+function closeAfter(cancelling: Promise<void>, client: PoolClient): void {
+  // In place of the driver's, which would destroy the socket.
+  const end = (done?: () => void): Promise<void> => {
+    done?.();
+    return Promise.resolve();
+  };
+  Object.assign(client, { end });
+  client.release(true);
+  // Also those of the pool, which would report the loss of a connection that it has no more.
+  forEvents(client).removeAllListeners?.("error");
+  forEvents(client).on?.("error", ignore);
+  (client as HasSocket).connection?.stream?.unref?.();
+  void cancelling.then(() => destroySocket(client));
+}
+
+/** A client of `pg`. Its socket has no public name. */
+interface HasSocket {
+  readonly connection?: { readonly stream?: { destroy?: () => void; unref?: () => void } };
+}
+
+/** The driver ends a connection by asking the peer, and waits for ever for one that is silent. */
 export function destroySocket(client: object): void {
-  const { connection } = client as { connection?: { stream?: { destroy?: () => void } } };
-  connection?.stream?.destroy?.();
+  (client as HasSocket).connection?.stream?.destroy?.();
 }
 
 /** Clients that ask for the binary format (`binary: true` of the pool, or of `pg.defaults`) while they are lent to others. */
@@ -168,7 +206,8 @@ function setText(client: PoolClient): void {
 }
 
 /** Not every pool lends something that emits events. */
-const forEvents = (client: PoolClient): Partial<Pick<PoolClient, "on" | "removeListener">> => client;
+const forEvents = (client: PoolClient): Partial<Pick<PoolClient, "on" | "removeListener" | "removeAllListeners">> =>
+  client;
 
 const isObject = (value: unknown): value is object => typeof value === "object" && value !== null;
 

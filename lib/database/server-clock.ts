@@ -1,6 +1,6 @@
-import { longestTimerMs } from "../deadlines";
 import { BackendClosedError } from "../errors";
 import type { Database } from "./database";
+import { settledWithin } from "./within";
 
 /** A newer sample is read in the background once the latest one is older than this. */
 const refreshAfterMs = 60_000;
@@ -119,14 +119,6 @@ export class ServerClock {
     const sample = { sentAt, answeredAt, serverMicros: Number(row?.[0]) };
     this.#sample = this.#sample === undefined ? sample : better(this.#sample, sample, answeredAt);
   }
-}
-
-/** Resolves once `promise` is settled, or after `ms`. */
-async function settledWithin(promise: Promise<void>, ms: number): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const timeout = new Promise<void>((resolve) => (timer = setTimeout(resolve, Math.min(ms, longestTimerMs))));
-  await Promise.race([promise.catch(() => undefined), timeout]);
-  clearTimeout(timer);
 }
 
 function lowerBound({ answeredAt, serverMicros }: Sample, localMs: number): number {

@@ -14,3 +14,11 @@ export async function within<T>(timeoutMs: number, shared: Promise<T>, purpose: 
     shared.then(resolve, reject).finally(() => clearTimeout(timer));
   });
 }
+
+/** Waits for `work`, but no longer than `limitMs`; how it ends does not matter. */
+export async function settledWithin(work: Promise<unknown>, limitMs: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const tooLong = new Promise<void>((resolve) => (timer = setTimeout(resolve, Math.min(limitMs, longestTimerMs))));
+  await Promise.race([work.catch(() => undefined), tooLong]);
+  clearTimeout(timer);
+}
