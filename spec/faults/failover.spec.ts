@@ -25,6 +25,11 @@ describe("failover", () => {
     // LISTEN is refused there (25006).
     expect(secondary.stats().status).toBe("polling");
     expect((await secondary.health()).problems.join()).toContain("recovery");
+    const findings = await secondary.diagnose({ probe: false });
+    expect(findings.find(({ check }) => check === "server")).toMatchObject({
+      verdict: "problem",
+      finding: expect.stringContaining("refuses LISTEN") as string,
+    });
     await primary.store("replicated", 1);
     expect(await waits[0]).toBe(1);
     await standby.sql("select pg_promote()");

@@ -18,13 +18,14 @@ export class TcpProxy {
   lastWords: Uint8Array | undefined;
   /** What the mode `refuse` tells each new connection in the name of the server, once that has said who it is; undefined: it ends without a word. */
   refusal: Uint8Array | undefined;
-  /** Changes what the server says, keeping its length. */
+  /** Changes what the server says. */
   rewrite: ((chunk: Buffer) => Buffer) | undefined;
   /** When connections were attempted, on the clock of `performance.now()`. */
   readonly attempts: number[] = [];
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
   readonly #clients = new Set<Socket>();
+  readonly #upstreams = new Set<Socket>();
   /** Those that stay open and carry nothing any more. */
   readonly #stranded = new WeakSet<Socket>();
   /** Those whose clients have something held back, with what the server is yet to get, in order. */
@@ -60,6 +61,11 @@ export class TcpProxy {
   /** Says something to every client in the name of the server. */
   inject(bytes: Uint8Array): void {
     for (const socket of this.#clients) socket.write(bytes);
+  }
+
+  /** Says something to the server in the name of every client, as a pooler does between two of them. Clients hear the answer unless {@link TcpProxy.rewrite} takes it out. */
+  injectUpstream(bytes: Uint8Array): void {
+    for (const socket of this.#upstreams) socket.write(bytes);
   }
 
   /** From now on the connections that are open carry nothing, and neither end is told, as when a router forgets them. New ones are not concerned. */
@@ -102,6 +108,8 @@ export class TcpProxy {
     client.on("close", () => this.#clients.delete(client));
     const upstream = connect({ ...this.#target, allowHalfOpen: true });
     this.#track(upstream);
+    this.#upstreams.add(upstream);
+    upstream.on("close", () => this.#upstreams.delete(upstream));
     this.#carry(client, upstream);
     this.#carry(upstream, client, (chunk) => this.#withLastWords(this.rewrite?.(chunk) ?? chunk));
   }
