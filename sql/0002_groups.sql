@@ -61,10 +61,13 @@ create sequence if not exists @schema@.kojin_group_seq;
 -- position: the place in the declared order; null if the members were not declared.
 -- finished_seq: in the order in which the members of a group finished. Taken under the lock of the group's row in kojin_group_state, so that within a group it
 -- also is the order of the commits, and who has read up to a number has missed nothing below it.
+-- stored_at: when the outcome was written, also when it replaced an earlier one. A retry leaves alone what is newer than its call. Null for open members, and for those that are older
+-- than the column.
 alter table @schema@.kojin_groups
   add column if not exists error pg_catalog.jsonb,
   add column if not exists position int,
-  add column if not exists finished_seq bigint;
+  add column if not exists finished_seq bigint,
+  add column if not exists stored_at timestamp with time zone;
 
 -- @index kojin_groups_finished on kojin_groups
 -- Serves the reading of the members that finished since a given one.
@@ -332,7 +335,7 @@ begin
 end
 $$;
 
--- Before a row of a writer that knows only the crate's columns: takes the lock of the group, as every writer does first, and numbers a member that finishes. The id of a group
+-- Before a row of a writer that knows only the crate's columns: takes the lock of the group, as every writer does first, and gives a member that finishes its number and time. The id of a group
 -- that has expired begins anew with the first row that is inserted. A success written over a failure clears it. Rows from the functions below bring their own number.
 -- security definer: the crate's role has no right on the state.
 create or replace function @schema@.kojin_groups_foreign_write() returns pg_catalog.trigger
@@ -373,8 +376,13 @@ begin
     if new.finished_seq is null or is_moved then
       new.finished_seq := pg_catalog.nextval($name$@schema@.kojin_group_seq$name$::pg_catalog.regclass);
     end if;
+    -- A writer that sets a time of its own keeps it.
+    if new.stored_at is null or (is_update and new.stored_at operator(pg_catalog.=) old.stored_at) then
+      new.stored_at := pg_catalog.clock_timestamp();
+    end if;
   else
     new.finished_seq := null;
+    new.stored_at := null;
   end if;
   return new;
 end
@@ -678,8 +686,10 @@ $$;
 -- Finishes members: arrays of equal length with the group, the task, the result and the failure (one of the two is '' or null), as JSON text. A pair of group and task is there once.
 -- Returns for each, by its place, how many members of its group are then completed, or why it was not taken: 'members' (declared are others), 'overflow' (it has as many
 -- as it may). First completions are numbered one by one; a repeated one is told the present number. A failure does not replace a success.
+-- called: null, or the latest times at which the calls can have been made, in seconds since 1970: then a success leaves alone a success that was written later, and a failure a
+-- failure. A member with a time in the future, or an infinite one, does not count as newer: its clock was wrong.
 create or replace function @schema@.kojin_finish_members(
-  group_ids pg_catalog.text[], task_ids pg_catalog.text[], results pg_catalog.text[], errors pg_catalog.text[]
+  group_ids pg_catalog.text[], task_ids pg_catalog.text[], results pg_catalog.text[], errors pg_catalog.text[], called double precision[] default null
 ) returns table (place int, completed_count int, conflict pg_catalog.text)
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
@@ -696,13 +706,16 @@ begin
       case when input.error operator(pg_catalog.<>) '' then input.error end::pg_catalog.jsonb as error,
       state.completed as completed_before, state.declared, member.position,
       coalesce(member.completed and member.result is not null, false) as was_completed,
+      coalesce(
+        member.stored_at operator(pg_catalog.>) pg_catalog.to_timestamp(input.called_at) and member.stored_at operator(pg_catalog.<=) pg_catalog.clock_timestamp(), false
+      ) as is_newer,
       case
         when member.finished_seq is not null or state.declared or not state.initialised then null
         else state.total operator(pg_catalog.-) state.completed operator(pg_catalog.-) state.failed
       end as room
     from rows from (
-      pg_catalog.unnest(group_ids), pg_catalog.unnest(task_ids), pg_catalog.unnest(results), pg_catalog.unnest(errors)
-    ) with ordinality as input (group_id, task_id, result, error, place)
+      pg_catalog.unnest(group_ids), pg_catalog.unnest(task_ids), pg_catalog.unnest(results), pg_catalog.unnest(errors), pg_catalog.unnest(called)
+    ) with ordinality as input (group_id, task_id, result, error, called_at, place)
     join @schema@.kojin_group_state as state on state.group_id operator(pg_catalog.=) input.group_id
     left join @schema@.kojin_groups as member
       on member.group_id operator(pg_catalog.=) input.group_id and member.task_id operator(pg_catalog.=) input.task_id
@@ -718,17 +731,20 @@ begin
     from given
   ),
   written as (
-    insert into @schema@.kojin_groups as member (group_id, task_id, result, error, completed, finished_seq)
+    insert into @schema@.kojin_groups as member (group_id, task_id, result, error, completed, finished_seq, stored_at)
     select
       ordered.group_id, ordered.task_id, ordered.result, ordered.error, ordered.error is null,
-      pg_catalog.nextval($name$@schema@.kojin_group_seq$name$::pg_catalog.regclass)
+      pg_catalog.nextval($name$@schema@.kojin_group_seq$name$::pg_catalog.regclass), pg_catalog.clock_timestamp()
     from (
-      select * from judged where judged.reason is null and (judged.error is null or not judged.was_completed) order by judged.place
+      select * from judged
+      where judged.reason is null
+        and case when judged.was_completed then judged.error is null and not judged.is_newer else judged.error is null or not judged.is_newer end
+      order by judged.place
     ) as ordered
     on conflict (group_id, task_id) do update
       set
         result = excluded.result, error = excluded.error, completed = excluded.completed,
-        finished_seq = coalesce(member.finished_seq, excluded.finished_seq)
+        finished_seq = coalesce(member.finished_seq, excluded.finished_seq), stored_at = excluded.stored_at
   )
   select
     judged.place,
@@ -904,7 +920,7 @@ revoke execute on function
   @schema@.kojin_groups_count_truncate(),
   @schema@.kojin_groups_count_states(),
   @schema@.kojin_init_group(pg_catalog.text, int, pg_catalog.text[], double precision, double precision, pg_catalog.text),
-  @schema@.kojin_finish_members(pg_catalog.text[], pg_catalog.text[], pg_catalog.text[], pg_catalog.text[]),
+  @schema@.kojin_finish_members(pg_catalog.text[], pg_catalog.text[], pg_catalog.text[], pg_catalog.text[], double precision[]),
   @schema@.kojin_groups_number_page(pg_catalog.text, int),
   @schema@.kojin_groups_count_page(pg_catalog.text, int),
   @schema@.kojin_group_state_copied(),
@@ -1011,7 +1027,7 @@ alter table @schema@.kojin_group_state
 -- Finishes members so that each fails alone; used where a statement for all of them has failed, or may have. Arrays of equal length as for kojin_finish_members, and dues: the time in
 -- seconds since 1970 from which on each may not be written. For the other parameters, and the columns that tell how a member failed, see kojin_store_each.
 create or replace function @schema@.kojin_finish_each(
-  group_ids pg_catalog.text[], task_ids pg_catalog.text[], results pg_catalog.text[], errors pg_catalog.text[], dues double precision[],
+  group_ids pg_catalog.text[], task_ids pg_catalog.text[], results pg_catalog.text[], errors pg_catalog.text[], called double precision[], dues double precision[],
   give_up double precision, one_by_one boolean, row_lock_ms int, lock_budget_ms int, commit_lock_ms int, is_silent boolean
 ) returns table (
   place int, completed_count int, conflict pg_catalog.text,
@@ -1038,7 +1054,7 @@ begin
       end if;
       select pg_catalog.array_agg(finished.completed_count order by finished.place), pg_catalog.array_agg(finished.conflict order by finished.place)
       into counts, conflicts
-      from @schema@.kojin_finish_members(group_ids, task_ids, results, errors) as finished;
+      from @schema@.kojin_finish_members(group_ids, task_ids, results, errors, called) as finished;
       if pg_catalog.clock_timestamp() operator(pg_catalog.>=) pg_catalog.to_timestamp((select pg_catalog.min(due) from pg_catalog.unnest(dues) as due)) then
         perform @schema@.kojin_late();
       end if;
@@ -1058,7 +1074,7 @@ begin
           perform @schema@.kojin_late();
         end if;
         select finished.completed_count, finished.conflict into completed_count, conflict
-        from @schema@.kojin_finish_members(group_ids[i : i], task_ids[i : i], results[i : i], errors[i : i]) as finished;
+        from @schema@.kojin_finish_members(group_ids[i : i], task_ids[i : i], results[i : i], errors[i : i], called[i : i]) as finished;
         if pg_catalog.clock_timestamp() operator(pg_catalog.>=) pg_catalog.to_timestamp(dues[i]) then
           perform @schema@.kojin_late();
         end if;

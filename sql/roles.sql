@@ -91,11 +91,11 @@ grant execute on function
     double precision, boolean, int, int, int, pg_catalog.text
   ),
   public.kojin_finish_each(
-    pg_catalog.text[], pg_catalog.text[], pg_catalog.text[], pg_catalog.text[], double precision[], double precision, boolean, int, int, int, boolean
+    pg_catalog.text[], pg_catalog.text[], pg_catalog.text[], pg_catalog.text[], double precision[], double precision[], double precision, boolean, int, int, int, boolean
   )
 to kojin_storer;
 -- Initialises groups and finishes their members, by functions alone. It cannot read results of members, nor count or delete anything by hand.
-grant execute on function public.kojin_init_group(pg_catalog.text, int, pg_catalog.text[], double precision, double precision, pg_catalog.text), public.kojin_finish_members(pg_catalog.text[], pg_catalog.text[], pg_catalog.text[], pg_catalog.text[]) to kojin_storer;
+grant execute on function public.kojin_init_group(pg_catalog.text, int, pg_catalog.text[], double precision, double precision, pg_catalog.text), public.kojin_finish_members(pg_catalog.text[], pg_catalog.text[], pg_catalog.text[], pg_catalog.text[], double precision[]) to kojin_storer;
 -- Claims groups that are done: sees how far each group is, and who holds it.
 grant
   select (group_id, total, completed, failed, initialised, completed_at, expires_at, claim_token, claimed_until),

@@ -50,19 +50,20 @@ export function groupWriteStatements(
       select conflict, ${inTime("$7")}
       from ${init.source}${name}.kojin_init_group(${init.first(`$1::${text}`)}, $2::int, $3::${text}[], $4::double precision, $5::double precision, $6::${text}) as conflict`,
 
-    // $1 text[] groups, $2 text[] tasks, $3 text[] results and $4 text[] failures, of which one is ''; in a transaction of its own, $5 the server's time from which it may not write. Returns for each, in order,
-    // the number completed, and why not.
+    // $1 text[] groups, $2 text[] tasks, $3 text[] results and $4 text[] failures, of which one is ''; in a transaction of its own, $5 the server's time from which it may not write, and $6 float8[]
+    // times of the calls, or null: what was written later stays. Returns for each, in order, the number completed, and why not.
     finish: `
       ${finish.prelude}
       select completed_count, conflict, ${inTime("$5")}
-      from ${finish.source}${name}.kojin_finish_members($1::${text}[], $2::${text}[], $3::${text}[], ${finish.first(`$4::${text}[]`)})
+      from ${finish.source}${name}.kojin_finish_members($1::${text}[], $2::${text}[], $3::${text}[], ${finish.first(`$4::${text}[]`)}${isFenced ? ", $6::double precision[]" : ""})
       order by place`,
 
     // Parameters as for the function. Returns the same, and for a member that failed, how.
     finishEach: `
       select completed_count, conflict, ${failureColumns}
       from ${name}.kojin_finish_each(
-        $1::${text}[], $2::${text}[], $3::${text}[], $4::${text}[], $5::double precision[], $6::double precision, $7::boolean, $8::int, $9::int, $10::int, $11::boolean
+        $1::${text}[], $2::${text}[], $3::${text}[], $4::${text}[], $5::double precision[], $6::double precision[], $7::double precision, $8::boolean, $9::int, $10::int, $11::int,
+        $12::boolean
       )
       order by place`,
   };

@@ -1,4 +1,4 @@
-import type { Database } from "../database/database";
+import type { Database, Query } from "../database/database";
 import { GroupConflictError } from "../errors";
 import { channelOf } from "../notify/channel";
 import type { SqlClient } from "../result-backend";
@@ -37,16 +37,19 @@ export class GroupWriter {
       // A success outweighs a failure; else the last call wins.
       merge: (queued, added) => (queued.error === null && added.error !== null ? queued : added),
       split: () => "",
-      send: async (rows, { isSilent, timeoutMs, giveUpAt }) => {
+      send: async (rows, { isSilent, timeoutMs, giveUpAt, calledAt }) => {
         const text = (isSilent ? this.#silent : this.#loud).finish;
-        const query = { purpose, text, values: [...memberValues(rows), giveUpAt], isPrepared: true };
-        const verdicts = await database.query<[number, Conflict | null]>(query, timeoutMs);
+        const values = [...memberValues(rows), giveUpAt];
+        const query = { purpose, text, isPrepared: true };
+        const whenSent = (): Query => ({ ...query, values: [...values, calledAt() ?? null] });
+        const verdicts = await database.query<[number, Conflict | null]>({ ...query, values, whenSent }, timeoutMs);
         return rows.map((row, index) => outcomeOf(row, verdicts[index]));
       },
       sendEach: async (guarded, attempt) => {
         const rows = guarded.map(({ row }) => row);
         const values = [
           ...memberValues(rows),
+          guarded.map(({ calledAt }) => calledAt),
           guarded.map(({ dueAt }) => dueAt),
           attempt.giveUpAt,
           attempt.isOneByOne,

@@ -129,6 +129,115 @@ describe("writes over a path that stalls", () => {
     await backend.close();
   });
 
+  describe("members of groups", () => {
+    /** Makes a call whose first attempt does not arrive, and lets another process write meanwhile. Gives what the call resolves with, which it does by a retry. */
+    async function retried(
+      backend: PostgresResultBackend,
+      call: () => Promise<number>,
+      meanwhile: () => Promise<unknown>,
+    ): Promise<number> {
+      proxy.hold();
+      const count = call();
+      await eventually(() => expect(backend.stats().groupWrites.inFlight).toBe(1));
+      await meanwhile();
+      try {
+        return await count;
+      } finally {
+        await arrive();
+      }
+    }
+
+    it("are left alone by a retry if another process wrote them after the call", async () => {
+      const [backend, other] = [await openOver(), await suite.open()];
+      const [complete, fail] = [
+        async () => backend.completeGroupMember("retried", "a", "older call"),
+        async () => backend.failGroupMember("retried", "b", new Error("older call")),
+      ];
+      await other.initGroup("retried", 4);
+      const completed = retried(backend, complete, async () => other.completeGroupMember("retried", "a", "later call"));
+      expect(await completed).toBe(1);
+      const failed = retried(backend, fail, async () => other.failGroupMember("retried", "b", new Error("later call")));
+      expect(await failed).toBe(1);
+      expect(await other.getGroupResults("retried")).toEqual(["later call"]);
+      const [failure] = await suite.server.sql(
+        `select error->>'message' as message from kojin_groups where task_id = 'b'`,
+      );
+      expect(failure).toEqual({ message: "later call" });
+      expect(await other.getGroup("retried")).toMatchObject({ completed: 1, failed: 1, done: false });
+      await backend.close();
+    });
+
+    it("are left alone by a batch that is retried, which writes the others", async () => {
+      const [backend, other] = [await openOver(), await suite.open()];
+      await other.initGroup("batch", ["a", "b", "c", "d"]);
+      let counts: number[] = [];
+      await retried(
+        backend,
+        async () => {
+          counts = await Promise.all(
+            ["a", "b", "c"].map(async (taskId) => backend.completeGroupMember("batch", taskId, "older call")),
+          );
+          return counts.length;
+        },
+        async () => other.completeGroupMember("batch", "b", "later call"),
+      );
+      // That of `b` is of a repeated completion, so it counts all that are completed.
+      expect(counts).toEqual([2, 3, 3]);
+      expect(await other.getGroupResults("batch")).toEqual(["older call", "later call", "older call"]);
+      await backend.close();
+    });
+
+    it("are left alone by a retry if the Rust crate wrote them after the call", async () => {
+      const [backend, admin] = [await openOver(), await suite.connect()];
+      const write = async (): Promise<unknown> =>
+        admin.query(
+          `insert into kojin_groups (group_id, task_id, result, completed) values ('crate', 'a', '"later call"', true)
+           on conflict (group_id, task_id) do update set result = excluded.result, completed = true`,
+        );
+      await backend.initGroup("crate", 2);
+      const complete = async (): Promise<number> => backend.completeGroupMember("crate", "a", "older call");
+      expect(await retried(backend, complete, write)).toBe(1);
+      await backend.completeGroupMember("crate", "a", "between");
+      // Now as an update.
+      expect(await retried(backend, complete, write)).toBe(1);
+      expect(await backend.getGroupResults("crate")).toEqual(["later call"]);
+      await backend.close();
+    });
+
+    it("are written by a retry over an older outcome, over one whose time cannot be, and over a failure", async () => {
+      const [backend, other] = [await openOver(), await suite.open()];
+      await other.initGroup("replaced", 1);
+      for (const time of ["-infinity", "2000-01-01", "2900-01-01", "infinity", undefined]) {
+        await other.completeGroupMember("replaced", "a", "before");
+        await suite.server.sql(
+          `update kojin_groups set stored_at = ${time === undefined ? "null" : `'${time}'`} where group_id = 'replaced'`,
+        );
+        const after = `after ${String(time)}`;
+        const complete = async (): Promise<number> => backend.completeGroupMember("replaced", "a", after);
+        expect(await retried(backend, complete, () => Promise.resolve())).toBe(1);
+        expect(await other.getGroupResults("replaced")).toEqual([after]);
+      }
+      // A success outweighs a failure, before or after it.
+      await other.initGroup("outweighed", 1);
+      const complete = async (): Promise<number> => backend.completeGroupMember("outweighed", "a", "success");
+      const failMeanwhile = async (): Promise<number> => other.failGroupMember("outweighed", "a", new Error("later"));
+      expect(await retried(backend, complete, failMeanwhile)).toBe(1);
+      expect(await other.getGroup("outweighed")).toMatchObject({ completed: 1, failed: 0 });
+      await backend.close();
+    });
+
+    it("are counted once by a retry whose first answer was lost", async () => {
+      const backend = await openOver();
+      await backend.initGroup("lost answer", 3);
+      await backend.completeGroupMember("lost answer", "x", 1);
+      // The server gets the statement, and the client no answer.
+      proxy.loseAnswers();
+      expect(await backend.completeGroupMember("lost answer", "a", 2)).toBe(2);
+      expect(await backend.getGroup("lost answer")).toMatchObject({ completed: 2, done: false });
+      await backend.close();
+    });
+  });
+
   it("a retry replaces what was stored before the call, or has a time that cannot be", async () => {
     const [backend, admin] = [await openOver(), await suite.connect()];
     for (const time of ["-infinity", "2000-01-01", "2900-01-01", "infinity"]) {

@@ -55,6 +55,49 @@ describe("tables that are like those of the Rust crate, and are adopted", () => 
     expect((await backend.health()).problems).toEqual([]);
   }, 60_000);
 
+  it("get their columns without being rewritten, and members from before count as older than any call", async () => {
+    await database.sql(
+      `create table ${name}.kojin_results (task_id text primary key, result jsonb not null, created_at timestamptz default now(), expires_at timestamptz)`,
+    );
+    await database.sql(
+      `create table ${name}.kojin_groups (group_id text, task_id text, result jsonb, completed boolean default false, primary key (group_id, task_id))`,
+    );
+    await database.sql(`insert into ${name}.kojin_results (task_id, result) values ('old', '1')`);
+    await database.sql(
+      `insert into ${name}.kojin_groups (group_id, task_id, result, completed) values ('rust', 'a', '1', true)`,
+    );
+    const files = async (): Promise<unknown> =>
+      database.sql(
+        `select pg_relation_filenode('${name}.kojin_results') as results, pg_relation_filenode('${name}.kojin_groups') as groups`,
+      );
+    const before = await files();
+    const backend = await database.open();
+    await backend.migrate();
+    expect(await files()).toEqual(before);
+    const stamps = async (): Promise<unknown> =>
+      database.sql(
+        `select task_id, stored_at > now() - interval '1 hour' as is_new from ${name}.kojin_groups order by task_id`,
+      );
+    await backend.completeGroupMember("rust", "ours", 2);
+    await database.sql(
+      `insert into ${name}.kojin_groups (group_id, task_id, result, completed) values ('rust', 'crate', '3', true), ('rust', 'open', null, false)`,
+    );
+    expect(await stamps()).toEqual([
+      { task_id: "a", is_new: null },
+      { task_id: "crate", is_new: true },
+      { task_id: "open", is_new: null },
+      { task_id: "ours", is_new: true },
+    ]);
+    await database.sql(`update ${name}.kojin_groups set result = '4' where task_id in ('a', 'crate')`);
+    await database.sql(`update ${name}.kojin_groups set completed = false where task_id = 'ours'`);
+    expect(await stamps()).toEqual([
+      { task_id: "a", is_new: true },
+      { task_id: "crate", is_new: true },
+      { task_id: "open", is_new: null },
+      { task_id: "ours", is_new: null },
+    ]);
+  });
+
   it("may be the results alone, or the groups alone", async () => {
     await database.sql(
       `create table ${name}.kojin_groups (group_id text, task_id text, result jsonb, completed boolean, primary key (group_id, task_id))`,

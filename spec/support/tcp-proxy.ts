@@ -28,6 +28,8 @@ export class TcpProxy {
   readonly #upstreams = new Set<Socket>();
   /** Those that stay open and carry nothing any more. */
   readonly #stranded = new WeakSet<Socket>();
+  /** Clients that get no answer any more. */
+  readonly #unanswered = new WeakSet<Socket>();
   /** Those whose clients have something held back, with what the server is yet to get, in order. */
   readonly #held = new Map<Socket, (() => void)[]>();
   #target: { host: string; port: number };
@@ -76,6 +78,11 @@ export class TcpProxy {
   /** From now on what clients send over the connections that are open is held back, also after they have ended. New connections are not concerned. */
   hold(): void {
     for (const socket of this.#clients) this.#held.set(socket, []);
+  }
+
+  /** From now on what the server answers over the connections that are open is lost. New connections are not concerned. */
+  loseAnswers(): void {
+    for (const socket of this.#clients) this.#unanswered.add(socket);
   }
 
   /** Lets the server have what was held back, as when lost packets arrive at last. */
@@ -145,7 +152,7 @@ export class TcpProxy {
       setTimeout(() => late.shift()?.(), this.delayMs + transferMs);
     };
     from.on("data", (chunk) => {
-      if (!this.#stranded.has(from)) pass(() => to.write(change(chunk)), chunk.length);
+      if (!this.#stranded.has(from) && !this.#unanswered.has(to)) pass(() => to.write(change(chunk)), chunk.length);
     });
     from.on("end", () => {
       if (!this.#stranded.has(from)) pass(() => to.end());
