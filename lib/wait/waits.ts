@@ -121,7 +121,7 @@ class Wait<T> implements Watcher<T>, Deadline {
     this.#resolve = resolve;
     this.#reject = reject;
     this.beganAt = parts.deadlines.now();
-    this.dueAt = this.beganAt + options.timeoutMs;
+    this.dueAt = this.beganAt + (options.timeoutMs === 0 ? lastReadMs : options.timeoutMs);
   }
 
   start(): void {
@@ -130,12 +130,11 @@ class Wait<T> implements Watcher<T>, Deadline {
     if (signal !== undefined) this.#parts.aborts.add(signal, this);
     // In the router before the read: what is stored from here on is heard of, what was stored before is read.
     router.add(this);
-    if (timeoutMs === 0) {
-      // One read needs no listener, and no sweep.
-      this.#readOnceMore("read");
-    } else {
+    deadlines.add(this);
+    // A single read needs no listener, and no sweep.
+    if (timeoutMs === 0) this.#readOnceMore("read");
+    else {
       sweep.enter();
-      deadlines.add(this);
       loader.request(this.key, "read");
     }
   }

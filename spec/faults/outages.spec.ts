@@ -132,6 +132,19 @@ describe("a black hole", () => {
     await proxy.stop();
   });
 
+  it("gives a wait of 0 ms one second, however long reads are retried", async () => {
+    const proxy = await TcpProxy.start(suite.server.url);
+    const backend = await PostgresResultBackend.connect(proxy.route(suite.server.url), { retryTimeoutMs: 30_000 });
+    expect(await backend.get("never")).toBeUndefined();
+    proxy.mode = "blackhole";
+    const startedAt = performance.now();
+    const waits = [backend.wait("never", 0), backend.waitSettled("never", 0), backend.waitGroup("never", 0)];
+    for (const wait of waits) await expect(wait).rejects.toMatchObject({ code: "WAIT_TIMEOUT", timeoutMs: 0 });
+    expect(performance.now() - startedAt).toBeLessThan(5_000);
+    await backend.close();
+    await proxy.stop();
+  });
+
   it("around everything lets every call settle within its deadline", async () => {
     const proxy = await TcpProxy.start(suite.server.url);
     const backend = await PostgresResultBackend.connect(proxy.route(suite.server.url), { retryTimeoutMs: 1_000 });
