@@ -65,7 +65,7 @@ export class Groups implements HintReceiver {
     this.loader = new Loader({
       ...interest,
       retryTimeoutMs: options.retryTimeoutMs,
-      read: async (groupIds, timeoutMs, limitMs) => this.#read(groupIds, timeoutMs, limitMs),
+      read: async (groupIds, timeoutMs, care) => this.#read(groupIds, timeoutMs, care?.limitMs),
       onRead: () => interest.troubles.clear("groups"),
       onFound: (groupId, found, reason) => this.#onFound(groupId, found, reason),
       onAbsent: (groupId) => {

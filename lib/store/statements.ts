@@ -2,7 +2,7 @@ import { escapeIdentifier, escapeLiteral } from "pg";
 import { lockTimeoutSetting } from "../database/database";
 import { notifyQueueUsageText } from "../database/send-notification";
 import { maxTextBytes } from "../value/jsonb-text";
-import { boundedText, estimatedBytes, readBudgetBytes, shortText } from "./bounded-text";
+import { boundedText, carefulText, estimatedBytes, readBudgetBytes, shortText } from "./bounded-text";
 import { type CommitStatements, commitStatements } from "./commit-statements";
 import { isInTime, isNotNewer, microsOf, onFirstRow, plannedAnew } from "./expressions";
 
@@ -25,6 +25,8 @@ export interface ResultStatements {
   readonly readOne: (planNumber: number) => string;
   /** Reads one result, however large. */
   readonly readLarge: string;
+  /** The same as `readMany` and `readLarge`, for results that may take too much of the server. */
+  readonly careful: { readonly readMany: string; readonly readLarge: string };
   readonly delete: string;
   readonly commits: CommitStatements;
   readonly announce: string;
@@ -56,25 +58,31 @@ export function resultStatements(options: ResultStatementOptions, isObserved = f
         }`;
   const one = (size: string): string => row(size, shortText("result", maxBytes), shortText("error", maxBytes), "false");
   const hasNoRoom = `bytes_before operator(pg_catalog.>=) ${readBudgetBytes}`;
-  const inBudget = (column: string): string =>
-    `case when not ${hasNoRoom} then ${shortText(column, readBudgetBytes)} end`;
   const byIds = `${plannedAnew("$2")} and task_id operator(pg_catalog.=) any($1::pg_catalog.text[]) and ${isThere}`;
   const byId = `task_id operator(pg_catalog.=) $1::pg_catalog.text and ${isThere}`;
-  return {
-    // $1 text[] ids; $2 boolean true. Where a text is missing it has to be read again: with others if the row says so, for which there was no room, and else by itself.
-    readMany: `${row(isLargeTable, inBudget("result"), inBudget("error"), hasNoRoom)}
+  const many = (textOf: typeof shortText): string => {
+    const inBudget = (column: string): string =>
+      `case when not ${hasNoRoom} then ${textOf(column, readBudgetBytes)} end`;
+    return `${row(isLargeTable, inBudget("result"), inBudget("error"), hasNoRoom)}
       from (
         select measured.*, pg_catalog.sum(bytes) over (rows unbounded preceding) operator(pg_catalog.-) bytes as bytes_before
         from (
           select *, (${estimatedBytes("result")} operator(pg_catalog.+) ${estimatedBytes("error")})::bigint as bytes from ${results} where ${byIds}
         ) as measured
-      ) as summed`,
+      ) as summed`;
+  };
+  const large = (textOf: typeof boundedText): string =>
+    `${row("null::boolean", textOf("result", maxBytes), textOf("error", maxBytes), "false")} from ${results} where ${byId}`;
+  return {
+    // $1 text[] ids; $2 boolean true. Where a text is missing it has to be read again: with others if the row says so, for which there was no room, and else by itself.
+    readMany: many(shortText),
     // $1 text[] ids, of which there is one; $2 boolean true. Where a text is missing it is large, or too long.
     readOneWithSize: `${one(isLargeTable)} from ${results} where ${byIds}`,
     // $1 text id.
     readOne: (planNumber) => `${one("null::boolean")} from ${results} where ${byId} /* plan ${planNumber} */`,
     // $1 text id. Where a text is missing it is too long.
-    readLarge: `${row("null::boolean", boundedText("result", maxBytes), boundedText("error", maxBytes), "false")} from ${results} where ${byId}`,
+    readLarge: large(boundedText),
+    careful: { readMany: many(carefulText.short), readLarge: large(carefulText.bounded) },
 
     // $1 text id, $2 float8 the server's time from which it may not delete, $3 float8 the time after which a result was stored that stays, or null. Returns a row if there was one to be
     // seen; one that had expired is deleted and not counted.

@@ -13,6 +13,8 @@ import { type Lane, lanes, Suspects } from "./suspects";
 
 /** How long a read may take before it is looked whether one of its rows is at fault. */
 const firstAttemptMs = 2_000;
+/** For how long all reads are sent with care after one of them was too slow. */
+const carefulMs = 60_000;
 /** How long a statement that meets no row may take on a server that is well. */
 const probeTimeoutMs = 1_000;
 // Beyond it a feed that was interrupted finds what is new by looking.
@@ -31,6 +33,12 @@ export interface ReadAnswer<T> {
   readonly found: ReadonlyMap<string, Found<T>>;
   /** Keys that are there, and have to be read again since they had no room in the answer: those of each group by a statement of their own. */
   readonly unsent?: readonly (readonly string[])[];
+}
+
+/** How a read is sent when one has been too slow: in the way that takes least of the server, whatever the rows are. */
+export interface ReadCare {
+  /** After which the server itself ends it. */
+  readonly limitMs?: number | undefined;
 }
 
 /** Why a key was read: all the requests that one read answers, taken together. */
@@ -61,11 +69,8 @@ export interface ReadCounters {
 }
 
 export interface LoaderParts<T> {
-  /**
-   * Reads what is stored under keys; those that are not there are left out. With `limitMs` the server itself ends the statement after that time. Without keys it does all but to meet
-   * a row.
-   */
-  readonly read: (keys: readonly string[], timeoutMs: number, limitMs?: number) => Promise<ReadAnswer<T>>;
+  /** Reads what is stored under keys; those that are not there are left out. Without keys it does all but to meet a row. */
+  readonly read: (keys: readonly string[], timeoutMs: number, care?: ReadCare) => Promise<ReadAnswer<T>>;
   readonly schemaCheck: SchemaCheck;
   readonly deadlines: Deadlines;
   readonly closed$: Observable<never>;
@@ -109,6 +114,8 @@ export class Loader<T> {
   #reads = 0;
   #retries = 0;
   #lastError: DatabaseError | undefined;
+  /** On the clock of `performance.now()`. */
+  #carefulUntil = -Infinity;
   /** When the database ceased to answer, on the clock of `performance.now()`; undefined while it does. */
   #silentSince: number | undefined;
 
@@ -185,6 +192,10 @@ export class Loader<T> {
     await Promise.all(Object.values(this.#batchers).map(async (batcher) => batcher.drain()));
   }
 
+  get #isCareful(): boolean {
+    return performance.now() < this.#carefulUntil;
+  }
+
   get #longestAttemptMs(): number {
     return this.#parts.retryTimeoutMs / 2;
   }
@@ -205,7 +216,8 @@ export class Loader<T> {
       this.#silentSince = undefined;
       this.#suspects.clear(keys, lane);
       this.#answer(items, answer, place);
-      if (answer.unsent !== undefined) await this.#runUnsent(items, answer.unsent, place, lane);
+      if (answer.unsent !== undefined)
+        await this.#runUnsent(items, this.#withoutLarge(items, answer.unsent), place, lane);
     } catch (error) {
       if (!this.#separate(items, error, lane)) this.#fail(items, error as Error);
     }
@@ -232,6 +244,15 @@ export class Loader<T> {
       }
       for (const call of calls) call.resolve(row?.value);
     }
+  }
+
+  /** While reads are sent with care, has what may be too large for the server read behind everything else. Gives the rest. */
+  #withoutLarge(items: readonly LoadItem<T>[], unsent: readonly (readonly string[])[]): readonly (readonly string[])[] {
+    if (!this.#isCareful) return unsent;
+    const large = new Set(unsent.filter(({ length }) => length === 1).flat());
+    this.#suspects.addLarge(large);
+    for (const item of items) if (large.has(item.key)) this.#add(item);
+    return unsent.filter(({ length }) => length > 1);
   }
 
   /** Reads what had no room, one piece after another, each with a deadline of its own: so many large values arrive one by one. */
@@ -286,7 +307,7 @@ export class Loader<T> {
       if (isAnnounced && this.#unanswered.size < maxUnanswered) this.#unanswered.set(key, cause);
   }
 
-  #read(keys: readonly string[]): Promise<ReadAnswer<T>> {
+  #read(keys: readonly string[], isCareful = this.#isCareful): Promise<ReadAnswer<T>> {
     const { schemaCheck, closed$, retryTimeoutMs } = this.#parts;
     let isFirst = true;
     const attempt = (attemptMs: number): Promise<ReadAnswer<T>> => {
@@ -294,8 +315,8 @@ export class Loader<T> {
       isFirst = false;
       const startedAt = performance.now();
       const sent = schemaCheck.isGood
-        ? this.#send(keys, limitMs)
-        : schemaCheck.pass(limitMs).then(() => this.#send(keys, limitMs));
+        ? this.#send(keys, limitMs, isCareful)
+        : schemaCheck.pass(limitMs).then(() => this.#send(keys, limitMs, isCareful));
       return sent.catch(async (error: unknown) => {
         const tookMs = performance.now() - startedAt;
         if (mayBeSlowRows(error, tookMs >= limitMs)) await this.#blameRows(error, limitMs);
@@ -317,10 +338,11 @@ export class Loader<T> {
   async #blameRows(error: DatabaseError, timeoutMs: number): Promise<void> {
     const startedAt = performance.now();
     try {
-      await this.#send([], Math.min(timeoutMs, probeTimeoutMs));
+      await this.#send([], Math.min(timeoutMs, probeTimeoutMs), false);
     } catch {
       return;
     }
+    this.#carefulUntil = performance.now() + carefulMs;
     throw new SlowRowsError(performance.now() - startedAt, error);
   }
 
@@ -330,10 +352,10 @@ export class Loader<T> {
     const pauseMs = this.#suspects.pauseOf(lane);
     if (pauseMs > 0) await firstValueFrom(merge(timer(pauseMs), closed$));
     const limitMs = this.#suspects.limitOf(keys);
-    if (limitMs === undefined) return this.#read(keys);
+    if (limitMs === undefined) return this.#read(keys, lane === "patient" || this.#isCareful);
     const attempt = async (): Promise<ReadAnswer<T>> => {
       const [startedAt, timeoutMs] = [performance.now(), limitMs + this.#longestAttemptMs];
-      return this.#send(keys, timeoutMs, limitMs).catch((error: unknown) => {
+      return this.#send(keys, timeoutMs, true, limitMs).catch((error: unknown) => {
         const tookMs = performance.now() - startedAt;
         // Such as a conversion that the server cannot interrupt.
         throw mayBeSlowRows(error, tookMs >= timeoutMs) && error.origin !== "statement"
@@ -344,10 +366,10 @@ export class Loader<T> {
     return retryTransient(attempt, { dueAt: performance.now() + limitMs, closed$ });
   }
 
-  #send(keys: readonly string[], timeoutMs: number, limitMs?: number): Promise<ReadAnswer<T>> {
+  #send(keys: readonly string[], timeoutMs: number, isCareful: boolean, limitMs?: number): Promise<ReadAnswer<T>> {
     this.#reads += 1;
     this.#parts.countBatch?.(keys.length);
-    return this.#parts.read(keys, timeoutMs, limitMs);
+    return this.#parts.read(keys, timeoutMs, isCareful ? { limitMs } : undefined);
   }
 
   #noteFailure(error: DatabaseError): void {

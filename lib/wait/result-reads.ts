@@ -2,7 +2,7 @@ import type { Query } from "../database/database";
 import type { StoredResult } from "../notify/hint";
 import type { ResultStatements } from "../store/statements";
 import type { Interest } from "./interest";
-import type { Found, ReadAnswer } from "./loader";
+import type { Found, ReadAnswer, ReadCare } from "./loader";
 
 type Row = [
   taskId: string,
@@ -40,18 +40,20 @@ export class ResultReads {
     this.#statements = statements;
   }
 
-  /** Reads about a megabyte of results, or one that is larger. With `limitMs` the server ends the statement after that time. */
-  read(taskIds: readonly string[], timeoutMs: number, limitMs?: number): Promise<ReadAnswer<StoredResult>> {
-    const query = this.#query(taskIds);
+  /** Reads about a megabyte of results, or one that is larger. */
+  read(taskIds: readonly string[], timeoutMs: number, care?: ReadCare): Promise<ReadAnswer<StoredResult>> {
+    const query = this.#query(taskIds, care !== undefined);
     const { database } = this.#interest;
     const reading =
-      limitMs === undefined
+      care?.limitMs === undefined
         ? database.query<Row>(query, timeoutMs)
-        : database.queryLimited<Row>(query, limitMs, timeoutMs);
+        : database.queryLimited<Row>(query, care.limitMs, timeoutMs);
     return reading.then((rows) => {
       const isLarge = rows[0]?.[5] ?? null;
       if (isLarge !== null) this.#look(isLarge);
-      const unsent = query.text === this.#statements.readLarge ? [] : rows.filter((row) => !isWhole(row));
+      const { readLarge, careful } = this.#statements;
+      const isLast = query.text === readLarge || query.text === careful.readLarge;
+      const unsent = isLast ? [] : rows.filter((row) => !isWhole(row));
       if (unsent.length === 0) return { found: new Map(rows.map((row) => [row[0], toFound(row)])) };
       const found = new Map(rows.filter(isWhole).map((row) => [row[0], toFound(row)]));
       const held = unsent.filter((row) => row[8]).map(([taskId]) => taskId);
@@ -63,12 +65,14 @@ export class ResultReads {
     });
   }
 
-  #query(taskIds: readonly string[]): Query {
+  #query(taskIds: readonly string[], isCareful: boolean): Query {
     const query = { purpose: "read results", isPrepared: true, isPaced: true };
-    const { readMany, readOneWithSize, readOne, readLarge } = this.#statements;
+    const { readOneWithSize, readOne, careful } = this.#statements;
+    const { readMany, readLarge } = isCareful ? careful : this.#statements;
     const [only = ""] = taskIds;
     if (taskIds.length !== 1) return { ...query, text: readMany, values: [taskIds, true] };
     if (this.#large.size > 0 && this.#large.delete(only)) return { ...query, text: readLarge, values: [only] };
+    if (isCareful) return { ...query, text: readMany, values: [taskIds, true] };
     if (this.#keptReadsLeft === 0) return { ...query, text: readOneWithSize, values: [taskIds, true] };
     this.#keptReadsLeft -= 1;
     return { ...query, text: readOne(this.#planNumber), values: taskIds };

@@ -31,7 +31,7 @@ export class Results implements HintReceiver {
     this.loader = new Loader({
       ...interest,
       retryTimeoutMs: options.retryTimeoutMs,
-      read: (taskIds, timeoutMs, limitMs) => reads.read(taskIds, timeoutMs, limitMs),
+      read: (taskIds, timeoutMs, care) => reads.read(taskIds, timeoutMs, care),
       onRead: () => interest.troubles.clear("results"),
       onFound: (taskId, found, reason) => this.#onFound(taskId, found, reason),
       onAbsent: (taskId) => {

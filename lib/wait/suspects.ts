@@ -94,6 +94,11 @@ export class Suspects {
     }
   }
 
+  /** Puts keys apart whose rows were met in time, but have values that are large, or may be. */
+  addLarge(keys: Iterable<string>): void {
+    for (const key of keys) this.#put(key, "patient", undefined);
+  }
+
   /** Puts a key further apart. Tells whether that was possible: it may have been given all the time there is. `isSlow`: it was not refused. */
   isolate(key: string, isSlow: boolean): boolean {
     const { lane, limitMs } = this.#at(key) ?? { lane: "together", limitMs: undefined };

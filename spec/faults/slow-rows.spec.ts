@@ -128,4 +128,34 @@ describe("rows that a policy of the application makes slow, or refuses", () => {
     await reader.close();
     await proxy.stop();
   }, 60_000);
+
+  it.each([
+    ["in arrays", "jsonb_agg('1e130000'::numeric)"],
+    ["in objects", "jsonb_object_agg('key ' || n, jsonb_build_object('number', '-1e130000'::numeric))"],
+    ["of many digits after the point", "jsonb_agg('1e-16000'::numeric) || jsonb_agg('1e130000'::numeric)"],
+  ])(
+    "and small ones that are huge as text, by numbers %s, reject their own waits only",
+    async (what, value) => {
+      const reader = await suite.open();
+      await reader.ready();
+      const [ids, huge] = [names(`beside ${what}`, 1_000), names(`huge ${what}`, 100)];
+      const waits = [...ids, ...huge].map(async (id) => reader.wait(id, 240_000));
+      const outcomes = Promise.allSettled(waits);
+      await eventually(() => expect(reader.stats().reads.inFlight).toBe(0));
+      const startedAt = performance.now();
+      // All at once, as an application does that stores by SQL.
+      await admin.query(
+        `insert into kojin_results (task_id, result)
+           select id, '1' from unnest($1::text[]) as id
+           union all select id, (select ${value} from generate_series(1, 1000) as n) from unnest($2::text[]) as id`,
+        [ids, huge],
+      );
+      expect(await Promise.all(waits.slice(0, 1_000))).toEqual(ids.map(() => 1));
+      expect(performance.now() - startedAt).toBeLessThan(30_000);
+      const failed = { status: "rejected", reason: { name: "ResultEncodingError" } };
+      for (const outcome of (await outcomes).slice(1_000)) expect(outcome).toMatchObject(failed);
+      await reader.close();
+    },
+    300_000,
+  );
 });
