@@ -30,8 +30,10 @@ export interface LoneSessionParts<Session extends LoneSession> {
 
 /** Opens a session; once more without its options where they may be what was refused. One that fails, or is called off, is disposed of before this rejects. */
 export async function openLoneSession<Session extends LoneSession>(parts: LoneSessionParts<Session>): Promise<Session> {
-  const { config, sessionOptions, signal } = parts;
-  const options = [config.options, sessionOptions].filter(Boolean).join(" ");
+  const { config, sessionOptions, queryTimeoutMs, signal } = parts;
+  // The first, so that a limit in the options of the application wins.
+  const limit = `-c statement_timeout=${queryTimeoutMs}`;
+  const options = [limit, config.options, sessionOptions].filter(Boolean).join(" ");
   try {
     return await openWith({ ...config, options }, parts);
   } catch (error) {
@@ -45,7 +47,7 @@ export async function openLoneSession<Session extends LoneSession>(parts: LoneSe
  * so those are left out that say something else: an authentication that failed should not be tried twice as often, and
  * a server that is starting up may take the second attempt, without the options.
  */
-function mayConcernOptions(sqlState: string | undefined): boolean {
+export function mayConcernOptions(sqlState: string | undefined): boolean {
   return sqlState !== undefined && !/^(28|3D|53|57)/.test(sqlState);
 }
 

@@ -1,10 +1,52 @@
-import { Pool, type PoolClient, type PoolConfig } from "pg";
+import { defaults, Pool, type PoolClient, type PoolConfig } from "pg";
 import { parseIntoClientConfig } from "pg-connection-string";
 import { typeName } from "../value/arguments";
+import { mayConcernOptions } from "./lone-session";
 import { destroySocket } from "./pooled-client";
+import { longestAttemptMs } from "./retry";
+import { sqlStateOf } from "./sql-states";
 
 /** How long a pool may take to end politely. */
 const farewellMs = 1_000;
+
+/**
+ * Longest time for a statement, on the server: twice that of an attempt, since reads of large results go on as long as bytes arrive. It ends what no cancel request could reach.
+ */
+export const statementTimeoutMs = 2 * longestAttemptMs;
+
+type OnConnect = Parameters<Pool["connect"]>[0];
+
+/** A pool with a limit for the statements of its sessions, as a parameter of their start. Poolers refuse it; the pool then does without. */
+class LimitedPool extends Pool {
+  override connect(): Promise<PoolClient>;
+  override connect(callback: OnConnect): void;
+  override connect(callback?: OnConnect): Promise<PoolClient> | undefined {
+    if (callback === undefined) {
+      return new Promise((resolve, reject) => {
+        this.connect((error, client) => {
+          if (client === undefined) reject(error ?? new Error("The pool gave no connection."));
+          else resolve(client);
+        });
+      });
+    }
+    const { options } = this;
+    const limit = options.statement_timeout;
+    super.connect((error, client, release) => {
+      if (limit !== statementTimeoutMs || !mayConcernOptions(sqlStateOf(error))) {
+        callback(error, client, release);
+        return;
+      }
+      // The driver gives these options to each new client.
+      delete options.statement_timeout;
+      super.connect((again, second, releaseSecond) => {
+        // It was refused for something else.
+        if (second === undefined) options.statement_timeout = limit;
+        callback(again, second, releaseSecond);
+      });
+    });
+    return undefined;
+  }
+}
 
 /** A pool that this package made, and so has to end. */
 export class OwnPool {
@@ -13,7 +55,8 @@ export class OwnPool {
 
   /** @throws TypeError The connection is neither a configuration nor an address of PostgreSQL. */
   constructor(connection: string | PoolConfig) {
-    this.pool = new Pool({
+    const config = toPoolConfig(connection);
+    this.pool = new LimitedPool({
       // Two batches of stores and two of reads, and one to spare.
       max: 5,
       // Each of the driver's own limits is `none`.
@@ -24,7 +67,8 @@ export class OwnPool {
       // An idle connection alone is no reason for a process to go on.
       allowExitOnIdle: true,
       application_name: "kojin-postgres",
-      ...toPoolConfig(connection),
+      ...(hasStatementTimeout(config) ? {} : { statement_timeout: statementTimeoutMs }),
+      ...config,
     });
     // An idle connection that dies leaves the pool by itself, but an error event without a listener ends the process.
     this.pool.on("error", () => undefined);
@@ -40,6 +84,18 @@ export class OwnPool {
     // On a dead connection the driver would wait until TCP gives up.
     for (const client of this.#clients) destroySocket(client);
   }
+}
+
+/** Whether the application has a limit of its own, which may be none. */
+function hasStatementTimeout(config: PoolConfig): boolean {
+  const { connectionString } = config;
+  const given: PoolConfig = {
+    ...config,
+    ...(connectionString === undefined ? {} : parseIntoClientConfig(connectionString)),
+  };
+  if (given.statement_timeout !== undefined || Boolean(defaults.statement_timeout)) return true;
+  // The parameter would win over these.
+  return /statement[-_]timeout/i.test([given.options, process.env["PGOPTIONS"], defaults.options].join(" "));
 }
 
 function toPoolConfig(connection: unknown): PoolConfig {

@@ -9,7 +9,7 @@ export type SessionRole = "listener" | "relay";
 /** Options of a pool that have no influence on where a session leads: those of the pool itself, and those for queries. */
 const poolOptions: ReadonlySet<string> = new Set([
   ...["allowExitOnIdle", "connectionTimeoutMillis", "idleTimeoutMillis", "log", "max", "maxLifetimeSeconds", "maxUses"],
-  ...["min", "onConnect", "poolSize", "Promise", "query_timeout", "types", "verify"],
+  ...["min", "onConnect", "poolSize", "Promise", "query_timeout", "statement_timeout", "types", "verify"],
 ]);
 /** Options that the driver never takes from an address. */
 const driverOptions: ReadonlySet<string> = new Set([

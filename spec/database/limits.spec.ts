@@ -1,10 +1,11 @@
-import { Pool } from "pg";
+import { escapeIdentifier, Pool } from "pg";
+import { PostgresResultBackend } from "kojin-postgres";
 import { Database } from "../../lib/database/database";
 import { eventually } from "../support/eventually";
 import { specDatabase, withParameter } from "../support/spec-database";
 import { TcpProxy } from "../support/tcp-proxy";
 
-describe("a transaction whose network is frozen", () => {
+describe("what runs while the network is frozen", () => {
   const database = specDatabase("limits");
   const name = `frozen ${process.pid}`;
   let proxy: TcpProxy;
@@ -25,7 +26,25 @@ describe("a transaction whose network is frozen", () => {
       await database.sql<{ state: string }>("select state from pg_stat_activity where application_name = $1", [name])
     ).map(({ state }) => state);
 
-  it("ends on the server by itself while a statement runs", async () => {
+  it("ends on the server by itself: a statement of the pool of connect()", async () => {
+    const connectionString = proxy.route(withParameter(database.url, "application_name", name));
+    const options = { schema: database.schema, retryTimeoutMs: 1_000, listen: false };
+    const backend = await PostgresResultBackend.connect({ connectionString, statement_timeout: 4_000 }, options);
+    await backend.get("warm");
+    const client = await database.pool.connect();
+    await client.query(`begin; lock table ${escapeIdentifier(database.schema)}.kojin_results in access exclusive mode`);
+    const failed = expect(backend.get("frozen")).rejects.toMatchObject({ code: "DATABASE" });
+    await eventually(async () => expect(await states()).toContain("active"));
+    proxy.strand();
+    proxy.mode = "blackhole";
+    await failed;
+    await eventually(async () => expect(await states()).not.toContain("active"), { timeoutMs: 20_000 });
+    await client.query("rollback");
+    client.release();
+    await backend.close();
+  });
+
+  it("ends on the server by itself: a transaction in which a statement runs", async () => {
     const limits = { timeoutMs: 3_000, beginTimeoutMs: 3_000 };
     const sleeping = new Database(pool, "public").transaction("sleep", limits, async (client) =>
       client.query("select pg_catalog.pg_sleep(600)", []),
@@ -38,7 +57,7 @@ describe("a transaction whose network is frozen", () => {
     await eventually(async () => expect(await states()).not.toContain("active"), { timeoutMs: 20_000 });
   });
 
-  it("ends on the server by itself between two statements", async () => {
+  it("ends on the server by itself: a transaction between two statements", async () => {
     const limits = { timeoutMs: 3_000, beginTimeoutMs: 3_000 };
     const freezing = new Database(pool, "public").transaction("freeze", limits, async (client) => {
       await client.query("select 1", []);

@@ -153,7 +153,9 @@ describe("a statement that the server cancels", () => {
 
   it("by the statement_timeout of the role is read again: no wait ends for it", async () => {
     await suite.server.sql("alter database postgres set statement_timeout = '500ms'");
-    const backend = await suite.open({ retryTimeoutMs: 800 });
+    // The pool of connect() has a limit of its own, which takes the place of that one.
+    const pool = new Pool({ connectionString: suite.server.url });
+    const backend = new PostgresResultBackend(pool, { retryTimeoutMs: 800 });
     const waits = names("cancelled", 100).map(async (taskId) => backend.wait(taskId, 60_000));
     await eventually(() => expect(backend.stats()).toMatchObject({ status: "listening", reads: { inFlight: 0 } }));
     const lock = await suite.connect();
@@ -169,6 +171,7 @@ describe("a statement that the server cancels", () => {
     expect(await Promise.all(waits)).toEqual(names("cancelled", 100));
     await suite.server.sql("alter database postgres reset statement_timeout");
     await backend.close();
+    await pool.end();
   });
 
   it("by hand is sent again, a write as well as a read", async () => {
