@@ -31,6 +31,19 @@ const maxPostponed = 10_000;
 /** What two clocks may drift apart, as a share of the time that passes. */
 const largestDrift = 0.0005;
 
+/**
+ * How much older than the present the snapshot is from which a look begins. A crash of the server takes back what it has not flushed, and numbers of transactions that were rolled back are
+ * then given out again, to transactions that a later snapshot would include. The server flushes within three times `wal_writer_delay`, 200 ms by default (PostgreSQL docs, "Asynchronous Commit").
+ */
+const flushedAfterMs = 2_000;
+
+/** A moment of a feed: everything that its snapshot includes has been emitted, or is older than the subscription. */
+interface Cursor {
+  readonly snapshot: Snapshot;
+  /** On the clock of `performance.now()`. */
+  readonly takenAt: number;
+}
+
 interface Subscription<T> {
   readonly where: (key: string) => boolean;
   readonly next: (value: T) => void;
@@ -52,8 +65,12 @@ export class Feed<T> {
   readonly #requests: Requests;
   /** Everything it includes has been emitted, or is older than the subscription. Undefined until the first look is through. */
   #cursor: Snapshot | undefined;
-  /** On the clock of `performance.now()`: when the first of the present subscribers came, or a later moment of which the same holds as of the cursor. */
-  #coveredAt = 0;
+  /** When that was taken, on the clock of `performance.now()`. */
+  #cursorTakenAt = 0;
+  /** An earlier one, from which the next look begins, which no crash of the server can take back. */
+  #lookFrom: Cursor | undefined;
+  /** On the clock of `performance.now()`: when the first of the present subscribers came. */
+  #subscribedAt = 0;
   /** Counts the times when the last subscriber left: what was begun for those before is of no interest to those after. */
   #era = 0;
   #emittedToLook = minEmittedToLook;
@@ -87,7 +104,7 @@ export class Feed<T> {
       // The first one sets the time from which on nothing is missed.
       if (this.#subscriptions.size === 1) {
         this.#parts.onObserved?.(true);
-        this.#coveredAt = performance.now();
+        this.#subscribedAt = performance.now();
         this.catchUp();
       }
       return () => {
@@ -217,22 +234,31 @@ export class Feed<T> {
     const askedAt = performance.now();
     const { snapshot, serverMicros } = await commits.now();
     if (era !== this.#era) return;
-    const cursor = this.#cursor;
-    if (cursor === undefined || snapshot.xmax < cursor.xmax) {
+    const from = this.#lookFrom;
+    const isContinued = from !== undefined && snapshot.xmax >= from.snapshot.xmax;
+    if (isContinued) {
+      await this.#emitPages(era, async (after) => commits.committedSince(from.snapshot, snapshot, after, pageRows));
+    } else {
       // There is no snapshot to begin with, or it is of another server, whose transactions have other numbers: by the time of the rows then, as it was when the cursor was taken.
       // A duration by the local clock, so that the two clocks need not agree.
-      const elapsedMs = (performance.now() - this.#coveredAt) * (1 + largestDrift);
+      const elapsedMs = (performance.now() - (from?.takenAt ?? this.#subscribedAt)) * (1 + largestDrift);
       const since = Math.floor(serverMicros - elapsedMs * 1_000);
       await this.#emitPages(era, async (after) => commits.writtenSince(since, after, pageRows));
-    } else {
-      await this.#emitPages(era, async (after) => commits.committedSince(cursor, snapshot, after, pageRows));
     }
     if (era !== this.#era) return;
     this.#parts.onLook?.();
-    this.#cursor = snapshot;
-    this.#coveredAt = askedAt;
-    this.#emitted.forget(snapshot);
+    this.#moveOn(isContinued ? from : undefined, { snapshot, takenAt: askedAt });
     this.#emittedToLook = Math.max(minEmittedToLook, 2 * this.#emitted.size);
+  }
+
+  /** A look is through that began from one cursor, if there was one that held, and got to another. */
+  #moveOn(from: Cursor | undefined, to: Cursor): void {
+    const isFlushed = this.#cursor !== undefined && to.takenAt - this.#cursorTakenAt >= flushedAfterMs;
+    if (from === undefined || this.#cursor === undefined) this.#lookFrom = to;
+    else this.#lookFrom = isFlushed ? { snapshot: this.#cursor, takenAt: this.#cursorTakenAt } : from;
+    this.#cursor = to.snapshot;
+    this.#cursorTakenAt = to.takenAt;
+    this.#emitted.forget(this.#lookFrom.snapshot);
   }
 
   async #emitPages(era: number, readPage: (after: Mark) => Promise<readonly Mark[]>): Promise<void> {
@@ -268,6 +294,7 @@ export class Feed<T> {
     this.#postponed.clear();
     this.#emittedToLook = minEmittedToLook;
     this.#cursor = undefined;
+    this.#lookFrom = undefined;
     this.#era += 1;
   }
 }
