@@ -758,6 +758,11 @@ begin
     judged.reason
   from judged
   order by judged.place;
+  -- In such a session no trigger has counted them.
+  if pg_catalog.current_setting('session_replication_role'::pg_catalog.text) operator(pg_catalog.=) 'replica'::pg_catalog.text then
+    perform @schema@.kojin_groups_count(group_ids);
+    perform @schema@.kojin_groups_settle(array(select distinct given.id from pg_catalog.unnest(group_ids) as given (id)), @channel@);
+  end if;
 end
 $$;
 

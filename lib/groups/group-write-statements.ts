@@ -1,6 +1,6 @@
 import { escapeIdentifier } from "pg";
 import { lockTimeoutSetting } from "../database/database";
-import { isInTime } from "../store/expressions";
+import { isInTime, loudTriggers } from "../store/expressions";
 import { failureColumns } from "../store/write-errors";
 
 /** The SQL that writes groups, made once for a schema. What it may and may not do is with the functions, in sql/0002_groups.sql. */
@@ -28,7 +28,7 @@ export function groupWriteStatements(
   const settings = (fence: string): string[] => [
     ...(isFenced ? [inTime(fence)] : []),
     ...(lockTimeoutMs === undefined ? [] : [lockTimeoutSetting(lockTimeoutMs)]),
-    ...(silent ? ["pg_catalog.set_config('kojin.notify', 'off', true)"] : []),
+    ...(silent ? ["pg_catalog.set_config('kojin.notify', 'off', true)"] : loudTriggers(isFenced)),
   ];
   // Made before the function is called, since the call depends on them.
   const call = (fence: string): { prelude: string; source: string; first: (argument: string) => string } => {

@@ -27,7 +27,7 @@ export function judgeServer({ server, replicationRole }: ServerAnswer): Finding 
   }
   if (replicationRole === "replica") {
     return problem(
-      "This session has session_replication_role = replica, so its writes fire no triggers: nothing is announced or counted.",
+      "This session has session_replication_role = replica, so its writes fire no triggers: what it writes by plain SQL is neither announced nor counted.",
       "Take the setting back: alter role … reset session_replication_role, or remove it from the address.",
     );
   }

@@ -43,3 +43,7 @@ export const nullIfEmpty = (text: string): string => `case when ${text} operator
 /** The same for the -1 that stands for no limit in milliseconds. */
 export const nullIfNegative = (ms: string): string =>
   `case when ${ms} operator(pg_catalog.>=) 0::double precision then ${ms} end`;
+
+/** Settings with which the triggers announce, whatever the session has; in a transaction of our own only, since the caller's may have been told to be silent. */
+export const loudTriggers = (isOwnTransaction: boolean): string[] =>
+  isOwnTransaction ? ["pg_catalog.set_config('kojin.notify', '', true)"] : [];

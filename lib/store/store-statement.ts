@@ -1,7 +1,7 @@
 import { escapeIdentifier } from "pg";
 import { lockTimeoutSetting } from "../database/database";
 import { channelOf } from "../notify/channel";
-import { isInTime, isNotNewer, microsOf, nullIfEmpty, nullIfNegative, onFirstRow } from "./expressions";
+import { isInTime, isNotNewer, loudTriggers, microsOf, nullIfEmpty, nullIfNegative, onFirstRow } from "./expressions";
 
 /**
  * Who announces what a statement stores. `triggers`: they do, as for every other writer. `statement`: it does so itself, in the same transaction, while the triggers stand
@@ -102,7 +102,7 @@ function storeFrom(
     ...(lockTimeoutMs === undefined ? [] : [lockTimeoutSetting(lockTimeoutMs)]),
     // Not 'off' for what announces itself: what triggers of others do to groups, in the same transaction, is still announced.
     ...(announcedBy === "triggers"
-      ? []
+      ? loudTriggers(lockTimeoutMs !== undefined)
       : [`pg_catalog.set_config('kojin.notify', '${bySelf ? "statement" : "off"}', true)`]),
     ...(announcedBy === "triggers" && inlineBytes > 0
       ? [`pg_catalog.set_config('kojin.inline_bytes', '${inlineBytes}', true)`]

@@ -15,6 +15,12 @@ import {
 
 type Settings = Readonly<Record<string, string>>;
 
+const planSettings = [
+  ...["enable_seqscan", "enable_indexscan", "enable_bitmapscan", "enable_indexonlyscan", "enable_tidscan"],
+  ...["enable_nestloop", "enable_hashjoin", "enable_mergejoin", "enable_sort", "enable_hashagg", "enable_material"],
+  ...["enable_memoize", "enable_incremental_sort", "enable_gathermerge", "enable_partition_pruning"],
+];
+
 /** Settings under which everything works as ever, in groups that cannot hide one another. */
 const harmless: readonly (readonly [string, Settings])[] = [
   ["array_nulls", { array_nulls: "off" }],
@@ -75,6 +81,19 @@ const harmless: readonly (readonly [string, Settings])[] = [
       commit_delay: "1000",
     },
   ],
+  ["no choice of plans", Object.fromEntries(planSettings.map((name) => [name, "off"]))],
+  [
+    "planner limits",
+    {
+      from_collapse_limit: "1",
+      join_collapse_limit: "1",
+      geqo_threshold: "2",
+      constraint_exclusion: "on",
+      cpu_tuple_cost: "1000",
+    },
+  ],
+  ["messages", { client_min_messages: "debug1", log_min_error_statement: "panic", track_activities: "off" }],
+  ["silence", { "kojin.notify": "off", "kojin.inline_bytes": "7000" }],
   ["client_encoding LATIN1", { client_encoding: "LATIN1" }],
   ["client_encoding SQL_ASCII", { client_encoding: "SQL_ASCII" }],
 ];
@@ -129,7 +148,10 @@ describe("a session with other settings than the default ones", () => {
 
   it("does all as ever if the settings are those of its role", async () => {
     const [role, schema] = [`spec settings ${process.pid}`, `${database.schema} role`];
-    const [name, settings] = [escapeIdentifier(role), harmless.slice(0, 4).map(([, each]) => each)];
+    const [name, settings] = [
+      escapeIdentifier(role),
+      [...harmless.slice(0, 4), ...harmless.slice(-2)].map(([, each]) => each),
+    ];
     await database.sql(`create role ${name} superuser login password 'odd'`);
     try {
       for (const [setting, value] of settings.flatMap((each) => Object.entries(each)))
@@ -144,6 +166,22 @@ describe("a session with other settings than the default ones", () => {
     } finally {
       await eventually(async () => database.sql(`drop owned by ${name} cascade; drop role ${name}`));
     }
+  });
+
+  it("announces what it writes even if the session has announcements switched off", async () => {
+    const schema = `${database.schema} silent`;
+    const backend = await open(schema, { "kojin.notify": "off" }, { sweepIntervalMs: 600_000 });
+    await backend.migrate();
+    await backend.initGroup("group", 2);
+    const waits = [backend.wait("kept", 600_000), backend.wait("one", 600_000), backend.waitGroup("group", 600_000)];
+    await eventually(() => expect(backend.stats()).toMatchObject({ status: "listening", reads: { inFlight: 0 } }), {
+      timeoutMs: 20_000,
+    });
+    // Told by the triggers, by the statement, and by the triggers of members.
+    await backend.store("kept", 1, { onConflict: "keep" });
+    await backend.store("one", 1);
+    await Promise.all(["a", "b"].map(async (taskId) => backend.completeGroupMember("group", taskId, 1)));
+    expect(await Promise.all(waits)).toEqual([1, 1, [1, 1]]);
   });
 
   it("has writes refused in time if it only reads, with a message that says so, and reads on", async () => {
@@ -190,5 +228,15 @@ describe("a session with other settings than the default ones", () => {
     // Only the triggers can announce a result that may be kept.
     await backend.store("c", "c", { onConflict: "keep" });
     expect(await Promise.all(waits)).toEqual(["a", "b", "c"]);
+    // Members are counted without the triggers, too.
+    await backend.initGroup("group", 3);
+    const done = backend.waitGroup("group", 60_000).catch((error: unknown) => error);
+    const members = ["a", "b"].map(async (taskId) => backend.completeGroupMember("group", taskId, taskId));
+    expect((await Promise.all(members)).sort()).toEqual([1, 2]);
+    expect(await backend.completeGroupMember("group", "a", "again")).toBe(2);
+    expect(await backend.getGroup("group")).toMatchObject({ completed: 2, failed: 0, done: false });
+    await backend.failGroupMember("group", "c", new Error("failed"));
+    expect(await done).toMatchObject({ code: "GROUP_FAILED" });
+    expect(await backend.getGroupResults("group")).toEqual(["again", "b"]);
   });
 });
