@@ -1,7 +1,6 @@
-import type { Bench } from "./bench";
 import { WorkerProcess } from "./processes";
 import { processorTimeMs } from "./processor-time";
-import type { Sample } from "./row";
+import type { Sample } from "./sample";
 import { median, percentile } from "./statistics";
 import type { TaskRange, TechniqueName, TechniqueSettings } from "./technique";
 import type { StoringTasks } from "./workers/storing";
@@ -42,11 +41,17 @@ export interface Drained extends Sample {
   readonly serverCpuMs: number;
 }
 
+/** What a crew needs of the bench that it works for. */
+interface Site {
+  size(full: number, quick: number): number;
+  empty(): Promise<void>;
+}
+
 /**
  * One process that waits, and as many that store as a row asks for. They stay for the rows after it: to start 32 processes takes longer than most rows.
  */
 export class Crew implements Disposable {
-  readonly #bench: Bench;
+  readonly #bench: Site;
   readonly #waiting = new WorkerProcess<WaitingTasks>("waiting");
   readonly #allStoring: WorkerProcess<StoringTasks>[] = [];
   /** Those of the present load. */
@@ -55,7 +60,7 @@ export class Crew implements Disposable {
   readonly #isWarm = new Set<TechniqueName>();
   readonly #isDrained = new Set<TechniqueName>();
 
-  constructor(bench: Bench) {
+  constructor(bench: Site) {
     this.#bench = bench;
   }
 

@@ -1,5 +1,6 @@
 import type { Bench } from "./bench";
-import { type Contest, NotMeasured, type Row, type Sample } from "./row";
+import type { Contest, Row } from "./row";
+import { NotMeasured, type Sample } from "./sample";
 import { median } from "./statistics";
 
 /** One side of a row: its rounds, and their medians. */

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { pickFreePort } from "../lib/embedded/port";
-import { NotMeasured } from "./row";
+import { NotMeasured } from "./sample";
 
 /** A NATS server of its own. */
 export class NatsServer {

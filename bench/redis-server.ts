@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { pickFreePort } from "../lib/embedded/port";
-import { NotMeasured } from "./row";
+import { NotMeasured } from "./sample";
 
 /** A server that was killed may write for a moment more. */
 const removal = { recursive: true, force: true, maxRetries: 10, retryDelay: 50 };

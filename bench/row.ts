@@ -1,12 +1,5 @@
 import type { Bench } from "./bench";
-
-/** What is measured in one round. */
-export interface Sample {
-  /** For latencies, their p50. */
-  readonly value: number;
-  readonly p95?: number;
-  readonly p99?: number;
-}
+import type { Sample } from "./sample";
 
 /** What a target is about: `ratio` is ours by the reference, `ours` the figure itself. */
 export interface Target {
@@ -34,9 +27,4 @@ export interface Row {
   readonly target?: Target;
   /** @throws {@link NotMeasured} It cannot be measured on this machine. */
   prepare(bench: Bench): Contest | Promise<Contest>;
-}
-
-/** Why a row is not measured here. */
-export class NotMeasured extends Error {
-  override readonly name = "NotMeasured";
 }

@@ -2,7 +2,8 @@ export { PostgresResultBackend } from "./postgres-backend";
 export { MemoryResultBackend } from "./memory-backend";
 export type { MemoryResultBackendOptions } from "./memory-backend";
 export type { ConnectionPool, PooledConnection } from "./database/pool";
-export type { BatchOptions, Logger, NotifyMode, PostgresResultBackendOptions, TelemetryOptions } from "./options";
+export type { Logger } from "./logger";
+export type { BatchOptions, NotifyMode, PostgresResultBackendOptions, TelemetryOptions } from "./options";
 export type {
   ClaimOptions,
   CloseOptions,
@@ -21,7 +22,8 @@ export type {
   WriteOptions,
 } from "./result-backend";
 export type { OpenGroupsOptions } from "./groups/group-arguments";
-export type { MigrateOptions, MigrationProgress, MigrationReport } from "./schema/migrations";
+export type { MigrateOptions, MigrationReport } from "./schema/migrations";
+export type { MigrationProgress } from "./schema/migration-run";
 export type { MigrationPlan } from "./schema/migration-plan";
 export { migrationScript } from "./schema/migration-script";
 export type { MigrationScriptOptions } from "./schema/migration-script";

@@ -1,14 +1,8 @@
 import type { PoolConfig } from "pg";
+import type { Logger } from "./logger";
 import type { HintCarrier } from "./notify/hint-source";
 import { checkDurationMs, checkInteger, checkTtlMs, typeName } from "./value/arguments";
 import type { Codec } from "./value/json";
-
-/** Where the library says what an operator should know. `console` fits, and so do pino, winston and their like: each call has one string. */
-export interface Logger {
-  info(message: string): void;
-  warn(message: string): void;
-  error(message: string): void;
-}
 
 /** How many results travel in one statement. */
 export interface BatchOptions {

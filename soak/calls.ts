@@ -73,7 +73,7 @@ function limitOf(order: Order): number {
   return order.what === "followGroup" ? Infinity : writeLimitMs;
 }
 
-export function describe(order: Order): string {
+function describe(order: Order): string {
   const about = "taskId" in order ? order.taskId : "group" in order ? order.group.groupId : order.groupId;
   return `${order.what} ${about}${"timeoutMs" in order ? ` (${order.timeoutMs} ms)` : ""}`;
 }

@@ -1,6 +1,7 @@
 import type { Bench } from "../bench";
 import { WorkerProcess } from "../processes";
-import type { Contest, Row, Sample } from "../row";
+import type { Contest, Row } from "../row";
+import type { Sample } from "../sample";
 import type { GroupLoad, GroupsTasks } from "../workers/groups";
 
 const lanes = 256;

@@ -1,6 +1,7 @@
 import type { Drained } from "../crew";
 import { hasProcessorTimes } from "../processor-time";
-import { NotMeasured, type Row } from "../row";
+import type { Row } from "../row";
+import { NotMeasured } from "../sample";
 
 const lanes = 256;
 

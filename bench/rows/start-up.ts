@@ -1,6 +1,7 @@
 import type { Bench } from "../bench";
 import { WorkerProcess } from "../processes";
-import type { Row, Sample } from "../row";
+import type { Row } from "../row";
+import type { Sample } from "../sample";
 import type { StartingTasks } from "../workers/starting";
 
 /** In a new process, modules loaded, until notifications are heard. */

@@ -3,7 +3,7 @@
 import { writeFile } from "node:fs/promises";
 import { freemem } from "node:os";
 import { readOptions } from "../../tools/command-line";
-import { NotMeasured } from "../row";
+import { NotMeasured } from "../sample";
 import { Fleet } from "./fleet";
 import { parseOptions, type ScalingOptions, usage } from "./options";
 import { type SetUp, setUps } from "./set-ups";

@@ -1,4 +1,3 @@
-import ms from "ms";
 
 /** Characters that move the cursor, hide text or end a line. Ids and messages come from others, and may hold them. */
 const control = /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
@@ -12,9 +11,6 @@ export function printable(text: string): string {
 export function shortened(text: string, width: number): string {
   return text.length <= width ? text : `${text.slice(0, width - 1)}…`;
 }
-
-/** A duration for people: `850ms`, `3s`, `2h`. */
-export const inWords = (durationMs: number): string => (durationMs === Infinity ? "never" : ms(Math.round(durationMs)));
 
 const units = ["bytes", "KiB", "MiB", "GiB", "TiB"];
 

@@ -43,7 +43,7 @@ const idleTimeoutMs = 30_000;
 const lastAnswersMs = 1_000;
 
 /** Whatever the role's default: what comes after a lock is to see what was committed while it was waited for. */
-export const beginText = "begin isolation level read committed";
+const beginText = "begin isolation level read committed";
 
 /** Lifts the role's `transaction_timeout`, which exists since version 17. */
 const unlimitedText = `; select case when pg_catalog.current_setting('transaction_timeout', true) is not null then pg_catalog.set_config('transaction_timeout', '0', true) end`;

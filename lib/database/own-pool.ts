@@ -12,7 +12,7 @@ const farewellMs = 1_000;
 /**
  * Longest time for a statement, on the server: twice that of an attempt, since reads of large results go on as long as bytes arrive. It ends what no cancel request could reach.
  */
-export const statementTimeoutMs = 2 * longestAttemptMs;
+const statementTimeoutMs = 2 * longestAttemptMs;
 
 type OnConnect = Parameters<Pool["connect"]>[0];
 

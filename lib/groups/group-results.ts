@@ -16,7 +16,7 @@ export type MemberPageRow = [
   candidates: number | null,
 ];
 
-export type MemberKind = "results" | "failures";
+type MemberKind = "results" | "failures";
 
 /** Reads a page of the members whose ids come after one; no rows if the group is absent or has expired. */
 export type ReadMemberPage = (

@@ -1,7 +1,7 @@
 import { distinctUntilChanged, ReplaySubject, Subject } from "rxjs";
 import { decodeHint, type Hint, rescanPayload } from "../notify/hint";
 import type { HintSource, ListenReport, ListenStatus } from "../notify/hint-source";
-import type { Logger } from "../options";
+import type { Logger } from "../logger";
 import type { NatsLink } from "./nats-link";
 import type { NatsPublisher } from "./nats-publisher";
 import { ShardSelection } from "./shard-selection";

@@ -1,6 +1,6 @@
 import { encodeHints, type HintName, hintNames, rescanPayload } from "../notify/hint";
 import type { HintPublisher } from "../notify/hint-source";
-import type { Logger } from "../options";
+import type { Logger } from "../logger";
 import { KeptBatches } from "./kept-batches";
 import type { NatsLink } from "./nats-link";
 import type { NatsMember, SharedNats } from "./shared-nats";
@@ -14,7 +14,7 @@ export interface NatsPublisherParts {
 }
 
 /** Ids that are kept at the most, to be announced once more. Beyond that everybody is asked to look at everything, once. */
-export const maxKeptIds = 20_000;
+const maxKeptIds = 20_000;
 /** A server may have died with what it had confirmed still in its buffers, or before it reached the others of its cluster. */
 const keptMs = 5_000;
 /** What was published is confirmed so much later, for all of it together: nobody waits for that, and each confirmation is a way to the server and back. */

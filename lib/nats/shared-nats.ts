@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { backoffMs } from "../database/backoff";
-import type { Logger } from "../options";
+import type { Logger } from "../logger";
 import type { NatsClient } from "./client";
 import { NatsLink } from "./nats-link";
 import type { ResolvedNatsOptions } from "./options";

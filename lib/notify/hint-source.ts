@@ -1,5 +1,5 @@
 import type { Observable } from "rxjs";
-import type { Logger } from "../options";
+import type { Logger } from "../logger";
 import type { Hint, HintName } from "./hint";
 
 /**

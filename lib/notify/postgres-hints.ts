@@ -2,7 +2,7 @@ import { distinctUntilChanged, ReplaySubject, Subject } from "rxjs";
 import { type Database, lockTimeoutSetting } from "../database/database";
 import { sendNotification } from "../database/send-notification";
 import type { SessionConfig } from "../database/session-config";
-import type { Logger } from "../options";
+import type { Logger } from "../logger";
 import { channelOf } from "./channel";
 import { decodeHint, type Hint } from "./hint";
 import type { HintSource, ListenReport, ListenStatus } from "./hint-source";

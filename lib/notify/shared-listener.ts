@@ -3,7 +3,7 @@ import { exhaustMap, filter, firstValueFrom, interval, map, merge, Subject, tap 
 import { backoffMs } from "../database/backoff";
 import { describe } from "../database/backend-error";
 import type { SessionConfig } from "../database/session-config";
-import type { Logger } from "../options";
+import type { Logger } from "../logger";
 import { heartbeatChannel } from "./channel";
 import { Channels } from "./channels";
 import type { Proof } from "./heartbeat";

@@ -12,11 +12,23 @@ import {
 } from "./migration-files";
 import { MigrationLock } from "./migration-lock";
 import { type BatchesStep, type MigrationStep, pageQuery, sqlFor, stepsOf } from "./migration-steps";
-import type { MigrationProgress } from "./migrations";
 import { newerSchemaError } from "./schema-check";
 
+/** How far a migration is. */
+export interface MigrationProgress {
+  readonly schema: string;
+  /** The name of the migration, or `recount`. */
+  readonly migration: string;
+  /** What is being done, in words. */
+  readonly step: string;
+  /** Rows, or groups, that this step has handled so far. */
+  readonly rows: number;
+  /** The sessions that hold the lock that is waited for; undefined where none is. */
+  readonly waitingFor?: string | undefined;
+}
+
 /** What the version table says. */
-export interface SchemaState {
+interface SchemaState {
   /** The version of the tables; 0 where nothing was migrated yet. */
   readonly version: number;
   /** The last step of a migration that has not ended; null where there is none. */

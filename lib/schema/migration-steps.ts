@@ -5,7 +5,7 @@ import { channelOf } from "../notify/channel";
 export type MigrationStep = TransactionStep | IndexStep | BatchesStep;
 
 /** Statements that run in one transaction. Each step locks one existing table at most. */
-export interface TransactionStep {
+interface TransactionStep {
   readonly kind: "transaction";
   readonly title: string;
   readonly sql: string;

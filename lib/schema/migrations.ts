@@ -4,7 +4,7 @@ import type { SqlClient } from "../result-backend";
 import { checkDurationMs } from "../value/arguments";
 import { forgetForeignTransactions } from "./foreign-transactions";
 import { latestVersion } from "./migration-files";
-import { MigrationRun } from "./migration-run";
+import { type MigrationProgress, MigrationRun } from "./migration-run";
 import { triggerDefinitions } from "./triggers";
 
 export interface MigrateOptions {
@@ -17,19 +17,6 @@ export interface MigrateOptions {
   readonly recount?: boolean;
   /** Called at each step, after each page of rows, and while a lock is waited for. */
   readonly onProgress?: (progress: MigrationProgress) => void;
-}
-
-/** How far a migration is. */
-export interface MigrationProgress {
-  readonly schema: string;
-  /** The name of the migration, or `recount`. */
-  readonly migration: string;
-  /** What is being done, in words. */
-  readonly step: string;
-  /** Rows, or groups, that this step has handled so far. */
-  readonly rows: number;
-  /** The sessions that hold the lock that is waited for; undefined where none is. */
-  readonly waitingFor?: string | undefined;
 }
 
 export interface MigrationReport {

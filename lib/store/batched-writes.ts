@@ -9,8 +9,8 @@ import { calledTimes, WriteCall, WriteItem } from "./write-item";
 import { attemptTimeoutMs, type WriteCounters, type WriteParts, type WriteRules } from "./write-rules";
 
 /** Most rows, and most bytes of JSON, that wait for a statement to take them. What comes then waits outside, within its own time. */
-export const maxQueuedRows = 100_000;
-export const maxQueuedBytes = 128 * 1024 * 1024;
+const maxQueuedRows = 100_000;
+const maxQueuedBytes = 128 * 1024 * 1024;
 
 const firstDelayMs = 50;
 const longestDelayMs = 2_000;

@@ -29,7 +29,7 @@ export interface Attempt {
 }
 
 /** The limits of the first statement for rows. */
-export interface FirstAttempt extends Attempt {
+interface FirstAttempt extends Attempt {
   /** Asked once there is a connection. The latest times that the server's clock can have shown when the calls were made, if one has waited for long: what was stored later stays. */
   readonly calledAt: () => readonly number[] | undefined;
 }

@@ -54,9 +54,9 @@ export interface ReadReason {
 /**
  * Receives what a read found: called for each id that is there, before the calls that asked for it are answered. An overtaken value is passed on only if it was announced.
  */
-export type OnFound<T> = (key: string, found: Found<T>, reason: ReadReason) => void;
+type OnFound<T> = (key: string, found: Found<T>, reason: ReadReason) => void;
 /** Called when a read failed, and asking again will not help. `isTheirFault` if it is about these keys, and others could be read. */
-export type OnDenied = (keys: readonly string[], error: Error, isTheirFault: boolean) => void;
+type OnDenied = (keys: readonly string[], error: Error, isTheirFault: boolean) => void;
 
 /** Reads since the backend was made. */
 export interface ReadCounters {

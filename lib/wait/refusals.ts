@@ -1,4 +1,4 @@
-import type { Logger } from "../options";
+import type { Logger } from "../logger";
 
 /** Warns of ids that the server refuses to read, and that a stream therefore leaves out: once for each kind of error, until the id that showed it can be read. */
 export class Refusals {

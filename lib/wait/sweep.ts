@@ -4,7 +4,7 @@ import type { HintSource } from "../notify/hint-source";
 import type { WakeCause } from "./router";
 
 /** Between two sweeps while nothing can be heard. */
-export const pollIntervalMs = 1_000;
+const pollIntervalMs = 1_000;
 // Processes that lost the same server start to sweep in the same second; they should not stay in step.
 const jitter = 0.2;
 

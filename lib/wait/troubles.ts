@@ -1,4 +1,4 @@
-import type { Logger } from "../options";
+import type { Logger } from "../logger";
 
 /** So many failures in a row are more than a connection that was lost. */
 const minFailures = 3;

@@ -9,9 +9,6 @@ export type Variant = "plain" | "pgbouncer" | "pool-of-one" | "deferred" | "nats
 
 export const variant = (process.env["SPEC_VARIANT"] ?? "plain") as Variant;
 
-/** Whether backends of specs hear over NATS. */
-export const isOverNats = variant === "nats";
-
 /** The address for pools, and options that go with it, in the present variant. */
 export function inVariant(url: string): { poolUrl: string; options: PostgresResultBackendOptions } {
   const changed = new URL(url);

@@ -8,7 +8,7 @@ export interface UnqualifiedName {
 }
 
 /** The objects of Postgres itself that a text calls, each by its bare name. */
-export interface UsedNames {
+interface UsedNames {
   readonly functions: Set<string>;
   readonly operators: Set<string>;
   readonly types: Set<string>;

@@ -1,7 +1,7 @@
 import { examples, type RegisterCommand } from "../command";
 import { exitCodes } from "../exit-codes";
 import { migrationScript } from "../../schema/migration-script";
-import type { MigrationProgress } from "../../schema/migrations";
+import type { MigrationProgress } from "../../schema/migration-run";
 import { parseDuration } from "../arguments";
 import type { Session } from "../session";
 import { inDigits } from "../text";

@@ -12,7 +12,7 @@ export type WatchEvent = { readonly at: string } & (
 );
 
 /** What came since the watching began, and how much of it per second since the rates before. */
-export interface Rates {
+interface Rates {
   readonly results: number;
   readonly failures: number;
   readonly groupsDone: number;

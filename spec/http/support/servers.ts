@@ -95,7 +95,7 @@ export const frameworks: Readonly<Record<string, Create>> = {
 };
 
 /** Without a router. */
-export function route({ backend, waitMs, sse }: Handlers, request: HttpRequest): Response | Promise<Response> {
+function route({ backend, waitMs, sse }: Handlers, request: HttpRequest): Response | Promise<Response> {
   const [, kind, id = "", events] = /^\/api\/(tasks|groups)\/([^/?]+)(\/events)?(?:\?|$)/.exec(request.url ?? "") ?? [];
   const decoded = decodeURIComponent(id);
   if (kind === "groups") return sseGroup(backend, decoded, { ...sse, request });
