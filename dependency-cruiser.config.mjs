@@ -1,5 +1,4 @@
-/** @type {import("dependency-cruiser").IConfiguration} */
-module.exports = {
+export default {
   forbidden: [
     {
       name: "no-cycle",
