@@ -85,6 +85,37 @@ describe("close", () => {
     }
   });
 
+  it("leaves nothing waiting on the server that is written later", async () => {
+    const [results, states] = ["kojin_results", "kojin_group_state"].map(
+      (table) => `${escapeIdentifier(database.schema)}.${table}`,
+    );
+    const pool = new Pool({ connectionString: database.poolUrl });
+    const backend = new PostgresResultBackend(pool, { schema: database.schema, listen: false, retryTimeoutMs: 60_000 });
+    await backend.store("blocked", "before");
+    await backend.initGroup("blocked", 2);
+    const client = await database.pool.connect();
+    await client.query(`begin; select from ${results} where task_id = 'blocked' for update`);
+    await client.query(`select from ${states} for update`);
+    const calls = [
+      backend.store("blocked", "after"),
+      backend.delete("blocked"),
+      backend.completeGroupMember("blocked", "a", 1),
+    ].map(async (call) => call.catch((error: unknown) => error));
+    await eventually(() =>
+      expect(backend.stats()).toMatchObject({ stores: { inFlight: 1 }, groupWrites: { inFlight: 1 } }),
+    );
+    await backend.close();
+    for (const call of calls) expect(await call).toMatchObject({ code: "BACKEND_CLOSED" });
+    await client.query("commit");
+    client.release();
+    await pool.end();
+    // Waits behind each statement that has the lock of the row, or waits for it.
+    expect(await database.sql(`select result from ${results} where task_id = 'blocked' for update`)).toEqual([
+      { result: "before" },
+    ]);
+    expect(await database.sql(`select completed from ${states} for update`)).toEqual([{ completed: 0 }]);
+  });
+
   it("lets open waits go on for drainMs, and begins no new ones", async () => {
     const [backend, storing] = [await database.open(), await database.open()];
     await backend.ready();

@@ -29,6 +29,8 @@ export interface TransactionLimits {
   readonly timeoutMs: number;
   readonly beginTimeoutMs: number;
   readonly lockTimeoutMs?: number | undefined;
+  /** A statement that fails if it comes too late, sent in one piece with `commit`, which then does nothing. */
+  readonly commitGuard?: string | undefined;
   /** Longest time for one statement, on the server. Default: all the time that is left. */
   readonly statementTimeoutMs?: number | undefined;
 }
@@ -131,7 +133,7 @@ export class Database {
    */
   async transaction<T>(
     purpose: string,
-    { timeoutMs, beginTimeoutMs, lockTimeoutMs, statementTimeoutMs = Infinity }: TransactionLimits,
+    { timeoutMs, beginTimeoutMs, lockTimeoutMs, statementTimeoutMs = Infinity, commitGuard }: TransactionLimits,
     work: (client: SqlClient) => Promise<T>,
   ): Promise<T> {
     return this.#withClient(purpose, timeoutMs, async (client, remainingMs) => {
@@ -161,7 +163,7 @@ export class Database {
       });
       try {
         const outcome = await work({ query: run });
-        await run("commit");
+        await run(commitGuard === undefined ? "commit" : `${commitGuard}; commit`);
         return outcome;
       } catch (error) {
         // A connection that gave no answer is not asked again: it is thrown away, and the server rolls back by itself.

@@ -1,8 +1,10 @@
+import { escapeIdentifier } from "pg";
 import type { Database, Query } from "../database/database";
 import { GroupConflictError } from "../errors";
 import { channelOf } from "../notify/channel";
 import type { SqlClient } from "../result-backend";
 import { BatchedWrites } from "../store/batched-writes";
+import { isInTime } from "../store/expressions";
 import { fencedWrite } from "../store/fenced-write";
 import { writePlainly } from "../store/plain-failure";
 import type { WriteCounters, WriteParts } from "../store/write-rules";
@@ -109,7 +111,7 @@ export class GroupWriter {
       fallback.send(async (isSilent) => {
         const text = (isSilent ? this.#silent : this.#loud).init;
         const fenced = [...values, giveUpAt];
-        if (isLarge) return this.#initLarge(purpose, text, fenced, timeoutMs);
+        if (isLarge) return this.#initLarge(purpose, text, fenced, timeoutMs, giveUpAt);
         const [row] = await database.query<[Conflict | null]>({ purpose, text, values: fenced }, timeoutMs);
         return row?.[0] ?? null;
       }),
@@ -118,9 +120,19 @@ export class GroupWriter {
     return conflict;
   }
 
-  /** In a transaction that limits the statement on the server, too: an attempt that was given up does not go on holding the lock of the group. */
-  async #initLarge(purpose: string, text: string, values: unknown[], attemptMs: number): Promise<Conflict | null> {
-    const limits = { timeoutMs: attemptMs, beginTimeoutMs: attemptMs };
+  /**
+   * In a transaction that limits the statement on the server, too: an attempt that was given up does not go on holding the lock of the group. Its commit travels by itself, so it
+   * has the same limit as the statement.
+   */
+  async #initLarge(
+    purpose: string,
+    text: string,
+    values: unknown[],
+    attemptMs: number,
+    giveUpAt: number,
+  ): Promise<Conflict | null> {
+    const commitGuard = `select ${isInTime(escapeIdentifier(this.#parts.options.schema), String(giveUpAt))}`;
+    const limits = { timeoutMs: attemptMs, beginTimeoutMs: attemptMs, commitGuard };
     return this.#parts.database.transaction(purpose, limits, async (client) => {
       const [row] = (await client.query(text, values)).rows;
       return (row?.["conflict"] ?? null) as Conflict | null;

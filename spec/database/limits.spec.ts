@@ -1,6 +1,7 @@
 import { escapeIdentifier, Pool } from "pg";
 import { PostgresResultBackend } from "kojin-postgres";
 import { Database } from "../../lib/database/database";
+import { isInTime } from "../../lib/store/expressions";
 import { eventually } from "../support/eventually";
 import { specDatabase, withParameter } from "../support/spec-database";
 import { TcpProxy } from "../support/tcp-proxy";
@@ -67,6 +68,23 @@ describe("what runs while the network is frozen", () => {
     });
     await expect(freezing).rejects.toMatchObject({ origin: "session", transient: true });
     await eventually(async () => expect(await states()).toEqual([]), { timeoutMs: 20_000 });
+  });
+
+  it("commits nothing where the statement before its commit comes too late", async () => {
+    const backend = await database.open();
+    const table = `${escapeIdentifier(database.schema)}.kojin_results`;
+    const commit = async (taskId: string, seconds: number): Promise<unknown> => {
+      const [now] = await database.sql<{ now: number }>("select extract(epoch from clock_timestamp())::float8 as now");
+      const due = String((now?.now ?? 0) + seconds);
+      const commitGuard = `select ${isInTime(escapeIdentifier(database.schema), due)}`;
+      const limits = { timeoutMs: 20_000, beginTimeoutMs: 20_000, commitGuard };
+      return new Database(pool, database.schema).transaction("write", limits, async (client) =>
+        client.query(`insert into ${table} (task_id, result) values ($1, '1')`, [taskId]),
+      );
+    };
+    await commit("in time", 3_600);
+    await expect(commit("late", -1)).rejects.toMatchObject({ sqlState: "KJ001", transient: true });
+    expect([await backend.get("in time"), await backend.get("late")]).toEqual([1, undefined]);
   });
 
   it("gives no connection back whose rollback was not answered", async () => {
