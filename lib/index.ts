@@ -28,15 +28,15 @@ export type { MigrationPlan } from "./schema/migration-plan";
 export { migrationScript } from "./schema/migration-script";
 export type { MigrationScriptOptions } from "./schema/migration-script";
 export type { TriggerState } from "./schema/triggers";
-export type { PruneOptions, PruneReport } from "./prune/pruner";
-export type { Health } from "./health";
-export type { Inspection, ServerFacts, TableSize } from "./inspect/inspection";
-export type { CheckName, DiagnoseOptions, Diagnosis } from "./inspect/diagnosis";
-export type { Finding } from "./inspect/check";
-export type { Stats } from "./stats";
-export type { Announcement } from "./store/announcements";
-export type { WriteCounters } from "./store/write-rules";
-export type { Hint, HintName, StoredResult } from "./notify/hint";
+export type { PruneOptions, PruneReport } from "./admin/pruner";
+export type { Health } from "./admin/health";
+export type { Inspection, ServerFacts, TableSize } from "./admin/inspection";
+export type { CheckName, DiagnoseOptions, Diagnosis } from "./admin/diagnosis";
+export type { Finding } from "./admin/check";
+export type { Stats } from "./admin/stats";
+export type { Announcement } from "./results/announcements";
+export type { WriteCounters } from "./results/write-rules";
+export type { Hint, HintName, StoredResult } from "./notifications/hint";
 export type {
   HintCarrier,
   HintChannel,
@@ -48,9 +48,9 @@ export type {
   LateKeys,
   ListenReport,
   ListenStatus,
-} from "./notify/hint-source";
-export type { ReadCounters } from "./wait/loader";
-export type { WakeCause } from "./wait/router";
+} from "./notifications/hint-source";
+export type { ReadCounters } from "./waiting/loader";
+export type { WakeCause } from "./waiting/router";
 export type { Codec } from "./value/json";
 export type { ResultSchema } from "./value/schema";
 export { defineTask } from "./value/task";

@@ -25,7 +25,7 @@ import { checkDurationMs } from "./value/arguments";
 import { checkSchema } from "./value/schema";
 import type { Codec } from "./value/json";
 import type { TaskId } from "./value/task";
-import { resolveWaitOptions } from "./wait/waits";
+import { resolveWaitOptions } from "./waiting/waits";
 
 export interface MemoryResultBackendOptions {
   /** How long a result is kept, in milliseconds. More than 0; `Infinity` never expires. Default 86 400 000, a day. */

@@ -1,6 +1,6 @@
 import type { PoolConfig } from "pg";
 import type { Logger } from "./logger";
-import type { HintCarrier } from "./notify/hint-source";
+import type { HintCarrier } from "./notifications/hint-source";
 import { checkDurationMs, checkInteger, checkTtlMs, typeName } from "./value/arguments";
 import type { Codec } from "./value/json";
 

@@ -4,13 +4,13 @@ import { BackendCore } from "./backend-core";
 import { OwnPool } from "./database/own-pool";
 import type { ConnectionPool } from "./database/pool";
 import { type OpenGroupsOptions, toGroupSize, toOpenLimit, toUnclaimedLimit } from "./groups/group-arguments";
-import { type Health, readHealth } from "./health";
-import { diagnose, type DiagnoseOptions, type Diagnosis } from "./inspect/diagnosis";
-import { countExpired, inspect, type Inspection } from "./inspect/inspection";
-import type { StoredResult } from "./notify/hint";
-import type { ListenStatus } from "./notify/hint-source";
+import { type Health, readHealth } from "./admin/health";
+import { diagnose, type DiagnoseOptions, type Diagnosis } from "./admin/diagnosis";
+import { countExpired, inspect, type Inspection } from "./admin/inspection";
+import type { StoredResult } from "./notifications/hint";
+import type { ListenStatus } from "./notifications/hint-source";
 import { type PostgresResultBackendOptions, resolveOptions } from "./options";
-import type { PruneOptions, PruneReport } from "./prune/pruner";
+import type { PruneOptions, PruneReport } from "./admin/pruner";
 import type {
   ClaimOptions,
   CloseOptions,
@@ -28,16 +28,16 @@ import type {
 } from "./result-backend";
 import { type MigrationPlan, planMigration } from "./schema/migration-plan";
 import { migrate, type MigrateOptions, type MigrationReport } from "./schema/migrations";
-import type { Stats } from "./stats";
-import type { Announcement } from "./store/announcements";
-import { deleteResult } from "./store/delete";
-import { type StoreRow, toStoreRow } from "./store/store-row";
+import type { Stats } from "./admin/stats";
+import type { Announcement } from "./results/announcements";
+import { deleteResult } from "./results/delete";
+import { type StoreRow, toStoreRow } from "./results/store-row";
 import { checkDurationMs, checkId, checkTtlMs, typeName } from "./value/arguments";
 import { encodeFailure } from "./value/failure";
 import { encodeResult } from "./value/json";
 import { checkSchema } from "./value/schema";
 import type { TaskId } from "./value/task";
-import { resolveWaitOptions } from "./wait/waits";
+import { resolveWaitOptions } from "./waiting/waits";
 
 /** Results in PostgreSQL, awaited by LISTEN/NOTIFY. */
 export class PostgresResultBackend implements ResultBackend {

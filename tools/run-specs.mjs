@@ -24,17 +24,17 @@ const left = [
 // What makes no sense where nobody listens: hints over NATS have fault specs of their own, which run everywhere.
 const aboutListen = [
   // The connection that listens: how it is lost, found dead, replaced, shared, kept away from poolers and from a standby; also in a page that shows it.
-  "spec/(listener|logger|wait)\\.spec",
-  "spec/notify/pg-listen",
+  "spec/(logger|notifications/listener|waiting/wait)\\.spec",
+  "spec/notifications/pg-listen",
   "spec/groups/group-(changes|streams)",
   "spec/faults/(dashboard|failover|herds|idle-killers|killed-listener|last-words|outages|poolers)",
   // Notifications that Postgres itself sends, takes back or refuses, for writers which know nothing of NATS, or in a caller's transaction.
-  "spec/(foreign-writers|store|streams)\\.spec",
+  "spec/(foreign-writers|results/store|streams)\\.spec",
   "spec/groups/group-counting",
   "spec/faults/(bulk-writes|bypassed-triggers|full-queue|held-lock|repairs|replication|subtransactions)",
   // What `diagnose` says of the above.
   "spec/faults/diagnosis",
-  "spec/inspect",
+  "spec/admin/(access|diagnosis|inspection|rights)",
 ];
 
 if (values.postgres !== undefined) {

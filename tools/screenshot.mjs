@@ -4,7 +4,7 @@ import { statSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { startDashboard } from "../lib/cli/dashboard/index.ts";
+import { startDashboard } from "../lib/dashboard/index.ts";
 import { startEmbeddedPostgres } from "../lib/embedded/index.ts";
 import { PostgresResultBackend } from "../lib/index.ts";
 import { launchChromium } from "../spec/cli/support/chromium.ts";

@@ -1,7 +1,7 @@
 // A process with connections that listen on the channel of this library, and do nothing with what they hear.
 
 import { Client } from "pg";
-import { channelOf } from "../../lib/notify/channel";
+import { channelOf } from "../../lib/notifications/channel";
 import { serve } from "../processes";
 
 const clients: Client[] = [];

@@ -1,4 +1,4 @@
-import { longestTimerMs } from "../deadlines";
+import { longestTimerMs } from "../waiting/deadlines";
 import { DatabaseError } from "../errors";
 
 /**

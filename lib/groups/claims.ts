@@ -3,7 +3,7 @@ import type { Database } from "../database/database";
 import { retryUntilClosed } from "../database/retry";
 import type { ResolvedOptions } from "../options";
 import type { ClaimOptions, GroupClaim, GroupProgress, SqlClient } from "../result-backend";
-import { type FencedWriteParts, fencedWrite } from "../store/fenced-write";
+import { type FencedWriteParts, fencedWrite } from "../results/fenced-write";
 import { checkDurationMs } from "../value/arguments";
 import type { GroupStatements } from "./group-statements";
 

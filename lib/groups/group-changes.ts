@@ -2,7 +2,7 @@ import { Observable, type Subscriber, type Subscription } from "rxjs";
 import { mayPass } from "../database/backend-error";
 import { BackendClosedError } from "../errors";
 import type { GroupProgress } from "../result-backend";
-import type { Sweep } from "../wait/sweep";
+import type { Sweep } from "../waiting/sweep";
 
 export interface GroupChangesParts {
   readonly sweep: Sweep;

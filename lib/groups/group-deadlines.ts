@@ -1,7 +1,7 @@
-import type { Deadline, Deadlines } from "../deadlines";
+import type { Deadline, Deadlines } from "../waiting/deadlines";
 import { mayPass } from "../database/backend-error";
 import { WaitTimeoutError } from "../errors";
-import type { Router } from "../wait/router";
+import type { Router } from "../waiting/router";
 import type { StoredGroup } from "./stored-group";
 
 export interface GroupDeadlineParts {

@@ -1,8 +1,8 @@
 import { escapeIdentifier } from "pg";
-import { type CommitStatements, commitStatements } from "../store/commit-statements";
-import { boundedText, estimatedBytes, readBudgetBytes } from "../store/bounded-text";
-import { isInTime, microsOf } from "../store/expressions";
-import type { ResultStatementOptions } from "../store/statements";
+import { type CommitStatements, commitStatements } from "../results/commit-statements";
+import { boundedText, estimatedBytes, readBudgetBytes } from "../results/bounded-text";
+import { isInTime, microsOf } from "../results/expressions";
+import type { ResultStatementOptions } from "../results/statements";
 import { maxTextBytes } from "../value/jsonb-text";
 
 /** The SQL that reads, claims and prunes groups, made once for a schema. */

@@ -1,7 +1,7 @@
 import { escapeIdentifier } from "pg";
 import { lockTimeoutSetting } from "../database/database";
-import { isInTime, loudTriggers } from "../store/expressions";
-import { failureColumns } from "../store/write-errors";
+import { isInTime, loudTriggers } from "../results/expressions";
+import { failureColumns } from "../results/write-errors";
 
 /** The SQL that writes groups, made once for a schema. What it may and may not do is with the functions, in sql/0002_groups.sql. */
 export interface GroupWriteStatements {

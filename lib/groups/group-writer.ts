@@ -1,16 +1,16 @@
 import { escapeIdentifier } from "pg";
 import type { Database, Query } from "../database/database";
 import { GroupConflictError } from "../errors";
-import { channelOf } from "../notify/channel";
+import { channelOf } from "../notifications/channel";
 import type { SqlClient } from "../result-backend";
-import { BatchedWrites } from "../store/batched-writes";
-import { isInTime } from "../store/expressions";
-import { fencedWrite } from "../store/fenced-write";
-import { writePlainly } from "../store/plain-failure";
-import type { WriteCounters, WriteParts } from "../store/write-rules";
-import { SilentFallback } from "../store/silent-fallback";
-import { type FailureColumns, toDriverError } from "../store/write-errors";
-import { encodingError, rowLockTimeoutMs, writeLockTimeoutMs } from "../store/writer";
+import { BatchedWrites } from "../results/batched-writes";
+import { isInTime } from "../results/expressions";
+import { fencedWrite } from "../results/fenced-write";
+import { writePlainly } from "../results/plain-failure";
+import type { WriteCounters, WriteParts } from "../results/write-rules";
+import { SilentFallback } from "../results/silent-fallback";
+import { type FailureColumns, toDriverError } from "../results/write-errors";
+import { encodingError, rowLockTimeoutMs, writeLockTimeoutMs } from "../results/writer";
 import type { Conflict, GroupSize, MemberRow, Verdict } from "./group-rows";
 import { type GroupWriteStatements, groupWriteStatements } from "./group-write-statements";
 

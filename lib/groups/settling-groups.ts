@@ -1,5 +1,5 @@
-import type { Deadline, Deadlines } from "../deadlines";
-import type { WakeCause } from "../wait/router";
+import type { Deadline, Deadlines } from "../waiting/deadlines";
+import type { WakeCause } from "../waiting/router";
 import type { StoredGroup } from "./stored-group";
 
 export interface SettlingGroupParts {

@@ -1,5 +1,5 @@
 import { type Observable, Subscription } from "rxjs";
-import { longestTimerMs } from "../deadlines";
+import { longestTimerMs } from "../waiting/deadlines";
 import { checkDurationMs } from "../value/arguments";
 import { stringifyExactly } from "../value/json-text";
 import { type RequestOptions, signalOf } from "./request";

@@ -1,5 +1,5 @@
 import { Observable, type Subscriber } from "rxjs";
-import type { Deadline, Deadlines } from "../deadlines";
+import type { Deadline, Deadlines } from "../waiting/deadlines";
 import { WaitTimeoutError } from "../errors";
 import type { MemoryGroup } from "./group";
 

@@ -1,5 +1,5 @@
 import { GroupConflictError } from "../errors";
-import type { StoredResult } from "../notify/hint";
+import type { StoredResult } from "../notifications/hint";
 import type { GroupProgress } from "../result-backend";
 import { compareBytes } from "../value/byte-order";
 import { now } from "./clock";

@@ -1,6 +1,6 @@
 import { concatMap, defer, distinctUntilChanged, filter, map, type Observable, take, takeWhile } from "rxjs";
 import { GroupFailedError, WaitTimeoutError } from "../errors";
-import type { StoredResult } from "../notify/hint";
+import type { StoredResult } from "../notifications/hint";
 import type {
   ClaimOptions,
   GroupClaim,
@@ -16,8 +16,8 @@ import { checkDurationMs, checkId, checkInteger, checkTtlMs, typeName } from "..
 import { encodeFailure } from "../value/failure";
 import { encodeResult } from "../value/json";
 import { checkSchema } from "../value/schema";
-import { toFailedError } from "../wait/outcome";
-import { resolveWaitOptions } from "../wait/waits";
+import { toFailedError } from "../results/outcome";
+import { resolveWaitOptions } from "../waiting/waits";
 import type { MemoryGroup } from "./group";
 import { untilDeadline } from "./group-watch";
 import { refuseClient } from "./results";

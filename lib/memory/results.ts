@@ -1,6 +1,6 @@
 import { filter, type Observable, take } from "rxjs";
 import { WaitTimeoutError } from "../errors";
-import type { StoredResult } from "../notify/hint";
+import type { StoredResult } from "../notifications/hint";
 import type {
   ReadOptions,
   ResultFeedOptions,
@@ -9,7 +9,7 @@ import type {
   WaitOptions,
   WriteOptions,
 } from "../result-backend";
-import { toStoreRow } from "../store/store-row";
+import { toStoreRow } from "../results/store-row";
 import { checkId, typeName } from "../value/arguments";
 import { encodeFailure } from "../value/failure";
 import { encodeResult } from "../value/json";

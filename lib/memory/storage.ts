@@ -1,7 +1,7 @@
 import { Subject } from "rxjs";
-import type { StoredResult } from "../notify/hint";
+import type { StoredResult } from "../notifications/hint";
 import type { GroupProgress } from "../result-backend";
-import type { StoreRow } from "../store/store-row";
+import type { StoreRow } from "../results/store-row";
 import { MemoryGroup } from "./group";
 import { now } from "./clock";
 import { soon } from "./soon";

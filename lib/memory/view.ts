@@ -1,19 +1,19 @@
 import { type Observable, Subject, type Subscription } from "rxjs";
-import { Call } from "../call";
-import { Deadlines } from "../deadlines";
+import { Call } from "../waiting/call";
+import { Deadlines } from "../waiting/deadlines";
 import { BackendClosedError } from "../errors";
-import type { StoredResult } from "../notify/hint";
+import type { StoredResult } from "../notifications/hint";
 import type { ResolvedOptions } from "../options";
 import type { GroupProgress, WaitOptions } from "../result-backend";
 import type { Codec } from "../value/json";
-import { Aborts } from "../wait/aborts";
-import { Reader } from "../wait/reader";
+import { Aborts } from "../waiting/aborts";
+import { Reader } from "../results/reader";
 import type { MemoryGroup } from "./group";
 import type { MemoryStorage } from "./storage";
 import { now } from "./clock";
 import { soon } from "./soon";
 import { Watches } from "./watches";
-import { throwIfAborted } from "../wait/signals";
+import { throwIfAborted } from "../waiting/signals";
 
 /** What one backend has of its own: who waits, and whether it is closed. The storage may have others. */
 export class MemoryView {

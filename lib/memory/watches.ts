@@ -1,6 +1,6 @@
 import { Observable, type Subscription } from "rxjs";
 import { BackendClosedError } from "../errors";
-import { Router } from "../wait/router";
+import { Router } from "../waiting/router";
 import { soon } from "./soon";
 
 /** Those who wait for something under a key of one kind: results by task, or groups by their id. */

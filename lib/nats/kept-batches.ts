@@ -1,4 +1,4 @@
-import type { HintName } from "../notify/hint";
+import type { HintName } from "../notifications/hint";
 
 /** What was announced together. */
 export interface Batch {

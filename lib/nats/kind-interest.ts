@@ -1,4 +1,4 @@
-import type { HintKind, LateKeys } from "../notify/hint-source";
+import type { HintKind, LateKeys } from "../notifications/hint-source";
 import type { Subjects } from "./subjects";
 
 /** Of a subject: `none`: not subscribed to. `queued`: to be, at once. `underWay`: subscribed to, and not yet confirmed. `refused`: the server does not allow it. */

@@ -1,6 +1,6 @@
 import { distinctUntilChanged, ReplaySubject, Subject } from "rxjs";
-import { decodeHint, type Hint, rescanPayload } from "../notify/hint";
-import type { HintSource, ListenReport, ListenStatus } from "../notify/hint-source";
+import { decodeHint, type Hint, rescanPayload } from "../notifications/hint";
+import type { HintSource, ListenReport, ListenStatus } from "../notifications/hint-source";
 import type { Logger } from "../logger";
 import type { NatsLink } from "./nats-link";
 import type { NatsPublisher } from "./nats-publisher";

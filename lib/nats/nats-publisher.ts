@@ -1,5 +1,5 @@
-import { encodeHints, type HintName, hintNames, rescanPayload } from "../notify/hint";
-import type { HintPublisher } from "../notify/hint-source";
+import { encodeHints, type HintName, hintNames, rescanPayload } from "../notifications/hint";
+import type { HintPublisher } from "../notifications/hint-source";
 import type { Logger } from "../logger";
 import { KeptBatches } from "./kept-batches";
 import type { NatsLink } from "./nats-link";

@@ -1,4 +1,4 @@
-import type { HintCarrier } from "../notify/hint-source";
+import type { HintCarrier } from "../notifications/hint-source";
 import { loadClient } from "./client";
 import { NatsHints } from "./nats-hints";
 import { NatsPublisher } from "./nats-publisher";

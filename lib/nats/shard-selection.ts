@@ -1,6 +1,6 @@
 import type { Subscription } from "@nats-io/transport-node";
 import { Subject } from "rxjs";
-import type { HintKind, HintSelection, LateKeys } from "../notify/hint-source";
+import type { HintKind, HintSelection, LateKeys } from "../notifications/hint-source";
 import { KindInterest } from "./kind-interest";
 import type { NatsLink } from "./nats-link";
 import type { Subjects } from "./subjects";

@@ -1,6 +1,6 @@
 import { crc32 } from "node:zlib";
-import { channelOf } from "../notify/channel";
-import type { HintKind } from "../notify/hint-source";
+import { channelOf } from "../notifications/channel";
+import type { HintKind } from "../notifications/hint-source";
 
 /**
  * The subjects of one schema: `<prefix>.<channel>.tasks.<shard>`, `….groups.<shard>` and `….rescan`. What is said on those of shards is said on `….tasks.all` and

@@ -1,4 +1,4 @@
-import { type HintName, hintNames } from "../notify/hint";
+import { type HintName, hintNames } from "../notifications/hint";
 
 /** Why all are asked to look at everything: who leads has begun to; the way from Postgres was interrupted; a writer's statement was too large to name; there was too much to keep. */
 export type RescanCause = "takeover" | "reconnect" | "announced" | "overflow";

@@ -1,5 +1,5 @@
-import { type Hint, hintNames } from "../notify/hint";
-import type { HintPublisher } from "../notify/hint-source";
+import { type Hint, hintNames } from "../notifications/hint";
+import type { HintPublisher } from "../notifications/hint-source";
 import { countIds, emptyIdSets, type IdSets, type RelayCounters, type RescanCause } from "./counters";
 
 /** Ids that wait for those before them to be confirmed. Beyond that, nobody is told of single ones. */

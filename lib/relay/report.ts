@@ -1,5 +1,5 @@
-import type { HintName } from "../notify/hint";
-import type { ListenReport } from "../notify/hint-source";
+import type { HintName } from "../notifications/hint";
+import type { ListenReport } from "../notifications/hint-source";
 import type { RescanCause } from "./counters";
 import type { LeadershipReport } from "./leadership";
 

@@ -1,5 +1,5 @@
 import type { Subscription } from "rxjs";
-import type { HintChannel, HintSource, ListenReport } from "../notify/hint-source";
+import type { HintChannel, HintSource, ListenReport } from "../notifications/hint-source";
 import type { RelayCounters } from "./counters";
 import { Forwarder } from "./forwarder";
 

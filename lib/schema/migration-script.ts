@@ -1,5 +1,5 @@
 import { escapeIdentifier, escapeLiteral } from "pg";
-import { channelOf } from "../notify/channel";
+import { channelOf } from "../notifications/channel";
 import { checkSchemaName } from "../options";
 import { checkInteger } from "../value/arguments";
 import { type Migration, migrations, versionTable } from "./migration-files";

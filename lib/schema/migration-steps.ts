@@ -1,5 +1,5 @@
 import { escapeIdentifier, escapeLiteral } from "pg";
-import { channelOf } from "../notify/channel";
+import { channelOf } from "../notifications/channel";
 
 /** Part of a migration that runs by itself, so that no lock is held for longer than this part takes. */
 export type MigrationStep = TransactionStep | IndexStep | BatchesStep;

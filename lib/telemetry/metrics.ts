@@ -1,5 +1,5 @@
 import type { Attributes, Histogram, MeterProvider, Observable } from "@opentelemetry/api";
-import type { Stats } from "../stats";
+import type { Stats } from "../admin/stats";
 import type { OpenTelemetryApi } from "./api";
 import { attributes, scope } from "./names";
 

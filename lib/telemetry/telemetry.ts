@@ -1,7 +1,7 @@
 import type { Attributes, Span, Tracer } from "@opentelemetry/api";
-import type { StoredResult } from "../notify/hint";
+import type { StoredResult } from "../notifications/hint";
 import type { ResolvedOptions } from "../options";
-import type { Stats } from "../stats";
+import type { Stats } from "../admin/stats";
 import { loadApi, type OpenTelemetryApi } from "./api";
 import { Metrics } from "./metrics";
 import { attributes, scope } from "./names";

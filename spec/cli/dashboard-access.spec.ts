@@ -1,6 +1,6 @@
 import { networkInterfaces } from "node:os";
 import type { PostgresResultBackend } from "kojin-postgres";
-import { type Dashboard, type DashboardOptions, startDashboard } from "../../lib/cli/dashboard/index";
+import { type Dashboard, type DashboardOptions, startDashboard } from "../../lib/dashboard/index";
 import { specDatabase } from "../support/spec-database";
 import { ask } from "./support/requests";
 

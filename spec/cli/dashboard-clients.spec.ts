@@ -1,8 +1,8 @@
 import { once } from "node:events";
 import { createServer, type IncomingMessage, request, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
-import { EventStream, type EventStreamTimes } from "../../lib/cli/dashboard/event-stream";
-import { Rate } from "../../lib/cli/dashboard/rate";
+import { EventStream, type EventStreamTimes } from "../../lib/dashboard/event-stream";
+import { Rate } from "../../lib/dashboard/rate";
 import { eventually } from "../support/eventually";
 
 const megabyte = "x".repeat(1024 * 1024);

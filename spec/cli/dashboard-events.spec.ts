@@ -5,9 +5,9 @@ import {
   type DashboardTimes,
   defaultDashboardTimes,
   startDashboard,
-} from "../../lib/cli/dashboard/dashboard";
-import type { DashboardOptions } from "../../lib/cli/dashboard/index";
-import type { DashboardState } from "../../lib/cli/dashboard/monitor";
+} from "../../lib/dashboard/dashboard";
+import type { DashboardOptions } from "../../lib/dashboard/index";
+import type { DashboardState } from "../../lib/dashboard/monitor";
 import { eventually } from "../support/eventually";
 import { specDatabase } from "../support/spec-database";
 import { ask, eventsOf, type ServerEvent } from "./support/requests";

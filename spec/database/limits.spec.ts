@@ -1,7 +1,7 @@
 import { escapeIdentifier, Pool } from "pg";
 import { PostgresResultBackend } from "kojin-postgres";
 import { Database } from "../../lib/database/database";
-import { isInTime } from "../../lib/store/expressions";
+import { isInTime } from "../../lib/results/expressions";
 import { eventually } from "../support/eventually";
 import { specDatabase, withParameter } from "../support/spec-database";
 import { TcpProxy } from "../support/tcp-proxy";

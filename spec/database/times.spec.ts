@@ -1,4 +1,4 @@
-import { microsOf } from "../../lib/store/expressions";
+import { microsOf } from "../../lib/results/expressions";
 import { specDatabase } from "../support/spec-database";
 
 describe("times from the database", () => {

@@ -1,5 +1,5 @@
 import type { Browser } from "playwright-core";
-import { startDashboard } from "../../lib/cli/dashboard/dashboard";
+import { startDashboard } from "../../lib/dashboard/dashboard";
 import { describeWithChromium, launchChromium } from "../cli/support/chromium";
 import { eventually } from "../support/eventually";
 import { faultSuite } from "./support/fault-suite";

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { Client, escapeIdentifier, escapeLiteral } from "pg";
-import { channelOf } from "../../lib/notify/channel";
-import { decodeHint, type Hint, maxPayloadBytes } from "../../lib/notify/hint";
+import { channelOf } from "../../lib/notifications/channel";
+import { decodeHint, type Hint, maxPayloadBytes } from "../../lib/notifications/hint";
 import { eventually } from "../support/eventually";
 import { specDatabase, withParameter } from "../support/spec-database";
 import { anyText, bounded } from "./support/arbitraries";

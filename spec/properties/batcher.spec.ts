@@ -1,6 +1,6 @@
 import { setImmediate as turn } from "node:timers/promises";
 import fc from "fast-check";
-import { type BatchItem, Batcher } from "../../lib/batcher";
+import { type BatchItem, Batcher } from "../../lib/waiting/batcher";
 
 interface Item extends BatchItem {
   /** What was added under the key, the last of which counts. */

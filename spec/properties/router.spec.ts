@@ -1,7 +1,7 @@
 import { setImmediate as turn } from "node:timers/promises";
 import fc from "fast-check";
 import type { Subscription } from "rxjs";
-import { Router, type WakeCause, type Watcher } from "../../lib/wait/router";
+import { Router, type WakeCause, type Watcher } from "../../lib/waiting/router";
 
 const causes: readonly WakeCause[] = ["read", "notification", "inline", "reconnect", "sweep", "deadline"];
 const keys = ["a", "b", "c", "__proto__", ""];

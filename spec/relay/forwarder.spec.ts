@@ -1,5 +1,5 @@
 import type { HintPublisher } from "kojin-postgres";
-import { decodeHint, encodeHints, rescanPayload } from "../../lib/notify/hint";
+import { decodeHint, encodeHints, rescanPayload } from "../../lib/notifications/hint";
 import { RelayCounters } from "../../lib/relay/counters";
 import { Forwarder, maxWaitingIds } from "../../lib/relay/forwarder";
 

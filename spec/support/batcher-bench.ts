@@ -1,5 +1,5 @@
 import { setImmediate as turn } from "node:timers/promises";
-import { type BatcherOptions, type BatchItem, Batcher } from "../../lib/batcher";
+import { type BatcherOptions, type BatchItem, Batcher } from "../../lib/waiting/batcher";
 
 /** The values that were added under one key; merged items have several. */
 export interface Item extends BatchItem {

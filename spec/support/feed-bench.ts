@@ -1,12 +1,12 @@
 import { setImmediate as turn } from "node:timers/promises";
 import { BehaviorSubject, type Subscription } from "rxjs";
 import { DatabaseError } from "../../lib/errors";
-import type { ListenStatus } from "../../lib/notify/hint-source";
-import { NoHints } from "../../lib/notify/no-hints";
-import type { CommitReader, Mark, Moment } from "../../lib/wait/commits";
-import { Feed, type FeedParts } from "../../lib/wait/feed";
-import { Snapshot } from "../../lib/wait/snapshot";
-import { Sweep } from "../../lib/wait/sweep";
+import type { ListenStatus } from "../../lib/notifications/hint-source";
+import { NoHints } from "../../lib/notifications/no-hints";
+import type { CommitReader, Mark, Moment } from "../../lib/waiting/commits";
+import { Feed, type FeedParts } from "../../lib/waiting/feed";
+import { Snapshot } from "../../lib/waiting/snapshot";
+import { Sweep } from "../../lib/waiting/sweep";
 
 /** Counts those who need hints, and always hears them. */
 class Hints extends NoHints {

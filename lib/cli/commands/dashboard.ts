@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { parsePort } from "../arguments";
 import { examples, type RegisterCommand } from "../command";
-import { type DashboardOptions, startDashboard } from "../dashboard/index";
+import { type DashboardOptions, startDashboard } from "../../dashboard/index";
 import { exitCodes } from "../exit-codes";
 import { UsageError } from "../failure";
 

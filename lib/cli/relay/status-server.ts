@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { RelayReport } from "../../relay/index";
-import { urlHost } from "../dashboard/dashboard-options";
+import { urlHost } from "../../dashboard/dashboard-options";
 import { toPrometheus } from "./prometheus";
 
 export interface StatusServerOptions {

@@ -1,8 +1,8 @@
 import { escapeIdentifier } from "pg";
 import type { Browser, BrowserContextOptions, Page } from "playwright-core";
 import type { PostgresResultBackend } from "kojin-postgres";
-import { type Dashboard, startDashboard } from "../../../lib/cli/dashboard/dashboard";
-import type { DashboardOptions } from "../../../lib/cli/dashboard/index";
+import { type Dashboard, startDashboard } from "../../../lib/dashboard/dashboard";
+import type { DashboardOptions } from "../../../lib/dashboard/index";
 import { type SpecDatabase, specDatabase } from "../../support/spec-database";
 import { eventually } from "../../support/eventually";
 import { launchChromium } from "./chromium";

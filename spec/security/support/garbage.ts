@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { maxPayloadBytes } from "../../../lib/notify/hint";
+import { maxPayloadBytes } from "../../../lib/notifications/hint";
 
 const repeated = (open: string, close: string, most: number): fc.Arbitrary<string> =>
   fc.nat(most).map((count) => open.repeat(count) + close.repeat(count));

@@ -1,0 +1,398 @@
+import { Batcher } from "../waiting/batcher";
+import { backoffMs } from "../database/backoff";
+import { isTransient } from "../database/retry";
+import { isNotificationFault, sqlStates } from "../database/sql-states";
+import type { Deadline } from "../waiting/deadlines";
+import { BackendClosedError, DatabaseError, ResultBackendError } from "../errors";
+import { isStatementError, isWholeSchemaError, mayReachAnotherServer } from "./write-errors";
+import { calledTimes, WriteCall, WriteItem } from "./write-item";
+import { attemptTimeoutMs, type WriteCounters, type WriteParts, type WriteRules } from "./write-rules";
+
+/** Most rows, and most bytes of JSON, that wait for a statement to take them. What comes then waits outside, within its own time. */
+const maxQueuedRows = 100_000;
+const maxQueuedBytes = 128 * 1024 * 1024;
+
+const firstDelayMs = 50;
+const longestDelayMs = 2_000;
+/** How long a statement for rows of which some are locked waits for their locks, all together. */
+const lockBudgetMs = 1_000;
+/** How long it waits for each at least: a transaction that only stores is over by then. */
+const shortestLockWaitMs = 10;
+
+/**
+ * Writes rows, many in one statement. A call resolves after the commit of its own row, and rejects only for its own row's fault.
+ *
+ * The first statement for a row takes all that are queued. When it fails, the server is asked to write its rows one by one: one round trip then tells the good rows from the bad ones,
+ * however many there are. Rows that are merely locked go on alone, in statements of their own, so that they hold up nothing else.
+ */
+export class BatchedWrites<Row, Outcome> {
+  readonly #parts: WriteParts;
+  readonly #rules: WriteRules<Row, Outcome>;
+  readonly #batcher: Batcher<WriteItem<Row, Outcome>>;
+  /** Rows that failed for a time, each for itself. The batcher holds their keys meanwhile. */
+  readonly #troubled: Batcher<WriteItem<Row, Outcome>>;
+  /** The error of a call that nobody settled in time. One function for all: they are many, and it is rarely called. */
+  readonly #late: () => Error;
+  /** Why the latest attempt failed; undefined once one has succeeded. */
+  #lastError: DatabaseError | undefined;
+  /** No attempt goes on after this. */
+  #endsAt = Infinity;
+  #isClosed = false;
+  #statements = 0;
+  #rows = 0;
+  #retries = 0;
+  #unnotified = 0;
+
+  constructor(parts: WriteParts, rules: WriteRules<Row, Outcome>) {
+    this.#parts = parts;
+    this.#rules = rules;
+    this.#late = () => this.#lateError(this.#lastError);
+    const { maxRows, maxBytes, inFlight } = parts.options.batch;
+    const merge = (queued: WriteItem<Row, Outcome>, added: WriteItem<Row, Outcome>): WriteItem<Row, Outcome> =>
+      queued.absorb(added);
+    const common = { maxItems: maxRows, maxBytes, merge };
+    this.#batcher = new Batcher<WriteItem<Row, Outcome>>({
+      ...common,
+      inFlight,
+      maxQueuedItems: maxQueuedRows,
+      maxQueuedBytes,
+      // Two statements with the same row could commit in either order, and the last call has to win.
+      exclusiveKeys: true,
+      run: (items) => this.#run(items),
+    });
+    this.#troubled = new Batcher<WriteItem<Row, Outcome>>({
+      ...common,
+      inFlight: 1,
+      exclusiveKeys: false,
+      run: (items) => this.#runTroubled(items),
+    });
+  }
+
+  get counters(): WriteCounters {
+    const { queued, waiting, inFlight } = this.#batcher;
+    return {
+      statements: this.#statements,
+      rows: this.#rows,
+      retries: this.#retries,
+      unnotified: this.#unnotified,
+      queued,
+      waiting,
+      inFlight: inFlight + this.#troubled.inFlight,
+    };
+  }
+
+  write(key: string, bytes: number, row: Row): Promise<Outcome> {
+    const call = new WriteCall<Outcome>(this.#parts.deadlines, this.#parts.options.retryTimeoutMs, this.#late);
+    this.#batcher.add(new WriteItem(key, bytes, row, call, this.#rules.merge, this.#abandon));
+    return call.promise;
+  }
+
+  /** Resolves once everything that was asked for is written or has failed. No attempt goes on after `endsAt`, on the clock of `performance.now()`. */
+  async drain(endsAt = Infinity): Promise<void> {
+    this.#endsAt = endsAt;
+    await this.#batcher.drain();
+  }
+
+  /** Rejects what is queued, and sends nothing more. */
+  close(): void {
+    this.#isClosed = true;
+    const error = new BackendClosedError();
+    for (const item of [...this.#batcher.clear(), ...this.#troubled.clear()]) item.reject(error);
+  }
+
+  #lateError(cause: DatabaseError | undefined): DatabaseError {
+    const { retryTimeoutMs } = this.#parts.options;
+    const message = `Could not store ${this.#rules.what}: nothing was confirmed within ${retryTimeoutMs} ms. It may be stored nevertheless.`;
+    return new DatabaseError(message, cause?.sqlState, true, cause === undefined ? undefined : { cause });
+  }
+
+  readonly #abandon = (item: WriteItem<Row, Outcome>): void => {
+    this.#batcher.remove(item);
+    this.#troubled.remove(item);
+    if (item.isResting) this.#batcher.release(item);
+  };
+
+  #run(items: WriteItem<Row, Outcome>[]): Promise<void> {
+    return items.length === 1 ? this.#write(items) : this.#writeInOrder(items);
+  }
+
+  async #writeInOrder(items: WriteItem<Row, Outcome>[]): Promise<void> {
+    // In the order of their keys, as in every other process: batches that take row locks in different orders deadlock.
+    items.sort(byKey);
+    const statements = new Map<string, WriteItem<Row, Outcome>[]>();
+    for (const item of items) {
+      const name = this.#rules.split(item.row);
+      const statement = statements.get(name);
+      if (statement === undefined) statements.set(name, [item]);
+      else statement.push(item);
+    }
+    for (const statement of statements.values()) await this.#write(statement);
+  }
+
+  /** Writes items in one statement; settles all of them, except those that are then held. */
+  #write(items: readonly WriteItem<Row, Outcome>[]): Promise<void> {
+    return this.#sendTogether(items).then(
+      (outcomes) => this.#settle(items, outcomes),
+      (error: unknown) => this.#recover(items, error),
+    );
+  }
+
+  /** Writes items whose statement has failed. Errors of the session concern all of them, so they are waited out here: what is queued meanwhile would fare no better. */
+  async #recover(items: readonly WriteItem<Row, Outcome>[], firstError: unknown): Promise<void> {
+    let error = firstError;
+    let isOneByOne = false;
+    for (let attempts = 1; ; attempts += 1) {
+      const left = items.filter(({ isOpen }) => isOpen);
+      const [only] = left;
+      if (only === undefined) return;
+      if (this.#isClosed || !mayRetry(error, left.length, attempts)) {
+        this.#reject(left, error);
+        return;
+      }
+      if (isStatementError(error)) {
+        if (isLate(error)) this.#parts.clock.invalidate();
+        // A lock that one row waited for in vain is waited for besides, and not in the place of other rows.
+        if (left.length === 1 && attempts === 1 && isLocked(error)) {
+          this.#rest(only, error);
+          return;
+        }
+        isOneByOne = left.length > 1;
+      } else if (mayReachAnotherServer(error)) this.#parts.clock.invalidate();
+      if (isTransient(error) && !(attempts === 1 && isStatementError(error)) && !(await this.#pause(attempts, left))) {
+        this.#reject(left, error);
+        return;
+      }
+      try {
+        await this.#writeEach(left, isOneByOne, error);
+        return;
+      } catch (nextError) {
+        // Such as a character that the encoding of the database does not have: then no statement with that row reaches it.
+        if (isStatementError(nextError) && !isTransient(nextError))
+          return this.#divide(left, isOneByOne ? error : nextError, nextError);
+        error = nextError;
+      }
+    }
+  }
+
+  /** Writes items of which some cannot even be sent, in halves. Not by the first statement for rows, which would also write over what was stored after the calls. */
+  async #divide(items: readonly WriteItem<Row, Outcome>[], firstError: unknown, error: unknown): Promise<void> {
+    if (items.length === 1 || isWholeSchemaError(error)) {
+      this.#reject(items, firstError);
+      return;
+    }
+    const middle = items.length >> 1;
+    for (const half of [items.slice(0, middle), items.slice(middle)]) {
+      try {
+        await this.#writeEach(half, half.length > 1, undefined);
+      } catch (halfError) {
+        if (isStatementError(halfError) && !isTransient(halfError)) await this.#divide(half, halfError, halfError);
+        else await this.#recover(half, halfError);
+      }
+    }
+  }
+
+  async #runTroubled(items: WriteItem<Row, Outcome>[]): Promise<void> {
+    items.sort(byKey);
+    const left = items.filter(({ isOpen }) => isOpen);
+    for (const item of items) if (!item.isOpen) this.#batcher.release(item);
+    if (left.length === 0) return;
+    try {
+      await this.#writeEach(left, left.length > 1, undefined);
+    } catch (error) {
+      if (mayReachAnotherServer(error)) this.#parts.clock.invalidate();
+      for (const item of left) {
+        if (isTransient(error)) this.#rest(item, error);
+        else this.#reject([item], error);
+      }
+    }
+    for (const item of left) if (!item.isResting) this.#batcher.release(item);
+  }
+
+  /** Writes items so that each fails alone. Those that may fare better later are held until then. */
+  async #writeEach(items: readonly WriteItem<Row, Outcome>[], isOneByOne: boolean, cause: unknown): Promise<void> {
+    // A full queue of notifications, and not a row, is the likely reason for this code, though it may be either.
+    const isQueueFull = cause instanceof DatabaseError && cause.sqlState === sqlStates.programLimitExceeded;
+    if (isTransient(cause)) {
+      this.#retries += 1;
+      this.#lastError = cause;
+    }
+    const outcomes = await this.#sendEach(items, isOneByOne, isQueueFull);
+    const settled: WriteItem<Row, Outcome>[] = [];
+    const settledOutcomes: (Outcome | Error)[] = [];
+    items.forEach((item, index) => {
+      const outcome = outcomes[index] as Outcome | Error;
+      if (isTransient(outcome) && item.isOpen) {
+        if (isLate(outcome)) this.#parts.clock.invalidate();
+        this.#rest(item, outcome);
+      } else {
+        settled.push(item);
+        settledOutcomes.push(outcome);
+      }
+    });
+    this.#settle(settled, settledOutcomes);
+  }
+
+  #settle(items: readonly WriteItem<Row, Outcome>[], outcomes: readonly (Outcome | Error)[]): void {
+    items.forEach((item, index) => {
+      const outcome = outcomes[index] as Outcome | Error;
+      if (outcome instanceof Error) item.reject(this.#rules.rowError(outcome, item.row));
+      else {
+        this.#rows += 1;
+        item.resolve(outcome);
+      }
+    });
+  }
+
+  #reject(items: readonly WriteItem<Row, Outcome>[], error: unknown): void {
+    for (const item of items) {
+      // There would be time for another attempt if the backend were not closing.
+      const isCutShort = isTransient(error) && this.#endsAt < item.dueAt;
+      item.reject(isCutShort ? new BackendClosedError({ cause: error }) : this.#rules.rowError(error, item.row));
+    }
+  }
+
+  /** Holds an item until its next attempt. */
+  #rest(item: WriteItem<Row, Outcome>, error: DatabaseError): void {
+    item.failures += 1;
+    const delayMs = backoffMs(item.failures, firstDelayMs, longestDelayMs);
+    if (this.#isClosed || performance.now() + delayMs >= Math.min(item.dueAt, this.#endsAt)) {
+      this.#reject([item], error);
+      return;
+    }
+    item.lateError = () => this.#lateError(error);
+    item.isResting = true;
+    this.#batcher.hold(item);
+    this.#after(delayMs, (reason) => {
+      item.isResting = false;
+      if (!item.isOpen) return;
+      if (reason !== undefined) {
+        item.reject(reason);
+        this.#batcher.release(item);
+        return;
+      }
+      this.#retries += 1;
+      this.#troubled.add(item);
+    });
+  }
+
+  /** Waits before the next attempt; gives false if there would be no time left for one. */
+  async #pause(attempts: number, items: readonly WriteItem<Row, Outcome>[]): Promise<boolean> {
+    const delayMs = backoffMs(attempts, firstDelayMs, longestDelayMs);
+    const dueAt = Math.min(Math.max(...items.map((item) => item.dueAt)), this.#endsAt);
+    if (performance.now() + delayMs >= dueAt) return false;
+    await new Promise<void>((resolve) => this.#after(delayMs, () => resolve()));
+    return true;
+  }
+
+  #after(delayMs: number, expire: (reason?: Error) => void): void {
+    const deadline: Deadline = { dueAt: performance.now() + delayMs, heapIndex: -1, expire };
+    this.#parts.deadlines.add(deadline);
+  }
+
+  /** The first statement for rows: it writes all of them, or none. */
+  #sendTogether(items: readonly WriteItem<Row, Outcome>[]): Promise<readonly (Outcome | Error)[]> {
+    const rows = items.map(({ row }) => row);
+    const { announcements, clock } = this.#parts;
+    const { isSilent } = announcements;
+    const [endsAt, lastsMs] = this.#limits(items, false);
+    return this.#whenReady(endsAt, lastsMs, (timeoutMs, giveUpAt) => {
+      this.#count(rows.length);
+      const upper = clock.upperBySample;
+      return this.#rules.send(rows, { timeoutMs, giveUpAt, isSilent, calledAt: () => calledTimes(items, upper) });
+    }).then((outcomes) => {
+      this.#announce(rows, isSilent);
+      return outcomes;
+    });
+  }
+
+  #sendEach(
+    items: readonly WriteItem<Row, Outcome>[],
+    isOneByOne: boolean,
+    isQueueFull: boolean,
+  ): Promise<readonly (Outcome | Error)[]> {
+    const { announcements, clock, options } = this.#parts;
+    const [endsAt, lastsMs] = this.#limits(items, true);
+    // So that the server says that a row is locked before the client gives up, which would cost the connection.
+    const longestLockMs = Math.max(1, Math.min(attemptTimeoutMs(options) / 2, lastsMs / 2));
+    const budgetMs = Math.max(1, Math.min(lockBudgetMs, lastsMs / 2));
+    const rowLockMs = Math.min(longestLockMs, Math.max(shortestLockWaitMs, budgetMs / items.length));
+    const send = (isSilent: boolean): Promise<readonly (Outcome | Error)[]> =>
+      this.#whenReady(endsAt, lastsMs, (timeoutMs, giveUpAt) => {
+        const rows = items.map(({ row, madeAt, dueAt }) => ({
+          row,
+          calledAt: clock.upper(madeAt) / 1e6,
+          dueAt: Math.min(giveUpAt, clock.lower(dueAt) / 1e6),
+        }));
+        this.#count(rows.length);
+        // One row alone is not tried twice, which would wait twice for its lock.
+        const isAlone = items.length === 1;
+        const limits = { timeoutMs, giveUpAt, isSilent, isOneByOne: isOneByOne || isAlone, lockBudgetMs: budgetMs };
+        return this.#rules.sendEach(rows, { ...limits, rowLockMs: isAlone ? longestLockMs : rowLockMs });
+      }).then((outcomes) => {
+        const written = items.filter((_, index) => !(outcomes[index] instanceof Error)).map(({ row }) => row);
+        if (written.length > 0) this.#announce(written, isSilent);
+        return outcomes;
+      });
+    if (announcements.isSilent || isQueueFull) return send(true);
+    return send(false).catch((error: unknown) => {
+      if (!(error instanceof DatabaseError && isNotificationFault(error.sqlState))) throw error;
+      // A result is not lost for want of a notification.
+      return send(true);
+    });
+  }
+
+  /** When an attempt for items ends, on the clock of `performance.now()`, and how long it may last. */
+  #limits(items: readonly WriteItem<Row, Outcome>[], isEach: boolean): [endsAt: number, lastsMs: number] {
+    let dueAt = isEach ? 0 : Infinity;
+    // Without a limit for each row the first that is due is the limit of all.
+    for (const item of items) dueAt = isEach ? Math.max(dueAt, item.dueAt) : Math.min(dueAt, item.dueAt);
+    const now = performance.now();
+    const endsAt = Math.min(dueAt, this.#endsAt, now + attemptTimeoutMs(this.#parts.options));
+    return [endsAt, endsAt - now];
+  }
+
+  /** Sends a statement once the schema and the server's clock are known, which they are except at first. */
+  #whenReady<T>(
+    endsAt: number,
+    lastsMs: number,
+    send: (timeoutMs: number, giveUpAt: number) => Promise<T>,
+  ): Promise<T> {
+    const { schemaCheck, clock } = this.#parts;
+    if (this.#isClosed) return Promise.reject(new BackendClosedError());
+    const start = (timeoutMs: number): Promise<T> => send(Math.max(1, timeoutMs), clock.lower(endsAt) / 1e6);
+    if (schemaCheck.isGood && clock.isKnown) return start(lastsMs);
+    const limitMs = Math.max(1, lastsMs);
+    return Promise.all([schemaCheck.isGood || schemaCheck.pass(limitMs), clock.ready(limitMs)]).then(() => {
+      if (this.#isClosed) throw new BackendClosedError();
+      return start(endsAt - performance.now());
+    });
+  }
+
+  #count(rows: number): void {
+    this.#statements += 1;
+    this.#parts.countBatch?.(rows);
+  }
+
+  #announce(rows: readonly Row[], isSilent: boolean): void {
+    const { announcements } = this.#parts;
+    this.#lastError = undefined;
+    const announcer = announcements.after(isSilent);
+    if (announcer !== undefined) this.#rules.announce(rows, announcer);
+    if (isSilent && !announcements.isSilent) this.#unnotified += rows.length;
+  }
+}
+
+const byKey = (a: { readonly key: string }, b: { readonly key: string }): number => (a.key < b.key ? -1 : 1);
+
+const isLocked = (error: unknown): error is DatabaseError =>
+  error instanceof DatabaseError && error.sqlState === sqlStates.lockNotAvailable;
+
+const isLate = (error: unknown): boolean =>
+  error instanceof DatabaseError && error.sqlState === sqlStates.lateStatement;
+
+/** Whether the same rows, or some of them, may succeed in another statement. */
+function mayRetry(error: unknown, rows: number, attempts: number): boolean {
+  if (!(error instanceof ResultBackendError) || error instanceof BackendClosedError) return false;
+  if (isTransient(error) || (rows > 1 && isStatementError(error))) return true;
+  return attempts === 1 && error instanceof DatabaseError && isNotificationFault(error.sqlState);
+}

@@ -1,0 +1,95 @@
+import type { Database } from "../database/database";
+import { sendNotification } from "../database/send-notification";
+import { encodeHints, type HintName, hintNames } from "../notifications/hint";
+import type { ResultStatements } from "./statements";
+
+const announceTimeoutMs = 5_000;
+
+/**
+ * Announces what has been stored silently, after the commit (`notify: 'deferred'`, or when a notification would have failed the write). A commit that notifies holds a lock of the whole cluster until it is on disk, so such
+ * commits queue behind one another; one that only notifies waits for no disk. One announcement is under way at a time, and takes along all that came meanwhile.
+ */
+export class Notifier {
+  readonly #database: Database;
+  readonly #statements: ResultStatements;
+  readonly #channel: string;
+  readonly #onFailure: (error: unknown, isFirst: boolean) => void;
+  #isFailing = false;
+  #pending = emptySets();
+  #isSending = false;
+  #isClosed = false;
+  #sent: Promise<void> = Promise.resolve();
+
+  /** `onFailure` is told of each announcement that is dropped, and whether the one before it was not. */
+  constructor(
+    database: Database,
+    statements: ResultStatements,
+    channel: string,
+    onFailure: (error: unknown, isFirst: boolean) => void,
+  ) {
+    this.#database = database;
+    this.#statements = statements;
+    this.#channel = channel;
+    this.#onFailure = onFailure;
+  }
+
+  announce(name: HintName, ids: Iterable<string>): void {
+    if (this.#isClosed) return;
+    for (const id of ids) this.#pending[name].add(id);
+    if (this.#isSending || !this.#hasPending) return;
+    this.#isSending = true;
+    this.#sent = this.#send();
+  }
+
+  /** Resolves once everything is announced, or dropped. */
+  async drain(): Promise<void> {
+    await this.#sent;
+  }
+
+  /** Drops what is to be announced, and announces nothing more. */
+  close(): void {
+    this.#isClosed = true;
+    this.#pending = emptySets();
+  }
+
+  get #hasPending(): boolean {
+    return hintNames.some((name) => this.#pending[name].size > 0);
+  }
+
+  async #send(): Promise<void> {
+    try {
+      while (this.#hasPending) await this.#sendPending();
+    } finally {
+      // In the same breath as the last look at what is pending. A moment later, by the promise, it would miss what was announced in between, until the next time.
+      this.#isSending = false;
+    }
+  }
+
+  async #sendPending(): Promise<void> {
+    const pending = this.#pending;
+    this.#pending = emptySets();
+    const payloads = hintNames.flatMap((name) => encodeHints(name, pending[name]));
+    const query = {
+      purpose: "announce results",
+      text: this.#statements.announce,
+      values: [this.#channel, payloads],
+      isPrepared: true,
+    };
+    // Dropped when it fails: the results are stored, and the waiters' sweep finds them. A queue of old announcements would only delay new ones.
+    try {
+      await sendNotification(this.#database, query, announceTimeoutMs);
+      this.#isFailing = false;
+    } catch (error) {
+      if (this.#isClosed) return;
+      this.#onFailure(error, !this.#isFailing);
+      this.#isFailing = true;
+    }
+  }
+}
+
+const emptySets = (): Record<HintName, Set<string>> => ({
+  ids: new Set(),
+  groups: new Set(),
+  done: new Set(),
+  members: new Set(),
+});

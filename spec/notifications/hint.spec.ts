@@ -1,0 +1,207 @@
+import fc from "fast-check";
+
+import { decodeHint, encodeHints, type Hint, type HintName, hintNames, maxPayloadBytes } from "../../lib/notifications/hint";
+import { maxIdBytes } from "../../lib/value/arguments";
+
+/** Ids as `store` takes them, with the characters that JSON escapes, up to the longest. */
+const anyId = fc
+  .string({
+    unit: fc.oneof(
+      fc.constantFrom('"', "\\", "\u0001", "\u001f", "\n", "\u007f", "é", "€", "😀", " "),
+      fc.string({ unit: "grapheme", minLength: 1, maxLength: 1 }),
+    ),
+    minLength: 1,
+    maxLength: maxIdBytes,
+  })
+  .filter((id) => !id.includes("\0") && id.isWellFormed() && Buffer.byteLength(id) <= maxIdBytes);
+
+function expectHint(hint: Hint | undefined): void {
+  if (hint === undefined) return;
+  expect(Object.keys(hint).toSorted()).toEqual(Object.keys(nothing).toSorted());
+  expect(typeof hint.rescan).toBe("boolean");
+  for (const id of Object.values(fields).flatMap((field) => hint[field])) expect(typeof id).toBe("string");
+  for (const { taskId, result, error, storedAt } of hint.inline) {
+    expect([typeof taskId, typeof result, typeof storedAt]).toEqual(["string", "string", "number"]);
+    expect(error === null || typeof error === "string").toBe(true);
+  }
+}
+
+const nothing: Hint = {
+  taskIds: [],
+  inline: [],
+  groupIds: [],
+  doneGroupIds: [],
+  memberGroupIds: [],
+  rescan: false,
+};
+const fields = {
+  ids: "taskIds",
+  groups: "groupIds",
+  done: "doneGroupIds",
+  members: "memberGroupIds",
+} as const satisfies Record<HintName, keyof Hint>;
+
+const decodeAll = (payloads: readonly string[]): Hint[] =>
+  payloads.map((payload) => {
+    const hint = decodeHint(payload);
+    if (hint === undefined) throw new Error(`It does not take for ours ${payload}`);
+    return hint;
+  });
+
+describe("decoding", () => {
+  it.each<[string, Partial<Hint>]>([
+    ['{"v":1,"ids":["a","b"]}', { taskIds: ["a", "b"] }],
+    ['{"v":1,"ids":[]}', {}],
+    ['{"v":1,"groups":["a","b"]}', { groupIds: ["a", "b"] }],
+    ['{"v":1,"done":["a"]}', { doneGroupIds: ["a"] }],
+    ['{"v":1,"members":["a"]}', { memberGroupIds: ["a"] }],
+    ['{"v":1,"rescan":true}', { rescan: true }],
+    ['{"v":1,"rescan":true,"ids":["a"]}', { rescan: true }],
+    ['{"v":1,"rescan":false,"ids":["a"]}', { taskIds: ["a"] }],
+    ['{"v":1,"ids":["a"],"later":"field"}', { taskIds: ["a"] }],
+    [
+      '{"v":1,"ids":["a",["b","{}",null,1700000000000000,7],["c","null","{}",2,8]]}',
+      {
+        taskIds: ["a"],
+        inline: [
+          { taskId: "b", result: "{}", error: null, storedAt: 1_700_000_000_000_000, storedXid: 7 },
+          { taskId: "c", result: "null", error: "{}", storedAt: 2, storedXid: 8 },
+        ],
+      },
+    ],
+  ])("reads %s", (payload, hint) => {
+    expect(decodeHint(payload)).toEqual({ ...nothing, ...hint });
+  });
+
+  it.each([
+    "",
+    " ",
+    "a",
+    "{",
+    "null",
+    "1",
+    "true",
+    '"ids"',
+    "[]",
+    '["a"]',
+    "{}",
+    '{"v":1}',
+    '{"v":2,"ids":["a"]}',
+    '{"v":"1","ids":["a"]}',
+    '{"ids":["a"]}',
+    '{"v":1,"rescan":"true"}',
+    '{"v":1,"rescan":1}',
+    '{"v":1,"ids":"a"}',
+    '{"v":1,"ids":{"0":"a","length":1}}',
+    '{"v":1,"groups":"a"}',
+    '{"v":1,"groups":["a",1]}',
+    '{"v":1,"groups":[["a","{}",null,1]]}',
+    '{"v":1,"done":{}}',
+    '{"v":1,"done":[null]}',
+    '{"v":1,"members":[["a"]]}',
+    '{"v":1,"ids":[null]}',
+    '{"v":1,"ids":[1]}',
+    '{"v":1,"ids":["a",{}]}',
+    '{"v":1,"ids":[[]]}',
+    '{"v":1,"ids":[["a","{}",null]]}',
+    '{"v":1,"ids":[["a","{}",null,1]]}',
+    '{"v":1,"ids":[["a","{}",null,1,2,3]]}',
+    '{"v":1,"ids":[["a",{},null,1,2]]}',
+    '{"v":1,"ids":[["a","{}",{},1,2]]}',
+    '{"v":1,"ids":[["a","{}",null,"1",2]]}',
+    '{"v":1,"ids":[[1,"{}",null,1,2]]}',
+  ])("does not take for ours %j", (payload) => {
+    expect(decodeHint(payload)).toBeUndefined();
+  });
+
+  it("gives a hint or nothing for any text, and never throws", () => {
+    fc.assert(fc.property(fc.string({ unit: "binary", maxLength: 200 }), (payload) => expectHint(decodeHint(payload))));
+    fc.assert(fc.property(fc.json(), (payload) => expectHint(decodeHint(payload))));
+  });
+
+  it("gives a hint or nothing for any JSON that resembles a payload", () => {
+    const rarely = fc.jsonValue({ maxDepth: 2 });
+    const anyEntry = fc.oneof(
+      { weight: 4, arbitrary: fc.string() },
+      { weight: 4, arbitrary: fc.tuple(fc.string(), fc.string(), fc.option(fc.string()), fc.double(), fc.nat()) },
+      { weight: 1, arbitrary: fc.array(fc.oneof(fc.string(), fc.constant(null), fc.nat()), { maxLength: 5 }) },
+      { weight: 1, arbitrary: rarely },
+    );
+    const anyPayload = fc.record(
+      {
+        v: fc.oneof({ weight: 9, arbitrary: fc.constant(1) }, { weight: 1, arbitrary: rarely }),
+        ids: fc.oneof({ weight: 9, arbitrary: fc.array(anyEntry, { maxLength: 6 }) }, { weight: 1, arbitrary: rarely }),
+        groups: fc.array(fc.oneof(fc.string(), rarely), { maxLength: 6 }),
+        done: fc.array(fc.oneof(fc.string(), rarely), { maxLength: 6 }),
+        members: fc.array(fc.oneof(fc.string(), rarely), { maxLength: 6 }),
+        rescan: fc.oneof(fc.boolean(), rarely),
+      },
+      { requiredKeys: [] },
+    );
+    fc.assert(
+      fc.property(anyPayload, (payload) => expectHint(decodeHint(JSON.stringify(payload)))),
+      { numRuns: 1_000 },
+    );
+  });
+
+  // What no result can have as its id would be sent to the database by whoever wants to see all results, and fail that read for everybody in it.
+  it.each([
+    ["NUL", String.raw`{"v":1,"ids":["\u0000"]}`],
+    ["NUL, of an inline result", String.raw`{"v":1,"ids":[["\u0000","{}",null,1]]}`],
+    ["NUL, of a group", String.raw`{"v":1,"groups":["\u0000"]}`],
+    ["NUL, of a group that is done", String.raw`{"v":1,"done":["\u0000"]}`],
+  ])("passes on no id with %s", (_what, payload) => {
+    expect(decodeHint(payload) ?? nothing).toEqual(nothing);
+  });
+
+  // A feed takes the largest time it has seen as the one from which it catches up.
+  it("passes on no inline result with a time that is not finite", () => {
+    expect(decodeHint('{"v":1,"ids":[["a","{}",null,1e999]]}')?.inline ?? []).toEqual([]);
+  });
+});
+
+describe("encoding", () => {
+  it("makes no payload for no id", () => {
+    expect(encodeHints("ids", [])).toEqual([]);
+  });
+
+  it("makes one payload for a few ids, as the trigger would", () => {
+    expect(encodeHints("ids", ["a", 'b"\\', "é"])).toEqual([String.raw`{"v":1,"ids":["a","b\"\\","é"]}`]);
+  });
+
+  it("takes its ids from a Set as well", () => {
+    expect(encodeHints("ids", new Set(["a", "b", "a"]))).toEqual(['{"v":1,"ids":["a","b"]}']);
+  });
+
+  it.each(hintNames)("says in each payload what it names: %s", (name) => {
+    const [hint] = decodeAll(encodeHints(name, ["a"]));
+    expect(hint).toEqual({ ...nothing, [fields[name]]: ["a"] });
+  });
+
+  it("makes as few payloads as fit, each nearly full", () => {
+    const payloads = encodeHints(
+      "ids",
+      Array.from({ length: 5_000 }, (_, index) => `task-${String(index).padStart(5, "0")}`),
+    );
+    expect(payloads).toHaveLength(10);
+    for (const payload of payloads.slice(0, -1)) expect(Buffer.byteLength(payload)).toBeGreaterThan(6_900);
+  });
+
+  it("stays below the limit with the longest ids, of characters that escaping makes six times as long", () => {
+    const ids = Array.from({ length: 50 }, (_, index) => "\u0001".repeat(maxIdBytes - 2) + String(index + 10));
+    const payloads = encodeHints("groups", ids);
+    expect(Math.max(...payloads.map((payload) => Buffer.byteLength(payload)))).toBeLessThanOrEqual(maxPayloadBytes);
+    expect(decodeAll(payloads).flatMap(({ groupIds }) => groupIds)).toEqual(ids);
+  });
+
+  it("puts every id into exactly one payload, in order, and no payload is too long", () => {
+    fc.assert(
+      fc.property(fc.constantFrom(...hintNames), fc.array(anyId, { size: "large", maxLength: 100 }), (name, ids) => {
+        const payloads = encodeHints(name, ids);
+        for (const payload of payloads) expect(Buffer.byteLength(payload)).toBeLessThanOrEqual(maxPayloadBytes);
+        const named = decodeAll(payloads).flatMap((hint) => hint[fields[name]]);
+        expect(named).toEqual(ids);
+      }),
+    );
+  });
+});

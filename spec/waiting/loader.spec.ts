@@ -1,0 +1,202 @@
+import { Pool } from "pg";
+import { NEVER } from "rxjs";
+import { Database } from "../../lib/database/database";
+import { Deadlines } from "../../lib/waiting/deadlines";
+import { DatabaseError } from "kojin-postgres";
+import { Loader, type ReadAnswer, type ReadReason } from "../../lib/waiting/loader";
+import { SchemaCheck } from "../../lib/schema/schema-check";
+import { eventually } from "../support/eventually";
+
+class AlwaysMigrated extends SchemaCheck {
+  override async pass(): Promise<void> {
+    return Promise.resolve();
+  }
+}
+
+describe("two reads of the same key under way", () => {
+  /** Each read waits until it is answered, with a number for a key that is there. */
+  const answers: ((value?: number) => void)[] = [];
+  const seen: number[] = [];
+  const reasons: ReadReason[] = [];
+  const deadlines = new Deadlines();
+  let loader: Loader<number>;
+
+  beforeEach(() => {
+    answers.length = 0;
+    seen.length = 0;
+    reasons.length = 0;
+    loader = new Loader<number>({
+      read: async ([key = ""]) =>
+        new Promise<ReadAnswer<number>>((resolve) =>
+          answers.push((value) =>
+            resolve({ found: new Map(value === undefined ? [] : [[key, { value, isOld: false }]]) }),
+          ),
+        ),
+      schemaCheck: new AlwaysMigrated(new Database(new Pool(), "public"), "public", 1),
+      deadlines,
+      closed$: NEVER,
+      retryTimeoutMs: 10_000,
+      onFound: (_key, { value }, reason) => {
+        seen.push(value);
+        reasons.push(reason);
+      },
+      onDenied: () => undefined,
+    });
+  });
+
+  async function request(count: number): Promise<void> {
+    loader.request("a", "notification");
+    await eventually(() => expect(answers).toHaveLength(count));
+  }
+
+  it("show nobody the older one, when that comes last", async () => {
+    await request(1);
+    await request(2);
+    answers[1]?.(2);
+    await eventually(() => expect(seen).toEqual([2]));
+    answers[0]?.(1);
+    await loader.drain();
+    expect(seen).toEqual([2]);
+  });
+
+  it("show both where they come in order, and the older one where the newer found nothing", async () => {
+    await request(1);
+    await request(2);
+    answers[0]?.(1);
+    await eventually(() => expect(seen).toEqual([1]));
+    answers[1]?.(2);
+    await loader.drain();
+    await request(3);
+    await request(4);
+    answers[3]?.();
+    await eventually(() => expect(loader.counters.inFlight).toBe(1));
+    answers[2]?.(3);
+    await loader.drain();
+    expect(seen).toEqual([1, 2, 3]);
+  });
+
+  it("show the older one too where somebody asked for that very read", async () => {
+    const [asked] = [loader.load("a", "deadline")];
+    await eventually(() => expect(answers).toHaveLength(1));
+    await request(2);
+    answers[1]?.(2);
+    await eventually(() => expect(seen).toEqual([2]));
+    answers[0]?.(1);
+    expect(await asked).toBe(1);
+    expect(seen).toEqual([2, 1]);
+  });
+
+  describe("and a third one queued", () => {
+    const news = { cause: "notification", isAnnounced: true, isOvertaken: false };
+    const asks = {
+      get: () => void loader.load("a", "read"),
+      sweep: () => loader.request("a", "sweep"),
+      notification: () => loader.request("a", "notification"),
+      announcement: () => loader.request("a", "notification", true),
+    };
+    it.each([
+      ["get", "announcement"],
+      ["announcement", "get"],
+      ["sweep", "announcement"],
+      ["announcement", "sweep"],
+      ["notification", "announcement"],
+      ["sweep", "notification", "get", "announcement", "sweep"],
+    ] as const)("keeps the meaning of an announcement: %s, %s", async (...order) => {
+      await request(1);
+      await request(2);
+      for (const name of order) asks[name]();
+      for (const answer of answers.slice(0, 2)) answer();
+      await eventually(() => expect(answers).toHaveLength(3));
+      answers[2]?.(1);
+      await loader.drain();
+      expect(reasons).toEqual([news]);
+    });
+
+    it("keeps the cause of a notification where nothing is announced", async () => {
+      await request(1);
+      await request(2);
+      asks.sweep();
+      asks.notification();
+      for (const answer of answers.slice(0, 2)) answer();
+      await eventually(() => expect(answers).toHaveLength(3));
+      answers[2]?.(1);
+      await loader.drain();
+      expect(reasons).toEqual([{ ...news, isAnnounced: false }]);
+    });
+  });
+
+  it("still pass on what was announced, marked as overtaken", async () => {
+    loader.request("a", "notification", true);
+    await eventually(() => expect(answers).toHaveLength(1));
+    await request(2);
+    answers[1]?.(2);
+    await eventually(() => expect(seen).toEqual([2]));
+    answers[0]?.(1);
+    await loader.drain();
+    expect(reasons.map(({ isOvertaken, isAnnounced }) => [isOvertaken, isAnnounced])).toEqual([
+      [false, false],
+      [true, true],
+    ]);
+  });
+
+  it("leaves out a key that nobody waits for any more, but not one that is watched", async () => {
+    await request(1);
+    await request(2);
+    const rejected = loader.load("late", "read").catch((error: unknown) => error);
+    loader.request("watched", "sweep");
+    expect(loader.counters.queued).toBe(2);
+    deadlines.expireAll(new Error("too late"));
+    expect(await rejected).toMatchObject({ message: "too late" });
+    expect(loader.counters.queued).toBe(1);
+  });
+
+  it("takes ten times as long for ten times as many calls for one key", async () => {
+    await request(1);
+    await request(2);
+    const addMs = (calls: number): number => {
+      const startedAt = performance.now();
+      for (let call = 0; call < calls; call += 1) loader.load(`key ${calls}`, "read").catch(() => undefined);
+      return performance.now() - startedAt;
+    };
+    addMs(4_000);
+    const fewMs = Math.max(1, addMs(4_001));
+    // Copying what is there for each call takes a hundred times as long.
+    expect(addMs(40_000) / fewMs).toBeLessThan(50);
+    deadlines.expireAll(new Error("over"));
+  });
+});
+
+describe("reads in an outage", () => {
+  it("are retried until it has lasted for `retryTimeoutMs`, and then rejected at their first failure", async () => {
+    const deadlines = new Deadlines();
+    let [reads, isAway] = [0, true];
+    const loader = new Loader<number>({
+      read: async () => {
+        reads += 1;
+        await Promise.resolve();
+        if (isAway) throw new DatabaseError("The server is away.", undefined, true, { origin: "connecting" });
+        return { found: new Map([["key", { value: 1, isOld: false }]]) };
+      },
+      schemaCheck: new AlwaysMigrated(new Database(new Pool(), "public"), "public", 1),
+      deadlines,
+      closed$: NEVER,
+      retryTimeoutMs: 300,
+      onFound: () => undefined,
+      onDenied: () => undefined,
+    });
+    await expect(loader.load("key", "read")).rejects.toThrow(DatabaseError);
+    expect(reads).toBeGreaterThan(1);
+    // Until it has lasted so long, a read may still be tried more than once.
+    await eventually(async () => {
+      const before = reads;
+      await expect(loader.load("key", "read")).rejects.toThrow("The server is away.");
+      expect(reads - before).toBe(1);
+    });
+    isAway = false;
+    expect(await loader.load("key", "read")).toBe(1);
+    isAway = true;
+    const before = reads;
+    await expect(loader.load("key", "read")).rejects.toThrow(DatabaseError);
+    expect(reads - before).toBeGreaterThan(1);
+  });
+});

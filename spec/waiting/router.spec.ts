@@ -1,0 +1,245 @@
+import { setImmediate as turn } from "node:timers/promises";
+import { firstValueFrom, map, mergeMap, take } from "rxjs";
+import { TestScheduler } from "rxjs/testing";
+
+import { Router, type WakeCause, type Watcher } from "../../lib/waiting/router";
+
+/** Notes down what it is told. */
+class Witness implements Watcher<string> {
+  readonly seen: [string, WakeCause][] = [];
+  readonly errors: Error[] = [];
+  onNext: () => void = () => undefined;
+
+  constructor(readonly key: string) {}
+
+  next(value: string, cause: WakeCause): void {
+    this.seen.push([value, cause]);
+    this.onNext();
+  }
+
+  error(error: Error): void {
+    this.errors.push(error);
+    this.onNext();
+  }
+}
+
+function addAll(router: Router<string>, ...keys: string[]): Witness[] {
+  const witnesses = keys.map((key) => new Witness(key));
+  for (const witness of witnesses) router.add(witness);
+  return witnesses;
+}
+
+async function isSettled(promise: Promise<unknown>): Promise<boolean> {
+  let settled = false;
+  void promise.finally(() => (settled = true));
+  await turn();
+  return settled;
+}
+
+describe("watchers", () => {
+  it("are told what happens under their key, and what brought it", () => {
+    const router = new Router<string>();
+    const [a, b] = addAll(router, "a", "b");
+    router.next("a", "one", "read");
+    router.next("a", "two", "notification");
+    expect(a?.seen).toEqual([
+      ["one", "read"],
+      ["two", "notification"],
+    ]);
+    expect(b?.seen).toEqual([]);
+  });
+
+  it("of the same key are all told, in the order in which they came", () => {
+    const router = new Router<string>();
+    const order: number[] = [];
+    addAll(router, "a", "a", "a").forEach((witness, index) => (witness.onNext = () => order.push(index)));
+    router.next("a", "value", "sweep");
+    expect(order).toEqual([0, 1, 2]);
+  });
+
+  it("hear an error of their key, and of no other", () => {
+    const router = new Router<string>();
+    const [a, also, b] = addAll(router, "a", "a", "b");
+    const error = new Error("denied");
+    router.error("a", error);
+    expect([a, also, b].map((witness) => witness?.errors)).toEqual([[error], [error], []]);
+  });
+
+  it("stay until they are removed", () => {
+    const router = new Router<string>();
+    const [a, also] = addAll(router, "a", "a");
+    router.next("a", "one", "read");
+    if (a) router.remove(a);
+    router.next("a", "two", "read");
+    expect([a?.seen.length, also?.seen.length]).toEqual([1, 2]);
+    expect(router.has("a")).toBe(true);
+  });
+
+  it("are all told, even if each leaves as it is served", () => {
+    const router = new Router<string>();
+    const witnesses = addAll(router, "a", "a", "a");
+    for (const witness of witnesses) witness.onNext = () => router.remove(witness);
+    router.next("a", "value", "read");
+    expect(witnesses.map(({ seen }) => seen.length)).toEqual([1, 1, 1]);
+    expect(router.size).toBe(0);
+  });
+
+  it("that come while others are served are told from the next value on", () => {
+    const router = new Router<string>();
+    const late = new Witness("a");
+    for (const witness of addAll(router, "a", "a")) witness.onNext = () => router.add(late);
+    router.next("a", "one", "read");
+    expect(late.seen).toEqual([]);
+    router.next("a", "two", "read");
+    expect(late.seen).toEqual([["two", "read"]]);
+  });
+
+  it("that are added twice are told once if the key has others", () => {
+    const router = new Router<string>();
+    const [a] = addAll(router, "a", "a");
+    if (a) router.add(a);
+    router.next("a", "value", "read");
+    expect(a?.seen).toHaveLength(1);
+  });
+});
+
+describe("keys", () => {
+  it("are there exactly as long as somebody watches them", () => {
+    const router = new Router<string>();
+    const [a, also, b] = addAll(router, "a", "a", "b");
+    expect([...router.keys()]).toEqual(["a", "b"]);
+    expect(router.size).toBe(2);
+    if (a) router.remove(a);
+    expect(router.has("a")).toBe(true);
+    if (also) router.remove(also);
+    expect(router.has("a")).toBe(false);
+    if (b) router.remove(b);
+    expect(router.size).toBe(0);
+  });
+
+  it("are left alone by the removal of a watcher who is not there", () => {
+    const router = new Router<string>();
+    const [a] = addAll(router, "a");
+    router.remove(new Witness("a"));
+    router.remove(new Witness("b"));
+    expect([...router.keys()]).toEqual(["a"]);
+    if (a) router.remove(a);
+    if (a) router.remove(a);
+    expect(router.size).toBe(0);
+  });
+
+  it("may be any text", () => {
+    const router = new Router<string>();
+    const keys = ["__proto__", "constructor", "", " ", "a:b"];
+    const witnesses = addAll(router, ...keys);
+    for (const key of keys) router.next(key, key, "read");
+    expect(witnesses.map(({ seen }) => seen)).toEqual(keys.map((key) => [[key, "read"]]));
+  });
+
+  it("that nobody watches cost nothing", () => {
+    const router = new Router<string>();
+    router.next("a", "value", "read");
+    router.error("a", new Error("nobody hears"));
+    expect(router.has("a")).toBe(false);
+    expect(router.size).toBe(0);
+  });
+});
+
+describe("an error for all", () => {
+  it("reaches every watcher of every key", () => {
+    const router = new Router<string>();
+    const witnesses = addAll(router, "a", "a", "b", "c");
+    for (const witness of witnesses) witness.onNext = () => router.remove(witness);
+    const error = new Error("closed");
+    router.errorAll(error);
+    expect(witnesses.map(({ errors }) => errors)).toEqual([[error], [error], [error], [error]]);
+    expect(router.size).toBe(0);
+  });
+});
+
+describe("draining", () => {
+  it("is done at once if nobody watches anything", async () => {
+    await expect(new Router().drain()).resolves.toBeUndefined();
+  });
+
+  it("is done for all who asked when the last watcher has left", async () => {
+    const router = new Router<string>();
+    const [a, b] = addAll(router, "a", "b");
+    const drained = Promise.all([router.drain(), router.drain()]);
+    if (a) router.remove(a);
+    expect(await isSettled(drained)).toBe(false);
+    if (b) router.remove(b);
+    expect(await isSettled(drained)).toBe(true);
+  });
+});
+
+describe("watching as a stream", () => {
+  it("emits the values of one key from the subscription on, until it ends", () => {
+    new TestScheduler((actual, expected) => expect(actual).toEqual(expected)).run(
+      ({ hot, expectObservable, flush }) => {
+        const router = new Router<string>();
+        hot("a-b-c-d-e").subscribe((value) => router.next(value === "d" ? "other" : "key", value, "read"));
+        expectObservable(router.watch("key"), "-^----!").toBe("--b-c");
+        expectObservable(router.watch("key"), "---^").toBe("----c---e");
+        expectObservable(router.watch("other"), "^---").toBe("------d");
+        flush();
+      },
+    );
+  });
+
+  it("watches only while somebody is subscribed", () => {
+    const router = new Router<string>();
+    const stream$ = router.watch("a");
+    expect(router.has("a")).toBe(false);
+    const first = stream$.subscribe();
+    const second = stream$.subscribe();
+    first.unsubscribe();
+    expect(router.has("a")).toBe(true);
+    second.unsubscribe();
+    second.unsubscribe();
+    expect(router.size).toBe(0);
+  });
+
+  it("leaves when it has what it wanted", async () => {
+    const router = new Router<string>();
+    const value = firstValueFrom(router.watch("a").pipe(map((text) => text.toUpperCase())));
+    router.next("a", "value", "read");
+    await expect(value).resolves.toBe("VALUE");
+    expect(router.size).toBe(0);
+  });
+
+  it("leaves when it errors", () => {
+    const router = new Router<string>();
+    const errors: unknown[] = [];
+    router.watch("a").subscribe({ error: (error) => errors.push(error) });
+    const closed = new Error("closed");
+    router.errorAll(closed);
+    expect(errors).toEqual([closed]);
+    expect(router.size).toBe(0);
+  });
+
+  it("does not emit to a subscriber who was unsubscribed as another was served", () => {
+    const router = new Router<string>();
+    const seen: string[] = [];
+    router.watch("a").subscribe(() => second.unsubscribe());
+    const second = router.watch("a").subscribe((value) => seen.push(value));
+    router.next("a", "value", "read");
+    expect(seen).toEqual([]);
+  });
+
+  it("can go on to watch another key out of the first", () => {
+    const router = new Router<string>();
+    const seen: string[] = [];
+    router
+      .watch("a")
+      .pipe(
+        take(1),
+        mergeMap((key) => router.watch(key)),
+      )
+      .subscribe((value) => seen.push(value));
+    router.next("a", "b", "read");
+    expect([...router.keys()]).toEqual(["b"]);
+    router.next("b", "value", "read");
+    expect(seen).toEqual(["value"]);
+  });
+});
