@@ -1,11 +1,10 @@
 import type { Database } from "../database/database";
 import { sqlStates } from "../database/sql-states";
-import { longestTimerMs } from "../waiting/deadlines";
+import { checkDurationMs, checkInteger, longestTimerMs } from "../value/arguments";
 import { DatabaseError } from "../errors";
 import { groupStatements } from "../groups/group-statements";
 import type { ResolvedOptions } from "../options";
 import { resultStatements } from "../results/statements";
-import { checkDurationMs, checkInteger } from "../value/arguments";
 
 export interface PruneOptions {
   /** Only what expired at least this long ago, in milliseconds. 0 or more; default 0. */

@@ -1,4 +1,3 @@
-
 /** Characters that move the cursor, hide text or end a line. Ids and messages come from others, and may hold them. */
 const control = /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
 

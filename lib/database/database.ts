@@ -1,5 +1,5 @@
 import type { PoolClient, QueryResultRow } from "pg";
-import { longestTimerMs } from "../waiting/deadlines";
+import { longestTimerMs } from "../value/arguments";
 import { BackendClosedError, ResultBackendError } from "../errors";
 import type { SqlClient } from "../result-backend";
 import { describe, originOf, toBackendError } from "./backend-error";

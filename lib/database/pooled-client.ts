@@ -1,5 +1,5 @@
 import type { PoolClient, QueryArrayResult, QueryResult } from "pg";
-import { longestTimerMs } from "../waiting/deadlines";
+import { longestTimerMs } from "../value/arguments";
 import { requestCancel } from "./cancel-request";
 import type { ConnectionPool } from "./pool";
 import { rawValues } from "./raw-values";

@@ -1,4 +1,4 @@
-import { longestTimerMs } from "../waiting/deadlines";
+import { longestTimerMs } from "../value/arguments";
 import { DatabaseError } from "../errors";
 
 /**

@@ -5,7 +5,7 @@ import { WaitTimeoutError } from "../errors";
 import type { Hint, StoredResult } from "../notifications/hint";
 import type { LateKeys } from "../notifications/hint-source";
 import type { GroupProgress, WaitOptions } from "../result-backend";
-import { TableCommits } from "../waiting/commits";
+import { TableCommits } from "../results/table-commits";
 import { Feed } from "../waiting/feed";
 import type { Interest } from "../waiting/interest";
 import { type Found, Loader, type ReadAnswer, type ReadReason } from "../waiting/loader";

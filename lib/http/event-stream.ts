@@ -1,6 +1,5 @@
 import { type Observable, Subscription } from "rxjs";
-import { longestTimerMs } from "../waiting/deadlines";
-import { checkDurationMs } from "../value/arguments";
+import { checkDurationMs, longestTimerMs } from "../value/arguments";
 import { stringifyExactly } from "../value/json-text";
 import { type RequestOptions, signalOf } from "./request";
 

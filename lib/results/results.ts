@@ -2,7 +2,7 @@ import { WaitTimeoutError } from "../errors";
 import type { Hint, StoredResult } from "../notifications/hint";
 import type { LateKeys } from "../notifications/hint-source";
 import { resultStatements } from "./statements";
-import { TableCommits } from "../waiting/commits";
+import { TableCommits } from "./table-commits";
 import { Feed } from "../waiting/feed";
 import type { Interest } from "../waiting/interest";
 import { type Found, Loader, type ReadReason } from "../waiting/loader";

@@ -4,6 +4,9 @@ export const maxIdBytes = 512;
 /** Longest finite duration taken anywhere, in milliseconds: exact as a double, and still a valid `timestamptz` when added to now. */
 export const maxDurationMs = Number.MAX_SAFE_INTEGER;
 
+/** Node fires a longer timer after 1 ms (Node docs, `setTimeout`). What is further away is armed again on the way, or cut to this. */
+export const longestTimerMs = 2 ** 31 - 1;
+
 /** Throws unless `id` is a string of 1 to 512 bytes of UTF-8 with no NUL and no lone surrogate. */
 export function checkId(id: unknown, what: "taskId" | "groupId"): asserts id is string {
   if (typeof id !== "string") throw new TypeError(`${what}: expected a string, got ${typeName(id)}.`);

@@ -1,3 +1,5 @@
+import { longestTimerMs } from "../value/arguments";
+
 /** Something that ends at a time. `heapIndex` belongs to {@link Deadlines}; start it at -1. */
 export interface Deadline {
   /** On the clock of its {@link Deadlines}. `Infinity` is never due. */
@@ -6,9 +8,6 @@ export interface Deadline {
   /** Called once: when due, or with the reason if everything ends early. Must not throw. */
   expire(reason?: Error): void;
 }
-
-/** Node fires a longer timer after 1 ms (Node docs, `setTimeout`). What is further away is armed again on the way, or cut to this. */
-export const longestTimerMs = 2 ** 31 - 1;
 
 /**
  * Every deadline of a backend behind one timer: a binary heap in which each entry knows its place, so that one that is no longer

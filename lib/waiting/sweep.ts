@@ -1,4 +1,4 @@
-import { longestTimerMs } from "./deadlines";
+import { longestTimerMs } from "../value/arguments";
 import type { Subscription } from "rxjs";
 import type { HintSource } from "../notifications/hint-source";
 import type { WakeCause } from "./router";

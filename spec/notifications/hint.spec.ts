@@ -1,6 +1,13 @@
 import fc from "fast-check";
 
-import { decodeHint, encodeHints, type Hint, type HintName, hintNames, maxPayloadBytes } from "../../lib/notifications/hint";
+import {
+  decodeHint,
+  encodeHints,
+  type Hint,
+  type HintName,
+  hintNames,
+  maxPayloadBytes,
+} from "../../lib/notifications/hint";
 import { maxIdBytes } from "../../lib/value/arguments";
 
 /** Ids as `store` takes them, with the characters that JSON escapes, up to the longest. */
