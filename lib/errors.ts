@@ -8,21 +8,29 @@ export abstract class ResultBackendError extends Error {
   abstract readonly code: string;
 }
 
+/** The target of a wait: a task or a group. */
+export type WaitTarget = { readonly taskId: string } | { readonly groupId: string };
+
 /** Nothing was stored within the time given to a wait. The task, or the group, may still finish later. */
 export class WaitTimeoutError extends ResultBackendError {
   override readonly name = "WaitTimeoutError";
   readonly code = "WAIT_TIMEOUT";
+  /** Id of the task, if the wait was for a task. */
+  declare readonly taskId?: string;
+  /** Id of the group, if the wait was for a group. Exactly one of `taskId` and `groupId` is set. */
+  declare readonly groupId?: string;
   constructor(
-    /** The task, or the group, that was waited for. */
-    readonly taskId: string,
+    target: WaitTarget,
     /** The limit that was given, in milliseconds. */
     readonly timeoutMs: number,
     options?: ErrorOptions & { readonly message?: string },
   ) {
-    super(options?.message ?? `No result for task ${taskId} within ${timeoutMs} ms.`, options);
+    super(options?.message ?? lateMessage(target, timeoutMs), options);
+    if ("taskId" in target) this.taskId = target.taskId;
+    else this.groupId = target.groupId;
   }
 
-  /** For a group: tells how far it was when the time was up, as nobody who sees the error can ask any more. */
+  /** Creates the error for a group. The message tells how many members had finished when the time was up. */
   static forGroup(
     groupId: string,
     timeoutMs: number,
@@ -33,11 +41,14 @@ export class WaitTimeoutError extends ResultBackendError {
       progress === undefined || progress.total === null
         ? "it was never initialised"
         : `${progress.completed + progress.failed} of ${progress.total} members have finished`;
-    return new WaitTimeoutError(groupId, timeoutMs, {
-      ...options,
-      message: `Group ${groupId} was not done within ${timeoutMs} ms: ${state}.`,
-    });
+    const message = `Group ${groupId} was not done within ${timeoutMs} ms: ${state}.`;
+    return new WaitTimeoutError({ groupId }, timeoutMs, { ...options, message });
   }
+}
+
+function lateMessage(target: WaitTarget, timeoutMs: number): string {
+  if ("taskId" in target) return `No result for task ${target.taskId} within ${timeoutMs} ms.`;
+  return `Group ${target.groupId} was not done within ${timeoutMs} ms.`;
 }
 
 /** A task's own error as it is stored, in the column `error`: plain JSON that any language can write. */

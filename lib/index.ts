@@ -55,7 +55,7 @@ export type { Codec } from "./value/json";
 export type { ResultSchema } from "./value/schema";
 export { defineTask } from "./value/task";
 export type { TaskDefinition, TaskId } from "./value/task";
-export type { TaskFailure } from "./errors";
+export type { TaskFailure, WaitTarget } from "./errors";
 export {
   BackendClosedError,
   DatabaseError,

@@ -98,7 +98,7 @@ export class MemoryResultBackend implements ResultBackend, GroupBackend {
     const options = resolveWaitOptions(timeout);
     const stored = this.#results.wait(taskId, options);
     if (options.schema === undefined) return reader.value<T>(await stored);
-    return reader.check(stored, options.schema, { key: taskId, ...options });
+    return reader.check(stored, options.schema, { target: { taskId }, ...options });
   }
 
   async waitSettled<T>(
@@ -109,7 +109,7 @@ export class MemoryResultBackend implements ResultBackend, GroupBackend {
     const options = resolveWaitOptions(timeout);
     const stored = this.#results.wait(taskId, options);
     if (options.schema === undefined) return reader.settled<T>(await stored);
-    return reader.checkSettled(stored, options.schema, { key: taskId, ...options });
+    return reader.checkSettled(stored, options.schema, { target: { taskId }, ...options });
   }
 
   async delete(taskId: string, options: WriteOptions = {}): Promise<boolean> {

@@ -148,7 +148,7 @@ export class PostgresResultBackend implements ResultBackend {
     const options = resolveWaitOptions(timeout);
     const stored = this.#wait(taskId, options);
     if (options.schema === undefined) return reader.value<T>(await stored);
-    return reader.check(stored, options.schema, { key: taskId, ...options });
+    return reader.check(stored, options.schema, { target: { taskId }, ...options });
   }
 
   async waitSettled<T>(
@@ -159,7 +159,7 @@ export class PostgresResultBackend implements ResultBackend {
     const options = resolveWaitOptions(timeout);
     const stored = this.#wait(taskId, options);
     if (options.schema === undefined) return reader.settled<T>(await stored);
-    return reader.checkSettled(stored, options.schema, { key: taskId, ...options });
+    return reader.checkSettled(stored, options.schema, { target: { taskId }, ...options });
   }
 
   async delete(taskId: string, options: WriteOptions = {}): Promise<boolean> {
@@ -241,7 +241,7 @@ export class PostgresResultBackend implements ResultBackend {
     this.#core.assertOpen();
     const stored = groups.wait(groupId, options);
     if (options.schema === undefined) return (await stored).map((each) => reader.value<T>(each));
-    return reader.checkAll(stored, options.schema, { key: groupId, ...options });
+    return reader.checkAll(stored, options.schema, { target: { groupId }, ...options });
   }
 
   group$(groupId: string): Observable<GroupProgress> {

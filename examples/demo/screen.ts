@@ -44,7 +44,7 @@ export class Screen {
     this.#count();
   }
 
-  showTimeout({ taskId, timeoutMs }: WaitTimeoutError): void {
+  showTimeout({ taskId = "", timeoutMs }: WaitTimeoutError): void {
     this.#print(`  timed out: nobody stored a result of ${taskId} within ${timeoutMs} ms`);
     this.#count();
   }

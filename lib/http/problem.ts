@@ -31,7 +31,12 @@ export function toProblem(error: unknown, { showErrors = false }: FailureOptions
     const problem = createProblem(500, "TASK_FAILED", "The task failed.");
     return showErrors ? { ...problem, failure: exactFailure(error.failure) } : problem;
   }
-  if (isWaitTimeout(error)) return createProblem(410, "WAIT_TIMEOUT", "It was not done in time.");
+  if (isWaitTimeout(error))
+    return createProblem(
+      410,
+      "WAIT_TIMEOUT",
+      `The ${error.groupId === undefined ? "task" : "group"} was not done in time.`,
+    );
   if (isBackendClosed(error)) return createProblem(503, "BACKEND_CLOSED", "The server is shutting down.");
   return createProblem(500, "INTERNAL", "The result could not be read.");
 }

@@ -86,7 +86,7 @@ export class MemoryGroups {
       WaitTimeoutError.forGroup(groupId, options.timeoutMs, this.#view.storage.group(groupId)?.progress()),
     );
     if (options.schema === undefined) return (await stored).map((each) => reader.value<T>(each));
-    return reader.checkAll(stored, options.schema, { key: groupId, ...options });
+    return reader.checkAll(stored, options.schema, { target: { groupId }, ...options });
   }
 
   progress$(groupId: string): Observable<GroupProgress> {

@@ -43,7 +43,7 @@ export class MemoryResults {
   async wait(taskId: string, options: WaitOptions): Promise<StoredResult> {
     checkId(taskId, "taskId");
     const stored$ = this.#view.results.watch$(taskId);
-    return this.#view.first(stored$, options, () => new WaitTimeoutError(taskId, options.timeoutMs));
+    return this.#view.first(stored$, options, () => new WaitTimeoutError({ taskId }, options.timeoutMs));
   }
 
   delete(taskId: string, options: WriteOptions): boolean {

@@ -68,7 +68,7 @@ export function awaitIndexed<T>(
           return { index, outcome: { taskId, ...settled } };
         } catch (error) {
           if (!isWaitTimeout(error)) throw error;
-          return { index, outcome: { taskId, status: "rejected", reason: withLimit(error, timeoutMs) } };
+          return { index, outcome: { taskId, status: "rejected", reason: withLimit(error, taskId, timeoutMs) } };
         }
       };
       subscriber.add(() => unsubscribed.abort());
@@ -87,7 +87,7 @@ export function checkConcurrency(concurrency: number): void {
 }
 
 /** Tells of the time that was given, and not of what of it was left after standing in line. */
-function withLimit(error: WaitTimeoutError, timeoutMs: number): WaitTimeoutError {
+function withLimit(error: WaitTimeoutError, taskId: string, timeoutMs: number): WaitTimeoutError {
   if (error.timeoutMs === timeoutMs) return error;
-  return new WaitTimeoutError(error.taskId, timeoutMs, { cause: error.cause });
+  return new WaitTimeoutError({ taskId }, timeoutMs, { cause: error.cause });
 }

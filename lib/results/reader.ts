@@ -1,7 +1,7 @@
 import { concatMap, map, type Observable } from "rxjs";
 import { Call } from "../waiting/call";
 import type { Deadlines } from "../waiting/deadlines";
-import { ResultEncodingError, ResultValidationError, WaitTimeoutError } from "../errors";
+import { ResultEncodingError, ResultValidationError, type WaitTarget, WaitTimeoutError } from "../errors";
 import { isTaskFailed } from "../value/foreign";
 import type { StoredResult } from "../notifications/hint";
 import type { TaskOutcome } from "../result-backend";
@@ -16,8 +16,8 @@ import { lastReadMs } from "../waiting/waits";
 
 /** How long a check by a schema may take. */
 export interface CheckLimits {
-  /** What is waited for, for the error. */
-  readonly key: string;
+  /** The task or group that is waited for, for the error. */
+  readonly target: WaitTarget;
   /** Counted from the call, the wait for the result included. */
   readonly timeoutMs: number;
   readonly signal?: AbortSignal;
@@ -183,8 +183,11 @@ function toRejected(taskId: string, error: unknown): TaskOutcome<never> {
   throw error;
 }
 
-function lateError({ key = "", timeoutMs = Infinity }: Partial<CheckLimits> = {}): WaitTimeoutError {
-  return new WaitTimeoutError(key, timeoutMs, {
-    message: `${key} is done, but its schema had not checked the result within ${timeoutMs} ms.`,
-  });
+/** For a check without a limit, which ends by `close` alone: its deadline is too far away to come. */
+const noLimits: CheckLimits = { target: { taskId: "" }, timeoutMs: Infinity };
+
+function lateError({ target, timeoutMs }: CheckLimits = noLimits): WaitTimeoutError {
+  const subject = "taskId" in target ? `Task ${target.taskId}` : `Group ${target.groupId}`;
+  const message = `${subject} is done, but its schema had not checked the result within ${timeoutMs} ms.`;
+  return new WaitTimeoutError(target, timeoutMs, { message });
 }

@@ -60,7 +60,8 @@ export class Results implements HintReceiver {
       router,
       loader: this.loader,
       isAnswer: () => true,
-      timeoutError: (taskId, timeoutMs, _latest, errorOptions) => new WaitTimeoutError(taskId, timeoutMs, errorOptions),
+      timeoutError: (taskId, timeoutMs, _latest, errorOptions) =>
+        new WaitTimeoutError({ taskId }, timeoutMs, errorOptions),
     });
     this.feed = new Feed({
       sweep,

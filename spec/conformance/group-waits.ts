@@ -45,10 +45,16 @@ export const groupWaitSpecs: Specs = {
     const expected = { name: "WaitTimeoutError", code: "WAIT_TIMEOUT", timeoutMs: 50 };
     await assert.rejects(backend.waitGroup(unknown, 50), {
       ...expected,
-      taskId: unknown,
+      groupId: unknown,
+      taskId: undefined,
       message: /never initialised/,
     });
-    await assert.rejects(backend.waitGroup(open, 50), { ...expected, taskId: open, message: /1 of 2/ });
+    await assert.rejects(backend.waitGroup(open, 50), {
+      ...expected,
+      groupId: open,
+      taskId: undefined,
+      message: /1 of 2/,
+    });
     await backend.completeGroupMember(unknown, "a", 1);
     await assert.rejects(backend.waitGroup(unknown, 0), { code: "WAIT_TIMEOUT", message: /never initialised/ });
     await assertReleased(backend);

@@ -68,6 +68,7 @@ export const waitSpecs: Specs = {
     assert.ok(performance.now() - startedAt >= 99);
     const { name, code, taskId, timeoutMs } = error;
     assert.deepEqual([name, code, taskId, timeoutMs], ["WaitTimeoutError", "WAIT_TIMEOUT", suite.id("never"), 100]);
+    assert.ok(!("groupId" in error));
     await assert.rejects(backend.waitSettled(suite.id("never"), 0.5), { code: "WAIT_TIMEOUT", timeoutMs: 0.5 });
     await assertReleased(backend);
   },

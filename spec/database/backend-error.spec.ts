@@ -122,7 +122,7 @@ describe("the origin of an error", () => {
   it("is that of the cause, of an error of our own", async () => {
     const cause = serverError("40001", "FATAL");
     expect(await originOf(new DatabaseError("m", "40001", true, { cause }), alive)).toBe("session");
-    expect(await originOf(new WaitTimeoutError("task", 1), alive)).toBe("statement");
-    expect(await originOf(new WaitTimeoutError("task", 1), gone)).toBe("session");
+    expect(await originOf(new WaitTimeoutError({ taskId: "task" }, 1), alive)).toBe("statement");
+    expect(await originOf(new WaitTimeoutError({ taskId: "task" }, 1), gone)).toBe("session");
   });
 });

@@ -54,7 +54,7 @@ export async function use(pool: Pool): Promise<string> {
   try {
     return await backend.wait<string>("task", 1_000);
   } catch (error) {
-    return error instanceof WaitTimeoutError ? error.taskId : [server.url, stored, certain, wrong, disposable, checked, unchecked, outcomes$, responses].join();
+    return error instanceof WaitTimeoutError ? (error.taskId ?? error.groupId ?? "") : [server.url, stored, certain, wrong, disposable, checked, unchecked, outcomes$, responses].join();
   }
 }
 `;
