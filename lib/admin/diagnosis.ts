@@ -24,6 +24,7 @@ export interface Diagnosis extends Finding {
   readonly check: CheckName;
 }
 
+/** Name of a check, in kebab-case. */
 export type CheckName =
   | "server"
   | "pooler"
@@ -38,7 +39,7 @@ export type CheckName =
   | "access"
   | "channel"
   | "subscriptions"
-  | "round trip";
+  | "round-trip";
 
 export interface DiagnoseOptions {
   /**
@@ -73,7 +74,7 @@ const whereMigrated = {
   access: checkAccess,
   channel: checkChannel,
   subscriptions: checkSubscriptions,
-  "round trip": checkRoundTrip,
+  "round-trip": checkRoundTrip,
 } satisfies Record<Exclude<CheckName, keyof typeof anywhere>, Check>;
 
 const checkTimeoutMs = 5_000;
@@ -90,7 +91,7 @@ export async function diagnose(
   const found: Diagnosis[] = [];
   // One after the other: a server in trouble is not asked twelve things at once.
   for (const [check, run] of checks) {
-    if (check === "round trip" && !probe) continue;
+    if (check === "round-trip" && !probe) continue;
     found.push({ check: check as CheckName, ...(await run(context).catch(toUnknown)) });
   }
   return found;

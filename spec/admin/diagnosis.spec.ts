@@ -46,7 +46,7 @@ describe("diagnose", () => {
       "access",
       "channel",
       "subscriptions",
-      "round trip",
+      "round-trip",
     ]);
     expect(await database.sql(`select task_id from ${name}.kojin_results`)).toEqual([]);
     expect(backend.stats().waiting).toBe(0);
@@ -55,7 +55,7 @@ describe("diagnose", () => {
   it("stores nothing where it is told not to", async () => {
     const backend = await database.open();
     const found = await backend.diagnose({ probe: false });
-    expect(findingOf(found, "round trip")).toBeUndefined();
+    expect(findingOf(found, "round-trip")).toBeUndefined();
     expect(backend.stats().stores.rows).toBe(0);
   });
 
@@ -117,7 +117,7 @@ describe("diagnose", () => {
       const backend = await database.open({}, url.href);
       const found = await diagnose(backend);
       expect(findingOf(found, "schema")?.verdict).toBe("unknown");
-      expect(findingOf(found, "round trip")?.verdict).toBe("unknown");
+      expect(findingOf(found, "round-trip")?.verdict).toBe("unknown");
       await backend.close();
     } finally {
       await database.sql(`drop role ${role}`);

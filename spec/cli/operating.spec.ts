@@ -90,7 +90,7 @@ describe("migrate, status, doctor and prune", () => {
   it("doctor gives its findings as one object", async () => {
     const { ok, checks } = await cli.json<{ ok: boolean; checks: Diagnosis[] }>(["doctor"]);
     expect(ok).toBe(true);
-    expect(checks.find(({ check }) => check === "round trip")?.verdict).toBe("ok");
+    expect(checks.find(({ check }) => check === "round-trip")?.verdict).toBe("ok");
   });
 
   it("prune counts, deletes, and tells how much", async () => {

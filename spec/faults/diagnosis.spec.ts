@@ -20,7 +20,7 @@ describeSincePostgres(17, "A queue small enough to be filled")("diagnose", () =>
     it("names the pooler as the reason why nothing is heard, and says what to give", async () => {
       const backend = await suite.open({}, pooler.url);
       const found = await backend.diagnose();
-      expect(badIn(found)).toEqual(["pooler", "listening", "round trip"]);
+      expect(badIn(found)).toEqual(["pooler", "listening", "round-trip"]);
       expect(findingOf(found, "pooler")?.remedy).toContain("listen: { connection }");
       await backend.close();
     });

@@ -139,7 +139,7 @@ export async function roundOfChecks(backend: PostgresResultBackend): Promise<voi
     rights: "ok",
     access: "ok",
     channel: "ok",
-    "round trip": "ok",
+    "round-trip": "ok",
   });
   expect(await backend.inspect()).toMatchObject({});
 }
