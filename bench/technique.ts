@@ -8,7 +8,7 @@ export interface TechniqueSettings {
   readonly technique: TechniqueName;
   readonly url: string;
   readonly redisPort?: number | undefined;
-  /** Where hints travel over NATS; of ours. */
+  /** Where notifications travel over NATS; of ours. */
   readonly natsServers?: string;
   /** Of ours. */
   readonly options?: PostgresResultBackendOptions;

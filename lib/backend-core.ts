@@ -12,9 +12,9 @@ import { groupStatements } from "./groups/group-statements";
 import { GroupWriter } from "./groups/group-writer";
 import { Groups } from "./groups/groups";
 import { channelOf } from "./notifications/channel";
-import type { HintPublisher, HintSource } from "./notifications/hint-source";
-import { NoHints } from "./notifications/no-hints";
-import { PostgresHints } from "./notifications/postgres-hints";
+import type { NotificationPublisher, NotificationSource } from "./notifications/notifier";
+import { NoNotifications } from "./notifications/no-notifications";
+import { PostgresNotifications } from "./notifications/postgres-notifications";
 import type { ResolvedOptions } from "./options";
 import { Pruner } from "./admin/pruner";
 import type { Stats } from "./admin/stats";
@@ -22,7 +22,7 @@ import { latestVersion } from "./schema/migration-files";
 import { newerSchemaError, SchemaCheck } from "./schema/schema-check";
 import { Telemetry } from "./telemetry/telemetry";
 import { Announcements } from "./results/announcements";
-import { Notifier } from "./results/notifier";
+import { DeferredPublisher } from "./results/deferred-publisher";
 import { type ResultStatements, resultStatements } from "./results/statements";
 import { Writer } from "./results/writer";
 import { Aborts } from "./waiting/aborts";
@@ -46,7 +46,7 @@ export class BackendCore {
   readonly clock: ServerClock;
   readonly statements: ResultStatements;
   readonly schemaCheck: SchemaCheck;
-  readonly hints: HintSource;
+  readonly notifications: NotificationSource;
   readonly writer: Writer;
   readonly results: Results;
   readonly reader: Reader;
@@ -84,12 +84,12 @@ export class BackendCore {
     this.statements = resultStatements(options);
     this.schemaCheck = new SchemaCheck(this.database, options.schema, latestVersion());
     const { source, publisher } = this.#openChannel(pool);
-    this.hints = source;
-    this.announcements = new Announcements(options.notify, this.#createNotifier(), publisher);
+    this.notifications = source;
+    this.announcements = new Announcements(options.notify, this.#createDeferredPublisher(), publisher);
     this.troubles = new Troubles(options.logger);
     const telemetry = Telemetry.create(options);
     this.telemetry = telemetry;
-    this.#sweep = new Sweep(this.hints, options.sweepIntervalMs, () => this.#wakeups.rereadAll("sweep"));
+    this.#sweep = new Sweep(this.notifications, options.sweepIntervalMs, () => this.#wakeups.rereadAll("sweep"));
     const { database, clock, schemaCheck, closed$ } = this;
     const common = {
       options,
@@ -113,7 +113,7 @@ export class BackendCore {
     this.reader = new Reader(this.#deadlines, options.codec);
     this.results = new Results(interest);
     this.groups = new Groups(interest);
-    this.#wakeups = new Wakeups(this.hints, [this.results, this.groups]);
+    this.#wakeups = new Wakeups(this.notifications, [this.results, this.groups]);
     this.writer = new Writer({
       ...common,
       isTracing: telemetry?.isTracing ?? false,
@@ -148,7 +148,8 @@ export class BackendCore {
       const isDecided = filter(
         (status: string) => status === "listening" || status === "polling" || status === "closed",
       );
-      if ((await firstValueFrom(this.hints.status$.pipe(isDecided))) === "closed") throw new BackendClosedError();
+      if ((await firstValueFrom(this.notifications.status$.pipe(isDecided))) === "closed")
+        throw new BackendClosedError();
       // Otherwise the first results that come inline could not be judged, and would be read.
       if (this.options.inlineResultBytes > 0) await this.clock.ready(closeLimitMs).catch(() => undefined);
     } finally {
@@ -162,8 +163,8 @@ export class BackendCore {
   }
 
   stats(): Stats {
-    const { results, groups, hints } = this;
-    const { status, reconnects, heartbeatMs } = hints.report;
+    const { results, groups, notifications } = this;
+    const { status, reconnects, heartbeatMs } = notifications.report;
     const [resultReads, groupReads] = [results.loader.counters, groups.loader.counters];
     return {
       status,
@@ -182,7 +183,7 @@ export class BackendCore {
         queued: resultReads.queued + groupReads.queued,
         inFlight: resultReads.inFlight + groupReads.inFlight,
       },
-      hints: { relevant: this.#wakeups.relevant, garbage: hints.garbage },
+      notifications: { relevant: this.#wakeups.relevant, garbage: notifications.garbage },
       announcementsFailed: this.#announcementsFailed,
       reconnects,
       heartbeatMs,
@@ -216,7 +217,7 @@ export class BackendCore {
     this.#deadlines.expireAll(new BackendClosedError());
     this.#sweep.close();
     this.#wakeups.close();
-    await this.hints.close();
+    await this.notifications.close();
     await this.database.close();
     await this.#ownPool?.end();
     this.#stopObserving?.();
@@ -227,18 +228,21 @@ export class BackendCore {
     await this.announcements.drain();
   }
 
-  #openChannel(pool: ConnectionPool): { readonly source: HintSource; readonly publisher?: HintPublisher } {
-    const { hints, listen, schema, logger } = this.options;
-    if (hints !== undefined)
-      return hints.open({ schema, logger, onUnconfirmed: () => (this.#announcementsFailed += 1) });
-    if (listen === false) return { source: new NoHints() };
+  #openChannel(pool: ConnectionPool): {
+    readonly source: NotificationSource;
+    readonly publisher?: NotificationPublisher;
+  } {
+    const { notifier, listen, schema, logger } = this.options;
+    if (notifier !== undefined)
+      return notifier.open({ schema, logger, onUnconfirmed: () => (this.#announcementsFailed += 1) });
+    if (listen === false) return { source: new NoNotifications() };
     const config = new SessionConfig(pool, listen === true ? undefined : listen.connection, "listener");
-    return { source: new PostgresHints({ config, schema, database: this.database, logger }) };
+    return { source: new PostgresNotifications({ config, schema, database: this.database, logger }) };
   }
 
-  #createNotifier(): Notifier {
+  #createDeferredPublisher(): DeferredPublisher {
     const { schema, logger } = this.options;
-    return new Notifier(this.database, this.statements, channelOf(schema), (error, isFirst) => {
+    return new DeferredPublisher(this.database, this.statements, channelOf(schema), (error, isFirst) => {
       this.#announcementsFailed += 1;
       if (!isFirst) return;
       logger.warn(

@@ -36,19 +36,19 @@ export type { Finding } from "./admin/check";
 export type { Stats } from "./admin/stats";
 export type { Announcement } from "./results/announcements";
 export type { WriteCounters } from "./results/write-rules";
-export type { Hint, HintName, StoredResult } from "./notifications/hint";
+export type { Notification, PayloadName, StoredResult } from "./notifications/payload";
 export type {
-  HintCarrier,
-  HintChannel,
-  HintChannelOptions,
-  HintKind,
-  HintPublisher,
-  HintSelection,
-  HintSource,
-  LateKeys,
+  Notifier,
+  NotifierChannel,
+  NotifierChannelOptions,
+  NotificationKind,
+  NotificationPublisher,
+  NotificationSelection,
+  NotificationSource,
+  SubscribedKeys,
   ListenReport,
   ListenStatus,
-} from "./notifications/hint-source";
+} from "./notifications/notifier";
 export type { ReadCounters } from "./waiting/loader";
 export type { WakeCause } from "./waiting/router";
 export type { Codec } from "./value/json";

@@ -1,6 +1,6 @@
 import type { PoolConfig } from "pg";
 import type { Logger } from "./logger";
-import type { HintCarrier } from "./notifications/hint-source";
+import type { Notifier } from "./notifications/notifier";
 import { checkDurationMs, checkInteger, checkTtlMs, typeName } from "./value/arguments";
 import type { Codec } from "./value/json";
 
@@ -36,14 +36,14 @@ export interface PostgresResultBackendOptions {
    */
   readonly listen?: boolean | { readonly connection: string | PoolConfig };
   /**
-   * What carries hints between processes instead of LISTEN, such as `nats()` of `kojin-postgres/nats`: this process hears of results by it, and tells of those it
+   * What carries notifications between processes instead of LISTEN, such as `nats()` of `kojin-postgres/nats`: this process hears of results by it, and tells of those it
    * stores. Nothing listens in Postgres then; of `listen` only `{ connection }` keeps a meaning, that the pool goes through a transaction pooler. Default: none.
    */
-  readonly hints?: HintCarrier;
+  readonly notifier?: Notifier;
   /**
    * How those who LISTEN are told of what this process stores. `'trigger'`: by the database, in the storing transaction; by the statement that stores, or by a trigger where that cannot.
    * `'deferred'`: by this process, right after the commit, so that commits of many processes do not queue behind one another; a crash in between costs one sweep. `'off'`: not at
-   * all; only with `hints`, of which all who wait have to make use. Default `'trigger'`, with `hints` `'off'`.
+   * all; only with `notifier`, of which all who wait have to make use. Default `'trigger'`, with `notifier` `'off'`.
    */
   readonly notify?: NotifyMode;
   /** How often everything that is still waited for is read again while listening, in milliseconds. 100 or more; default 30 000. */
@@ -82,7 +82,7 @@ export interface ResolvedOptions {
   readonly ttlMs: number;
   readonly schema: string;
   readonly listen: boolean | { readonly connection: string | PoolConfig };
-  readonly hints: HintCarrier | undefined;
+  readonly notifier: Notifier | undefined;
   readonly notify: NotifyMode;
   readonly sweepIntervalMs: number;
   readonly retryTimeoutMs: number;
@@ -108,8 +108,8 @@ export function resolveOptions(options: PostgresResultBackendOptions = {}): Reso
     ttlMs: options.ttlMs ?? 86_400_000,
     schema: options.schema ?? "public",
     listen: options.listen ?? true,
-    hints: options.hints,
-    notify: options.notify ?? (options.hints === undefined ? "trigger" : "off"),
+    notifier: options.notifier,
+    notify: options.notify ?? (options.notifier === undefined ? "trigger" : "off"),
     sweepIntervalMs: options.sweepIntervalMs ?? 30_000,
     retryTimeoutMs: options.retryTimeoutMs ?? 10_000,
     batch: {
@@ -130,8 +130,8 @@ export function resolveOptions(options: PostgresResultBackendOptions = {}): Reso
   if (resolved.codec !== undefined) checkMethods(resolved.codec, "codec", ["encode", "decode"]);
   checkSchemaName(resolved.schema);
   checkListen(resolved.listen);
-  if (resolved.hints !== undefined) checkMethods(resolved.hints, "hints", ["open"]);
-  checkNotify(resolved.notify, resolved.hints !== undefined);
+  if (resolved.notifier !== undefined) checkMethods(resolved.notifier, "notifier", ["open"]);
+  checkNotify(resolved.notify, resolved.notifier !== undefined);
   return resolved;
 }
 
@@ -191,9 +191,11 @@ function checkListen(listen: unknown): void {
   }
 }
 
-function checkNotify(notify: unknown, hasHints: boolean): void {
+function checkNotify(notify: unknown, hasNotifier: boolean): void {
   if (notify !== "trigger" && notify !== "deferred" && notify !== "off")
     throw new TypeError(`notify: expected 'trigger', 'deferred' or 'off', got ${String(notify)}.`);
-  if (notify === "off" && !hasHints)
-    throw new RangeError("notify: expected 'trigger' or 'deferred' without hints, got off: nobody would be told.");
+  if (notify === "off" && !hasNotifier)
+    throw new RangeError(
+      "notify: expected 'trigger' or 'deferred' without a notifier, got off: no notification would be sent.",
+    );
 }

@@ -7,8 +7,8 @@ import { type OpenGroupsOptions, toGroupSize, toOpenLimit, toUnclaimedLimit } fr
 import { type Health, readHealth } from "./admin/health";
 import { diagnose, type DiagnoseOptions, type Diagnosis } from "./admin/diagnosis";
 import { countExpired, inspect, type Inspection } from "./admin/inspection";
-import type { StoredResult } from "./notifications/hint";
-import type { ListenStatus } from "./notifications/hint-source";
+import type { StoredResult } from "./notifications/payload";
+import type { ListenStatus } from "./notifications/notifier";
 import { type PostgresResultBackendOptions, resolveOptions } from "./options";
 import type { PruneOptions, PruneReport } from "./admin/pruner";
 import type {
@@ -170,7 +170,7 @@ export class PostgresResultBackend implements ResultBackend {
 
   /**
    * Tells waiters, after its commit, of what a transaction of the caller's has stored (`{ client }`). Needed where triggers do not: in a schema without them, or for who hears
-   * over `hints` without a relay. Waits for nothing and never fails; what gets lost is found by sweeping.
+   * over `notifier` without a relay. Waits for nothing and never fails; what gets lost is found by sweeping.
    */
   announce({ taskIds = [], groupIds = [] }: Announcement): void {
     for (const taskId of taskIds) checkId(taskId, "taskId");
@@ -308,7 +308,7 @@ export class PostgresResultBackend implements ResultBackend {
 
   /** How notifications reach this process; replays the latest. Completes when closed, and never errors. */
   get status$(): Observable<ListenStatus> {
-    return this.#core.hints.status$;
+    return this.#core.notifications.status$;
   }
 
   /** Asks the database how it is; bounded in time, and never rejects. */

@@ -135,7 +135,7 @@ async function lockTable(site: Site, table: string, lengthMs: number): Promise<I
   return "injected";
 }
 
-/** Ids that exist and ids that do not, values that nobody stored, and what is no hint at all. */
+/** Ids that exist and ids that do not, values that nobody stored, and what is no notification at all. */
 function forge(random: SeededRandom): string {
   const id = `${random.pick(["task", "group"])} ${random.between(1, 5_000)}`;
   const forgeries = [

@@ -6,7 +6,7 @@ import { NatsServer } from "./support/nats-server";
 import { specDatabase } from "./support/spec-database";
 import { describeWithNats } from "./support/where";
 
-/** So long that nothing is found by it: what comes, comes by a hint. */
+/** So long that nothing is found by it: what comes, comes by a notification. */
 const sweepIntervalMs = 600_000;
 
 describeWithNats()("announcing over NATS what a caller's transaction stored", () => {
@@ -18,7 +18,7 @@ describeWithNats()("announcing over NATS what a caller's transaction stored", ()
   afterAll(async () => server.stop());
 
   const open = async (): Promise<PostgresResultBackend> =>
-    database.open({ hints: nats({ servers: server.url }), sweepIntervalMs });
+    database.open({ notifier: nats({ servers: server.url }), sweepIntervalMs });
   const inTransaction = async (work: (client: PoolClient) => Promise<unknown>): Promise<void> => {
     const client = await database.pool.connect();
     try {

@@ -1,7 +1,7 @@
 import { runExample } from "./support/run-example";
 import { describeWithNats } from "./support/where";
 
-describeWithNats()("the example of hints over NATS", () => {
+describeWithNats()("the example of notifications over NATS", () => {
   it("shows who is told, by whom, and that nobody listens in Postgres", async () => {
     expect(await runExample("nats/main.ts")).toBe(`Stored by a worker that tells over NATS: { pages: 12 }
 Connections that listen in Postgres: 0

@@ -154,7 +154,7 @@ describe("streams", () => {
       await storing.store("theirs", 1);
       await storing.store("mine", 2);
       await eventually(() => expect(feed.seen).toEqual(["mine"]));
-      expect(watching.stats()).toMatchObject({ hints: { relevant: 1 }, reads: { statements: before + 1 } });
+      expect(watching.stats()).toMatchObject({ notifications: { relevant: 1 }, reads: { statements: before + 1 } });
       feed.stop();
     });
 

@@ -21,7 +21,7 @@ const left = [
   "examples/",
 ];
 
-// What makes no sense where nobody listens: hints over NATS have fault specs of their own, which run everywhere.
+// What makes no sense where nobody listens: notifications over NATS have fault specs of their own, which run everywhere.
 const aboutListen = [
   // The connection that listens: how it is lost, found dead, replaced, shared, kept away from poolers and from a standby; also in a page that shows it.
   "spec/(logger|notifications/listener|waiting/wait)\\.spec",

@@ -5,7 +5,7 @@ import { createInterface } from "node:readline";
 import type { TechniqueSettings } from "../technique";
 import type { Site } from "./site";
 
-/** A way for hints to get from one process that stores to many that wait. */
+/** A way for notifications to get from one process that stores to many that wait. */
 export interface SetUp {
   readonly name: string;
   readonly storing: TechniqueSettings;

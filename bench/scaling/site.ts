@@ -44,7 +44,7 @@ export class Site implements AsyncDisposable {
     return this.#nats.url;
   }
 
-  /** Connections to Postgres that waiting processes, and what hands hints on to them, have open. */
+  /** Connections to Postgres that waiting processes, and what hands notifications on to them, have open. */
   async connections(): Promise<number> {
     const [row] = await runSql<{ count: string }>(
       this.url,

@@ -15,7 +15,7 @@ export interface Round {
 /** One row for each set-up and number of processes; medians of its rounds. The first is what the others are compared with. */
 export function createTable(rounds: readonly Round[]): string {
   const table = new Table({
-    head: ["waiting processes", "hints by", "results", "kept", "wake-up p50", "p99", "connections"],
+    head: ["waiting processes", "notifications by", "results", "kept", "wake-up p50", "p99", "connections"],
     colAligns: ["right", "left", "right", "right", "right", "right", "right"],
     style: { head: [], border: [] },
   });

@@ -24,7 +24,7 @@ export const ours: Technique = {
 async function connect({ url, options, natsServers }: TechniqueSettings): Promise<PostgresResultBackend> {
   if (natsServers === undefined) return PostgresResultBackend.connect(url, options);
   const { nats } = await import("kojin-postgres/nats");
-  return PostgresResultBackend.connect(url, { ...options, hints: nats({ servers: natsServers }) });
+  return PostgresResultBackend.connect(url, { ...options, notifier: nats({ servers: natsServers }) });
 }
 
 async function openWaits(

@@ -1,6 +1,6 @@
 // npx tsx examples/nats/main.ts
 //
-// Hints over NATS: results are in Postgres, and whoever waits for one is told of it by NATS. A relay does the same for writers that know nothing of NATS. Needs
+// Notifications over NATS: results are in Postgres, and whoever waits for one is told of it by NATS. A relay does the same for writers that know nothing of NATS. Needs
 // `nats-server` in the PATH, and says so where it is not.
 
 import { escapeIdentifier, Pool } from "pg";
@@ -22,8 +22,8 @@ async function main({ url, schema }: RecipeDatabase): Promise<void> {
     return;
   }
   // Each usually in a process of its own.
-  await using web = await PostgresResultBackend.connect(url, { schema, hints: nats({ servers: server.url }) });
-  await using worker = await PostgresResultBackend.connect(url, { schema, hints: nats({ servers: server.url }) });
+  await using web = await PostgresResultBackend.connect(url, { schema, notifier: nats({ servers: server.url }) });
+  await using worker = await PostgresResultBackend.connect(url, { schema, notifier: nats({ servers: server.url }) });
   await web.migrate();
   const pool = new Pool({ connectionString: url });
   try {
@@ -47,7 +47,7 @@ async function overNats(web: PostgresResultBackend, worker: PostgresResultBacken
 }
 
 async function byRelay(web: PostgresResultBackend, pool: Pool, schema: string, servers: string): Promise<void> {
-  await using relay = startRelay(pool, { hints: nats({ servers }), schema });
+  await using relay = startRelay(pool, { notifier: nats({ servers }), schema });
   // From the command line: npx kojin-postgres relay --nats nats://…
   await firstValueFrom(relay.changes$.pipe(filter(({ role, ok }) => role === "leader" && ok)));
   const report = web.wait<Report>("report 2", 10_000);

@@ -23,10 +23,10 @@ export interface CheckContext {
   readonly schemaVersion: number | undefined;
   /** Read once LISTEN was confirmed, or given up. */
   readonly health: Health;
-  /** What hints come over instead of LISTEN; undefined if it is LISTEN. */
-  readonly carrier: string | undefined;
+  /** Name of the notifier, such as `NATS`; undefined for LISTEN. */
+  readonly notifier: string | undefined;
   /** What is wrong with hearing, or telling, in words. */
-  readonly hintProblem: string | undefined;
+  readonly notifierProblem: string | undefined;
   readonly ask: <Row extends unknown[]>(text: string, values?: unknown[]) => Promise<Row[]>;
   readonly probe: () => Promise<Probe>;
 }

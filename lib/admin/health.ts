@@ -1,6 +1,6 @@
 import { accessProblems } from "../database/access";
 import type { Database } from "../database/database";
-import type { HintSource, ListenStatus } from "../notifications/hint-source";
+import type { NotificationSource, ListenStatus } from "../notifications/notifier";
 import { latestVersion } from "../schema/migration-files";
 import type { ResolvedOptions } from "../options";
 import type { SchemaCheck } from "../schema/schema-check";
@@ -22,9 +22,9 @@ export interface Health {
   readonly schemaVersion: number | undefined;
   /** How full the notification queue of the cluster is, 0 to 1. When it is full, writes that notify fail, everybody's. */
   readonly notifyQueueUsage: number | undefined;
-  /** Time the latest heartbeat took from the pool to the listener, in milliseconds; with `hints`, to their carrier and back. */
+  /** Time the latest heartbeat took from the pool to the listener, in milliseconds; with the option `notifier`, there and back. */
   readonly heartbeatMs: number | undefined;
-  /** Connections that hints came by and that were lost or given up so far. */
+  /** Connections for notifications that were lost or given up so far. */
   readonly reconnects: number;
 }
 
@@ -37,13 +37,13 @@ export interface HealthParts {
   readonly database: Database;
   readonly statements: ResultStatements;
   readonly schemaCheck: SchemaCheck;
-  readonly hints: HintSource;
+  readonly notifications: NotificationSource;
   readonly troubles: Troubles;
 }
 
 /** Never rejects: a database that does not answer is an answer. */
 export async function readHealth(parts: HealthParts): Promise<Health> {
-  const { status, reconnects, heartbeatMs, problem } = parts.hints.report;
+  const { status, reconnects, heartbeatMs, problem } = parts.notifications.report;
   const problems = [...(problem === undefined ? [] : [problem]), ...parts.troubles.problems];
   const unknown = { databaseMs: undefined, schemaVersion: undefined, notifyQueueUsage: undefined };
   let known: Pick<Health, keyof typeof unknown> = unknown;

@@ -9,8 +9,8 @@ const maxProbes = 5;
 const manyListeners = 200;
 
 /** Whether there is a pooler, and whether it lets LISTEN through. */
-export const checkPooler: Check = async ({ database, health, timeoutMs, carrier }) => {
-  if (carrier !== undefined) return ok(`Hints come over ${carrier}, so a pooler in between is none of their business.`);
+export const checkPooler: Check = async ({ database, health, timeoutMs, notifier }) => {
+  if (notifier !== undefined) return ok(`Notifications travel over ${notifier}, so a pooler does not affect them.`);
   if (!(await database.isPooled(timeoutMs))) return ok("The connections are sessions of the server itself.");
   if (health.status === "listening") return ok("There is a pooler in between, and LISTEN has a session of its own.");
   return problem(
@@ -21,7 +21,7 @@ export const checkPooler: Check = async ({ database, health, timeoutMs, carrier 
 
 /** Whether notifications are heard, end to end: from the pool to the listener. */
 export const checkListening: Check = async (context) => {
-  if (context.carrier !== undefined) return Promise.resolve(judgeCarrier(context.carrier, context));
+  if (context.notifier !== undefined) return Promise.resolve(checkNotifier(context.notifier, context));
   const { status, heartbeatMs, problems } = context.health;
   if (status !== "listening") {
     return Promise.resolve(
@@ -43,17 +43,17 @@ export const checkListening: Check = async (context) => {
   return Promise.resolve(ok(`Notifications are heard${took}.`));
 };
 
-/** Whether what carries hints instead of LISTEN is reached, and lets us hear and tell. */
-function judgeCarrier(carrier: string, { health, hintProblem }: CheckContext): Finding {
+/** Checks that the notifier is connected and may publish and subscribe. */
+function checkNotifier(notifier: string, { health, notifierProblem }: CheckContext): Finding {
   const { status, heartbeatMs } = health;
-  if (status !== "listening" || hintProblem !== undefined) {
+  if (status !== "listening" || notifierProblem !== undefined) {
     return problem(
-      `Hints are not carried over ${carrier}: ${hintProblem ?? `it is ${status}`}`,
-      `Look at the addresses, the credentials and the permissions of the user; see docs/hints-over-nats.md. Waits go on, a second late at most while ${carrier} is away.`,
+      `Notifications do not travel over ${notifier}: ${notifierProblem ?? `it is ${status}`}`,
+      `Look at the addresses, the credentials and the permissions of the user; see docs/nats.md. Waits go on, a second late at most while ${notifier} is away.`,
     );
   }
   const took = heartbeatMs === undefined ? "" : `, ${heartbeatMs.toFixed(1)} ms there and back`;
-  return ok(`Hints are heard over ${carrier}${took}.`);
+  return ok(`Notifications are heard over ${notifier}${took}.`);
 }
 
 /** Whether the notification queue of the cluster fills. */
@@ -87,10 +87,10 @@ export const checkLock: Check = async ({ ask, texts }) => {
 };
 
 /** Whether so many listen that each notification becomes dear. */
-export const checkListeners: Check = async ({ ask, texts, carrier }) => {
+export const checkListeners: Check = async ({ ask, texts, notifier }) => {
   const [row] = await ask<[number]>(texts.listeners);
   const count = row?.[0] ?? 0;
-  const whose = carrier === undefined ? ", this one included" : `; this one hears over ${carrier}`;
+  const whose = notifier === undefined ? ", this one included" : `; this one hears over ${notifier}`;
   if (count <= manyListeners) return ok(`${count} process(es) listen in this database${whose}.`);
   return warning(
     `${count} processes listen in this database, and up to Postgres 18 each notifying commit wakes all of them.`,
@@ -99,9 +99,9 @@ export const checkListeners: Check = async ({ ask, texts, carrier }) => {
 };
 
 /** Whether a result that is stored here and now is announced, heard and read: what all the others are about. */
-export const checkRoundTrip: Check = async ({ probe, health, carrier }) => {
+export const checkRoundTrip: Check = async ({ probe, health, notifier }) => {
   let { wokenBy, tookMs } = await probe();
-  // Found because its subscription was confirmed just then, which says nothing of hints.
+  // Found because its subscription was confirmed just then, which says nothing of notifications.
   for (let tries = 1; wokenBy === "reconnect" && tries < maxProbes; tries += 1) ({ wokenBy, tookMs } = await probe());
   const took = `${tookMs.toFixed(1)} ms`;
   if (wokenBy === "notification" || wokenBy === "inline")
@@ -109,7 +109,7 @@ export const checkRoundTrip: Check = async ({ probe, health, carrier }) => {
   const how = wokenBy === "timeout" ? `was not found within ${took}` : `was found by reading only, after ${took}`;
   const finding = `A result that was stored ${how}: no notification told of it.`;
   const isListening = health.status === "listening";
-  return problem(finding, carrier === undefined ? listenRemedy(isListening) : carrierRemedy(carrier, isListening));
+  return problem(finding, notifier === undefined ? listenRemedy(isListening) : notifierRemedy(notifier, isListening));
 };
 
 const listenRemedy = (isListening: boolean): string =>
@@ -117,7 +117,7 @@ const listenRemedy = (isListening: boolean): string =>
     ? "The listener hears, so nothing is announced: look at triggers, channel and settings above, and whether pool and listener reach the same server."
     : "Mend the listener first; see above.";
 
-const carrierRemedy = (carrier: string, isListening: boolean): string =>
+const notifierRemedy = (notifier: string, isListening: boolean): string =>
   isListening
-    ? `${carrier} is reached, so what is told does not arrive: look at the permissions to publish and to subscribe, and whether the servers are connected.`
-    : `See to it that ${carrier} is reached first; see above.`;
+    ? `${notifier} is reached, so what is told does not arrive: look at the permissions to publish and to subscribe, and whether the servers are connected.`
+    : `See to it that ${notifier} is reached first; see above.`;

@@ -59,9 +59,9 @@ export const checkSchema: Check = async ({ schema, schemaVersion, ask, texts }) 
 };
 
 /** Whether the triggers fire. */
-export const checkTriggers: Check = async ({ database, schema, timeoutMs, carrier }) => {
+export const checkTriggers: Check = async ({ database, schema, timeoutMs, notifier }) => {
   const triggers = (await readTriggers(database, schema, timeoutMs)).filter(
-    ({ name }) => carrier === undefined || !onlyAnnounces(name),
+    ({ name }) => notifier === undefined || !onlyAnnounces(name),
   );
   const idle = triggers.filter(isIdle).map(({ name, state }) => `${name} (${state})`);
   if (idle.length === 0) return ok(`All ${triggers.length} triggers are enabled.`);

@@ -1,4 +1,4 @@
-import type { ListenStatus } from "../notifications/hint-source";
+import type { ListenStatus } from "../notifications/notifier";
 import type { WriteCounters } from "../results/write-rules";
 import type { ReadCounters } from "../waiting/loader";
 import type { WakeCause } from "../waiting/router";
@@ -30,7 +30,7 @@ export interface Stats {
   /** Members of groups. */
   readonly groupWrites: WriteCounters;
   readonly reads: ReadCounters;
-  readonly hints: {
+  readonly notifications: {
     /** Ids that a notification named and somebody here waited for. */
     readonly relevant: number;
     /** Payloads that were not ours. */

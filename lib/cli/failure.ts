@@ -47,7 +47,7 @@ export function exitCodeOfSignal(reason: unknown): ExitCode {
 }
 
 /** What to do about an error, in the words of this program. */
-export function hintFor(error: unknown, schema: string): string | undefined {
+export function remedyFor(error: unknown, schema: string): string | undefined {
   const option = schema === "public" ? "" : ` --schema ${JSON.stringify(schema)}`;
   const isToBeMigrated = error instanceof SchemaError && (error.reason === "missing" || error.reason === "outdated");
   if (isToBeMigrated) return `Run: kojin-postgres migrate${option}`;

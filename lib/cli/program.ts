@@ -5,7 +5,7 @@ import { parseSchema, parseShards } from "./arguments";
 import type { Handler, Run } from "./command";
 import { commands } from "./commands/index";
 import { type ExitCode, exitCodes, exitCodesHelp } from "./exit-codes";
-import { exitCodeOf, exitCodeOfSignal, hintFor, UsageError } from "./failure";
+import { exitCodeOf, exitCodeOfSignal, remedyFor, UsageError } from "./failure";
 import { type GlobalOptions, Session } from "./session";
 import type { Terminal } from "./terminal";
 
@@ -39,7 +39,7 @@ function explain(session: Session, error: unknown): ExitCode {
     return exitCodeOfSignal(session.interrupted.reason);
   }
   const exitCode = exitCodeOf(error);
-  session.printFailure(error, exitCode, hintFor(error, session.schema));
+  session.printFailure(error, exitCode, remedyFor(error, session.schema));
   return exitCode;
 }
 
@@ -51,7 +51,7 @@ function createProgram(terminal: Terminal, run: Run, isJson: boolean): Command {
     .option("--listen-url <address>", "a direct address for LISTEN, where --url goes through a transaction pooler")
     .addOption(
       new Option(
-        "--hints <way>",
+        "--notifier <way>",
         "by what processes hear of results (default: nats where --nats is given, else listen)",
       ).choices(["listen", "nats"]),
     )

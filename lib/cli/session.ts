@@ -3,12 +3,12 @@ import type { Pool } from "pg";
 import { Database } from "../database/database";
 import { OwnPool } from "../database/own-pool";
 import { EmbeddedPostgresError, startEmbeddedPostgres } from "../embedded/index";
-import { type HintCarrier, type Logger, PostgresResultBackend } from "../index";
+import { type Notifier, type Logger, PostgresResultBackend } from "../index";
 import { latestVersion } from "../schema/migration-files";
 import { SchemaCheck } from "../schema/schema-check";
 import { layOut, stringifyExactly } from "../value/json-text";
 import { asUsage, UsageError } from "./failure";
-import { createCarrier, type NatsCliOptions, natsAccess } from "./nats/carrier";
+import { createNotifier, type NatsCliOptions, natsAccess } from "./nats/notifier";
 import { Secrets } from "./secrets";
 import type { Terminal } from "./terminal";
 import { printable } from "./text";
@@ -20,7 +20,7 @@ export interface GlobalOptions extends NatsCliOptions {
   readonly listenUrl?: string;
   readonly schema: string;
   /** By what processes hear of results. NATS where its address is given, and else LISTEN. */
-  readonly hints?: "listen" | "nats";
+  readonly notifier?: "listen" | "nats";
   readonly json?: boolean;
   readonly debug?: boolean;
 }
@@ -61,8 +61,8 @@ export class Session {
 
   /** Whether processes hear of results over NATS, so that this one should, too. */
   get usesNats(): boolean {
-    const { hints, nats } = this.options;
-    return hints === "nats" || (hints === undefined && nats !== undefined);
+    const { notifier, nats } = this.options;
+    return notifier === "nats" || (notifier === undefined && nats !== undefined);
   }
 
   /** Aborts when the command should end. */
@@ -86,26 +86,26 @@ export class Session {
   }
 
   /** What went wrong, on one line; with `--debug` all there is to know. */
-  printFailure(error: unknown, exitCode: number, hint: string | undefined): void {
+  printFailure(error: unknown, exitCode: number, remedy: string | undefined): void {
     const message = isError(error) ? error.message : String(error);
     if (this.isJson) {
       const { name, code } = error as { name?: unknown; code?: unknown };
-      const failure = { name, code, message: this.#secrets.hide(message), hint, exitCode };
+      const failure = { name, code, message: this.#secrets.hide(message), remedy, exitCode };
       this.terminal.err.write(`${JSON.stringify({ error: failure })}\n`);
     } else {
       const sentence = /[.!?:]$/.test(message) ? message : `${message}.`;
-      this.note(`kojin-postgres: ${sentence}${hint === undefined ? "" : ` ${hint}`}`);
+      this.note(`kojin-postgres: ${sentence}${remedy === undefined ? "" : ` ${remedy}`}`);
     }
     if (this.options.debug === true) this.terminal.err.write(`${this.#secrets.hide(inspect(error, { depth: 6 }))}\n`);
   }
 
-  /** What carries hints over NATS. Nothing is connected before it is used. */
-  carrier(): HintCarrier {
+  /** Creates the notifier for NATS, which connects when it is first used. */
+  notifier(): Notifier {
     const { env } = this.terminal;
     const access = natsAccess(this.options, env);
     // Before anything can be said about other options, one of which may have the same text.
     this.#secrets.add(access.secrets);
-    return createCarrier(access, this.options, env);
+    return createNotifier(access, this.options, env);
   }
 
   /** A text without passwords. */
@@ -171,7 +171,7 @@ export class Session {
         schema: this.schema,
         logger: this.logger,
         ...(listenUrl === undefined ? {} : { listen: { connection: listenUrl } }),
-        ...(this.usesNats ? { hints: this.carrier() } : {}),
+        ...(this.usesNats ? { notifier: this.notifier() } : {}),
       });
     } catch (error) {
       if (error instanceof TypeError) throw new UsageError(error.message, { cause: error });

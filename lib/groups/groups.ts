@@ -2,8 +2,8 @@ import { distinctUntilChanged, filter, from, map, merge, mergeMap, Observable, o
 import { mayPass } from "../database/backend-error";
 import { isTransient, retryUntilClosed } from "../database/retry";
 import { WaitTimeoutError } from "../errors";
-import type { Hint, StoredResult } from "../notifications/hint";
-import type { LateKeys } from "../notifications/hint-source";
+import type { Notification, StoredResult } from "../notifications/payload";
+import type { SubscribedKeys } from "../notifications/notifier";
 import type { GroupProgress, WaitOptions } from "../result-backend";
 import { TableCommits } from "../results/table-commits";
 import { Feed } from "../waiting/feed";
@@ -11,7 +11,7 @@ import type { Interest } from "../waiting/interest";
 import { type Found, Loader, type ReadAnswer, type ReadReason } from "../waiting/loader";
 import { Refusals } from "../waiting/refusals";
 import { Router, type WakeCause } from "../waiting/router";
-import type { HintReceiver } from "../waiting/wakeups";
+import type { NotificationReceiver } from "../waiting/wakeups";
 import { lastReadMs, Waits } from "../waiting/waits";
 import { GroupChanges } from "./group-changes";
 import { GroupDeadlines } from "./group-deadlines";
@@ -40,7 +40,7 @@ interface ReadLimits {
 }
 
 /** Reading and awaiting groups: the same parts as for results, with what is special to groups. */
-export class Groups implements HintReceiver {
+export class Groups implements NotificationReceiver {
   readonly router: Router<StoredGroup>;
   readonly loader: Loader<StoredGroup>;
   readonly waits: Waits<StoredGroup>;
@@ -206,7 +206,7 @@ export class Groups implements HintReceiver {
     return this.feed.values$(() => true).pipe(map(({ progress }) => progress));
   }
 
-  receive({ groupIds, doneGroupIds, memberGroupIds }: Hint): number {
+  receive({ groupIds, doneGroupIds, memberGroupIds }: Notification): number {
     const isWatched = (groupId: string): boolean => this.changes.isObserved || this.router.has(groupId);
     const isWanted = (groupId: string): boolean => this.feed.subscribers > 0 || isWatched(groupId);
     // These may be done now. Whether it is news is told by the transaction in which they got done.
@@ -217,7 +217,7 @@ export class Groups implements HintReceiver {
     return done.length + changed.length;
   }
 
-  reread({ kind, keys, isEverything }: LateKeys): void {
+  reread({ kind, keys, isEverything }: SubscribedKeys): void {
     if (kind !== "groups") return;
     for (const groupId of keys) if (this.router.has(groupId)) this.loader.request(groupId, "reconnect");
     if (!isEverything) return;

@@ -1,6 +1,6 @@
 import { Observable, Subscription } from "rxjs";
 import { WaitTimeoutError } from "../errors";
-import type { StoredResult } from "../notifications/hint";
+import type { StoredResult } from "../notifications/payload";
 import { countsError, isLastPage } from "./group-results";
 import type { StoredGroup } from "./stored-group";
 

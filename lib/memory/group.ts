@@ -1,5 +1,5 @@
 import { GroupConflictError } from "../errors";
-import type { StoredResult } from "../notifications/hint";
+import type { StoredResult } from "../notifications/payload";
 import type { GroupProgress } from "../result-backend";
 import { compareBytes } from "../value/byte-order";
 import { now } from "./clock";

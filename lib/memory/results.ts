@@ -1,6 +1,6 @@
 import { filter, type Observable, take } from "rxjs";
 import { WaitTimeoutError } from "../errors";
-import type { StoredResult } from "../notifications/hint";
+import type { StoredResult } from "../notifications/payload";
 import type {
   ReadOptions,
   ResultFeedOptions,

@@ -1,8 +1,8 @@
-import type { HintName } from "../notifications/hint";
+import type { PayloadName } from "../notifications/payload";
 
 /** What was announced together. */
 export interface Batch {
-  readonly name: HintName;
+  readonly name: PayloadName;
   readonly ids: readonly string[];
   readonly at: number;
   /** Counts up from 1. */
@@ -47,7 +47,7 @@ export class KeptBatches {
     return this.#confirmed === this.#last;
   }
 
-  add(name: HintName, ids: readonly string[], at: number): Batch {
+  add(name: PayloadName, ids: readonly string[], at: number): Batch {
     const batch = { name, ids, at, place: (this.#last += 1) };
     this.#batches.push(batch);
     this.#ids += ids.length;
@@ -98,7 +98,7 @@ export class KeptBatches {
   }
 
   /** The ids that are kept and came after a place, each once. */
-  idsOf(name: HintName, place = 0): Set<string> {
+  idsOf(name: PayloadName, place = 0): Set<string> {
     const ids = new Set<string>();
     for (let index = this.#first; index < this.#batches.length; index += 1) {
       const batch = this.#batches[index];

@@ -1,4 +1,4 @@
-import type { HintKind, LateKeys } from "../notifications/hint-source";
+import type { NotificationKind, SubscribedKeys } from "../notifications/notifier";
 import type { Subjects } from "./subjects";
 
 /** Of a subject: `none`: not subscribed to. `queued`: to be, at once. `underWay`: subscribed to, and not yet confirmed. `refused`: the server does not allow it. */
@@ -15,7 +15,7 @@ const widestShare = 1 / 8;
  * want everything. Subscribes to nothing itself: what it queues is to be subscribed to and confirmed, and what it drops to be unsubscribed from.
  */
 export class KindInterest {
-  readonly #kind: HintKind;
+  readonly #kind: NotificationKind;
   readonly #subjects: Subjects;
   readonly #everything: number;
   readonly #counts: Uint32Array;
@@ -35,7 +35,7 @@ export class KindInterest {
   /** Shards that nobody wanted at the last look. */
   #idle = new Set<number>();
 
-  constructor(kind: HintKind, subjects: Subjects) {
+  constructor(kind: NotificationKind, subjects: Subjects) {
     this.#kind = kind;
     this.#subjects = subjects;
     this.#everything = subjects.shards;
@@ -117,7 +117,7 @@ export class KindInterest {
   }
 
   /** All that was begun is heard from now on, but for what was refused. Gives what has to be read once more, and what needs no subscription any more. */
-  confirm(): { readonly late: LateKeys; readonly dropped: readonly number[] } {
+  confirm(): { readonly late: SubscribedKeys; readonly dropped: readonly number[] } {
     const isEverything = this.#states[this.#everything] === states.underWay;
     this.#states.forEach((state, shard) => {
       if (state === states.underWay) this.#states[shard] = states.confirmed;

@@ -1,5 +1,5 @@
-import { encodeHints, type HintName, hintNames, rescanPayload } from "../notifications/hint";
-import type { HintPublisher } from "../notifications/hint-source";
+import { encodePayloads, type PayloadName, payloadNames, rescanPayload } from "../notifications/payload";
+import type { NotificationPublisher } from "../notifications/notifier";
 import type { Logger } from "../logger";
 import { KeptBatches } from "./kept-batches";
 import type { NatsLink } from "./nats-link";
@@ -26,7 +26,7 @@ const drainLimitMs = 2_000;
  * Announces over NATS what has been stored. At once, and not one announcement after the other as in Postgres: the connection keeps their order, and none of them waits for
  * an answer. What is not confirmed, or was announced in the seconds before the connection broke, is announced again by the next.
  */
-export class NatsPublisher implements HintPublisher, NatsMember {
+export class NatsPublisher implements NotificationPublisher, NatsMember {
   readonly logger: Pick<Logger, "info" | "warn">;
   readonly #parts: NatsPublisherParts;
   readonly #kept = new KeptBatches(maxKeptIds, keptMs);
@@ -53,7 +53,7 @@ export class NatsPublisher implements HintPublisher, NatsMember {
     return this.#needsRescan || !this.#kept.isConfirmed;
   }
 
-  announce(name: HintName, ids: Iterable<string>): void {
+  announce(name: PayloadName, ids: Iterable<string>): void {
     const list = [...ids];
     if (list.length === 0 || this.#isClosed) return;
     this.#kept.add(name, list, performance.now());
@@ -132,13 +132,13 @@ export class NatsPublisher implements HintPublisher, NatsMember {
   }
 
   #publishKept(link: NatsLink, afterPlace = 0): void {
-    for (const name of hintNames) this.#publish(link, name, [...this.#kept.idsOf(name, afterPlace)]);
+    for (const name of payloadNames) this.#publish(link, name, [...this.#kept.idsOf(name, afterPlace)]);
   }
 
-  #publish(link: NatsLink, name: HintName, ids: readonly string[]): void {
+  #publish(link: NatsLink, name: PayloadName, ids: readonly string[]): void {
     const { subjects } = this.#parts;
     const kind = name === "ids" ? "tasks" : "groups";
-    for (const payload of encodeHints(name, ids)) link.publish(subjects.of(kind, subjects.shards), payload);
+    for (const payload of encodePayloads(name, ids)) link.publish(subjects.of(kind, subjects.shards), payload);
     const shards = new Map<number, string[]>();
     for (const id of ids) {
       const shard = subjects.shardOf(id);
@@ -147,7 +147,7 @@ export class NatsPublisher implements HintPublisher, NatsMember {
       else present.push(id);
     }
     for (const [shard, members] of shards)
-      for (const payload of encodeHints(name, members)) link.publish(subjects.of(kind, shard), payload);
+      for (const payload of encodePayloads(name, members)) link.publish(subjects.of(kind, shard), payload);
   }
 
   #confirmLater(): void {

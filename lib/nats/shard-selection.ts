@@ -1,6 +1,6 @@
 import type { Subscription } from "@nats-io/transport-node";
 import { Subject } from "rxjs";
-import type { HintKind, HintSelection, LateKeys } from "../notifications/hint-source";
+import type { NotificationKind, NotificationSelection, SubscribedKeys } from "../notifications/notifier";
 import { KindInterest } from "./kind-interest";
 import type { NatsLink } from "./nats-link";
 import type { Subjects } from "./subjects";
@@ -19,7 +19,7 @@ export interface ShardSelectionParts {
   readonly onSpread: () => void;
 }
 
-const kinds: readonly HintKind[] = ["tasks", "groups"];
+const kinds: readonly NotificationKind[] = ["tasks", "groups"];
 /** A subject that nobody wants any more stays subscribed to for one to two of these: the next wait may be about it. */
 const lookIntervalMs = 2_000;
 /**
@@ -31,10 +31,10 @@ const spreadMs = 500;
 const retryIntervalMs = 10_000;
 
 /** Subscribes to the subjects of what is waited for, and to no others. What is wanted in the same breath is confirmed by one answer of the server. */
-export class ShardSelection implements HintSelection {
-  readonly late$ = new Subject<LateKeys>();
+export class ShardSelection implements NotificationSelection {
+  readonly subscribed$ = new Subject<SubscribedKeys>();
   readonly #parts: ShardSelectionParts;
-  readonly #interests: Readonly<Record<HintKind, KindInterest>>;
+  readonly #interests: Readonly<Record<NotificationKind, KindInterest>>;
   readonly #subscriptions = new Map<string, Subscription>();
   #link: NatsLink | undefined;
   #cycling: Promise<void> | undefined;
@@ -52,21 +52,21 @@ export class ShardSelection implements HintSelection {
     };
   }
 
-  follow(kind: HintKind, key: string): void {
+  follow(kind: NotificationKind, key: string): void {
     this.#interests[kind].follow(key);
     this.#cycle();
   }
 
-  unfollow(kind: HintKind, key: string): void {
+  unfollow(kind: NotificationKind, key: string): void {
     if (this.#interests[kind].unfollow(key)) this.#lookLater();
   }
 
-  followAll(kind: HintKind): void {
+  followAll(kind: NotificationKind): void {
     this.#interests[kind].followAll();
     this.#cycle();
   }
 
-  unfollowAll(kind: HintKind): void {
+  unfollowAll(kind: NotificationKind): void {
     if (this.#interests[kind].unfollowAll()) this.#lookLater();
   }
 
@@ -99,7 +99,7 @@ export class ShardSelection implements HintSelection {
   close(): void {
     for (const subscription of this.#subscriptions.values()) subscription.unsubscribe();
     this.detach();
-    this.late$.complete();
+    this.subscribed$.complete();
   }
 
   get #hasQueued(): boolean {
@@ -133,8 +133,8 @@ export class ShardSelection implements HintSelection {
       this.#unsubscribe(kind, dropped);
       // At first everything that is waited for is read again in any case.
       if (isFirst || (late.keys.length === 0 && !late.isEverything)) continue;
-      this.late$.next(late);
-      if (link.isClustered) this.#afterSpread(() => this.late$.next(late));
+      this.subscribed$.next(late);
+      if (link.isClustered) this.#afterSpread(() => this.subscribed$.next(late));
     }
     if (!isFirst) return;
     this.#parts.onSettled(this.#problem);
@@ -149,7 +149,7 @@ export class ShardSelection implements HintSelection {
     this.#spreading.add(timer);
   }
 
-  #subscribeTo(link: NatsLink, kind: HintKind, shard: number): void {
+  #subscribeTo(link: NatsLink, kind: NotificationKind, shard: number): void {
     this.#subscribe(link, this.#parts.subjects.of(kind, shard), (problem) => {
       this.#interests[kind].refuse(shard);
       this.#refused(problem);
@@ -165,7 +165,7 @@ export class ShardSelection implements HintSelection {
     if (subscription !== undefined) this.#subscriptions.set(subject, subscription);
   }
 
-  #unsubscribe(kind: HintKind, shards: readonly number[]): void {
+  #unsubscribe(kind: NotificationKind, shards: readonly number[]): void {
     for (const shard of shards) {
       const subject = this.#parts.subjects.of(kind, shard);
       this.#subscriptions.get(subject)?.unsubscribe();

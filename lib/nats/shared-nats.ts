@@ -26,7 +26,7 @@ export interface NatsMember {
 const reconnectBackoff = { baseMs: 100, capMs: 15_000 };
 
 /**
- * Keeps one connection to NATS for all that was given the same carrier. Supervises it: opens it when first needed, pings, and replaces it for ever, with backoff, when
+ * Keeps one connection to NATS for all backends that were given the same notifier. Supervises it: opens it when first needed, pings, and replaces it for ever, with backoff, when
  * it fails.
  */
 export class SharedNats {

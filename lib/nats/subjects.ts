@@ -1,6 +1,6 @@
 import { crc32 } from "node:zlib";
 import { channelOf } from "../notifications/channel";
-import type { HintKind } from "../notifications/hint-source";
+import type { NotificationKind } from "../notifications/notifier";
 
 /**
  * The subjects of one schema: `<prefix>.<channel>.tasks.<shard>`, `….groups.<shard>` and `….rescan`. What is said on those of shards is said on `….tasks.all` and
@@ -12,7 +12,7 @@ export class Subjects {
   readonly rescan: string;
   readonly #base: string;
   /** Made once each, when first needed. */
-  readonly #names: Readonly<Record<HintKind, string[]>> = { tasks: [], groups: [] };
+  readonly #names: Readonly<Record<NotificationKind, string[]>> = { tasks: [], groups: [] };
 
   constructor(prefix: string, schema: string, shards: number) {
     // As in Postgres a hash stands for the schema, whose name may have dots, spaces and wildcards in it.
@@ -27,7 +27,7 @@ export class Subjects {
   }
 
   /** The subject of a shard; that of all ids, where the number is that of the shards. */
-  of(kind: HintKind, shard: number): string {
+  of(kind: NotificationKind, shard: number): string {
     return (this.#names[kind][shard] ??= `${this.#base}.${kind}.${shard === this.shards ? "all" : shard}`);
   }
 

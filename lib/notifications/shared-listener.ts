@@ -7,7 +7,7 @@ import type { Logger } from "../logger";
 import { heartbeatChannel } from "./channel";
 import { Channels } from "./channels";
 import type { Proof } from "./heartbeat";
-import type { ListenStatus } from "./hint-source";
+import type { ListenStatus } from "./notifier";
 import { ListenConnection } from "./listen-connection";
 import { type NotifyingPool, PoolProofs } from "./pool-proofs";
 
@@ -67,7 +67,7 @@ interface Ending {
 export class SharedListener {
   readonly #config: SessionConfig;
   readonly #times: ListenTimes;
-  /** Each with how often it has said that it needs hints, and not taken it back. */
+  /** Each with how often it has said that it needs notifications, and not taken it back. */
   readonly #clients = new Map<ListenClient, number>();
   readonly #heartbeatChannel = heartbeatChannel();
   readonly #proofs = new PoolProofs<ListenClient>(this.#heartbeatChannel, ({ logger }) =>
@@ -109,7 +109,7 @@ export class SharedListener {
     await this.#running;
   }
 
-  /** Says that `client` needs hints, until the function it gives is called. */
+  /** Says that `client` needs notifications, until the function it gives is called. */
   demand(client: ListenClient): () => void {
     this.#count(client, 1);
     if (this.#running === undefined) {
@@ -148,7 +148,7 @@ export class SharedListener {
         signal,
       }).catch(() => undefined);
     }
-    // Synchronously after the loop's end: who needs hints from here on starts it anew.
+    // Synchronously after the loop's end: who needs notifications from here on starts it anew.
     this.#running = undefined;
     // An idle process does not wake a database that has gone to sleep; the next wait will.
     this.#setAbsence("idle");

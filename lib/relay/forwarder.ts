@@ -1,5 +1,5 @@
-import { type Hint, hintNames } from "../notifications/hint";
-import type { HintPublisher } from "../notifications/hint-source";
+import { type Notification, payloadNames } from "../notifications/payload";
+import type { NotificationPublisher } from "../notifications/notifier";
 import { countIds, emptyIdSets, type IdSets, type RelayCounters, type RescanCause } from "./counters";
 
 /** Ids that wait for those before them to be confirmed. Beyond that, nobody is told of single ones. */
@@ -10,7 +10,7 @@ export const maxWaitingIds = 20_000;
  * listener is never held up: a listener that does not read holds back the notification queue of the whole cluster.
  */
 export class Forwarder {
-  readonly #publisher: HintPublisher;
+  readonly #publisher: NotificationPublisher;
   readonly #counters: RelayCounters;
   #waiting: IdSets = emptyIdSets();
   #needsRescan = false;
@@ -21,7 +21,7 @@ export class Forwarder {
   #sending: Promise<void> | undefined;
   #isStopped = false;
 
-  constructor(publisher: HintPublisher, counters: RelayCounters) {
+  constructor(publisher: NotificationPublisher, counters: RelayCounters) {
     this.#publisher = publisher;
     this.#counters = counters;
   }
@@ -36,24 +36,27 @@ export class Forwarder {
     return this.#oldestAt === undefined ? 0 : performance.now() - this.#oldestAt;
   }
 
-  receive(hint: Hint): void {
+  receive(notification: Notification): void {
     if (this.#isStopped) return;
-    this.#counters.lastHintAt = performance.now();
-    if (hint.rescan) {
-      this.#counters.hints.rescan += 1;
+    this.#counters.lastNotificationAt = performance.now();
+    if (notification.rescan) {
+      this.#counters.notifications.rescan += 1;
       this.rescan("announced");
       return;
     }
     const ids = {
       // Results themselves are read by those who wait for them.
-      ids: hint.inline.length === 0 ? hint.taskIds : [...hint.taskIds, ...hint.inline.map(({ taskId }) => taskId)],
-      groups: hint.groupIds,
-      done: hint.doneGroupIds,
-      members: hint.memberGroupIds,
+      ids:
+        notification.inline.length === 0
+          ? notification.taskIds
+          : [...notification.taskIds, ...notification.inline.map(({ taskId }) => taskId)],
+      groups: notification.groupIds,
+      done: notification.doneGroupIds,
+      members: notification.memberGroupIds,
     };
-    for (const name of hintNames) {
+    for (const name of payloadNames) {
       if (ids[name].length === 0) continue;
-      this.#counters.hints[name] += 1;
+      this.#counters.notifications[name] += 1;
       for (const id of ids[name]) this.#waiting[name].add(id);
     }
     if (countIds(this.#waiting) > maxWaitingIds) {
@@ -106,7 +109,7 @@ export class Forwarder {
       this.#waiting = emptyIdSets();
       this.#needsRescan = false;
       this.#underWay = countIds(sets);
-      for (const name of hintNames) {
+      for (const name of payloadNames) {
         this.#counters.ids[name] += sets[name].size;
         this.#publisher.announce(name, sets[name]);
       }

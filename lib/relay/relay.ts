@@ -3,8 +3,8 @@ import type { ConnectionPool } from "../database/pool";
 import { distinctUntilChanged, map, type Observable, Subject, startWith, Subscription } from "rxjs";
 import { Database } from "../database/database";
 import { SessionConfig, type SessionRole } from "../database/session-config";
-import type { HintCarrier, HintSource, ListenReport } from "../notifications/hint-source";
-import { PostgresHints } from "../notifications/postgres-hints";
+import type { Notifier, NotificationSource, ListenReport } from "../notifications/notifier";
+import { PostgresNotifications } from "../notifications/postgres-notifications";
 import type { Logger } from "../logger";
 import { type ResolvedOptions, resolveOptions } from "../options";
 import { typeName } from "../value/arguments";
@@ -14,8 +14,8 @@ import type { RelayReport, RelayRole } from "./report";
 import { Term } from "./term";
 
 export interface RelayOptions {
-  /** What carries hints on, such as `nats({ servers })`; with the settings of those who wait. */
-  readonly hints: HintCarrier;
+  /** Sends the notifications on, such as `nats({ servers })`; with the settings of the waiting processes. */
+  readonly notifier: Notifier;
   /** The schema whose results are announced. Default `public`. */
   readonly schema?: string;
   /** A direct connection for LISTEN, and for who leads, where the pool goes through a pooler. Default: the pool's own address. */
@@ -25,28 +25,28 @@ export interface RelayOptions {
 }
 
 export interface RelayTimes {
-  /** Longest time without a connection of the carrier in which it still leads: another may have one. */
-  readonly carrierGraceMs: number;
+  /** Longest time without a connection of the notifier in which it still leads: another may have one. */
+  readonly notifierGraceMs: number;
 }
 
-const defaultTimes: RelayTimes = { carrierGraceMs: 5_000 };
+const defaultTimes: RelayTimes = { notifierGraceMs: 5_000 };
 const notListening: ListenReport = { status: "idle", reconnects: 0, heartbeatMs: undefined, problem: undefined };
 
-/** Hands on by a carrier what is announced in Postgres. Of those on one schema of a database one does so, the others stand by. */
+/** Relays Postgres notifications through a notifier. Of those on one schema of a database one does so, the others stand by. */
 export class Relay implements AsyncDisposable {
   /** Its report now, and again whenever its role, a status or a problem has changed. Completes when closed. */
   readonly changes$: Observable<RelayReport>;
   readonly #pool: ConnectionPool;
   readonly #times: RelayTimes;
   readonly #options: ResolvedOptions;
-  readonly #carrier: HintCarrier;
+  readonly #notifier: Notifier;
   readonly #counters = new RelayCounters();
   readonly #changed$ = new Subject<void>();
   readonly #leadership: Leadership;
-  /** A connection of the carrier that is always there: it shows whether leading is of any use, and who takes over need not connect first. */
-  readonly #connection: HintSource;
+  /** A connection of the notifier that is always there: it shows whether leading is of any use, and who takes over need not connect first. */
+  readonly #connection: NotificationSource;
   readonly #subscription = new Subscription();
-  #carrierLostAt = -Infinity;
+  #notifierLostAt = -Infinity;
   #term: Term | undefined;
   readonly #endings = new Set<Promise<void>>();
   #closing: Promise<void> | undefined;
@@ -56,11 +56,12 @@ export class Relay implements AsyncDisposable {
   constructor(pool: ConnectionPool, options: RelayOptions, times: RelayTimes = defaultTimes) {
     if (typeof (options as unknown) !== "object" || (options as unknown) === null)
       throw new TypeError(`options: expected an object, got ${typeName(options)}.`);
-    if ((options.hints as unknown) === undefined) throw new TypeError("hints: expected a carrier, got undefined.");
+    if ((options.notifier as unknown) === undefined)
+      throw new TypeError("notifier: expected an object such as nats({ servers }), got undefined.");
     this.#pool = pool;
     this.#times = times;
     this.#options = resolveOptions(options);
-    this.#carrier = options.hints;
+    this.#notifier = options.notifier;
     this.#connection = this.#open().source;
     const { schema } = this.#options;
     this.#leadership = new Leadership({
@@ -76,7 +77,7 @@ export class Relay implements AsyncDisposable {
       map(() => this.report),
       distinctUntilChanged((one, other) => identityOf(one) === identityOf(other)),
     );
-    this.#subscription.add(this.#connection.status$.subscribe((status) => this.#onCarrier(status === "listening")));
+    this.#subscription.add(this.#connection.status$.subscribe((status) => this.#onNotifier(status === "listening")));
     this.#connection.demand();
     this.#leadership.start();
   }
@@ -91,16 +92,17 @@ export class Relay implements AsyncDisposable {
       problems,
       leadership: this.#leadership.report,
       listen: { ...listen, reconnects: listen.reconnects + counters.listenReconnects },
-      carrier: { name: this.#carrier.name, ...this.#connection.report },
+      notifier: { name: this.#notifier.name, ...this.#connection.report },
       terms: counters.terms,
-      hints: { ...counters.hints },
+      notifications: { ...counters.notifications },
       garbage: counters.garbage + (this.#term?.garbage ?? 0),
       ids: { ...counters.ids },
       rescans: { ...counters.rescans },
       unconfirmed: counters.unconfirmed,
       unpublished: this.#term?.unpublished ?? 0,
       lagMs: this.#term?.lagMs ?? 0,
-      lastHintAgeMs: counters.lastHintAt === undefined ? undefined : performance.now() - counters.lastHintAt,
+      lastNotificationAgeMs:
+        counters.lastNotificationAt === undefined ? undefined : performance.now() - counters.lastNotificationAt,
     };
   }
 
@@ -119,9 +121,9 @@ export class Relay implements AsyncDisposable {
     return this.#term === undefined ? "standby" : "leader";
   }
 
-  #open(): ReturnType<HintCarrier["open"]> {
+  #open(): ReturnType<Notifier["open"]> {
     const { schema, logger } = this.#options;
-    return this.#carrier.open({ schema, logger, onUnconfirmed: () => (this.#counters.unconfirmed += 1) });
+    return this.#notifier.open({ schema, logger, onUnconfirmed: () => (this.#counters.unconfirmed += 1) });
   }
 
   #sessionConfig(role: SessionRole): SessionConfig {
@@ -131,20 +133,20 @@ export class Relay implements AsyncDisposable {
 
   #mayLead(): boolean {
     if (this.#connection.report.status === "listening") return true;
-    return this.#term !== undefined && performance.now() - this.#carrierLostAt < this.#times.carrierGraceMs;
+    return this.#term !== undefined && performance.now() - this.#notifierLostAt < this.#times.notifierGraceMs;
   }
 
-  #onCarrier(isConnected: boolean): void {
-    if (isConnected) this.#carrierLostAt = Infinity;
-    else if (this.#carrierLostAt === Infinity) this.#carrierLostAt = performance.now();
+  #onNotifier(isConnected: boolean): void {
+    if (isConnected) this.#notifierLostAt = Infinity;
+    else if (this.#notifierLostAt === Infinity) this.#notifierLostAt = performance.now();
     this.#changed$.next();
   }
 
   #begin(): void {
     const { schema, logger } = this.#options;
     const database = new Database(this.#pool, schema, false);
-    const source = new PostgresHints({ config: this.#sessionConfig("listener"), schema, database, logger });
-    logger.info(`Relays what is announced in schema "${schema}" over ${this.#carrier.name}.`);
+    const source = new PostgresNotifications({ config: this.#sessionConfig("listener"), schema, database, logger });
+    logger.info(`Relays what is announced in schema "${schema}" over ${this.#notifier.name}.`);
     this.#term = new Term(source, this.#open(), this.#counters, () => this.#changed$.next());
     this.#changed$.next();
   }
@@ -179,11 +181,11 @@ export class Relay implements AsyncDisposable {
     const problems: string[] = [];
     const { isConnected, problem } = this.#leadership.report;
     if (!isConnected) problems.push(`The database is not reached: ${problem ?? "no reason was given"}.`);
-    const carrier = this.#connection.report;
-    if (carrier.status !== "listening")
-      problems.push(`${this.#carrier.name} is not reached: ${carrier.problem ?? "not connected yet"}.`);
+    const notifier = this.#connection.report;
+    if (notifier.status !== "listening")
+      problems.push(`${this.#notifier.name} is not reached: ${notifier.problem ?? "not connected yet"}.`);
     if (this.#term === undefined) return problems;
-    if (carrier.status === "listening" && this.#term.problem !== undefined) problems.push(`${this.#term.problem}.`);
+    if (notifier.status === "listening" && this.#term.problem !== undefined) problems.push(`${this.#term.problem}.`);
     const { listen } = this.#term;
     if (listen.status !== "listening") problems.push(`It does not listen: ${listen.problem ?? "not connected yet"}.`);
     return problems.map((each) => each.replace(/\.\.$/, "."));
@@ -191,12 +193,12 @@ export class Relay implements AsyncDisposable {
 }
 
 /** What has to differ for a report to be told of. */
-function identityOf({ role, problems, listen, carrier, leadership }: RelayReport): string {
-  return JSON.stringify([role, problems, listen.status, carrier.status, leadership.isConnected]);
+function identityOf({ role, problems, listen, notifier, leadership }: RelayReport): string {
+  return JSON.stringify([role, problems, listen.status, notifier.status, leadership.isConnected]);
 }
 
 /**
- * Relays what is announced in Postgres, by the triggers and whoever writes, to those who have their hints by a carrier. Goes on, through whatever breaks, until it is closed. It never
+ * Relays what is announced in Postgres, by the triggers and whoever writes, through a notifier. Goes on, through whatever breaks, until it is closed. It never
  * ends the pool, of which it needs one connection now and then.
  *
  * @throws TypeError or RangeError for options that do not fit.

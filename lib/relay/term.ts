@@ -1,29 +1,29 @@
 import type { Subscription } from "rxjs";
-import type { HintChannel, HintSource, ListenReport } from "../notifications/hint-source";
+import type { NotifierChannel, NotificationSource, ListenReport } from "../notifications/notifier";
 import type { RelayCounters } from "./counters";
 import { Forwarder } from "./forwarder";
 
 /** For what is there to be told, when the relay is closed. */
 const finishLimitMs = 2_000;
 
-/** One time of leading: listens in Postgres from its beginning, and tells by the carrier, until it is ended. */
+/** One time of leading: listens in Postgres from its beginning, and tells by the notifier, until it is ended. */
 export class Term {
-  readonly #source: HintSource;
-  readonly #channel: HintChannel;
+  readonly #source: NotificationSource;
+  readonly #channel: NotifierChannel;
   readonly #counters: RelayCounters;
   readonly #forwarder: Forwarder;
   readonly #subscription: Subscription;
   #ending: Promise<void> | undefined;
 
   /** `onChange` is called whenever the listener's status has changed. */
-  constructor(source: HintSource, channel: HintChannel, counters: RelayCounters, onChange: () => void) {
+  constructor(source: NotificationSource, channel: NotifierChannel, counters: RelayCounters, onChange: () => void) {
     this.#source = source;
     this.#channel = channel;
     this.#counters = counters;
     this.#forwarder = new Forwarder(channel.publisher, counters);
     counters.terms += 1;
     let hasListened = false;
-    this.#subscription = source.hints$.subscribe((hint) => this.#forwarder.receive(hint));
+    this.#subscription = source.notifications$.subscribe((notification) => this.#forwarder.receive(notification));
     this.#subscription.add(
       source.status$.subscribe((status) => {
         // Listening from now on, and told from now on: of what came before this, nobody knows.

@@ -1,10 +1,10 @@
-import type { HintName } from "../notifications/hint";
-import type { HintPublisher } from "../notifications/hint-source";
+import type { PayloadName } from "../notifications/payload";
+import type { NotificationPublisher } from "../notifications/notifier";
 import type { NotifyMode } from "../options";
 
 /** Tells others, after the commit, what has been stored. */
 export interface Announcer {
-  announce(name: HintName, ids: Iterable<string>): void;
+  announce(name: PayloadName, ids: Iterable<string>): void;
 }
 
 /** Tells those who LISTEN. */
@@ -23,16 +23,16 @@ export interface Announcement {
   readonly groupIds?: readonly string[];
 }
 
-/** Who is still to be told of a write once it is committed: those who LISTEN, where its statement said nothing, and those who hear by another carrier. */
+/** Who is still to be told of a write once it is committed: those who LISTEN, where its statement said nothing, and those that use another notifier. */
 export class Announcements {
   /** Whether statements go without their notification. */
   readonly isSilent: boolean;
   readonly #listeners: ListenerAnnouncer;
-  readonly #publisher: HintPublisher | undefined;
+  readonly #publisher: NotificationPublisher | undefined;
   readonly #afterLoud: Announcer | undefined;
   readonly #afterSilent: Announcer | undefined;
 
-  constructor(mode: NotifyMode, listeners: ListenerAnnouncer, publisher?: HintPublisher) {
+  constructor(mode: NotifyMode, listeners: ListenerAnnouncer, publisher?: NotificationPublisher) {
     this.isSilent = mode !== "trigger";
     this.#listeners = listeners;
     this.#publisher = publisher;

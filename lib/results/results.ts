@@ -1,6 +1,6 @@
 import { WaitTimeoutError } from "../errors";
-import type { Hint, StoredResult } from "../notifications/hint";
-import type { LateKeys } from "../notifications/hint-source";
+import type { Notification, StoredResult } from "../notifications/payload";
+import type { SubscribedKeys } from "../notifications/notifier";
 import { resultStatements } from "./statements";
 import { TableCommits } from "./table-commits";
 import { Feed } from "../waiting/feed";
@@ -9,11 +9,11 @@ import { type Found, Loader, type ReadReason } from "../waiting/loader";
 import { Refusals } from "../waiting/refusals";
 import { ResultReads } from "./result-reads";
 import { Router, type WakeCause } from "../waiting/router";
-import type { HintReceiver } from "../waiting/wakeups";
+import type { NotificationReceiver } from "../waiting/wakeups";
 import { Waits } from "../waiting/waits";
 
 /** Reading and awaiting results of tasks: a router, a loader, the waits and the feed, put together. */
-export class Results implements HintReceiver {
+export class Results implements NotificationReceiver {
   readonly loader: Loader<StoredResult>;
   readonly waits: Waits<StoredResult>;
   readonly feed: Feed<StoredResult>;
@@ -78,15 +78,16 @@ export class Results implements HintReceiver {
     await this.router.drain();
   }
 
-  receive({ taskIds, inline }: Hint): number {
+  receive({ taskIds, inline }: Notification): number {
     const trustInline = this.#interest.options.inlineResultBytes > 0;
     let relevant = 0;
-    for (const taskId of taskIds) if (this.#onHint(taskId)) relevant += 1;
-    for (const stored of inline) if (trustInline ? this.#onInline(stored) : this.#onHint(stored.taskId)) relevant += 1;
+    for (const taskId of taskIds) if (this.#onNotification(taskId)) relevant += 1;
+    for (const stored of inline)
+      if (trustInline ? this.#onInline(stored) : this.#onNotification(stored.taskId)) relevant += 1;
     return relevant;
   }
 
-  reread({ kind, keys, isEverything }: LateKeys): void {
+  reread({ kind, keys, isEverything }: SubscribedKeys): void {
     if (kind !== "tasks") return;
     for (const taskId of keys) if (this.router.has(taskId)) this.loader.request(taskId, "reconnect");
     if (isEverything) this.feed.catchUp();
@@ -100,7 +101,7 @@ export class Results implements HintReceiver {
     this.feed.catchUp();
   }
 
-  #onHint(taskId: string): boolean {
+  #onNotification(taskId: string): boolean {
     if (!this.router.has(taskId) && !this.feed.wants(taskId)) return false;
     this.loader.request(taskId, "notification", true);
     return true;

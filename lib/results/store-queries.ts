@@ -1,7 +1,7 @@
 import type { Query } from "../database/database";
 import { escapeIdentifier } from "pg";
 import { channelOf } from "../notifications/channel";
-import { encodeHints, encodeInline } from "../notifications/hint";
+import { encodePayloads, encodeInline } from "../notifications/payload";
 import type { Attempt, EachAttempt, GuardedRow } from "./write-rules";
 import { storeStatement, type StoreTexts, type StoreVariant } from "./store-statement";
 import type { StoreRow } from "./store-row";
@@ -86,7 +86,7 @@ export class StoreQueries {
       return this.#query(this.#byTriggers[mode], rows, giveUpAt);
     const inline = row === undefined ? undefined : encodeInline(row, inlineResultBytes);
     if (inline !== undefined) return this.#query(this.#inline, rows, giveUpAt, ...inline);
-    const payloads = encodeHints(
+    const payloads = encodePayloads(
       "ids",
       rows.map(({ taskId }) => taskId),
     );

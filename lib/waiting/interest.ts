@@ -2,7 +2,7 @@ import type { Observable } from "rxjs";
 import type { Database } from "../database/database";
 import type { ServerClock } from "../database/server-clock";
 import type { Deadlines } from "./deadlines";
-import type { HintSelection } from "../notifications/hint-source";
+import type { NotificationSelection } from "../notifications/notifier";
 import type { ResolvedOptions } from "../options";
 import type { SchemaCheck } from "../schema/schema-check";
 import type { Aborts } from "./aborts";
@@ -21,8 +21,8 @@ export interface Interest {
   readonly aborts: Aborts;
   readonly sweep: Sweep;
   readonly troubles: Troubles;
-  /** Is told what is waited for, where hints have to be asked for. */
-  readonly selection: HintSelection | undefined;
+  /** Is told what is waited for, if the notifier needs subscriptions. */
+  readonly selection: NotificationSelection | undefined;
   readonly closed$: Observable<never>;
   readonly countWake: (cause: WakeCause) => void;
   readonly countBatch?: ((size: number) => void) | undefined;

@@ -1,5 +1,5 @@
 import { Observable } from "rxjs";
-import type { HintKind, HintSelection } from "../notifications/hint-source";
+import type { NotificationKind, NotificationSelection } from "../notifications/notifier";
 
 /** How a waiter came to its result; the counters of `stats()` are named after it. */
 export type WakeCause = "read" | "notification" | "inline" | "reconnect" | "sweep" | "deadline";
@@ -21,11 +21,11 @@ export class Router<T> {
   // A set only where a key has several watchers, which is rare: it would double the memory of a wait.
   readonly #watchers = new Map<string, Watcher<T> | Set<Watcher<T>>>();
   readonly #drained: (() => void)[] = [];
-  readonly #kind: HintKind;
-  readonly #selection: HintSelection | undefined;
+  readonly #kind: NotificationKind;
+  readonly #selection: NotificationSelection | undefined;
 
   /** `selection` is told of each key that begins, or ceases, to be watched. */
-  constructor(kind: HintKind = "tasks", selection?: HintSelection) {
+  constructor(kind: NotificationKind = "tasks", selection?: NotificationSelection) {
     this.#kind = kind;
     this.#selection = selection;
   }

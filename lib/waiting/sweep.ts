@@ -1,6 +1,6 @@
 import { longestTimerMs } from "../value/arguments";
 import type { Subscription } from "rxjs";
-import type { HintSource } from "../notifications/hint-source";
+import type { NotificationSource } from "../notifications/notifier";
 import type { WakeCause } from "./router";
 
 /** Between two sweeps while nothing can be heard. */
@@ -13,7 +13,7 @@ const jitter = 0.2;
  * while nothing is heard. While nobody waits it does nothing at all.
  */
 export class Sweep {
-  readonly #hints: HintSource;
+  readonly #notifications: NotificationSource;
   readonly #intervalMs: number;
   readonly #sweep: () => void;
   readonly #status: Subscription;
@@ -28,11 +28,11 @@ export class Sweep {
   #sweeps = 0;
   #caught = 0;
 
-  constructor(hints: HintSource, intervalMs: number, sweep: () => void) {
-    this.#hints = hints;
+  constructor(notifications: NotificationSource, intervalMs: number, sweep: () => void) {
+    this.#notifications = notifications;
     this.#intervalMs = intervalMs;
     this.#sweep = sweep;
-    this.#status = hints.status$.subscribe((status) => {
+    this.#status = notifications.status$.subscribe((status) => {
       this.#isListening = status === "listening";
       this.#arm();
     });
@@ -57,7 +57,7 @@ export class Sweep {
     return this.#isListening;
   }
 
-  /** What a hint told of could not be read, and no other hint will tell of it: the next sweep comes as soon as where nothing is heard. */
+  /** What a notification told of could not be read, and no other notification will tell of it: the next sweep comes as soon as where nothing is heard. */
   hurry(): void {
     if (this.#isHurrying) return;
     this.#isHurrying = true;
@@ -68,7 +68,7 @@ export class Sweep {
   enter(): void {
     this.#waiting += 1;
     if (this.#waiting > 1) return;
-    this.#release = this.#hints.demand();
+    this.#release = this.#notifications.demand();
     this.#arm();
   }
 

@@ -1,40 +1,40 @@
 import { Subject, type Subscription, throttleTime } from "rxjs";
-import type { Hint } from "../notifications/hint";
-import type { HintSource, LateKeys } from "../notifications/hint-source";
+import type { Notification } from "../notifications/payload";
+import type { NotificationSource, SubscribedKeys } from "../notifications/notifier";
 import type { WakeCause } from "./router";
 
 // Any role can ask for a rescan; this is how often it gets one.
 const rescanIntervalMs = 1_000;
 
 /** Something that is waited for here: results of tasks, or groups. */
-export interface HintReceiver {
-  /** Has what a hint names read, as far as somebody waits for it; tells how much that is. */
-  receive(hint: Hint): number;
-  /** Has read once more what hints are heard of only from now on, as far as somebody still waits for it. */
-  reread(late: LateKeys): void;
+export interface NotificationReceiver {
+  /** Has what a notification names read, as far as somebody waits for it; tells how much that is. */
+  receive(notification: Notification): number;
+  /** Has read once more what notifications are heard of only from now on, as far as somebody still waits for it. */
+  reread(late: SubscribedKeys): void;
   /** Has everything that is waited for read again. */
   rereadAll(cause: WakeCause): void;
 }
 
 /**
- * From hints to reads, composed once for a backend and not once for a wait (as an operator chain of its own, each wait cost 9 KB). A hint only ever causes
+ * From notifications to reads, composed once for a backend and not once for a wait (as an operator chain of its own, each wait cost 9 KB). A notification only ever causes
  * a read of what somebody here waits for; what nobody waits for costs a look into a map.
  */
 export class Wakeups {
-  readonly #receivers: readonly HintReceiver[];
+  readonly #receivers: readonly NotificationReceiver[];
   readonly #subscription: Subscription;
   #relevant = 0;
 
-  constructor({ hints$, status$, selection }: HintSource, receivers: readonly HintReceiver[]) {
+  constructor({ notifications$, status$, selection }: NotificationSource, receivers: readonly NotificationReceiver[]) {
     this.#receivers = receivers;
     const rescans$ = new Subject<void>();
     // One subscription: this is the way of each wake-up, and hardly any is a rescan.
-    this.#subscription = hints$.subscribe((hint) => {
-      if (hint.rescan) rescans$.next();
-      else for (const receiver of receivers) this.#relevant += receiver.receive(hint);
+    this.#subscription = notifications$.subscribe((notification) => {
+      if (notification.rescan) rescans$.next();
+      else for (const receiver of receivers) this.#relevant += receiver.receive(notification);
     });
     this.#subscription.add(
-      selection?.late$.subscribe((late) => {
+      selection?.subscribed$.subscribe((late) => {
         for (const receiver of receivers) receiver.reread(late);
       }),
     );
@@ -51,7 +51,7 @@ export class Wakeups {
     );
   }
 
-  /** Ids in hints that concerned somebody here. */
+  /** Ids in notifications that concerned somebody here. */
   get relevant(): number {
     return this.#relevant;
   }

@@ -6,7 +6,7 @@ import { specDatabase } from "../support/spec-database";
 import { describeWithNats } from "../support/where";
 import { cliOf, jsonLines } from "./support/run-cli";
 
-describeWithNats()("commands where hints come over NATS", () => {
+describeWithNats()("commands where notifications come over NATS", () => {
   let server: NatsServer;
   beforeAll(async () => {
     server = await NatsServer.start();
@@ -19,8 +19,8 @@ describeWithNats()("commands where hints come over NATS", () => {
   const cli = cliOf(database);
 
   it("wait hears of what is stored long before it would look by itself, and listens to nothing in Postgres", async () => {
-    const storing = await database.open({ hints: nats({ servers: server.url }), listen: true });
-    const waiting = cli.start(["wait", "heard", "--timeout", "10m", "--hints", "nats"], {
+    const storing = await database.open({ notifier: nats({ servers: server.url }), listen: true });
+    const waiting = cli.start(["wait", "heard", "--timeout", "10m", "--notifier", "nats"], {
       env: { NATS_URL: server.url },
     });
     await eventually(async () => expect((await server.connections()).map(subscriptions)).toContain(2));
@@ -34,8 +34,8 @@ describeWithNats()("commands where hints come over NATS", () => {
   });
 
   it("store tells over NATS, by the subjects that the others have", async () => {
-    const hints = nats({ servers: server.url, prefix: "other.prefix", shards: 16 });
-    const waiting = await database.open({ hints, listen: true });
+    const notifier = nats({ servers: server.url, prefix: "other.prefix", shards: 16 });
+    const waiting = await database.open({ notifier, listen: true });
     const wait = waiting.wait("told", 60_000);
     // Read once for the wait, and once more when its subscription is confirmed, or both in one.
     await eventually(() => expect(waiting.stats()).toMatchObject({ status: "listening", reads: { inFlight: 0 } }));
@@ -71,11 +71,11 @@ describeWithNats()("commands where hints come over NATS", () => {
     const absent = await NatsServer.absent();
     const { exitCode, stdout } = await cli.run(["doctor", "--nats", absent.url]);
     expect(exitCode).toBe(1);
-    expect(stdout).toMatch(/^PROBLEM +listening .*not carried over NATS/m);
+    expect(stdout).toMatch(/^PROBLEM +listening .*do not travel over NATS/m);
   });
 
   it("listen in Postgres where that is asked for, whatever else is given", async () => {
-    const watching = cli.start(["watch", "--hints", "listen", "--nats", server.url]);
+    const watching = cli.start(["watch", "--notifier", "listen", "--nats", server.url]);
     await eventually(async () => expect(await database.listeners()).toHaveLength(1));
     watching.interrupt();
     await watching.done;
@@ -84,7 +84,7 @@ describeWithNats()("commands where hints come over NATS", () => {
 
   it("say what is wrong with what was given, and never a password", async () => {
     for (const [args, words] of [
-      [["--hints", "redis"], "Allowed choices are listen, nats"],
+      [["--notifier", "redis"], "Allowed choices are listen, nats"],
       [["--nats", "nats://u:hunter22@"], "expected addresses such as nats://host:4222"],
       [["--nats", server.url, "--nats-prefix", "a.*"], "prefix: expected tokens"],
       [["--nats", server.url, "--nats-creds", "/no/such/file"], "The file with the credentials cannot be read"],

@@ -76,7 +76,7 @@ describeWithNats()("kojin-postgres relay", () => {
         ok: true,
         role: "leader",
         listen: { status: "listening" },
-        carrier: { name: "NATS", status: "listening" },
+        notifier: { name: "NATS", status: "listening" },
         leadership: { isConnected: true },
         unpublished: 0,
         lagMs: 0,
@@ -116,19 +116,19 @@ describeWithNats()("kojin-postgres relay", () => {
     });
     for (const line of metrics.trimEnd().split("\n"))
       expect(line).toMatch(/^(# (HELP|TYPE) kojin_relay_\w+ .+|kojin_relay_\w+(\{\w+="\w+"\})? (NaN|[\d.e-]+))$/);
-    expect(metrics).toMatch(/^# TYPE kojin_relay_hints_total counter$/m);
+    expect(metrics).toMatch(/^# TYPE kojin_relay_notifications_total counter$/m);
     for (const line of [
       "kojin_relay_ok 1",
       "kojin_relay_leader 1",
       "kojin_relay_terms_total 1",
-      'kojin_relay_hints_total{kind="ids"} 1',
+      'kojin_relay_notifications_total{kind="ids"} 1',
       'kojin_relay_rescans_total{cause="takeover"} 1',
-      'kojin_relay_reconnects_total{connection="carrier"} 0',
+      'kojin_relay_reconnects_total{connection="notifier"} 0',
       "kojin_relay_publishes_failed_total 0",
     ])
       expect(metrics).toContain(`${line}\n`);
     expect(metrics).toMatch(/^kojin_relay_heartbeat_seconds\{connection="listen"\} 0\.\d+$/m);
-    expect(metrics).toMatch(/^kojin_relay_last_hint_age_seconds \d/m);
+    expect(metrics).toMatch(/^kojin_relay_last_notification_age_seconds \d/m);
   });
 
   it("says that NATS is not reached, goes on trying, and is well once it is", async () => {
@@ -180,7 +180,7 @@ describeWithNats()("kojin-postgres relay", () => {
     [["--nats", "nats://u:hunter22@"], "expected addresses such as nats://host:4222"],
     [["--nats-prefix", "a.*"], "prefix: expected tokens"],
     [["--nats-shards", "0"], "Expected a whole number from 1 to 4096"],
-    [["--hints", "listen"], "by nothing else"],
+    [["--notifier", "listen"], "by nothing else"],
     [["--port", "70000"], "Expected a port"],
     [["--host", "0.0.0.0"], "without --port nothing is answered"],
     [["--port", "0", "--host", "no such host"], "--host: "],

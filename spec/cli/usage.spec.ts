@@ -70,7 +70,7 @@ describe("the command line", () => {
     [["status"], "give its address by --url, or in DATABASE_URL"],
     [["watch", "--no-results", "--no-groups", "--url", "postgres://x"], "nothing to watch"],
     [["demo", "--url", "postgres://x"], "takes no --url"],
-    [["demo", "--hints", "nats"], "takes no NATS"],
+    [["demo", "--notifier", "nats"], "takes no NATS"],
     [["dashboard", "--port", "70000"], "Expected a port"],
     [["relay", "--nats-shards", "many"], "Expected a whole number from 1 to 4096"],
     [[], "Usage: kojin-postgres"],

@@ -3,7 +3,7 @@ import { createServer, type Server } from "node:net";
 import { once } from "node:events";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
-import type { HintCarrier, PostgresResultBackend } from "kojin-postgres";
+import type { Notifier, PostgresResultBackend } from "kojin-postgres";
 import { nats } from "kojin-postgres/nats";
 import { eventually } from "../support/eventually";
 import { NatsServer } from "../support/nats-server";
@@ -11,7 +11,7 @@ import { specDatabase } from "../support/spec-database";
 import { TcpProxy } from "../support/tcp-proxy";
 import { describeWithNats } from "../support/where";
 
-describeWithNats()("closing a backend with hints over NATS", () => {
+describeWithNats()("closing a backend with notifications over NATS", () => {
   const database = specDatabase("nats close");
   let server: NatsServer;
   let silent: Server;
@@ -27,7 +27,7 @@ describeWithNats()("closing a backend with hints over NATS", () => {
     silent.close();
     await server.stop();
   });
-  const open = async (hints: HintCarrier): Promise<PostgresResultBackend> => database.open({ hints, notify: "off" });
+  const open = async (notifier: Notifier): Promise<PostgresResultBackend> => database.open({ notifier, notify: "off" });
   const connected = async (): Promise<number> => (await server.connections()).length;
 
   const states: [string, () => string, (backend: PostgresResultBackend) => Promise<unknown>][] = [
@@ -100,8 +100,8 @@ describeWithNats()("closing a backend with hints over NATS", () => {
   });
 
   it("ends the connection with the last of those that share it, and opens another for those who come after", async () => {
-    const hints = nats({ servers: server.url });
-    const [one, other] = [await open(hints), await open(hints)];
+    const notifier = nats({ servers: server.url });
+    const [one, other] = [await open(notifier), await open(notifier)];
     await Promise.all([one.ready(), other.ready()]);
     expect(await connected()).toBe(1);
     await one.close();
@@ -110,15 +110,15 @@ describeWithNats()("closing a backend with hints over NATS", () => {
     expect(await result).toBe(1);
     await other.close();
     await eventually(async () => expect(await connected()).toBe(0));
-    const later = await open(hints);
+    const later = await open(notifier);
     await later.ready();
     expect(later.stats().status).toBe("listening");
     expect(await connected()).toBe(1);
   });
 
   it("is through with announcements before it ends", async () => {
-    const hints = nats({ servers: server.url });
-    const [waiting, storing] = [await open(hints), await open(nats({ servers: server.url }))];
+    const notifier = nats({ servers: server.url });
+    const [waiting, storing] = [await open(notifier), await open(nats({ servers: server.url }))];
     await waiting.ready();
     const results = Promise.all(Array.from({ length: 500 }, async (_, index) => waiting.wait(`last ${index}`, 10_000)));
     const stored = Promise.all(Array.from({ length: 500 }, async (_, index) => storing.store(`last ${index}`, 1)));

@@ -1,6 +1,6 @@
 import { firstValueFrom } from "rxjs";
 import { filter } from "rxjs/operators";
-import type { HintCarrier, ListenStatus, PostgresResultBackend, PostgresResultBackendOptions } from "kojin-postgres";
+import type { Notifier, ListenStatus, PostgresResultBackend, PostgresResultBackendOptions } from "kojin-postgres";
 import { nats } from "kojin-postgres/nats";
 import { pickFreePort } from "../../lib/embedded/port";
 import { eventually } from "../support/eventually";
@@ -14,8 +14,8 @@ describeWithNats()("NATS, when it goes away", () => {
   const messages: string[] = [];
   const note = (message: string): void => void messages.push(message);
   const logger = { info: note, warn: note, error: note };
-  const open = async (hints: HintCarrier, options: PostgresResultBackendOptions = {}): Promise<PostgresResultBackend> =>
-    database.open({ hints, notify: "off", sweepIntervalMs: 600_000, logger, ...options });
+  const open = async (notifier: Notifier, options: PostgresResultBackendOptions = {}): Promise<PostgresResultBackend> =>
+    database.open({ notifier, notify: "off", sweepIntervalMs: 600_000, logger, ...options });
   const until = async (backend: PostgresResultBackend, wanted: ListenStatus): Promise<ListenStatus> =>
     firstValueFrom(backend.status$.pipe(filter((status) => status === wanted)));
   /** It listens, and has read everything once more since. */
@@ -37,11 +37,11 @@ describeWithNats()("NATS, when it goes away", () => {
     let servers: NatsServer[];
     beforeAll(async () => (servers = await NatsServer.startCluster(3)));
     afterAll(async () => Promise.all(servers.map(async (server) => server.stop())));
-    const carrier = (): HintCarrier =>
+    const notifier = (): Notifier =>
       nats({ servers: servers.map(({ url }) => url), noRandomize: true, pingInterval: 1_000 });
 
-    it("loses no wait and no hint when the server that carries them is killed", async () => {
-      const [waiting, storing] = [await open(carrier()), await open(carrier())];
+    it("loses no wait and no notification when the server that carries them is killed", async () => {
+      const [waiting, storing] = [await open(notifier()), await open(notifier())];
       const results = waitAll(waiting, "killed", 300);
       // It would not connect again for nobody.
       waiting.wait("never", Infinity).catch(() => undefined);
@@ -55,7 +55,7 @@ describeWithNats()("NATS, when it goes away", () => {
       await servers[0]?.start();
     });
 
-    it("loses no hint that is announced to a server which does not know of the subscription yet", async () => {
+    it("loses no notification that is announced to a server which does not know of the subscription yet", async () => {
       const [near, far] = [await pickFreePort(), await pickFreePort()];
       const cluster = (port: number, routes = ""): string =>
         `cluster { name: slow, listen: "127.0.0.1:${port}", no_advertise: true, ${routes} }`;
@@ -82,8 +82,8 @@ describeWithNats()("NATS, when it goes away", () => {
       await Promise.all([one.stop(), other.stop()]);
     });
 
-    it("goes on by reading while all are away, and by hints once they are back", async () => {
-      const [waiting, storing] = [await open(carrier()), await open(carrier())];
+    it("goes on by reading while all are away, and by notifications once they are back", async () => {
+      const [waiting, storing] = [await open(notifier()), await open(notifier())];
       const results = waitAll(waiting, "all", 100);
       await until(waiting, "listening");
       await storing.store("connected", 1);
@@ -105,8 +105,8 @@ describeWithNats()("NATS, when it goes away", () => {
 
   it("is waited for where it is absent at first, and nothing fails for it", async () => {
     const server = await NatsServer.absent();
-    const hints = nats({ servers: server.url });
-    const backend = await open(hints);
+    const notifier = nats({ servers: server.url });
+    const backend = await open(notifier);
     const result = backend.wait("absent", 30_000);
     await until(backend, "polling");
     await backend.store("absent", 1);
@@ -135,7 +135,7 @@ describeWithNats()("NATS, when it goes away", () => {
     await untilQuiet(waiting);
     await storing.store("first", 1);
     expect(await waiting.wait("first", 5_000)).toBe(1);
-    // Its hint may have come before its read.
+    // Its notification may have come before its read.
     const { notification } = waiting.stats().wokenBy;
     proxy.mode = "refuse";
     proxy.cut();
@@ -157,12 +157,12 @@ describeWithNats()("NATS, when it goes away", () => {
   it("tells of what cannot be read at that time, which is found soon after it can", async () => {
     const server = await NatsServer.start();
     const proxy = await TcpProxy.start(database.url);
-    const hints = nats({ servers: server.url });
+    const notifier = nats({ servers: server.url });
     const waiting = await database.open(
-      { hints, notify: "off", sweepIntervalMs: 600_000, retryTimeoutMs: 400 },
+      { notifier, notify: "off", sweepIntervalMs: 600_000, retryTimeoutMs: 400 },
       proxy.route(database.url),
     );
-    const storing = await open(hints);
+    const storing = await open(notifier);
     const result = waiting.wait("unreadable", 20_000);
     const group = waiting.waitGroup("unreadable", 20_000);
     await untilQuiet(waiting);
@@ -170,7 +170,9 @@ describeWithNats()("NATS, when it goes away", () => {
     proxy.cut();
     await storing.store("unreadable", 1);
     await storing.initGroup("unreadable", 0);
-    await eventually(() => expect(waiting.stats()).toMatchObject({ hints: { relevant: 2 }, reads: { inFlight: 0 } }));
+    await eventually(() =>
+      expect(waiting.stats()).toMatchObject({ notifications: { relevant: 2 }, reads: { inFlight: 0 } }),
+    );
     expect(waiting.stats()).toMatchObject({ status: "listening", waiting: 1, waitingGroups: 1 });
     proxy.mode = "pass";
     expect(await result).toBe(1);
@@ -190,10 +192,10 @@ describeWithNats()("NATS, when it goes away", () => {
     await untilQuiet(waiting);
     proxy.mode = "refuse";
     await storeAll(storing, "flood", 21_000);
-    expect(waiting.stats()).toMatchObject({ waiting: 1, hints: { relevant: 0 } });
+    expect(waiting.stats()).toMatchObject({ waiting: 1, notifications: { relevant: 0 } });
     proxy.mode = "pass";
     expect(await result).toBe(0);
-    expect(waiting.stats()).toMatchObject({ sweeps: 0, hints: { relevant: 0 }, wokenBy: { notification: 1 } });
+    expect(waiting.stats()).toMatchObject({ sweeps: 0, notifications: { relevant: 0 }, wokenBy: { notification: 1 } });
     await Promise.all([waiting.close(), storing.close()]);
     await proxy.stop();
     await server.stop();
@@ -202,8 +204,8 @@ describeWithNats()("NATS, when it goes away", () => {
   it("is found dead where its connection goes silent, and what went into it is told again", async () => {
     const server = await NatsServer.start();
     const proxy = await TcpProxy.start(server.url);
-    const hints = nats({ servers: proxy.route(server.url), pingInterval: 400 });
-    const [waiting, storing] = [await open(hints), await open(nats({ servers: server.url }))];
+    const notifier = nats({ servers: proxy.route(server.url), pingInterval: 400 });
+    const [waiting, storing] = [await open(notifier), await open(nats({ servers: server.url }))];
     const result = waiting.wait("silent", 30_000);
     await untilQuiet(waiting);
     const statuses: ListenStatus[] = [];

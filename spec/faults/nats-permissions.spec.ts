@@ -22,7 +22,7 @@ describeWithNats()("users of NATS", () => {
   beforeEach(() => messages.splice(0));
   const open = async (user: string, pass = "secret"): Promise<PostgresResultBackend> =>
     database.open({
-      hints: nats({ servers: server.url, user, pass }),
+      notifier: nats({ servers: server.url, user, pass }),
       notify: "off",
       logger: { info: note, warn: note, error: note },
     });

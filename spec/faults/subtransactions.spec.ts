@@ -25,7 +25,7 @@ describe("a caller's transaction", () => {
     await client.query("commit");
     client.release();
     expect(await Promise.all(waits)).toEqual([3, 1]);
-    expect(waiting.stats().hints.relevant).toBe(2);
+    expect(waiting.stats().notifications.relevant).toBe(2);
     expect(await backend.get("undone")).toBeUndefined();
     expect(await backend.getGroup("undone")).toBeUndefined();
     await backend.store("undone", "later");

@@ -63,17 +63,19 @@ describe("options of nats()", () => {
   });
 });
 
-describe("the option notify beside hints", () => {
+describe("the option notify beside notifications", () => {
   const pool = new Pool({ connectionString: "postgres://nowhere:1/" });
   afterAll(async () => pool.end());
 
   it("may be off only where something else tells", () => {
     expect(() => new PostgresResultBackend(pool, { notify: "off" })).toThrow(RangeError);
-    expect(() => new PostgresResultBackend(pool, { notify: "off", hints: nats() })).not.toThrow();
+    expect(() => new PostgresResultBackend(pool, { notify: "off", notifier: nats() })).not.toThrow();
   });
 
   it("refuses what carries nothing", () => {
-    const hints = {} as unknown as ReturnType<typeof nats>;
-    expect(() => new PostgresResultBackend(pool, { hints })).toThrow("hints.open: expected a function, got undefined.");
+    const notifier = {} as unknown as ReturnType<typeof nats>;
+    expect(() => new PostgresResultBackend(pool, { notifier })).toThrow(
+      "notifier.open: expected a function, got undefined.",
+    );
   });
 });

@@ -4,7 +4,7 @@ import { PostgresResultBackend, WaitTimeoutError, type ListenStatus } from "koji
 import { Database } from "../../lib/database/database";
 import { SessionConfig } from "../../lib/database/session-config";
 import { channelOf } from "../../lib/notifications/channel";
-import { PostgresHints } from "../../lib/notifications/postgres-hints";
+import { PostgresNotifications } from "../../lib/notifications/postgres-notifications";
 import { eventually } from "../support/eventually";
 import { specDatabase, withParameter } from "../support/spec-database";
 import { TcpProxy } from "../support/tcp-proxy";
@@ -141,9 +141,9 @@ describe("the listener", () => {
       channelOf(database.schema),
       '{"v":1,"ids":["real","nobody waits for this"]}',
     ]);
-    await eventually(() => expect(backend.stats().hints.relevant).toBe(2));
+    await eventually(() => expect(backend.stats().notifications.relevant).toBe(2));
     // An empty payload is not delivered as one; the last one has the right shape, and causes a read.
-    expect(backend.stats().hints.garbage).toBe(garbage.length - 2);
+    expect(backend.stats().notifications.garbage).toBe(garbage.length - 2);
     expect(backend.stats().waiting).toBe(1);
     await backend.store("real", 1);
     expect(await waits).toBe(1);
@@ -152,7 +152,7 @@ describe("the listener", () => {
   it("notices a connection that has gone silent, and replaces it", async () => {
     const proxy = await TcpProxy.start(database.url);
     const backend = await database.open();
-    const hints = new PostgresHints({
+    const notifications = new PostgresNotifications({
       config: new SessionConfig(
         database.pool,
         proxy.route(withParameter(database.url, "application_name", database.schema)),
@@ -164,19 +164,19 @@ describe("the listener", () => {
       times,
     });
     const heard: string[] = [];
-    hints.hints$.subscribe(({ taskIds }) => heard.push(...taskIds));
-    const release = hints.demand();
-    await eventually(() => expect(hints.report.status).toBe("listening"));
+    notifications.notifications$.subscribe(({ taskIds }) => heard.push(...taskIds));
+    const release = notifications.demand();
+    await eventually(() => expect(notifications.report.status).toBe("listening"));
     proxy.mode = "blackhole";
-    await eventually(() => expect(hints.report.problem).toContain("heartbeat"), { timeoutMs: 2_000 });
+    await eventually(() => expect(notifications.report.problem).toContain("heartbeat"), { timeoutMs: 2_000 });
     proxy.mode = "pass";
-    await eventually(() => expect(hints.report.status).toBe("listening"), { timeoutMs: 10_000 });
+    await eventually(() => expect(notifications.report.status).toBe("listening"), { timeoutMs: 10_000 });
     await backend.store("heard", 1);
     await eventually(() => expect(heard).toContain("heard"));
-    expect(hints.report).toMatchObject({ reconnects: 1, problem: undefined });
-    expect(hints.report.heartbeatMs).toBeGreaterThan(0);
+    expect(notifications.report).toMatchObject({ reconnects: 1, problem: undefined });
+    expect(notifications.report.heartbeatMs).toBeGreaterThan(0);
     release();
-    await hints.close();
+    await notifications.close();
     await proxy.stop();
   });
 
@@ -184,7 +184,7 @@ describe("the listener", () => {
     const proxy = await TcpProxy.start(database.url);
     const pool = new Pool({ connectionString: proxy.route(database.url) });
     pool.on("error", () => undefined);
-    const hints = new PostgresHints({
+    const notifications = new PostgresNotifications({
       config: new SessionConfig(
         database.pool,
         withParameter(database.url, "application_name", database.schema),
@@ -195,8 +195,8 @@ describe("the listener", () => {
       logger: silent,
       times,
     });
-    hints.demand();
-    await eventually(() => expect(hints.report.status).toBe("listening"));
+    notifications.demand();
+    await eventually(() => expect(notifications.report.status).toBe("listening"));
     const [pid] = await database.listeners();
     proxy.mode = "refuse";
     proxy.cut();
@@ -206,8 +206,8 @@ describe("the listener", () => {
     await client.query("select pg_sleep(1)");
     await client.end();
     expect(await database.listeners()).toEqual([pid]);
-    expect(hints.report).toMatchObject({ status: "listening", reconnects: 0 });
-    await hints.close();
+    expect(notifications.report).toMatchObject({ status: "listening", reconnects: 0 });
+    await notifications.close();
     await pool.end();
     await proxy.stop();
   });

@@ -5,9 +5,9 @@ import createSubscriber, { type Options, type Subscriber } from "pg-listen";
 import { Database } from "../../lib/database/database";
 import { SessionConfig } from "../../lib/database/session-config";
 import { channelOf } from "../../lib/notifications/channel";
-import type { Hint } from "../../lib/notifications/hint";
+import type { Notification } from "../../lib/notifications/payload";
 import { ListenConnection } from "../../lib/notifications/listen-connection";
-import { PostgresHints } from "../../lib/notifications/postgres-hints";
+import { PostgresNotifications } from "../../lib/notifications/postgres-notifications";
 import { eventually } from "../support/eventually";
 import { specDatabase } from "../support/spec-database";
 import { TcpProxy } from "../support/tcp-proxy";
@@ -78,24 +78,24 @@ describe("pg-listen", () => {
   }
 
   /** Our supervisor over it. Heartbeats go by a pool that has no proxy before it. */
-  function supervise(): { hints: PostgresHints; heard: Hint[] } {
+  function supervise(): { notifications: PostgresNotifications; heard: Notification[] } {
     const silent = { info: (): void => undefined, warn: (): void => undefined, error: (): void => undefined };
-    const hints = new PostgresHints({
+    const notifications = new PostgresNotifications({
       config: new SessionConfig(database.pool, proxy.route(database.url), "listener"),
       schema: database.schema,
       database: new Database(database.pool, database.schema),
       logger: silent,
       times: { heartbeatMs: 200, heartbeatTimeoutMs: 300, selfTestMs: 2_000 },
     });
-    const heard: Hint[] = [];
-    hints.hints$.subscribe((hint) => heard.push(hint));
-    ends.push(async () => hints.close());
-    hints.demand();
-    return { hints, heard };
+    const heard: Notification[] = [];
+    notifications.notifications$.subscribe((notification) => heard.push(notification));
+    ends.push(async () => notifications.close());
+    notifications.demand();
+    return { notifications, heard };
   }
 
-  const untilListening = async (hints: PostgresHints): Promise<void> =>
-    eventually(() => expect(hints.report.status).toBe("listening"), { timeoutMs: 15_000 });
+  const untilListening = async (notifications: PostgresNotifications): Promise<void> =>
+    eventually(() => expect(notifications.report.status).toBe("listening"), { timeoutMs: 15_000 });
 
   function lose(): void {
     proxy.mode = "refuse";
@@ -130,12 +130,12 @@ describe("pg-listen", () => {
       const { subscriber, events } = subscribe({ retryTimeout: 100, retryInterval: 20 });
       await subscriber.connect();
       await subscriber.listenTo("spec_first");
-      const { hints, heard } = supervise();
-      await untilListening(hints);
+      const { notifications, heard } = supervise();
+      await untilListening(notifications);
       lose();
       await eventually(() => expect(events.at(-1)).toBe("error"));
       proxy.mode = "pass";
-      await untilListening(hints);
+      await untilListening(notifications);
       await notify(channelOf(database.schema), '{"v":1,"ids":["after the outage"]}');
       await eventually(() => expect(heard.map(({ taskIds }) => taskIds)).toEqual([["after the outage"]]));
       // It still claims its channel, and so does nothing for it; another one it cannot get.
@@ -166,12 +166,12 @@ describe("pg-listen", () => {
       const { subscriber, events, payloads } = subscribe({ retryTimeout: 0, retryInterval: 20, parse: (text) => text });
       await subscriber.connect();
       await subscriber.listenTo("spec_leak");
-      const { hints } = supervise();
-      await untilListening(hints);
+      const { notifications } = supervise();
+      await untilListening(notifications);
       lose();
       await eventually(() => expect(events).toContain("reconnect"));
-      await eventually(() => expect(hints.report.status).not.toBe("listening"));
-      await Promise.all([subscriber.close(), hints.close()]);
+      await eventually(() => expect(notifications.report.status).not.toBe("listening"));
+      await Promise.all([subscriber.close(), notifications.close()]);
       proxy.mode = "pass";
       await eventually(() => expect(events.at(-1)).toBe("connected"));
       await notify("spec_leak", "after close");
@@ -185,10 +185,10 @@ describe("pg-listen", () => {
     it("notices nothing, for all its checking; heartbeats notice", async () => {
       const { subscriber, events } = subscribe({ paranoidChecking: 50 });
       await subscriber.connect();
-      const { hints } = supervise();
-      await untilListening(hints);
+      const { notifications } = supervise();
+      await untilListening(notifications);
       proxy.mode = "blackhole";
-      await eventually(() => expect(hints.report.problem).toContain("heartbeat"));
+      await eventually(() => expect(notifications.report.problem).toContain("heartbeat"));
       expect(events).toEqual(["connected"]);
     });
 
@@ -267,16 +267,16 @@ describe("pg-listen", () => {
       const { subscriber, events, errors, payloads } = subscribe({ retryLimit: 1 });
       await subscriber.connect();
       await subscriber.listenTo(channelOf(database.schema));
-      const { hints, heard } = supervise();
-      await untilListening(hints);
+      const { notifications, heard } = supervise();
+      await untilListening(notifications);
       await notify(channelOf(database.schema), "{not JSON");
       await notify(channelOf(database.schema), '{"v":1,"ids":["next"]}');
       await eventually(() => expect(payloads).toHaveLength(1));
       expect(events).toEqual(["connected", "error"]);
       expect(errors[0]?.message).toContain("parsing");
       await eventually(() => expect(heard.map(({ taskIds }) => taskIds)).toEqual([["next"]]));
-      expect(hints.garbage).toBe(1);
-      expect(hints.report).toMatchObject({ status: "listening", reconnects: 0 });
+      expect(notifications.garbage).toBe(1);
+      expect(notifications.report).toMatchObject({ status: "listening", reconnects: 0 });
     });
   });
 

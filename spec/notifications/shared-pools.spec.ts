@@ -2,7 +2,7 @@ import { Pool } from "pg";
 import { Database } from "../../lib/database/database";
 import { SessionConfig } from "../../lib/database/session-config";
 import { channelOf } from "../../lib/notifications/channel";
-import { PostgresHints } from "../../lib/notifications/postgres-hints";
+import { PostgresNotifications } from "../../lib/notifications/postgres-notifications";
 import { eventually } from "../support/eventually";
 import { specDatabase } from "../support/spec-database";
 import { TcpProxy } from "../support/tcp-proxy";
@@ -25,9 +25,9 @@ describe("backends that share a listener, each with a pool of its own", () => {
     ends.push(async () => proxy.stop());
   });
 
-  function open(notifying: Database, name = "a backend"): { hints: PostgresHints; heard: string[] } {
+  function open(notifying: Database, name = "a backend"): { notifications: PostgresNotifications; heard: string[] } {
     const warn = (message: string): void => void warnings.push(`${name}: ${message}`);
-    const hints = new PostgresHints({
+    const notifications = new PostgresNotifications({
       config: new SessionConfig(database.pool, proxy.route(database.url), "listener"),
       schema: database.schema,
       database: notifying,
@@ -35,10 +35,10 @@ describe("backends that share a listener, each with a pool of its own", () => {
       times,
     });
     const heard: string[] = [];
-    hints.hints$.subscribe(({ taskIds }) => heard.push(...taskIds));
-    ends.push(async () => hints.close());
-    hints.demand();
-    return { hints, heard };
+    notifications.notifications$.subscribe(({ taskIds }) => heard.push(...taskIds));
+    ends.push(async () => notifications.close());
+    notifications.demand();
+    return { notifications, heard };
   }
 
   const ownPool = (url: string): Pool => {
@@ -48,10 +48,10 @@ describe("backends that share a listener, each with a pool of its own", () => {
     return pool;
   };
   const through = (url: string): Database => new Database(ownPool(url), database.schema);
-  const untilListening = async ({ hints }: { hints: PostgresHints }): Promise<void> =>
-    eventually(() => expect(hints.report.status).toBe("listening"), generous);
+  const untilListening = async ({ notifications }: { notifications: PostgresNotifications }): Promise<void> =>
+    eventually(() => expect(notifications.report.status).toBe("listening"), generous);
 
-  async function expectToHear(...those: { hints: PostgresHints; heard: string[] }[]): Promise<void> {
+  async function expectToHear(...those: { notifications: PostgresNotifications; heard: string[] }[]): Promise<void> {
     await database.sql("select pg_notify($1, $2)", [channelOf(database.schema), '{"v":1,"ids":["marker"]}']);
     await eventually(() => those.forEach(({ heard }) => expect(heard).toContain("marker")), generous);
   }
@@ -64,7 +64,7 @@ describe("backends that share a listener, each with a pool of its own", () => {
     await untilListening(second);
     await pool.end();
     proxy.strand();
-    await eventually(() => expect(second.hints.report.reconnects).toBe(1), generous);
+    await eventually(() => expect(second.notifications.report.reconnects).toBe(1), generous);
     await untilListening(second);
     await expectToHear(first, second);
   });
@@ -75,10 +75,10 @@ describe("backends that share a listener, each with a pool of its own", () => {
     elsewhere.pathname = "/template1";
     const first = open(through(elsewhere.href), "the first");
     const second = open(through(database.url), "the second");
-    await eventually(() => expect(first.hints.report.problem).toContain("another server"), generous);
+    await eventually(() => expect(first.notifications.report.problem).toContain("another server"), generous);
     await untilListening(second);
-    expect(first.hints.report).toMatchObject({ status: "polling", reconnects: 0 });
-    expect(second.hints.report).toMatchObject({ problem: undefined, reconnects: 0 });
+    expect(first.notifications.report).toMatchObject({ status: "polling", reconnects: 0 });
+    expect(second.notifications.report).toMatchObject({ problem: undefined, reconnects: 0 });
     expect(warnings).toEqual([expect.stringMatching(/^the first: .*another server/)]);
   });
 
@@ -87,14 +87,14 @@ describe("backends that share a listener, each with a pool of its own", () => {
     let isLost = true;
     jest.spyOn(sent, "query").mockImplementation(async (...of) => (isLost ? [] : real.query(...of)));
     const only = open(sent);
-    await eventually(() => expect(only.hints.report.problem).toContain("no notification arrives"), generous);
+    await eventually(() => expect(only.notifications.report.problem).toContain("no notification arrives"), generous);
     isLost = false;
     await untilListening(only);
     isLost = true;
-    await eventually(() => expect(only.hints.report.problem).toContain("no notification arrives"), generous);
+    await eventually(() => expect(only.notifications.report.problem).toContain("no notification arrives"), generous);
     isLost = false;
     await untilListening(only);
-    expect(only.hints.report).toMatchObject({ reconnects: 1, problem: undefined });
+    expect(only.notifications.report).toMatchObject({ reconnects: 1, problem: undefined });
     await expectToHear(only);
   });
 
@@ -102,12 +102,12 @@ describe("backends that share a listener, each with a pool of its own", () => {
     const first = open(through(database.url));
     await untilListening(first);
     const heard: string[] = [];
-    first.hints.status$.subscribe((status) => heard.push(status));
+    first.notifications.status$.subscribe((status) => heard.push(status));
     // It cannot be ended politely any more, which takes a moment.
     proxy.strand();
     await eventually(() => expect(heard[1]).toBe("connecting"), generous);
     const second = open(through(database.url));
-    expect(second.hints.report.status).toBe("connecting");
+    expect(second.notifications.report.status).toBe("connecting");
     await untilListening(second);
     await expectToHear(first, second);
   });

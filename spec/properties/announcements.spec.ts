@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { Client, escapeIdentifier, escapeLiteral } from "pg";
 import { channelOf } from "../../lib/notifications/channel";
-import { decodeHint, type Hint, maxPayloadBytes } from "../../lib/notifications/hint";
+import { decodePayload, type Notification, maxPayloadBytes } from "../../lib/notifications/payload";
 import { eventually } from "../support/eventually";
 import { specDatabase, withParameter } from "../support/spec-database";
 import { anyText, bounded } from "./support/arbitraries";
@@ -55,23 +55,27 @@ describe("what the triggers announce", () => {
     return payloads.slice(0, -1);
   }
 
-  /** The hints in payloads, none of which is too long or not ours. */
-  function decoded(announced: readonly string[]): Hint[] {
+  /** The notifications in payloads, none of which is too long or not ours. */
+  function decoded(announced: readonly string[]): Notification[] {
     return announced.map((payload) => {
       expect(Buffer.byteLength(payload)).toBeLessThanOrEqual(maxPayloadBytes);
-      const hint = decodeHint(payload);
-      if (hint === undefined) throw new Error(`It is none of ours: ${payload}`);
-      return hint;
+      const notification = decodePayload(payload);
+      if (notification === undefined) throw new Error(`It is none of ours: ${payload}`);
+      return notification;
     });
   }
 
   /** An id that no payload can hold, as JSON. */
   const isTooLong = (id: string): boolean => Buffer.byteLength(JSON.stringify(id)) > 7_900;
 
-  function expectAnnounced(ids: readonly string[], hints: readonly Hint[], named: readonly string[]): void {
+  function expectAnnounced(
+    ids: readonly string[],
+    notifications: readonly Notification[],
+    named: readonly string[],
+  ): void {
     const fitting = ids.filter((id) => !isTooLong(id));
     expect(named.toSorted()).toEqual(fitting.toSorted());
-    expect(hints.filter(({ rescan }) => rescan)).toHaveLength(fitting.length < ids.length ? 1 : 0);
+    expect(notifications.filter(({ rescan }) => rescan)).toHaveLength(fitting.length < ids.length ? 1 : 0);
   }
 
   it("is each id of a statement once, or that there is something to look for, whoever writes what", async () => {
@@ -81,16 +85,16 @@ describe("what the triggers announce", () => {
       await database.sql(`delete from ${table}`);
       if (isUpdate) await announcedBy(insert, [ids]);
       const upsert = `${insert} on conflict (task_id) do update set result = '2'`;
-      const hints = decoded(await announcedBy(upsert, [ids]));
+      const notifications = decoded(await announcedBy(upsert, [ids]));
       expectAnnounced(
         ids,
-        hints,
-        hints.flatMap(({ taskIds }) => taskIds),
+        notifications,
+        notifications.flatMap(({ taskIds }) => taskIds),
       );
       // As few payloads as reasonable: each but the last is filled, or holds one long id.
       const bytes = ids.reduce((sum, id) => sum + Buffer.byteLength(JSON.stringify(id)) + 1, 0);
       const long = ids.filter((id) => Buffer.byteLength(JSON.stringify(id)) > 1_000).length;
-      expect(hints.length).toBeLessThanOrEqual(Math.ceil(bytes / 6_500) + long + 1);
+      expect(notifications.length).toBeLessThanOrEqual(Math.ceil(bytes / 6_500) + long + 1);
     });
     await fc.assert(property, { numRuns: 100, ...bounded });
   });
@@ -106,12 +110,13 @@ describe("what the triggers announce", () => {
         [doneIds],
       );
       const complete = `insert into ${schema}.kojin_groups (group_id, task_id, result, completed) select id, 'm', '1', true from unnest($1::text[]) as id`;
-      const hints = decoded(await announcedBy(complete, [ids]));
-      const named = (field: "doneGroupIds" | "groupIds"): string[] => hints.flatMap((hint) => hint[field]).toSorted();
+      const notifications = decoded(await announcedBy(complete, [ids]));
+      const named = (field: "doneGroupIds" | "groupIds"): string[] =>
+        notifications.flatMap((notification) => notification[field]).toSorted();
       expect(named("doneGroupIds")).toEqual(doneIds.filter((id) => !isTooLong(id)).toSorted());
       expect(named("groupIds")).toEqual(openIds.filter((id) => !isTooLong(id)).toSorted());
       // The two are announced one after the other, in one transaction, in which equal payloads are one.
-      expect(hints.filter(({ rescan }) => rescan)).toHaveLength(ids.some(isTooLong) ? 1 : 0);
+      expect(notifications.filter(({ rescan }) => rescan)).toHaveLength(ids.some(isTooLong) ? 1 : 0);
     });
     await fc.assert(property, { numRuns: 60, ...bounded });
   });
@@ -137,7 +142,7 @@ describe("what the triggers announce", () => {
     });
     const property = fc.asyncProperty(anyRows, fc.integer({ min: 1, max: 4_000 }), async (rows, inlineBytes) => {
       await database.sql(`delete from ${table}`);
-      const hints = decoded(
+      const notifications = decoded(
         await announcedBy(
           `with settings as materialized (select set_config('kojin.inline_bytes', $3::int::text, true))
            insert into ${table} (task_id, result)
@@ -145,10 +150,10 @@ describe("what the triggers announce", () => {
           [rows.map(({ id }) => id), rows.map(({ result }) => JSON.stringify(result)), inlineBytes],
         ),
       );
-      const inline = hints.flatMap((hint) => hint.inline);
-      const named = [...hints.flatMap(({ taskIds }) => taskIds), ...inline.map(({ taskId }) => taskId)];
+      const inline = notifications.flatMap((notification) => notification.inline);
+      const named = [...notifications.flatMap(({ taskIds }) => taskIds), ...inline.map(({ taskId }) => taskId)];
       expect(named.toSorted()).toEqual(rows.map(({ id }) => id).toSorted());
-      expect(hints.some(({ rescan }) => rescan)).toBe(false);
+      expect(notifications.some(({ rescan }) => rescan)).toBe(false);
       const given = new Map(rows.map(({ id, result }) => [id, result]));
       for (const { taskId, result } of inline) {
         expect(Buffer.byteLength(result)).toBeLessThanOrEqual(inlineBytes);
@@ -171,12 +176,12 @@ describe("what the triggers announce", () => {
       const backend = await database.open({ notify: "trigger", inlineResultBytes });
       const store = async ({ id, result, isFailed }: (typeof rows)[number]): Promise<void> =>
         isFailed ? backend.fail(id, new Error(JSON.stringify(result))) : backend.store(id, result);
-      const hints = decoded(await announcedBy(async () => Promise.all(rows.map(store))));
+      const notifications = decoded(await announcedBy(async () => Promise.all(rows.map(store))));
       await backend.close();
-      const inline = hints.flatMap((hint) => hint.inline);
-      const named = [...hints.flatMap(({ taskIds }) => taskIds), ...inline.map(({ taskId }) => taskId)];
+      const inline = notifications.flatMap((notification) => notification.inline);
+      const named = [...notifications.flatMap(({ taskIds }) => taskIds), ...inline.map(({ taskId }) => taskId)];
       expect(named.toSorted()).toEqual(rows.map(({ id }) => id).toSorted());
-      expect(hints.some(({ rescan }) => rescan)).toBe(false);
+      expect(notifications.some(({ rescan }) => rescan)).toBe(false);
       if (inlineResultBytes === 0) expect(inline).toEqual([]);
       const micros = "(extract(epoch from stored_at) * 1000000)::bigint::text as micros";
       const stored = await database.sql<{ task_id: string; result: unknown; error: unknown; micros: string }>(
@@ -199,11 +204,11 @@ describe("what the triggers announce", () => {
       await database.sql(`delete from ${schema}.kojin_results`);
       const ids = `select ${escapeLiteral(text)} || i from generate_series(1, ${count}) as i`;
       const insert = `insert into ${schema}.kojin_results (task_id, result) select id, '1' from (${ids}) as made (id)`;
-      const hints = decoded(await announcedBy(insert));
-      const named = new Set(hints.flatMap(({ taskIds }) => taskIds));
+      const notifications = decoded(await announcedBy(insert));
+      const named = new Set(notifications.flatMap(({ taskIds }) => taskIds));
       expect(named.size).toBe(count > 5_000 ? 0 : count);
-      expect(hints.filter(({ rescan }) => rescan)).toHaveLength(count > 5_000 ? 1 : 0);
-      if (count > 5_000) expect(hints).toHaveLength(1);
+      expect(notifications.filter(({ rescan }) => rescan)).toHaveLength(count > 5_000 ? 1 : 0);
+      if (count > 5_000) expect(notifications).toHaveLength(1);
     });
     const examples: [number, string][] = [
       [5_000, "at the limit "],
@@ -214,9 +219,9 @@ describe("what the triggers announce", () => {
 
   it.each([5_000, 5_001])("is for %i groups each of them, or that there is something to look for", async (count) => {
     const insert = `insert into ${schema}.kojin_groups (group_id, task_id, result, completed) select 'g' || i, 'm', '1', true from generate_series(1, ${count}) as i`;
-    const hints = decoded(await announcedBy(insert));
-    expect(new Set(hints.flatMap(({ groupIds }) => groupIds)).size).toBe(count > 5_000 ? 0 : count);
-    expect(hints.filter(({ rescan }) => rescan)).toHaveLength(count > 5_000 ? 1 : 0);
+    const notifications = decoded(await announcedBy(insert));
+    expect(new Set(notifications.flatMap(({ groupIds }) => groupIds)).size).toBe(count > 5_000 ? 0 : count);
+    expect(notifications.filter(({ rescan }) => rescan)).toHaveLength(count > 5_000 ? 1 : 0);
   });
 
   it("is in any case short enough, whatever the entries", async () => {
@@ -229,15 +234,15 @@ describe("what the triggers announce", () => {
       fc.constantFrom("ids", "groups", "done", "members"),
       async (entries, name) => {
         const announce = `select ${schema}.kojin_announce($1::text, $2::text, $3::text[])`;
-        const hints = decoded(await announcedBy(announce, [channel, name, entries]));
-        const named = hints.flatMap((hint) => [
-          ...hint.taskIds,
-          ...hint.groupIds,
-          ...hint.doneGroupIds,
-          ...hint.memberGroupIds,
+        const notifications = decoded(await announcedBy(announce, [channel, name, entries]));
+        const named = notifications.flatMap((notification) => [
+          ...notification.taskIds,
+          ...notification.groupIds,
+          ...notification.doneGroupIds,
+          ...notification.memberGroupIds,
         ]);
         const ids = entries.map((entry) => JSON.parse(entry) as string);
-        expectAnnounced(ids, hints, named);
+        expectAnnounced(ids, notifications, named);
       },
     );
     await fc.assert(property, { numRuns: 60, ...bounded });

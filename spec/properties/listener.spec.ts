@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { Database } from "../../lib/database/database";
 import { SessionConfig } from "../../lib/database/session-config";
 import { channelOf } from "../../lib/notifications/channel";
-import { PostgresHints } from "../../lib/notifications/postgres-hints";
+import { PostgresNotifications } from "../../lib/notifications/postgres-notifications";
 import { eventually } from "../support/eventually";
 import { type SpecDatabase, specDatabase } from "../support/spec-database";
 import { TcpProxy } from "../support/tcp-proxy";
@@ -14,7 +14,7 @@ const generous = { timeoutMs: 30_000, intervalMs: 5 };
 
 /** A backend's part of the listener, and what is known of it from outside. */
 class Witness {
-  readonly hints: PostgresHints;
+  readonly notifications: PostgresNotifications;
   readonly channel: string;
   readonly heard = new Set<string>();
   /** How often it has stopped listening. */
@@ -24,19 +24,19 @@ class Witness {
 
   constructor(database: SpecDatabase, schema: string, url: string) {
     this.channel = channelOf(schema);
-    this.hints = new PostgresHints({
+    this.notifications = new PostgresNotifications({
       config: new SessionConfig(database.pool, url, "listener"),
       schema,
       database: new Database(database.pool, schema),
       logger: silent,
       times,
     });
-    this.hints.hints$.subscribe(({ taskIds }) => taskIds.forEach((taskId) => this.heard.add(taskId)));
-    this.hints.status$.subscribe((status) => (this.interruptions += status === "listening" ? 0 : 1));
+    this.notifications.notifications$.subscribe(({ taskIds }) => taskIds.forEach((taskId) => this.heard.add(taskId)));
+    this.notifications.status$.subscribe((status) => (this.interruptions += status === "listening" ? 0 : 1));
   }
 
   get isListening(): boolean {
-    return this.hints.report.status === "listening";
+    return this.notifications.report.status === "listening";
   }
 }
 
@@ -107,7 +107,7 @@ describe("backends that share a listener", () => {
     const pick = (index: number): Witness | undefined => witnesses.filter((each) => !each.isClosed).at(-1 - index);
     const act = async (step: Step): Promise<void> => {
       if (step.do === "open") witnesses.push(new Witness(database, `schema ${step.schema}`, proxy.route(database.url)));
-      if (step.do === "open") witnesses.at(-1)?.releases.push(witnesses.at(-1)?.hints.demand() ?? fail);
+      if (step.do === "open") witnesses.at(-1)?.releases.push(witnesses.at(-1)?.notifications.demand() ?? fail);
       if (step.do === "turn") await nextTurn();
       if (step.do === "pause") await database.sql("select pg_sleep($1)", [step.ms / 1_000]);
       if (step.do === "settle") await settle(witnesses);
@@ -115,11 +115,11 @@ describe("backends that share a listener", () => {
       if (!("which" in step)) return;
       const witness = pick(step.which);
       if (witness === undefined) return;
-      if (step.do === "demand") witness.releases.push(witness.hints.demand());
+      if (step.do === "demand") witness.releases.push(witness.notifications.demand());
       if (step.do === "release") witness.releases.pop()?.();
       if (step.do === "close") {
         witness.isClosed = true;
-        pending.push(witness.hints.close());
+        pending.push(witness.notifications.close());
       }
     };
     try {
@@ -131,7 +131,7 @@ describe("backends that share a listener", () => {
       await Promise.all(pending);
       await settle(witnesses);
     } finally {
-      await Promise.all(witnesses.map(async ({ hints }) => hints.close()));
+      await Promise.all(witnesses.map(async ({ notifications }) => notifications.close()));
     }
     await eventually(async () => expect(await database.listeners()).toEqual([]), generous);
   }

@@ -1,10 +1,10 @@
-import type { HintPublisher } from "kojin-postgres";
-import { decodeHint, encodeHints, rescanPayload } from "../../lib/notifications/hint";
+import type { NotificationPublisher } from "kojin-postgres";
+import { decodePayload, encodePayloads, rescanPayload } from "../../lib/notifications/payload";
 import { RelayCounters } from "../../lib/relay/counters";
 import { Forwarder, maxWaitingIds } from "../../lib/relay/forwarder";
 
 /** Writes down what it is to announce, and has it confirmed when it is told to. */
-class SlowPublisher implements HintPublisher {
+class SlowPublisher implements NotificationPublisher {
   readonly told: string[] = [];
   #confirm: () => void = () => undefined;
 
@@ -36,7 +36,7 @@ describe("what a relay hands on", () => {
     publisher = new SlowPublisher();
     counters = new RelayCounters();
     forwarder = new Forwarder(publisher, counters);
-    receive(encodeHints("ids", ["first"]));
+    receive(encodePayloads("ids", ["first"]));
     await publisher.confirm();
   });
   afterEach(async () => {
@@ -46,13 +46,13 @@ describe("what a relay hands on", () => {
 
   const receive = (payloads: readonly string[]): void => {
     for (const payload of payloads) {
-      const hint = decodeHint(payload);
-      if (hint !== undefined) forwarder.receive(hint);
+      const notification = decodePayload(payload);
+      if (notification !== undefined) forwarder.receive(notification);
     }
   };
 
   it("is merged while something is under way, each id once, by what it is", async () => {
-    receive(encodeHints("ids", ["a", "b"]));
+    receive(encodePayloads("ids", ["a", "b"]));
     await publisher.confirm();
     receive(['{"v":1,"ids":["c"]}', '{"v":1,"members":["g"]}', '{"v":1,"ids":["d","c"]}', '{"v":1,"done":["g"]}']);
     expect(forwarder.unpublished).toBe(6);
@@ -64,10 +64,10 @@ describe("what a relay hands on", () => {
   });
 
   it("is, of too many ids that wait, that everybody should look", async () => {
-    receive(encodeHints("ids", ["under way"]));
+    receive(encodePayloads("ids", ["under way"]));
     await publisher.confirm();
     const ids = Array.from({ length: maxWaitingIds + 1 }, (_, index) => `id ${index}`);
-    receive(encodeHints("ids", ids));
+    receive(encodePayloads("ids", ids));
     expect(forwarder.unpublished).toBeLessThan(maxWaitingIds);
     await publisher.confirm();
     expect(publisher.told).toContain("rescan");
@@ -75,11 +75,11 @@ describe("what a relay hands on", () => {
   });
 
   it("is nothing once somebody else leads", async () => {
-    receive(encodeHints("ids", ["under way"]));
+    receive(encodePayloads("ids", ["under way"]));
     await publisher.confirm();
-    receive([...encodeHints("ids", ["too late"]), rescanPayload]);
+    receive([...encodePayloads("ids", ["too late"]), rescanPayload]);
     forwarder.stop();
-    receive(encodeHints("ids", ["far too late"]));
+    receive(encodePayloads("ids", ["far too late"]));
     await publisher.confirm();
     await forwarder.drain();
     expect(publisher.told).toEqual(["ids first", "ids under way"]);

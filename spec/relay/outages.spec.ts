@@ -36,7 +36,7 @@ describeWithNats()("a relay, when something breaks", () => {
     const { result } = await openWait(waiting, "while NATS is away");
     const { result: next } = await openWait(waiting, "once it is back");
     await suite.nats.kill();
-    await eventually(() => expect(relay.report).toMatchObject({ ok: false, carrier: { reconnects: 1 } }));
+    await eventually(() => expect(relay.report).toMatchObject({ ok: false, notifier: { reconnects: 1 } }));
     await insert("while NATS is away");
     await eventually(() => expect(relay.report.unconfirmed).toBeGreaterThan(0));
     await suite.nats.start();
@@ -53,7 +53,7 @@ describeWithNats()("a relay, when something breaks", () => {
 
   it("lets another lead that has NATS", async () => {
     const proxy = await TcpProxy.start(suite.nats.url);
-    const first = suite.relay({ servers: proxy.route(suite.nats.url) }, database.url, { carrierGraceMs: 1_000 });
+    const first = suite.relay({ servers: proxy.route(suite.nats.url) }, database.url, { notifierGraceMs: 1_000 });
     await untilLeading(first);
     const second = suite.relay();
     await untilStandby(second);
@@ -103,10 +103,10 @@ describeWithNats()("a relay, when Postgres is ended and started again", () => {
   it.each(["fast", "kill -9"] as const)("takes up its work (%s)", async (how) => {
     const pool = new Pool({ connectionString: server.url });
     pool.on("error", () => undefined);
-    const relay = startRelay(pool, { hints: nats({ servers: suite.nats.url }) });
+    const relay = startRelay(pool, { notifier: nats({ servers: suite.nats.url }) });
     await untilLeading(relay);
-    const hints = nats({ servers: suite.nats.url });
-    const waiting = await PostgresResultBackend.connect(server.url, { hints, sweepIntervalMs: 600_000 });
+    const notifier = nats({ servers: suite.nats.url });
+    const waiting = await PostgresResultBackend.connect(server.url, { notifier, sweepIntervalMs: 600_000 });
     await waiting.ready();
     const { result } = await openWait(waiting, how);
     await server.stop(how);

@@ -16,14 +16,14 @@ describeWhere(missing === undefined, missing ?? "")("a relay behind a pooler in 
     const pooler = await PgBouncer.start(database.url, "transaction", 4);
     const pool = new Pool({ connectionString: pooler.url });
     pool.on("error", () => undefined);
-    const hints = nats({ servers: suite.nats.url });
-    const pooled = startRelay(pool, { hints, schema: database.schema });
+    const notifier = nats({ servers: suite.nats.url });
+    const pooled = startRelay(pool, { notifier, schema: database.schema });
     await eventually(() =>
       expect(pooled.report.problems).toEqual([
         "The database is not reached: there is a pooler before the server; a relay needs a direct address to listen at.",
       ]),
     );
-    const direct = startRelay(pool, { hints, schema: database.schema, listen: { connection: database.url } });
+    const direct = startRelay(pool, { notifier, schema: database.schema, listen: { connection: database.url } });
     await untilLeading(direct);
     await Promise.all([pooled.close(), direct.close()]);
     await pool.end();

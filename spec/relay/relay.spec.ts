@@ -32,8 +32,8 @@ describeWithNats()("a relay", () => {
     );
     expect(await result).toEqual({ from: "Rust" });
     expect(waiting.stats().wokenBy).toMatchObject({ notification: 1, sweep: 0, deadline: 0 });
-    expect(relay.report).toMatchObject({ hints: { ids: 1 }, ids: { ids: 1 }, terms: 1, unconfirmed: 0 });
-    expect(relay.report.lastHintAgeMs).toBeLessThan(60_000);
+    expect(relay.report).toMatchObject({ notifications: { ids: 1 }, ids: { ids: 1 }, terms: 1, unconfirmed: 0 });
+    expect(relay.report.lastNotificationAgeMs).toBeLessThan(60_000);
   });
 
   it("wakes at the commit when a caller's own client stores in its transaction", async () => {
@@ -87,7 +87,7 @@ describeWithNats()("a relay", () => {
     expect(JSON.stringify(heard)).not.toContain("secret");
   });
 
-  it("hands on that there was too much to name, and what is no hint it counts and keeps to itself", async () => {
+  it("hands on that there was too much to name, and what is no notification it counts and keeps to itself", async () => {
     const relay = suite.relay();
     await untilLeading(relay);
     const waiting = await suite.waiting();
@@ -100,7 +100,11 @@ describeWithNats()("a relay", () => {
     expect(await result).toBe(2);
     expect(payloadsOf(heard, "rescan")).toEqual(['{"v":1,"rescan":true}']);
     expect(payloadsOf(heard, "tasks")).toEqual([]);
-    expect(relay.report).toMatchObject({ garbage: 1, hints: { rescan: 1 }, rescans: { takeover: 1, announced: 1 } });
+    expect(relay.report).toMatchObject({
+      garbage: 1,
+      notifications: { rescan: 1 },
+      rescans: { takeover: 1, announced: 1 },
+    });
   });
 
   it("merges what comes while what it has told is not confirmed", async () => {
@@ -134,7 +138,7 @@ describeWithNats()("a relay", () => {
     await eventually(() => expect(payloadsOf(heard, "tasks").join()).toContain('"merged 1999"'));
     expect(idsOf(heard)).toEqual(ids.sort());
     // One notification for each statement, and so 2 000 of them; a few messages.
-    expect(relay.report.hints.ids).toBe(2_000);
+    expect(relay.report.notifications.ids).toBe(2_000);
     expect(payloadsOf(heard, "tasks").length).toBeLessThan(500);
     await eventually(() => expect(relay.report).toMatchObject({ unpublished: 0, lagMs: 0 }));
   });

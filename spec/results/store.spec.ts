@@ -290,7 +290,10 @@ describe("store", () => {
       );
       await Promise.all(Array.from({ length: 500 }, async (_, index) => storing.store(`d${index}`, index)));
       expect(await waits).toHaveLength(500);
-      expect(waiting.stats()).toMatchObject({ wokenBy: { notification: 500, sweep: 0 }, hints: { relevant: 500 } });
+      expect(waiting.stats()).toMatchObject({
+        wokenBy: { notification: 500, sweep: 0 },
+        notifications: { relevant: 500 },
+      });
       const foreign = waiting.wait("foreign", 20_000);
       await database.sql(`insert into ${table} (task_id, result) values ('foreign', '1')`);
       expect(await foreign).toBe(1);

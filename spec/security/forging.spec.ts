@@ -3,7 +3,7 @@ import { runInNewContext } from "node:vm";
 import { type Client, escapeIdentifier } from "pg";
 import type { GroupProgress, PostgresResultBackend, TaskOutcome } from "kojin-postgres";
 import { channelOf } from "../../lib/notifications/channel";
-import { decodeHint } from "../../lib/notifications/hint";
+import { decodePayload } from "../../lib/notifications/payload";
 import { eventually } from "../support/eventually";
 import { specDatabase } from "../support/spec-database";
 import { TcpProxy } from "../support/tcp-proxy";
@@ -123,11 +123,11 @@ describe("a role without any right, which can connect and so notify", () => {
     const counted = payloads.filter(
       (payload, index) =>
         payload !== "" &&
-        decodeHint(payload) === undefined &&
+        decodePayload(payload) === undefined &&
         !payloads.slice(index - (index % chunk), index).includes(payload),
     );
     expect(counted.length).toBeGreaterThan(2_000);
-    expect(backend.stats().hints.garbage - before.hints.garbage).toBe(counted.length);
+    expect(backend.stats().notifications.garbage - before.notifications.garbage).toBe(counted.length);
     await finish();
   });
 
@@ -255,10 +255,10 @@ describe("a role without any right, which can connect and so notify", () => {
     };
     await inventOf(0, 500);
     const before = heapMegabytes();
-    const relevant = backend.stats().hints.relevant;
+    const relevant = backend.stats().notifications.relevant;
     await inventOf(1_000, 5_000);
     // 25 000 ids of 490 bytes under each of three names: each is 12 MB.
-    expect(backend.stats().hints.relevant - relevant).toBeGreaterThanOrEqual(75_000);
+    expect(backend.stats().notifications.relevant - relevant).toBeGreaterThanOrEqual(75_000);
     expect(heapMegabytes() - before).toBeLessThan(6);
     for (const subscription of subscriptions) subscription.unsubscribe();
   });

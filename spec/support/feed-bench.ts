@@ -1,15 +1,15 @@
 import { setImmediate as turn } from "node:timers/promises";
 import { BehaviorSubject, type Subscription } from "rxjs";
 import { DatabaseError } from "../../lib/errors";
-import type { ListenStatus } from "../../lib/notifications/hint-source";
-import { NoHints } from "../../lib/notifications/no-hints";
+import type { ListenStatus } from "../../lib/notifications/notifier";
+import { NoNotifications } from "../../lib/notifications/no-notifications";
 import type { CommitReader, Mark, Moment } from "../../lib/waiting/commits";
 import { Feed, type FeedParts } from "../../lib/waiting/feed";
 import { Snapshot } from "../../lib/waiting/snapshot";
 import { Sweep } from "../../lib/waiting/sweep";
 
-/** Counts those who need hints, and always hears them. */
-class Hints extends NoHints {
+/** Counts those who need notifications, and always hears them. */
+class Notifications extends NoNotifications {
   demands = 0;
   override readonly status$ = new BehaviorSubject<ListenStatus>("listening");
 
@@ -33,8 +33,8 @@ export class Bench implements FeedParts<Row>, CommitReader {
   readonly table = new Map<string, Row>();
   readonly requested: string[] = [];
   readonly looks: string[] = [];
-  readonly hints = new Hints();
-  readonly sweep = new Sweep(this.hints, 60_000, () => undefined);
+  readonly notifications = new Notifications();
+  readonly sweep = new Sweep(this.notifications, 60_000, () => undefined);
   readonly feed = new Feed<Row>(this);
   /** What each statement waits for, or fails with. */
   gate: Promise<unknown> = Promise.resolve();

@@ -1,9 +1,9 @@
-import type { HintCarrier, PostgresResultBackendOptions } from "kojin-postgres";
+import type { Notifier, PostgresResultBackendOptions } from "kojin-postgres";
 import { nats } from "kojin-postgres/nats";
 
 /**
  * In which way the ordinary specs use the library; each has to pass in each. `pgbouncer`: the pool goes through PgBouncer in transaction mode, LISTEN goes
- * directly. `pool-of-one`: each pool has a single connection. `deferred`: announcements come after the commit. `nats`: hints come over NATS, and nobody listens.
+ * directly. `pool-of-one`: each pool has a single connection. `deferred`: announcements come after the commit. `nats`: notifications come over NATS, and nobody listens.
  */
 export type Variant = "plain" | "pgbouncer" | "pool-of-one" | "deferred" | "nats";
 
@@ -26,15 +26,15 @@ export function inVariant(url: string): { poolUrl: string; options: PostgresResu
     case "deferred":
       return { poolUrl: url, options: { notify: "deferred" } };
     case "nats":
-      return { poolUrl: url, options: { hints: natsOfSpecs() } };
+      return { poolUrl: url, options: { notifier: natsOfSpecs() } };
     case "plain":
       return { poolUrl: url, options: {} };
   }
 }
 
-let carrier: HintCarrier | undefined;
+let notifier: Notifier | undefined;
 
-/** What all backends of a spec file have their hints by in the variant `nats`. */
-export function natsOfSpecs(): HintCarrier {
-  return (carrier ??= nats({ servers: process.env["SPEC_NATS_URL"] ?? "" }));
+/** What all backends of a spec file have their notifications by in the variant `nats`. */
+export function natsOfSpecs(): Notifier {
+  return (notifier ??= nats({ servers: process.env["SPEC_NATS_URL"] ?? "" }));
 }

@@ -14,7 +14,7 @@ beforeEach(() => {
 afterEach(() => {
   jest.restoreAllMocks();
   bench.feed.close();
-  expect([bench.feed.subscribers, bench.hints.demands]).toEqual([0, 0]);
+  expect([bench.feed.subscribers, bench.notifications.demands]).toEqual([0, 0]);
   bench.sweep.close();
 });
 

@@ -292,6 +292,6 @@ describe("wait", () => {
     await elsewhere.store("only here", "yes");
     expect(await waits).toBe("yes");
     expect(await crossTalk).toBeInstanceOf(WaitTimeoutError);
-    expect(waiting.stats().hints.relevant).toBe(0);
+    expect(waiting.stats().notifications.relevant).toBe(0);
   });
 });

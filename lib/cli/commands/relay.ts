@@ -34,12 +34,18 @@ export const relay: RegisterCommand = (program, run) => {
       run<Options>(async (session, _args, options) => {
         if (options.host !== undefined && options.port === undefined)
           throw new UsageError("--host says where --port is; without --port nothing is answered.");
-        if (session.options.hints === "listen") throw new UsageError("The relay hands on over NATS, by nothing else.");
-        const hints = session.carrier();
+        if (session.options.notifier === "listen")
+          throw new UsageError("The relay hands on over NATS, by nothing else.");
+        const notifier = session.notifier();
         return session.withPool(async (pool) => {
           const { listenUrl } = session.options;
           const listen = listenUrl === undefined ? {} : { listen: { connection: listenUrl } };
-          await using relaying = startRelay(pool, { hints, schema: session.schema, logger: session.logger, ...listen });
+          await using relaying = startRelay(pool, {
+            notifier,
+            schema: session.schema,
+            logger: session.logger,
+            ...listen,
+          });
           await using status = await startStatus(session, options, relaying);
           if (status !== undefined) showAddress(session, status.url);
           const subscription = relaying.changes$.subscribe((each) => showReport(session, each));

@@ -5,30 +5,30 @@ type Sample = readonly [labels: Labels, value: number];
 
 /** A report in the text format of Prometheus, version 0.0.4; documented in docs/relay.md. */
 export function toPrometheus(report: RelayReport): string {
-  const { listen, carrier, leadership } = report;
+  const { listen, notifier, leadership } = report;
   const seconds = (durationMs: number | undefined): number => (durationMs === undefined ? NaN : durationMs / 1_000);
   return [
     gauge("ok", "Whether it relays, or stands by and could.", Number(report.ok)),
     gauge("leader", "Whether it relays.", Number(report.role === "leader")),
     gauge("listening", "Whether it hears notifications; only who relays does.", Number(listen.status === "listening")),
-    gauge("carrier_connected", "Whether NATS is reached.", Number(carrier.status === "listening")),
+    gauge("notifier_connected", "Whether NATS is reached.", Number(notifier.status === "listening")),
     counter("terms_total", "How often it has begun to relay.", [[{}, report.terms]]),
-    counter("hints_total", "Notifications that came in.", labelled("kind", report.hints)),
-    counter("garbage_total", "Payloads that were no hints.", [[{}, report.garbage]]),
+    counter("notifications_total", "Notifications that came in.", labelled("kind", report.notifications)),
+    counter("garbage_total", "Payloads of another format.", [[{}, report.garbage]]),
     counter("ids_total", "Ids handed on.", labelled("kind", report.ids)),
     counter("rescans_total", "How often all were asked to look at everything.", labelled("cause", report.rescans)),
     counter("publishes_failed_total", "Announcements not confirmed at first.", [[{}, report.unconfirmed]]),
     counter("reconnects_total", "Connections lost.", [
       [{ connection: "listen" }, listen.reconnects],
       [{ connection: "lock" }, leadership.reconnects],
-      [{ connection: "carrier" }, carrier.reconnects],
+      [{ connection: "notifier" }, notifier.reconnects],
     ]),
     gauge("unpublished_ids", "Ids that wait, or are under way.", report.unpublished),
     gauge("lag_seconds", "How long the oldest of them has been here.", seconds(report.lagMs)),
-    gauge("last_hint_age_seconds", "Since the latest notification.", seconds(report.lastHintAgeMs)),
+    gauge("last_notification_age_seconds", "Since the latest notification.", seconds(report.lastNotificationAgeMs)),
     metric("gauge", "heartbeat_seconds", "Time of the latest heartbeat.", [
       [{ connection: "listen" }, seconds(listen.heartbeatMs)],
-      [{ connection: "carrier" }, seconds(carrier.heartbeatMs)],
+      [{ connection: "notifier" }, seconds(notifier.heartbeatMs)],
     ]),
   ].join("");
 }

@@ -17,7 +17,7 @@ export interface FaultSuite {
 
 /** These specs bring their own ways to the server, so of the variants only how results are announced is theirs. */
 const notifyMode = (): PostgresResultBackendOptions => {
-  if (variant === "nats") return { hints: natsOfSpecs() };
+  if (variant === "nats") return { notifier: natsOfSpecs() };
   return variant === "deferred" ? { notify: "deferred" } : {};
 };
 

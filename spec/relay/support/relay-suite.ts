@@ -20,7 +20,7 @@ export interface RelaySuite {
   readonly results: string;
   /** A relay of the file's schema, closed after the spec. */
   relay(options?: NatsOptions, url?: string, times?: RelayTimes): Relay;
-  /** A backend that has its hints by NATS, and reads by itself once in ten minutes. */
+  /** A backend that has its notifications by NATS, and reads by itself once in ten minutes. */
   waiting(options?: PostgresResultBackendOptions): Promise<PostgresResultBackend>;
   /** All that is published from now on, as somebody sees it who subscribes to each shard; without what is said once more to those who want everything. */
   listen(): Promise<Heard[]>;
@@ -63,14 +63,14 @@ export function relaySuite(name: string): RelaySuite {
       const pool = new Pool({ connectionString: url });
       pool.on("error", () => undefined);
       pools.push(pool);
-      const hints = nats({ servers: suite.nats.url, ...options });
-      const relay = new Relay(pool, { hints, schema: database.schema }, times);
+      const notifier = nats({ servers: suite.nats.url, ...options });
+      const relay = new Relay(pool, { notifier, schema: database.schema }, times);
       relays.push(relay);
       return relay;
     },
     waiting: async (options) => {
-      const hints = nats({ servers: suite.nats.url });
-      const backend = await database.open({ hints, sweepIntervalMs: farOff, ...options }, database.url);
+      const notifier = nats({ servers: suite.nats.url });
+      const backend = await database.open({ notifier, sweepIntervalMs: farOff, ...options }, database.url);
       await backend.ready();
       return backend;
     },
@@ -101,7 +101,7 @@ export async function untilStandby(relay: Relay, timeoutMs = 10_000): Promise<vo
   await eventually(() => expect(relay.report).toMatchObject({ ok: true, role: "standby" }), { timeoutMs });
 }
 
-/** A wait that is open: read once, and hints of it would be heard. */
+/** A wait that is open: read once, and notifications of it would be heard. */
 export async function openWait<T>(waiting: PostgresResultBackend, taskId: string): Promise<{ result: Promise<T> }> {
   const { statements } = waiting.stats().reads;
   const result = waiting.wait<T>(taskId, 60_000);

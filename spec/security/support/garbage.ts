@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { maxPayloadBytes } from "../../../lib/notifications/hint";
+import { maxPayloadBytes } from "../../../lib/notifications/payload";
 
 const repeated = (open: string, close: string, most: number): fc.Arbitrary<string> =>
   fc.nat(most).map((count) => open.repeat(count) + close.repeat(count));

@@ -9,17 +9,17 @@ import { specDatabase } from "../support/spec-database";
 import { TcpProxy } from "../support/tcp-proxy";
 import { describeWithNats } from "../support/where";
 
-/** So long that nothing is found by it: what comes, comes by a hint. */
+/** So long that nothing is found by it: what comes, comes by a notification. */
 const sweepIntervalMs = 600_000;
 
-describeWithNats()("hints over NATS", () => {
-  const database = specDatabase("nats hints");
+describeWithNats()("notifications over NATS", () => {
+  const database = specDatabase("nats notifications");
   let server: NatsServer;
   beforeAll(async () => (server = await NatsServer.start()));
   afterAll(async () => server.stop());
 
   const open = async (name: string, notify: "off" | "trigger" = "off"): Promise<PostgresResultBackend> =>
-    database.open({ hints: nats({ servers: server.url, name }), notify, sweepIntervalMs, listen: true });
+    database.open({ notifier: nats({ servers: server.url, name }), notify, sweepIntervalMs, listen: true });
   const factsOf = async (name: string): Promise<NatsConnectionFacts> => {
     const facts = (await server.connections()).find((each) => each.name === name);
     if (facts === undefined) throw new Error(`${name} is not connected`);
@@ -82,7 +82,7 @@ describeWithNats()("hints over NATS", () => {
     await loud.store("loud", 2);
     expect(await heard.result).toBe(2);
     // What was stored before it would have been announced before it.
-    expect(listening.stats()).toMatchObject({ waiting: 1, hints: { relevant: 1 } });
+    expect(listening.stats()).toMatchObject({ waiting: 1, notifications: { relevant: 1 } });
     expect(await silent.wait("loud", 1_000)).toBe(2);
     await listening.store("silent", 3);
     expect(await unheard.result).toBe(3);
@@ -152,8 +152,11 @@ describeWithNats()("hints over NATS", () => {
 
   it("miss nothing that is announced while the subscription is on its way", async () => {
     const proxy = await TcpProxy.start(server.url);
-    const hints = nats({ servers: proxy.route(server.url) });
-    const [waiting, storing] = [await database.open({ hints, notify: "off", sweepIntervalMs }), await open("at once")];
+    const notifier = nats({ servers: proxy.route(server.url) });
+    const [waiting, storing] = [
+      await database.open({ notifier, notify: "off", sweepIntervalMs }),
+      await open("at once"),
+    ];
     await waiting.ready();
     proxy.delayMs = 400;
     const { result } = await openWait(waiting, "on its way");
@@ -168,7 +171,7 @@ describeWithNats()("hints over NATS", () => {
     await proxy.stop();
   });
 
-  it("are counted where they are garbage, and are only ever hints where they are forged", async () => {
+  it("are counted where they are garbage, and are only ever notifications where they are forged", async () => {
     const waiting = await open("forged");
     const { result } = await openWait(waiting, "forged");
     const forger = await connect({ servers: server.url });
@@ -181,8 +184,8 @@ describeWithNats()("hints over NATS", () => {
     forger.publish(subject, '{"v":1,"ids":["forged"]}');
     forger.publish(subjects().rescan, '{"v":1,"rescan":true}');
     await forger.flush();
-    await eventually(() => expect(waiting.stats().hints.garbage).toBe(garbage.length + 1));
-    await eventually(() => expect(waiting.stats().hints.relevant).toBe(2));
+    await eventually(() => expect(waiting.stats().notifications.garbage).toBe(garbage.length + 1));
+    await eventually(() => expect(waiting.stats().notifications.relevant).toBe(2));
     expect(waiting.stats().waiting).toBe(1);
     await waiting.store("forged", "the truth");
     expect(await result).toBe("the truth");

@@ -1,6 +1,6 @@
 import type { Database } from "../database/database";
 import { sendNotification } from "../database/send-notification";
-import { encodeHints, type HintName, hintNames } from "../notifications/hint";
+import { encodePayloads, type PayloadName, payloadNames } from "../notifications/payload";
 import type { ResultStatements } from "./statements";
 
 const announceTimeoutMs = 5_000;
@@ -9,7 +9,7 @@ const announceTimeoutMs = 5_000;
  * Announces what has been stored silently, after the commit (`notify: 'deferred'`, or when a notification would have failed the write). A commit that notifies holds a lock of the whole cluster until it is on disk, so such
  * commits queue behind one another; one that only notifies waits for no disk. One announcement is under way at a time, and takes along all that came meanwhile.
  */
-export class Notifier {
+export class DeferredPublisher {
   readonly #database: Database;
   readonly #statements: ResultStatements;
   readonly #channel: string;
@@ -33,7 +33,7 @@ export class Notifier {
     this.#onFailure = onFailure;
   }
 
-  announce(name: HintName, ids: Iterable<string>): void {
+  announce(name: PayloadName, ids: Iterable<string>): void {
     if (this.#isClosed) return;
     for (const id of ids) this.#pending[name].add(id);
     if (this.#isSending || !this.#hasPending) return;
@@ -53,7 +53,7 @@ export class Notifier {
   }
 
   get #hasPending(): boolean {
-    return hintNames.some((name) => this.#pending[name].size > 0);
+    return payloadNames.some((name) => this.#pending[name].size > 0);
   }
 
   async #send(): Promise<void> {
@@ -68,7 +68,7 @@ export class Notifier {
   async #sendPending(): Promise<void> {
     const pending = this.#pending;
     this.#pending = emptySets();
-    const payloads = hintNames.flatMap((name) => encodeHints(name, pending[name]));
+    const payloads = payloadNames.flatMap((name) => encodePayloads(name, pending[name]));
     const query = {
       purpose: "announce results",
       text: this.#statements.announce,
@@ -87,7 +87,7 @@ export class Notifier {
   }
 }
 
-const emptySets = (): Record<HintName, Set<string>> => ({
+const emptySets = (): Record<PayloadName, Set<string>> => ({
   ids: new Set(),
   groups: new Set(),
   done: new Set(),

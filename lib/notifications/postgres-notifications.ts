@@ -4,8 +4,8 @@ import { sendNotification } from "../database/send-notification";
 import type { SessionConfig } from "../database/session-config";
 import type { Logger } from "../logger";
 import { channelOf } from "./channel";
-import { decodeHint, type Hint } from "./hint";
-import type { HintSource, ListenReport, ListenStatus } from "./hint-source";
+import { decodePayload, type Notification } from "./payload";
+import type { NotificationSource, ListenReport, ListenStatus } from "./notifier";
 import { ListenerRegistry } from "./listener-registry";
 import { defaultListenTimes, type ListenClient, type ListenTimes, type SharedListener } from "./shared-listener";
 
@@ -16,7 +16,7 @@ const notifyLockTimeoutMs = 2_000;
 /** The listeners of this process, which should have as few as possible. */
 const listeners = new ListenerRegistry();
 
-export interface PostgresHintsOptions {
+export interface PostgresNotificationsOptions {
   readonly config: SessionConfig;
   readonly schema: string;
   readonly database: Database;
@@ -24,19 +24,19 @@ export interface PostgresHintsOptions {
   readonly times?: ListenTimes;
 }
 
-/** Hints by LISTEN, over the connection that this process shares. */
-export class PostgresHints implements HintSource {
-  readonly #options: PostgresHintsOptions;
-  readonly #hints$ = new Subject<Hint>();
+/** Notifications by LISTEN, over the connection that this process shares. */
+export class PostgresNotifications implements NotificationSource {
+  readonly #options: PostgresNotificationsOptions;
+  readonly #notifications$ = new Subject<Notification>();
   readonly #latest$ = new ReplaySubject<ListenStatus>(1);
-  readonly hints$ = this.#hints$.asObservable();
+  readonly notifications$ = this.#notifications$.asObservable();
   readonly status$ = this.#latest$.pipe(distinctUntilChanged());
   readonly #client: ListenClient;
   #listener: SharedListener | undefined;
   #report: ListenReport = { status: "idle", reconnects: 0, heartbeatMs: undefined, problem: undefined };
   #garbage = 0;
 
-  constructor(options: PostgresHintsOptions) {
+  constructor(options: PostgresNotificationsOptions) {
     this.#options = options;
     this.#latest$.next("idle");
     this.#client = {
@@ -74,15 +74,15 @@ export class PostgresHints implements HintSource {
 
   async close(): Promise<void> {
     this.#setStatus("closed");
-    this.#hints$.complete();
+    this.#notifications$.complete();
     this.#latest$.complete();
     if (this.#listener !== undefined) await listeners.detach(this.#client, this.#listener);
   }
 
   #receive(payload: string): void {
-    const hint = decodeHint(payload);
-    if (hint === undefined) this.#garbage += 1;
-    else this.#hints$.next(hint);
+    const notification = decodePayload(payload);
+    if (notification === undefined) this.#garbage += 1;
+    else this.#notifications$.next(notification);
   }
 
   #setStatus(status: ListenStatus, problem?: string): void {

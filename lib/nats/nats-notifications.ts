@@ -1,6 +1,6 @@
 import { distinctUntilChanged, ReplaySubject, Subject } from "rxjs";
-import { decodeHint, type Hint, rescanPayload } from "../notifications/hint";
-import type { HintSource, ListenReport, ListenStatus } from "../notifications/hint-source";
+import { decodePayload, type Notification, rescanPayload } from "../notifications/payload";
+import type { NotificationSource, ListenReport, ListenStatus } from "../notifications/notifier";
 import type { Logger } from "../logger";
 import type { NatsLink } from "./nats-link";
 import type { NatsPublisher } from "./nats-publisher";
@@ -8,7 +8,7 @@ import { ShardSelection } from "./shard-selection";
 import type { NatsMember, SharedNats } from "./shared-nats";
 import type { Subjects } from "./subjects";
 
-export interface NatsHintsParts {
+export interface NatsNotificationsParts {
   readonly shared: SharedNats;
   readonly subjects: Subjects;
   /** Tells for the same backend; ends with this. */
@@ -17,14 +17,14 @@ export interface NatsHintsParts {
   readonly logger: Pick<Logger, "info" | "warn">;
 }
 
-/** Hints by NATS, over the connection that is shared by all that were given the same carrier. */
-export class NatsHints implements HintSource, NatsMember {
+/** Receives notifications over NATS. Backends that were given the same notifier share its connection. */
+export class NatsNotifications implements NotificationSource, NatsMember {
   readonly selection: ShardSelection;
   readonly logger: Pick<Logger, "info" | "warn">;
-  readonly #parts: NatsHintsParts;
-  readonly #hints$ = new Subject<Hint>();
+  readonly #parts: NatsNotificationsParts;
+  readonly #notifications$ = new Subject<Notification>();
   readonly #latest$ = new ReplaySubject<ListenStatus>(1);
-  readonly hints$ = this.#hints$.asObservable();
+  readonly notifications$ = this.#notifications$.asObservable();
   readonly status$ = this.#latest$.pipe(distinctUntilChanged());
   #status: ListenStatus = "idle";
   #problem: string | undefined;
@@ -36,7 +36,7 @@ export class NatsHints implements HintSource, NatsMember {
   #link: NatsLink | undefined;
   #warned: string | undefined;
 
-  constructor(parts: NatsHintsParts) {
+  constructor(parts: NatsNotificationsParts) {
     this.#parts = parts;
     this.logger = parts.logger;
     this.#latest$.next(this.#status);
@@ -117,7 +117,7 @@ export class NatsHints implements HintSource, NatsMember {
 
   async close(): Promise<void> {
     this.#setStatus("closed");
-    this.#hints$.complete();
+    this.#notifications$.complete();
     this.#latest$.complete();
     this.selection.close();
     this.#parts.publisher.close();
@@ -136,15 +136,15 @@ export class NatsHints implements HintSource, NatsMember {
   }
 
   #receive(payload: string): void {
-    const hint = decodeHint(payload);
-    if (hint === undefined) {
+    const notification = decodePayload(payload);
+    if (notification === undefined) {
       this.#garbage += 1;
       return;
     }
     // Whoever may publish could invent a result: where it came from NATS, an entry with a result in it is an id like any other.
-    const { inline, taskIds } = hint;
+    const { inline, taskIds } = notification;
     const ids = inline.length === 0 ? taskIds : [...taskIds, ...inline.map(({ taskId }) => taskId)];
-    this.#hints$.next({ ...hint, taskIds: ids, inline: [] });
+    this.#notifications$.next({ ...notification, taskIds: ids, inline: [] });
   }
 
   #setStatus(status: ListenStatus, problem?: string): void {

@@ -18,11 +18,11 @@ export interface StoredResult {
 }
 
 /** What a payload can name: tasks with a result; groups that changed, that got done, or (where the writer cannot tell which of the two) whose members finished. */
-export type HintName = "ids" | "groups" | "done" | "members";
-export const hintNames: readonly HintName[] = ["ids", "groups", "done", "members"];
+export type PayloadName = "ids" | "groups" | "done" | "members";
+export const payloadNames: readonly PayloadName[] = ["ids", "groups", "done", "members"];
 
 /** What a notification suggests. It never says what a result is (but for the inline entries that one has to opt in to), only where to look. */
-export interface Hint {
+export interface Notification {
   readonly taskIds: readonly string[];
   readonly inline: readonly StoredResult[];
   /** Groups that changed, and are still open. */
@@ -40,13 +40,20 @@ export const maxPayloadBytes = 7_999;
 const targetPayloadBytes = 7_000;
 /** Of a payload with a result, before its time, which has 16 digits until 2286, its transaction, which has up to 20, and its end. */
 const maxInlineBytes = 7_900;
-const nothing: Hint = { taskIds: [], inline: [], groupIds: [], doneGroupIds: [], memberGroupIds: [], rescan: false };
+const nothing: Notification = {
+  taskIds: [],
+  inline: [],
+  groupIds: [],
+  doneGroupIds: [],
+  memberGroupIds: [],
+  rescan: false,
+};
 
 /** The payload that says: look at everything that is waited for. */
 export const rescanPayload = '{"v":1,"rescan":true}';
 
 /** Reads a payload, which any role that can connect may have sent: `undefined` for what is not ours. */
-export function decodeHint(payload: string): Hint | undefined {
+export function decodePayload(payload: string): Notification | undefined {
   let parsed: unknown;
   try {
     parsed = JSON.parse(payload);
@@ -63,7 +70,7 @@ export function decodeHint(payload: string): Hint | undefined {
   return undefined;
 }
 
-function decodeResults(entries: unknown): Hint | undefined {
+function decodeResults(entries: unknown): Notification | undefined {
   if (isTexts(entries)) return { ...nothing, taskIds: possible(entries) };
   if (!Array.isArray(entries)) return undefined;
   const taskIds: string[] = [];
@@ -98,7 +105,7 @@ function isInlineEntry(entry: unknown): entry is [string, string, string | null,
 }
 
 /** The payloads that announce ids under a name, as the triggers would send them: as few as fit. */
-export function encodeHints(name: HintName, ids: Iterable<string>): string[] {
+export function encodePayloads(name: PayloadName, ids: Iterable<string>): string[] {
   // Nearly always all fit into one, which is known sooner for all of them together.
   const all = [...ids];
   const list = JSON.stringify(all);
@@ -122,7 +129,7 @@ export function encodeHints(name: HintName, ids: Iterable<string>): string[] {
   return payloads;
 }
 
-const payloadOf = (name: HintName, list: string): string => `{"v":1,"${name}":${list}}`;
+const payloadOf = (name: PayloadName, list: string): string => `{"v":1,"${name}":${list}}`;
 
 /**
  * The payload that carries a result of up to so many bytes, in two parts: between them come the time at which it is stored and the transaction, which only the statement that stores it knows.

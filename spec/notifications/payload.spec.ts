@@ -1,13 +1,13 @@
 import fc from "fast-check";
 
 import {
-  decodeHint,
-  encodeHints,
-  type Hint,
-  type HintName,
-  hintNames,
+  decodePayload,
+  encodePayloads,
+  type Notification,
+  type PayloadName,
+  payloadNames,
   maxPayloadBytes,
-} from "../../lib/notifications/hint";
+} from "../../lib/notifications/payload";
 import { maxIdBytes } from "../../lib/value/arguments";
 
 /** Ids as `store` takes them, with the characters that JSON escapes, up to the longest. */
@@ -22,18 +22,18 @@ const anyId = fc
   })
   .filter((id) => !id.includes("\0") && id.isWellFormed() && Buffer.byteLength(id) <= maxIdBytes);
 
-function expectHint(hint: Hint | undefined): void {
-  if (hint === undefined) return;
-  expect(Object.keys(hint).toSorted()).toEqual(Object.keys(nothing).toSorted());
-  expect(typeof hint.rescan).toBe("boolean");
-  for (const id of Object.values(fields).flatMap((field) => hint[field])) expect(typeof id).toBe("string");
-  for (const { taskId, result, error, storedAt } of hint.inline) {
+function expectNotification(notification: Notification | undefined): void {
+  if (notification === undefined) return;
+  expect(Object.keys(notification).toSorted()).toEqual(Object.keys(nothing).toSorted());
+  expect(typeof notification.rescan).toBe("boolean");
+  for (const id of Object.values(fields).flatMap((field) => notification[field])) expect(typeof id).toBe("string");
+  for (const { taskId, result, error, storedAt } of notification.inline) {
     expect([typeof taskId, typeof result, typeof storedAt]).toEqual(["string", "string", "number"]);
     expect(error === null || typeof error === "string").toBe(true);
   }
 }
 
-const nothing: Hint = {
+const nothing: Notification = {
   taskIds: [],
   inline: [],
   groupIds: [],
@@ -46,17 +46,17 @@ const fields = {
   groups: "groupIds",
   done: "doneGroupIds",
   members: "memberGroupIds",
-} as const satisfies Record<HintName, keyof Hint>;
+} as const satisfies Record<PayloadName, keyof Notification>;
 
-const decodeAll = (payloads: readonly string[]): Hint[] =>
+const decodeAll = (payloads: readonly string[]): Notification[] =>
   payloads.map((payload) => {
-    const hint = decodeHint(payload);
-    if (hint === undefined) throw new Error(`It does not take for ours ${payload}`);
-    return hint;
+    const notification = decodePayload(payload);
+    if (notification === undefined) throw new Error(`It does not take for ours ${payload}`);
+    return notification;
   });
 
 describe("decoding", () => {
-  it.each<[string, Partial<Hint>]>([
+  it.each<[string, Partial<Notification>]>([
     ['{"v":1,"ids":["a","b"]}', { taskIds: ["a", "b"] }],
     ['{"v":1,"ids":[]}', {}],
     ['{"v":1,"groups":["a","b"]}', { groupIds: ["a", "b"] }],
@@ -76,8 +76,8 @@ describe("decoding", () => {
         ],
       },
     ],
-  ])("reads %s", (payload, hint) => {
-    expect(decodeHint(payload)).toEqual({ ...nothing, ...hint });
+  ])("reads %s", (payload, notification) => {
+    expect(decodePayload(payload)).toEqual({ ...nothing, ...notification });
   });
 
   it.each([
@@ -118,15 +118,19 @@ describe("decoding", () => {
     '{"v":1,"ids":[["a","{}",null,"1",2]]}',
     '{"v":1,"ids":[[1,"{}",null,1,2]]}',
   ])("does not take for ours %j", (payload) => {
-    expect(decodeHint(payload)).toBeUndefined();
+    expect(decodePayload(payload)).toBeUndefined();
   });
 
-  it("gives a hint or nothing for any text, and never throws", () => {
-    fc.assert(fc.property(fc.string({ unit: "binary", maxLength: 200 }), (payload) => expectHint(decodeHint(payload))));
-    fc.assert(fc.property(fc.json(), (payload) => expectHint(decodeHint(payload))));
+  it("gives a notification or nothing for any text, and never throws", () => {
+    fc.assert(
+      fc.property(fc.string({ unit: "binary", maxLength: 200 }), (payload) =>
+        expectNotification(decodePayload(payload)),
+      ),
+    );
+    fc.assert(fc.property(fc.json(), (payload) => expectNotification(decodePayload(payload))));
   });
 
-  it("gives a hint or nothing for any JSON that resembles a payload", () => {
+  it("gives a notification or nothing for any JSON that resembles a payload", () => {
     const rarely = fc.jsonValue({ maxDepth: 2 });
     const anyEntry = fc.oneof(
       { weight: 4, arbitrary: fc.string() },
@@ -146,7 +150,7 @@ describe("decoding", () => {
       { requiredKeys: [] },
     );
     fc.assert(
-      fc.property(anyPayload, (payload) => expectHint(decodeHint(JSON.stringify(payload)))),
+      fc.property(anyPayload, (payload) => expectNotification(decodePayload(JSON.stringify(payload)))),
       { numRuns: 1_000 },
     );
   });
@@ -158,35 +162,35 @@ describe("decoding", () => {
     ["NUL, of a group", String.raw`{"v":1,"groups":["\u0000"]}`],
     ["NUL, of a group that is done", String.raw`{"v":1,"done":["\u0000"]}`],
   ])("passes on no id with %s", (_what, payload) => {
-    expect(decodeHint(payload) ?? nothing).toEqual(nothing);
+    expect(decodePayload(payload) ?? nothing).toEqual(nothing);
   });
 
   // A feed takes the largest time it has seen as the one from which it catches up.
   it("passes on no inline result with a time that is not finite", () => {
-    expect(decodeHint('{"v":1,"ids":[["a","{}",null,1e999]]}')?.inline ?? []).toEqual([]);
+    expect(decodePayload('{"v":1,"ids":[["a","{}",null,1e999]]}')?.inline ?? []).toEqual([]);
   });
 });
 
 describe("encoding", () => {
   it("makes no payload for no id", () => {
-    expect(encodeHints("ids", [])).toEqual([]);
+    expect(encodePayloads("ids", [])).toEqual([]);
   });
 
   it("makes one payload for a few ids, as the trigger would", () => {
-    expect(encodeHints("ids", ["a", 'b"\\', "é"])).toEqual([String.raw`{"v":1,"ids":["a","b\"\\","é"]}`]);
+    expect(encodePayloads("ids", ["a", 'b"\\', "é"])).toEqual([String.raw`{"v":1,"ids":["a","b\"\\","é"]}`]);
   });
 
   it("takes its ids from a Set as well", () => {
-    expect(encodeHints("ids", new Set(["a", "b", "a"]))).toEqual(['{"v":1,"ids":["a","b"]}']);
+    expect(encodePayloads("ids", new Set(["a", "b", "a"]))).toEqual(['{"v":1,"ids":["a","b"]}']);
   });
 
-  it.each(hintNames)("says in each payload what it names: %s", (name) => {
-    const [hint] = decodeAll(encodeHints(name, ["a"]));
-    expect(hint).toEqual({ ...nothing, [fields[name]]: ["a"] });
+  it.each(payloadNames)("says in each payload what it names: %s", (name) => {
+    const [notification] = decodeAll(encodePayloads(name, ["a"]));
+    expect(notification).toEqual({ ...nothing, [fields[name]]: ["a"] });
   });
 
   it("makes as few payloads as fit, each nearly full", () => {
-    const payloads = encodeHints(
+    const payloads = encodePayloads(
       "ids",
       Array.from({ length: 5_000 }, (_, index) => `task-${String(index).padStart(5, "0")}`),
     );
@@ -196,17 +200,17 @@ describe("encoding", () => {
 
   it("stays below the limit with the longest ids, of characters that escaping makes six times as long", () => {
     const ids = Array.from({ length: 50 }, (_, index) => "\u0001".repeat(maxIdBytes - 2) + String(index + 10));
-    const payloads = encodeHints("groups", ids);
+    const payloads = encodePayloads("groups", ids);
     expect(Math.max(...payloads.map((payload) => Buffer.byteLength(payload)))).toBeLessThanOrEqual(maxPayloadBytes);
     expect(decodeAll(payloads).flatMap(({ groupIds }) => groupIds)).toEqual(ids);
   });
 
   it("puts every id into exactly one payload, in order, and no payload is too long", () => {
     fc.assert(
-      fc.property(fc.constantFrom(...hintNames), fc.array(anyId, { size: "large", maxLength: 100 }), (name, ids) => {
-        const payloads = encodeHints(name, ids);
+      fc.property(fc.constantFrom(...payloadNames), fc.array(anyId, { size: "large", maxLength: 100 }), (name, ids) => {
+        const payloads = encodePayloads(name, ids);
         for (const payload of payloads) expect(Buffer.byteLength(payload)).toBeLessThanOrEqual(maxPayloadBytes);
-        const named = decodeAll(payloads).flatMap((hint) => hint[fields[name]]);
+        const named = decodeAll(payloads).flatMap((notification) => notification[fields[name]]);
         expect(named).toEqual(ids);
       }),
     );

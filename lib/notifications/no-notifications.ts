@@ -1,11 +1,11 @@
 import { distinctUntilChanged, NEVER, type Observable, ReplaySubject } from "rxjs";
-import type { Hint } from "./hint";
-import type { HintSource, ListenReport, ListenStatus } from "./hint-source";
+import type { Notification } from "./payload";
+import type { NotificationSource, ListenReport, ListenStatus } from "./notifier";
 
-/** Poll mode by choice (`listen: false`): there are no hints, and everything is found by reading. */
-export class NoHints implements HintSource {
+/** Poll mode by choice (`listen: false`): there are no notifications, and everything is found by reading. */
+export class NoNotifications implements NotificationSource {
   readonly #latest$ = new ReplaySubject<ListenStatus>(1);
-  readonly hints$: Observable<Hint> = NEVER;
+  readonly notifications$: Observable<Notification> = NEVER;
   readonly status$ = this.#latest$.pipe(distinctUntilChanged());
   readonly garbage = 0;
   #status: ListenStatus = "idle";

@@ -24,11 +24,11 @@ export function natsAccess(options: NatsCliOptions, env: Environment): NatsAcces
 }
 
 /**
- * Carries hints over NATS. What is wrong with an option it says in the words of the library, which may repeat it.
+ * Creates the notifier for NATS. A wrong option is reported in the words of the library, which may repeat its value.
  *
  * @throws `UsageError` An option does not fit, or the file with the credentials cannot be read.
  */
-export function createCarrier(
+export function createNotifier(
   access: NatsAccess,
   { natsCreds, natsPrefix, natsShards }: NatsCliOptions,
   env: Environment,
