@@ -388,6 +388,21 @@ begin
 end
 $$;
 
+-- After a statement: counts groups from the rows of their members, and notes that, for the other triggers of the statement. recounted is what was noted before.
+create or replace function @schema@.kojin_groups_recount(group_ids pg_catalog.text[], recounted pg_catalog.text[], channel pg_catalog.text)
+returns pg_catalog.void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform @schema@.kojin_groups_count(group_ids);
+  perform @schema@.kojin_groups_settle(group_ids, channel);
+  perform pg_catalog.set_config('kojin.recounted'::pg_catalog.text, array(
+    select distinct given.id from pg_catalog.unnest(recounted operator(pg_catalog.||) group_ids) as given (id)
+  )::pg_catalog.text, true);
+end
+$$;
+
 -- After a statement: counts its changes, whoever wrote them. The locks are usually held already; taking them here too makes the counts right even where the trigger before
 -- rows is disabled. A group of which nothing is left that is known goes.
 create or replace function @schema@.kojin_groups_add(
@@ -407,11 +422,7 @@ begin
     -- Of these the rows of this statement are counted with all the others. While a migration goes on, its last step does that: to count a group from before, which may have a
     -- million members, would keep this writer waiting.
     if not exists (select from @schema@.kojin_migrations as migration where migration.version operator(pg_catalog.=) 0) then
-      perform @schema@.kojin_groups_count(held.uncounted);
-      perform @schema@.kojin_groups_settle(held.uncounted, channel);
-      perform pg_catalog.set_config('kojin.recounted'::pg_catalog.text, array(
-        select distinct given.id from pg_catalog.unnest(held.recounted operator(pg_catalog.||) held.uncounted) as given (id)
-      )::pg_catalog.text, true);
+      perform @schema@.kojin_groups_recount(held.uncounted, held.recounted, channel);
     end if;
     perform @schema@.kojin_groups_change(
       pg_catalog.array_agg(added.group_id), pg_catalog.array_agg(added.completed), pg_catalog.array_agg(added.failed),
@@ -580,6 +591,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   lost pg_catalog.text[];
+  held record;
 begin
   if tg_op operator(pg_catalog.=) 'TRUNCATE'::pg_catalog.text then
     lost := array(select distinct member.group_id::pg_catalog.text from @schema@.kojin_groups as member);
@@ -597,8 +609,9 @@ begin
     );
   end if;
   if pg_catalog.cardinality(lost) operator(pg_catalog.>) 0 then
-    perform @schema@.kojin_groups_lock(lost);
-    perform @schema@.kojin_groups_settle(lost, tg_argv[0]);
+    select locked.recounted into held from @schema@.kojin_groups_hold(lost, true) as locked;
+    -- The same statement may have written members, whose triggers are yet to come: such as one that deletes the last members of a group, which takes its state, and inserts another.
+    perform @schema@.kojin_groups_recount(lost, held.recounted, tg_argv[0]);
   end if;
   return null;
 end
@@ -918,6 +931,7 @@ revoke execute on function
   @schema@.kojin_groups_forget(pg_catalog.text[]),
   @schema@.kojin_groups_lock(pg_catalog.text[]),
   @schema@.kojin_groups_foreign_write(),
+  @schema@.kojin_groups_recount(pg_catalog.text[], pg_catalog.text[], pg_catalog.text),
   @schema@.kojin_groups_add(pg_catalog.text[], int[], int[], int[], int[], int[], boolean, pg_catalog.text),
   @schema@.kojin_groups_count_insert(),
   @schema@.kojin_groups_count_update(),

@@ -174,6 +174,37 @@ describe("members that others change with SQL", () => {
     expect(await backend.getGroupResults("merged")).toEqual([2, 3]);
   });
 
+  it.each([
+    [
+      "of a member",
+      "insert into MEMBERS (group_id, task_id, result, completed) values ('both', 'b', '1', true)",
+      [null, 1],
+    ],
+    [
+      "of a placeholder",
+      "insert into MEMBERS (group_id, task_id, completed) values ('both', 'both:placeholder:0', false)",
+      [1, 0],
+    ],
+    ["that moves a member here", "update MEMBERS set group_id = 'both' where group_id = 'other'", [null, 1]],
+  ])(
+    "are counted once where one statement deletes the last one and writes another: a write %s",
+    async (_, write, expected) => {
+      await database.sql(`truncate ${members}, ${states}`);
+      await backend.completeGroupMember("both", "a", 1);
+      await backend.completeGroupMember("other", "c", 1);
+      await database.sql(
+        `with written as (${write.replace("MEMBERS", members)}), deleted as (delete from ${members} where group_id = 'both') select`,
+      );
+      expect(await counts("both")).toEqual([...expected, 0, false]);
+      await database.sql(
+        `with lost as (delete from ${states}),
+       written as (insert into ${members} (group_id, task_id, result, completed) values ('both', 'd', '1', true)) select`,
+      );
+      const [total, completed] = expected;
+      expect(await backend.getGroup("both")).toMatchObject({ total, completed: Number(completed) + 1, failed: 0 });
+    },
+  );
+
   it("are counted when rows come that bring their numbers with them, in groups without a state", async () => {
     await database.sql(
       `insert into ${members} (group_id, task_id, result, completed, position, finished_seq)

@@ -215,6 +215,7 @@ describe("functions that everybody may execute", () => {
     "kojin_groups_hold('{g}', true)",
     "kojin_groups_lock('{g}')",
     "kojin_groups_settle('{g}', 'c')",
+    "kojin_groups_recount('{g}', '{}', 'c')",
     "kojin_groups_add('{g}', '{1}', '{0}', '{0}', '{0}', '{0}', false, 'c')",
     "kojin_groups_change('{g}', '{1}', '{0}', '{0}', '{0}', '{0}', 'c')",
     "kojin_groups_count('{g}')",
