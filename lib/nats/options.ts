@@ -11,7 +11,9 @@ type Decided =
   | "reconnectDelayHandler"
   | "waitOnFirstConnect"
   | "ignoreAuthErrorAbort"
-  | "maxPingOut";
+  | "maxPingOut"
+  | "pingInterval"
+  | "timeout";
 
 /** How to reach NATS: what `connect` of `@nats-io/transport-node` takes, but for what it says of reconnecting, which goes on for ever. */
 export interface NatsOptions extends Omit<NodeConnectionOptions, Decided> {
@@ -23,11 +25,11 @@ export interface NatsOptions extends Omit<NodeConnectionOptions, Decided> {
    */
   readonly shards?: number;
   /**
-   * Between two pings, in milliseconds; one that is not answered in half that time shows that the connection is dead. 100 or more; default 10 000.
+   * Time between two pings, in milliseconds. A ping without an answer within half that time means that the connection is dead. 100 or more; default 10 000.
    */
-  readonly pingInterval?: number;
-  /** For one server to answer, when connecting, in milliseconds. 100 or more; default 5000. */
-  readonly timeout?: number;
+  readonly pingIntervalMs?: number;
+  /** Time for one server to answer while connecting, in milliseconds. 100 or more; default 5000. */
+  readonly timeoutMs?: number;
 }
 
 /** The options with every default filled in. */
@@ -48,19 +50,27 @@ const longestPrefix = 128;
 export function resolveNatsOptions(options: NatsOptions = {}): ResolvedNatsOptions {
   if (typeof options !== "object" || (options as unknown) === null)
     throw new TypeError(`nats: expected an object, got ${typeName(options)}.`);
-  const { prefix = "kojin", shards = 256, pingInterval = 10_000, timeout = 5_000, servers, port, ...client } = options;
+  checkNames(options);
+  const { prefix = "kojin", shards = 256, pingIntervalMs = 10_000, timeoutMs = 5_000, ...rest } = options;
+  const { servers, port, ...client } = rest;
   checkPrefix(prefix);
   checkInteger(shards, "shards", 1, maxShards);
-  checkInteger(pingInterval, "pingInterval", 100, 2 ** 31 - 1);
-  checkInteger(timeout, "timeout", 100, 2 ** 31 - 1);
+  checkInteger(pingIntervalMs, "pingIntervalMs", 100, 2 ** 31 - 1);
+  checkInteger(timeoutMs, "timeoutMs", 100, 2 ** 31 - 1);
   return {
     prefix,
     shards,
-    pingIntervalMs: pingInterval,
-    timeoutMs: timeout,
+    pingIntervalMs,
+    timeoutMs,
     servers: toServers(servers, port),
     client: { name: "kojin-postgres", noAsyncTraces: true, ...client },
   };
+}
+
+/** The client calls these two by other names, and would silently go without them: the connection's times are decided here. */
+function checkNames(options: object): void {
+  for (const name of ["pingInterval", "timeout"])
+    if (name in options) throw new TypeError(`${name}: expected ${name}Ms, in milliseconds.`);
 }
 
 function checkPrefix(prefix: unknown): void {

@@ -38,7 +38,7 @@ describeWithNats()("NATS, when it goes away", () => {
     beforeAll(async () => (servers = await NatsServer.startCluster(3)));
     afterAll(async () => Promise.all(servers.map(async (server) => server.stop())));
     const notifier = (): Notifier =>
-      nats({ servers: servers.map(({ url }) => url), noRandomize: true, pingInterval: 1_000 });
+      nats({ servers: servers.map(({ url }) => url), noRandomize: true, pingIntervalMs: 1_000 });
 
     it("loses no wait and no notification when the server that carries them is killed", async () => {
       const [waiting, storing] = [await open(notifier()), await open(notifier())];
@@ -130,7 +130,7 @@ describeWithNats()("NATS, when it goes away", () => {
     const server = await NatsServer.start();
     const proxy = await TcpProxy.start(server.url);
     const waiting = await open(nats({ servers: server.url }));
-    const storing = await open(nats({ servers: proxy.route(server.url), pingInterval: 1_000 }));
+    const storing = await open(nats({ servers: proxy.route(server.url), pingIntervalMs: 1_000 }));
     const results = waitAll(waiting, "cut", 50);
     await untilQuiet(waiting);
     await storing.store("first", 1);
@@ -187,7 +187,7 @@ describeWithNats()("NATS, when it goes away", () => {
     const server = await NatsServer.start();
     const proxy = await TcpProxy.start(server.url);
     const waiting = await open(nats({ servers: server.url }));
-    const storing = await open(nats({ servers: proxy.route(server.url), pingInterval: 1_000 }));
+    const storing = await open(nats({ servers: proxy.route(server.url), pingIntervalMs: 1_000 }));
     const result = waiting.wait("flood 0", 30_000);
     await untilQuiet(waiting);
     proxy.mode = "refuse";
@@ -204,7 +204,7 @@ describeWithNats()("NATS, when it goes away", () => {
   it("is found dead where its connection goes silent, and what went into it is told again", async () => {
     const server = await NatsServer.start();
     const proxy = await TcpProxy.start(server.url);
-    const notifier = nats({ servers: proxy.route(server.url), pingInterval: 400 });
+    const notifier = nats({ servers: proxy.route(server.url), pingIntervalMs: 400 });
     const [waiting, storing] = [await open(notifier), await open(nats({ servers: server.url }))];
     const result = waiting.wait("silent", 30_000);
     await untilQuiet(waiting);
