@@ -306,18 +306,18 @@ export class PostgresResultBackend implements ResultBackend {
     await this.#core.ready();
   }
 
-  /** How notifications reach this process; replays the latest. Completes when closed, and never errors. */
+  /** Emits how notifications reach this process, the latest first. Use it to react to changes. Never errors; completes when closed. */
   get status$(): Observable<ListenStatus> {
     return this.#core.notifications.status$;
   }
 
-  /** Asks the database how it is; bounded in time, and never rejects. */
+  /** Asks the database how it is, within bounded time. Use it in a health endpoint: it never rejects. */
   async health(): Promise<Health> {
     return readHealth(this.#core);
   }
 
   /**
-   * What there is of this package in the database: server, tables and their sizes, triggers, what has expired, who listens. Changes nothing.
+   * Reports what is in the database: server, table sizes, triggers, expired rows, listening processes. Use it to look at a system that works; it changes nothing.
    *
    * @throws {@link DatabaseError} The database did not answer.
    */
@@ -327,7 +327,7 @@ export class PostgresResultBackend implements ResultBackend {
   }
 
   /**
-   * Looks at each thing that makes waits slow or deaf, and says what to do about it. Stores, awaits and deletes a result of its own unless told otherwise.
+   * Finds what makes waits slow or miss notifications, and how to fix it. Use it when waits are slow. Stores, awaits and deletes a result of its own by default.
    *
    * @throws {@link DatabaseError} The database did not answer at all.
    */
@@ -336,7 +336,7 @@ export class PostgresResultBackend implements ResultBackend {
     return diagnose(this.#core, options);
   }
 
-  /** Counters of this backend; asks nobody. */
+  /** Gives the counters of this backend, without a query. Use it for metrics. */
   stats(): Stats {
     return this.#core.stats();
   }
