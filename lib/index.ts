@@ -36,19 +36,7 @@ export type { Finding } from "./admin/check";
 export type { Stats } from "./admin/stats";
 export type { Announcement } from "./results/announcements";
 export type { WriteCounters } from "./results/write-rules";
-export type { Notification, PayloadName, StoredResult } from "./notifications/payload";
-export type {
-  Notifier,
-  NotifierChannel,
-  NotifierChannelOptions,
-  NotificationKind,
-  NotificationPublisher,
-  NotificationSelection,
-  NotificationSource,
-  SubscribedKeys,
-  ListenReport,
-  ListenStatus,
-} from "./notifications/notifier";
+export type { ListenStatus, Notifier } from "./notifications/notifier";
 export type { ReadCounters } from "./waiting/loader";
 export type { WakeCause } from "./waiting/router";
 export type { Codec } from "./value/json";

@@ -1,4 +1,5 @@
 export { nats } from "./nats";
 export type { NatsOptions } from "./options";
+export type { ListenReport } from "../notifications/notifier";
 export { startRelay } from "../relay/index";
 export type { LeadershipReport, Relay, RelayOptions, RelayReport, RelayRole, RescanCause } from "../relay/index";

@@ -1,4 +1,4 @@
-import type { NotificationPublisher } from "kojin-postgres";
+import type { NotificationPublisher } from "kojin-postgres/notifier";
 import { decodePayload, encodePayloads, rescanPayload } from "../../lib/notifications/payload";
 import { RelayCounters } from "../../lib/relay/counters";
 import { Forwarder, maxWaitingIds } from "../../lib/relay/forwarder";

@@ -19,11 +19,14 @@ import { lastValueFrom, map, type Observable } from "rxjs";
 import { PostgresResultBackend, WaitTimeoutError, defineTask, type ResultBackend, type ResultSchema, type TaskOutcome } from "kojin-postgres";
 import { startEmbeddedPostgres, type EmbeddedPostgres } from "kojin-postgres/embedded";
 import { respond, sseGroup } from "kojin-postgres/http";
+import type { Notifier } from "kojin-postgres/notifier";
 import { awaitResults } from "kojin-postgres/operators";
 
 export async function use(pool: Pool): Promise<string> {
   const backend = new PostgresResultBackend(pool, { ttlMs: 60_000 });
   const contract: ResultBackend = backend;
+  // @ts-expect-error - a notifier has a name
+  const nameless: Notifier = { open: () => ({ source: 1, publisher: 2 }) };
   const disposable: AsyncDisposable = contract;
   await backend.store("task", { text: "value" });
   const stored: { text: string } | undefined = await backend.get<{ text: string }>("task");

@@ -1,0 +1,13 @@
+export type {
+  ListenReport,
+  ListenStatus,
+  NotificationKind,
+  NotificationPublisher,
+  NotificationSelection,
+  NotificationSource,
+  Notifier,
+  NotifierChannel,
+  NotifierChannelOptions,
+  SubscribedKeys,
+} from "./notifier";
+export type { Notification, PayloadName, StoredResult } from "./payload";
