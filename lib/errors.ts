@@ -38,9 +38,11 @@ export class WaitTimeoutError extends ResultBackendError {
     options?: ErrorOptions,
   ): WaitTimeoutError {
     const state =
-      progress === undefined || progress.total === null
-        ? "it was never initialised"
-        : `${progress.completed + progress.failed} of ${progress.total} members have finished`;
+      progress === undefined
+        ? "it was never initialised, or it has expired"
+        : progress.total === null
+          ? "it was never initialised"
+          : `${progress.completed + progress.failed} of ${progress.total} members have finished`;
     const message = `Group ${groupId} was not done within ${timeoutMs} ms: ${state}.`;
     return new WaitTimeoutError({ groupId }, timeoutMs, { ...options, message });
   }

@@ -187,7 +187,7 @@ describe("MemoryResultBackend", () => {
       const waits = backend.waitGroup("group", 5_000).catch((error: unknown) => error);
       await jest.advanceTimersByTimeAsync(1_000);
       expect(await waits).toMatchObject({
-        taskId: "group",
+        groupId: "group",
         timeoutMs: 1_000,
         message: "Group group was not done within 1000 ms: 1 of 2 members have finished.",
       });

@@ -12,7 +12,7 @@ import { type Found, Loader, type ReadAnswer, type ReadReason } from "../waiting
 import { Refusals } from "../waiting/refusals";
 import { Router, type WakeCause } from "../waiting/router";
 import type { NotificationReceiver } from "../waiting/wakeups";
-import { lastReadMs, Waits } from "../waiting/waits";
+import { lastReadMs, type WaitLimits, Waits } from "../waiting/waits";
 import { GroupChanges } from "./group-changes";
 import { GroupDeadlines } from "./group-deadlines";
 import { type MemberPageRow, type ReadMemberPage, resultsByNow, resultsOfDone } from "./group-results";
@@ -258,8 +258,8 @@ export class Groups implements NotificationReceiver {
   async #wait(groupId: string, options: WaitOptions): Promise<StoredResult[]> {
     const { timeoutMs, signal } = options;
     const deadline = performance.now() + timeoutMs;
-    for (let left = options; ; left = { ...options, timeoutMs: Math.max(0, deadline - performance.now()) }) {
-      const group = await this.#done(groupId, left);
+    for (let leftMs = timeoutMs; ; leftMs = Math.max(0, deadline - performance.now())) {
+      const group = await this.#done(groupId, { ...options, timeoutMs: leftMs, callTimeoutMs: timeoutMs });
       // Its results may take what is left of the time, and as long as a last read: neither longer, nor does an outage end the wait before.
       const dueAt = Math.max(deadline, performance.now()) + lastReadMs;
       try {
@@ -275,7 +275,7 @@ export class Groups implements NotificationReceiver {
   }
 
   /** Waits until a group is done. One that settles is waited for beyond the deadline, as long as a last read may take. */
-  async #done(groupId: string, options: WaitOptions): Promise<StoredGroup> {
+  async #done(groupId: string, options: WaitLimits): Promise<StoredGroup> {
     try {
       return await this.waits.wait(groupId, options);
     } catch (error) {

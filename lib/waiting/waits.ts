@@ -32,6 +32,12 @@ export interface WaitParts<T> {
   ) => WaitTimeoutError;
 }
 
+/** Limits of a wait that may be one of several which share the time of a call. */
+export interface WaitLimits extends WaitOptions {
+  /** Limit of the call, for the error. Default: `timeoutMs`. */
+  readonly callTimeoutMs?: number;
+}
+
 /** Checks what was given to `wait`. */
 export function resolveWaitOptions<T>(timeout: number | (WaitOptions & ReadOptions<T>)): WaitOptions & ReadOptions<T> {
   const options: WaitOptions & ReadOptions<T> = isWaitOptions(timeout) ? timeout : { timeoutMs: timeout };
@@ -53,7 +59,7 @@ export class Waits<T> {
   }
 
   /** Throws, rather than rejects, what keeps it from beginning: an async function would cost each open wait a promise and a frame. */
-  wait(key: string, options: WaitOptions): Promise<T> {
+  wait(key: string, options: WaitLimits): Promise<T> {
     if (this.#isClosed) throw new BackendClosedError();
     throwIfAborted(options.signal);
     return new Promise((resolve, reject) => new Wait(this.#parts, key, options, resolve, reject).start());
@@ -101,7 +107,7 @@ class Wait<T> implements Watcher<T>, Deadline {
   readonly beganAt: number;
   readonly key: string;
   readonly #parts: WaitParts<T>;
-  readonly #options: WaitOptions;
+  readonly #options: WaitLimits;
   readonly #resolve: (value: T) => void;
   readonly #reject: (reason: unknown) => void;
   #isLastRead = false;
@@ -111,7 +117,7 @@ class Wait<T> implements Watcher<T>, Deadline {
   constructor(
     parts: WaitParts<T>,
     key: string,
-    options: WaitOptions,
+    options: WaitLimits,
     resolve: (value: T) => void,
     reject: (reason: unknown) => void,
   ) {
@@ -179,7 +185,8 @@ class Wait<T> implements Watcher<T>, Deadline {
 
   #giveUp(cause?: unknown): void {
     const options = cause === undefined ? undefined : { cause };
-    this.error(this.#parts.timeoutError(this.key, this.#options.timeoutMs, this.#latest, options));
+    const { timeoutMs, callTimeoutMs = timeoutMs } = this.#options;
+    this.error(this.#parts.timeoutError(this.key, callTimeoutMs, this.#latest, options));
   }
 
   /** Leaves everything it is in. A second time, after the last read of a wait that has ended, it does nothing. */
