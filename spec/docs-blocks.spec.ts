@@ -106,8 +106,8 @@ describe("blocks of the documentation", () => {
     await admin(`create database ${name}`);
     backend = await PostgresResultBackend.connect(url.href);
     await backend.migrate();
-    // The README takes the whole path for the id.
-    for (const id of ["known", "/tasks/known"]) await backend.store(id, [1]);
+    // The README takes the whole path for the id, without its first slash.
+    for (const id of ["known", "tasks/known"]) await backend.store(id, [1]);
     await backend.fail("thumbnail:9", new Error("no such image"));
     await backend.initGroup("open", 2);
     await backend.initGroup("album-7", 1);
@@ -161,6 +161,19 @@ describe("blocks of the documentation", () => {
       expect({ output: block.output, exitCode: await block.ended }).toMatchObject({ exitCode: 0 });
     },
   );
+
+  it("wait for the id that a worker stores: README", async () => {
+    const port = await freePort();
+    const block = start(blockWith("README.md", "listen(3000)").code.replaceAll("3000", String(port)));
+    const client = new Requests(port);
+    await eventually(() => client.known(), { timeoutMs: 30_000 });
+    for (const id of ["email-42", "100 % ü/7"]) {
+      const { answer } = await client.send(`/${encodeURIComponent(id)}?page=2`);
+      await backend.store(id, id);
+      expect(await answer).toBe(JSON.stringify(id));
+    }
+    await block.kill();
+  });
 
   it.each(subscriptions)(
     "end in good order when the backend closes under a subscription: %s",
