@@ -114,21 +114,24 @@ function contextOf(error: unknown): string | undefined {
   return typeof where === "string" && where !== "" ? where : undefined;
 }
 
-/** A function of PL/pgSQL and a line in it, whatever the language of the words in between. */
-const functionAndLine = /([\w$]+)"?\([^()]*\)\s*\p{L}*\s*\d+/u;
+/**
+ * A line of a context that names a function of PL/pgSQL. Each of PostgreSQL's translations keeps that word. The text of
+ * a statement, which a context may hold as well, looks much the same: `operator(pg_catalog.>=) 0`.
+ */
+const plpgsqlFrame = /^(?=.*PL\/pgSQL).*?([\w$]+)"?\([^()]*\)/m;
 
 /** Whether a function raised an error that is none of this package's, such as that of a trigger or a policy of the application's: to migrate would not help. */
 function isRaisedByOthers(error: unknown): boolean {
   const context = contextOf(error);
   if (context === undefined) return false;
-  const name = functionAndLine.exec(context)?.[1] ?? context;
+  const name = plpgsqlFrame.exec(context)?.[1] ?? context;
   return !name.includes("kojin_");
 }
 
 /** Names the function that raised an error, for its message. */
 function placeOf(error: unknown): string {
   const lines = sqlStateOf(error) === undefined ? [] : (contextOf(error)?.split("\n") ?? []);
-  const place = lines.find((line) => functionAndLine.test(line)) ?? lines[0];
+  const place = lines.find((line) => plpgsqlFrame.test(line)) ?? lines[0];
   return place === undefined ? "" : ` (${place})`;
 }
 

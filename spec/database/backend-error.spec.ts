@@ -101,6 +101,43 @@ describe("a statement that the server refused", () => {
   });
 });
 
+describe("the context of an error", () => {
+  const [audit, row] = ["audit()", "kojin_store_row(text,text,text,double precision)"];
+  const statement = `while locking tuple (0,24) in relation "kojin_results"
+SQL statement "insert into public.kojin_results as stored (task_id, expires_at) values (
+    id, pg_catalog.now() operator(pg_catalog.+) (case when ttl_ms operator(pg_catalog.>=) 0 then ttl_ms end)
+  )"`;
+  // Of the catalogs of PostgreSQL 15.
+  const translations: [language: string, frame: (name: string) => string][] = [
+    ["cs", (name) => `PL/pgSQL funkce ${name} řádek 8 na SQL příkaz`],
+    ["de", (name) => `PL/pgSQL-Funktion ${name} Zeile 8 bei SQL-Anweisung`],
+    ["en", (name) => `PL/pgSQL function ${name} line 8 at SQL statement`],
+    ["es", (name) => `función PL/pgSQL ${name} en la línea 8 en sentencia SQL`],
+    ["fr", (name) => `fonction PL/pgSQL ${name}, ligne 8 à instruction SQL`],
+    ["ja", (name) => `PL/pgSQL関数${name}の8行目 - SQLステートメント`],
+    ["ko", (name) => `PL/pgSQL 함수 "${name}" 의 8번째 SQL 구문`],
+    ["pl", (name) => `funkcja PL/pgSQL ${name}, wiersz 8 w wyrażenie SQL`],
+    ["ru", (name) => `функция PL/pgSQL ${name}, строка 8, оператор SQL-оператор`],
+    ["tr", (name) => `${name} PL/pgSQL fonksiyonu, 8. satır, SQL ifadesi içinde`],
+    ["zh", (name) => `在SQL语句的第8行的PL/pgSQL函数${name}`],
+  ];
+
+  it.each(translations)("tells errors of the application's functions from missing tables: %s", (_language, frame) => {
+    const thrown = serverError("42P01", "ERROR", { where: [frame(audit), statement, frame(row)].join("\n") });
+    expect(wrapped(thrown)).toMatchObject({
+      code: "DATABASE",
+      message: expect.stringContaining(frame(audit)) as string,
+    });
+    const own = serverError("42P01", "ERROR", { where: [statement, frame(row), frame(audit)].join("\n") });
+    expect(wrapped(own)).toMatchObject({ code: "SCHEMA" });
+  });
+
+  it.each(translations)("gives a message the function, not a line of a statement: %s", (_language, frame) => {
+    const locked = serverError("55P03", "ERROR", { where: [statement, frame(row)].join("\n") });
+    expect(wrapped(locked).message).toBe(`Could not read results: message (${frame(row)})`);
+  });
+});
+
 describe("the origin of an error", () => {
   const alive = async (): Promise<void> => Promise.resolve();
   const gone = async (): Promise<void> => Promise.reject(new Error("terminated"));

@@ -35,6 +35,20 @@ describe("an error in what the application has put on the tables", () => {
     await backend.close();
   });
 
+  it("names the function in which a lock was not to be had", async () => {
+    const backend = await suite.open({ retryTimeoutMs: 1_000 });
+    await backend.store("locked", 1);
+    const client = await suite.connect();
+    await client.query("begin; select from kojin_results where task_id = 'locked' for update");
+    const error: unknown = await backend.store("locked", 2).catch((thrown: unknown) => thrown);
+    await client.query("rollback");
+    expect(error).toMatchObject({ name: "DatabaseError", sqlState: "55P03" });
+    expect((error as Error).message).toMatch(
+      / \(PL\/pgSQL function \S*kojin_store_row\(.*\) line \d+ at SQL statement\)$/,
+    );
+    await backend.close();
+  });
+
   it("is reported as itself also by a client of the caller's", async () => {
     const backend = await suite.open();
     const drop = await addTrigger("kojin_results", "audit", "insert into audit_log values (new.task_id)");
