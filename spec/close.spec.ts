@@ -85,6 +85,41 @@ describe("close", () => {
     }
   });
 
+  it.each(["store", "completeGroupMember"] as const)(
+    "writes nothing once it has resolved, also of rows that the server writes one by one: %s",
+    async (method) => {
+      const backend = await database.open({ listen: false, retryTimeoutMs: 60_000 });
+      const name = method === "store" ? "kojin_results" : "kojin_groups";
+      const table = `${escapeIdentifier(database.schema)}.${name}`;
+      const count = async (): Promise<number> =>
+        (await database.sql(`select from ${table} where task_id like 'slow %'`)).length;
+      await database.sql(`create function slow_row() returns trigger language plpgsql as $$ begin
+        if new.task_id = 'bad' then raise exception 'bad'; end if;
+        perform pg_catalog.pg_sleep(0.2);
+        return new;
+      end $$`);
+      try {
+        await database.sql(`create trigger slow before insert on ${table} for each row execute function slow_row()`);
+        const calls = ["bad", ...Array.from({ length: 60 }, (_, index) => `slow ${index}`)].map(async (id) =>
+          (method === "store" ? backend.store(id, 1) : backend.completeGroupMember(id, id, 1)).catch(() => undefined),
+        );
+        await eventually(async () =>
+          expect((await database.connections()).map(({ query }) => query).join()).toMatch(/_each/),
+        );
+        await backend.close();
+        const atClose = await count();
+        await Promise.all(calls);
+        await gone();
+        expect(await count()).toBe(atClose);
+        expect(atClose).toBeLessThan(60);
+      } finally {
+        await database.sql("drop function slow_row cascade");
+        await database.sql(`delete from ${table}`);
+      }
+    },
+    60_000,
+  );
+
   it("leaves nothing waiting on the server that is written later", async () => {
     const [results, states] = ["kojin_results", "kojin_group_state"].map(
       (table) => `${escapeIdentifier(database.schema)}.${table}`,

@@ -253,7 +253,7 @@ $$;
 --
 -- Rows are first stored without a subtransaction each, unless one_by_one: that is cheap, and most likely all of them are good. Waits for the lock of a row for row_lock_ms at most, and
 -- no longer than a millisecond each once lock_budget_ms have been waited for in vain; for the lock of the notification, which the commit takes, for commit_lock_ms.
--- channel is null where nothing is to be announced.
+-- channel is null where nothing is to be announced. A statement that is cancelled ends within a second, with what it has stored, or with nothing.
 --
 -- Without a search_path of its own: triggers of others run with that of the session, as they do for any other statement that stores.
 create or replace function @schema@.kojin_store_each(
@@ -270,6 +270,7 @@ declare
   is_done boolean := false;
   lock_left_ms int := lock_budget_ms;
   stored pg_catalog.text[] := '{}'::pg_catalog.text[];
+  cancelled_at timestamp with time zone := 'infinity'::timestamp with time zone;
 begin
   perform
     pg_catalog.set_config('kojin.notify'::pg_catalog.text, case when channel is null then 'off'::pg_catalog.text else 'statement'::pg_catalog.text end, true),
@@ -284,10 +285,21 @@ begin
       is_done := true;
     exception when query_canceled or others then
       stored := '{}'::pg_catalog.text[];
+      if sqlstate operator(pg_catalog.=) '57014'::pg_catalog.text then
+        cancelled_at := pg_catalog.clock_timestamp();
+      end if;
     end;
   end if;
   if not is_done then
     for i in 1 .. pg_catalog.cardinality(ids) loop
+      -- Rows that are left go on for a moment only: the client may have cancelled the statement because it ends, and not because of a row.
+      if pg_catalog.clock_timestamp() operator(pg_catalog.>) (cancelled_at operator(pg_catalog.+) '250 milliseconds'::interval) then
+        place := i;
+        state := '57014';
+        message := 'The statement was cancelled before this row.';
+        return next;
+        continue;
+      end if;
       begin
         if @schema@.kojin_store_row(ids[i], vals[i], failures[i], ttls[i], traces[i], keeps[i], called[i], dues[i]) then
           stored := pg_catalog.array_append(stored, ids[i]);
@@ -298,7 +310,9 @@ begin
           schema_name = schema_name, table_name = table_name, column_name = column_name, type_name = pg_datatype_name, constraint_name = constraint_name;
         place := i;
         return next;
-        if state operator(pg_catalog.=) '55P03'::pg_catalog.text then
+        if state operator(pg_catalog.=) '57014'::pg_catalog.text then
+          cancelled_at := least(cancelled_at, pg_catalog.clock_timestamp());
+        elsif state operator(pg_catalog.=) '55P03'::pg_catalog.text then
           lock_left_ms := lock_left_ms operator(pg_catalog.-) row_lock_ms;
           if lock_left_ms operator(pg_catalog.<=) 0 then
             perform pg_catalog.set_config('lock_timeout'::pg_catalog.text, '1'::pg_catalog.text, true);
@@ -311,7 +325,10 @@ begin
   if channel is not null and pg_catalog.cardinality(stored) operator(pg_catalog.>) 0 then
     perform @schema@.kojin_announce(channel, 'ids'::pg_catalog.text, array(select pg_catalog.to_json(id)::pg_catalog.text from pg_catalog.unnest(stored) as id));
   end if;
-  if pg_catalog.clock_timestamp() operator(pg_catalog.>=) pg_catalog.to_timestamp(give_up) then
+  -- A client that has cancelled the statement waits a second for its end.
+  if pg_catalog.clock_timestamp() operator(pg_catalog.>=) least(
+    pg_catalog.to_timestamp(give_up), cancelled_at operator(pg_catalog.+) '750 milliseconds'::interval
+  ) then
     perform @schema@.kojin_late();
   end if;
 end

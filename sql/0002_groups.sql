@@ -1062,6 +1062,7 @@ declare
   lock_left_ms int := lock_budget_ms;
   counts int[];
   conflicts pg_catalog.text[];
+  cancelled_at timestamp with time zone := 'infinity'::timestamp with time zone;
 begin
   perform
     pg_catalog.set_config('kojin.notify'::pg_catalog.text, case when is_silent then 'off'::pg_catalog.text else ''::pg_catalog.text end, true),
@@ -1079,7 +1080,9 @@ begin
       end if;
       is_done := true;
     exception when query_canceled or others then
-      null;
+      if sqlstate operator(pg_catalog.=) '57014'::pg_catalog.text then
+        cancelled_at := pg_catalog.clock_timestamp();
+      end if;
     end;
   end if;
   for i in 1 .. pg_catalog.cardinality(group_ids) loop
@@ -1087,7 +1090,10 @@ begin
     completed_count := counts[i];
     conflict := conflicts[i];
     state := null;
-    if not is_done then
+    if not is_done and pg_catalog.clock_timestamp() operator(pg_catalog.>) (cancelled_at operator(pg_catalog.+) '250 milliseconds'::interval) then
+      state := '57014';
+      message := 'The statement was cancelled before this member.';
+    elsif not is_done then
       begin
         if pg_catalog.clock_timestamp() operator(pg_catalog.>=) pg_catalog.to_timestamp(dues[i]) then
           perform @schema@.kojin_late();
@@ -1101,7 +1107,9 @@ begin
         get stacked diagnostics
           state = returned_sqlstate, message = message_text, detail = pg_exception_detail, hint = pg_exception_hint, context = pg_exception_context,
           schema_name = schema_name, table_name = table_name, column_name = column_name, type_name = pg_datatype_name, constraint_name = constraint_name;
-        if state operator(pg_catalog.=) '55P03'::pg_catalog.text then
+        if state operator(pg_catalog.=) '57014'::pg_catalog.text then
+          cancelled_at := least(cancelled_at, pg_catalog.clock_timestamp());
+        elsif state operator(pg_catalog.=) '55P03'::pg_catalog.text then
           lock_left_ms := lock_left_ms operator(pg_catalog.-) row_lock_ms;
           if lock_left_ms operator(pg_catalog.<=) 0 then
             perform pg_catalog.set_config('lock_timeout'::pg_catalog.text, '1'::pg_catalog.text, true);
@@ -1112,7 +1120,9 @@ begin
     return next;
   end loop;
   perform pg_catalog.set_config('lock_timeout'::pg_catalog.text, commit_lock_ms::pg_catalog.text, true);
-  if pg_catalog.clock_timestamp() operator(pg_catalog.>=) pg_catalog.to_timestamp(give_up) then
+  if pg_catalog.clock_timestamp() operator(pg_catalog.>=) least(
+    pg_catalog.to_timestamp(give_up), cancelled_at operator(pg_catalog.+) '750 milliseconds'::interval
+  ) then
     perform @schema@.kojin_late();
   end if;
 end
