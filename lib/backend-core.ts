@@ -183,7 +183,7 @@ export class BackendCore {
         queued: resultReads.queued + groupReads.queued,
         inFlight: resultReads.inFlight + groupReads.inFlight,
       },
-      notifications: { relevant: this.#wakeups.relevant, garbage: notifications.garbage },
+      notifications: { relevant: this.#wakeups.relevant, invalid: notifications.invalid },
       announcementsFailed: this.#announcementsFailed,
       reconnects,
       heartbeatMs,

@@ -36,8 +36,8 @@ export interface PostgresResultBackendOptions {
    */
   readonly listen?: boolean | { readonly connection: string | PoolConfig };
   /**
-   * What carries notifications between processes instead of LISTEN, such as `nats()` of `kojin-postgres/nats`: this process hears of results by it, and tells of those it
-   * stores. Nothing listens in Postgres then; of `listen` only `{ connection }` keeps a meaning, that the pool goes through a transaction pooler. Default: none.
+   * Sends notifications over another system instead of LISTEN, such as `nats()` of `kojin-postgres/nats`. All processes must use the same. Nothing listens in
+   * Postgres then; of `listen` only `{ connection }` keeps a meaning, that the pool goes through a transaction pooler. Default: LISTEN.
    */
   readonly notifier?: Notifier;
   /**

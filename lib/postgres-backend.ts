@@ -7,7 +7,7 @@ import { type OpenGroupsOptions, toGroupSize, toOpenLimit, toUnclaimedLimit } fr
 import { type Health, readHealth } from "./admin/health";
 import { diagnose, type DiagnoseOptions, type Diagnosis } from "./admin/diagnosis";
 import { countExpired, inspect, type Inspection } from "./admin/inspection";
-import type { StoredResult } from "./notifications/payload";
+import type { StoredResult } from "./value/stored-result";
 import type { ListenStatus } from "./notifications/notifier";
 import { type PostgresResultBackendOptions, resolveOptions } from "./options";
 import type { PruneOptions, PruneReport } from "./admin/pruner";

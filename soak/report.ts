@@ -63,7 +63,7 @@ function work({ tasks, groups, stats, longestPastDeadlineMs }: Findings): [strin
     ["waits for groups timed out", String(groups.timeouts)],
     ["listeners lost", sum(({ reconnects }) => reconnects)],
     ["announcements dropped", sum(({ announcementsFailed }) => announcementsFailed)],
-    ["payloads that were not ours", sum(({ notifications }) => notifications.garbage)],
+    ["payloads that were not ours", sum(({ notifications }) => notifications.invalid)],
   ];
 }
 

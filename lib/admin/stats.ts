@@ -34,7 +34,7 @@ export interface Stats {
     /** Ids that a notification named and somebody here waited for. */
     readonly relevant: number;
     /** Payloads that were not ours. */
-    readonly garbage: number;
+    readonly invalid: number;
   };
   /** Announcements after the commit (of `notify: 'deferred'`, or of what is counted as `unnotified`) that failed and were dropped. */
   readonly announcementsFailed: number;

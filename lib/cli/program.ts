@@ -52,7 +52,7 @@ function createProgram(terminal: Terminal, run: Run, isJson: boolean): Command {
     .addOption(
       new Option(
         "--notifier <way>",
-        "by what processes hear of results (default: nats where --nats is given, else listen)",
+        "how notifications travel (default: nats if --nats is given, else listen)",
       ).choices(["listen", "nats"]),
     )
     .option("--nats <servers>", "addresses of NATS, with commas between them; default: NATS_URL, or 127.0.0.1:4222")

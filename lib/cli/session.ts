@@ -19,7 +19,7 @@ export interface GlobalOptions extends NatsCliOptions {
   readonly url?: string;
   readonly listenUrl?: string;
   readonly schema: string;
-  /** By what processes hear of results. NATS where its address is given, and else LISTEN. */
+  /** How notifications travel. Default: NATS if its address is given, else LISTEN. */
   readonly notifier?: "listen" | "nats";
   readonly json?: boolean;
   readonly debug?: boolean;

@@ -1,5 +1,5 @@
 import { DatabaseError, GroupFailedError, ResultEncodingError } from "../errors";
-import type { StoredResult } from "../notifications/payload";
+import type { StoredResult } from "../value/stored-result";
 import { compareBytes } from "../value/byte-order";
 import { toFailedError } from "../results/outcome";
 

@@ -2,7 +2,8 @@ import { distinctUntilChanged, filter, from, map, merge, mergeMap, Observable, o
 import { mayPass } from "../database/backend-error";
 import { isTransient, retryUntilClosed } from "../database/retry";
 import { WaitTimeoutError } from "../errors";
-import type { Notification, StoredResult } from "../notifications/payload";
+import type { Notification } from "../notifications/payload";
+import type { StoredResult } from "../value/stored-result";
 import type { SubscribedKeys } from "../notifications/notifier";
 import type { GroupProgress, WaitOptions } from "../result-backend";
 import { TableCommits } from "../results/table-commits";

@@ -1,6 +1,6 @@
 import { Observable, Subscription } from "rxjs";
 import { WaitTimeoutError } from "../errors";
-import type { StoredResult } from "../notifications/payload";
+import type { StoredResult } from "../value/stored-result";
 import { countsError, isLastPage } from "./group-results";
 import type { StoredGroup } from "./stored-group";
 

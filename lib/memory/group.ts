@@ -1,5 +1,5 @@
 import { GroupConflictError } from "../errors";
-import type { StoredResult } from "../notifications/payload";
+import type { StoredResult } from "../value/stored-result";
 import type { GroupProgress } from "../result-backend";
 import { compareBytes } from "../value/byte-order";
 import { now } from "./clock";

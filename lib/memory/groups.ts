@@ -1,6 +1,6 @@
 import { concatMap, defer, distinctUntilChanged, filter, map, type Observable, take, takeWhile } from "rxjs";
 import { GroupFailedError, WaitTimeoutError } from "../errors";
-import type { StoredResult } from "../notifications/payload";
+import type { StoredResult } from "../value/stored-result";
 import type {
   ClaimOptions,
   GroupClaim,

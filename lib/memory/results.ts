@@ -1,6 +1,6 @@
 import { filter, type Observable, take } from "rxjs";
 import { WaitTimeoutError } from "../errors";
-import type { StoredResult } from "../notifications/payload";
+import type { StoredResult } from "../value/stored-result";
 import type {
   ReadOptions,
   ResultFeedOptions,

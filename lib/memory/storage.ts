@@ -1,5 +1,5 @@
 import { Subject } from "rxjs";
-import type { StoredResult } from "../notifications/payload";
+import type { StoredResult } from "../value/stored-result";
 import type { GroupProgress } from "../result-backend";
 import type { StoreRow } from "../results/store-row";
 import { MemoryGroup } from "./group";

@@ -2,7 +2,7 @@ import { type Observable, Subject, type Subscription } from "rxjs";
 import { Call } from "../waiting/call";
 import { Deadlines } from "../waiting/deadlines";
 import { BackendClosedError } from "../errors";
-import type { StoredResult } from "../notifications/payload";
+import type { StoredResult } from "../value/stored-result";
 import type { ResolvedOptions } from "../options";
 import type { GroupProgress, WaitOptions } from "../result-backend";
 import type { Codec } from "../value/json";

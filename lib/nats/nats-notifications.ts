@@ -30,7 +30,7 @@ export class NatsNotifications implements NotificationSource, NatsMember {
   #problem: string | undefined;
   #reconnects = 0;
   #heartbeatMs: number | undefined;
-  #garbage = 0;
+  #invalid = 0;
   #demand = 0;
   /** The connection that it hears by, or is about to. */
   #link: NatsLink | undefined;
@@ -54,8 +54,8 @@ export class NatsNotifications implements NotificationSource, NatsMember {
     return { status: this.#status, reconnects: this.#reconnects, heartbeatMs: this.#heartbeatMs, problem };
   }
 
-  get garbage(): number {
-    return this.#garbage;
+  get invalid(): number {
+    return this.#invalid;
   }
 
   get isNeedy(): boolean {
@@ -138,7 +138,7 @@ export class NatsNotifications implements NotificationSource, NatsMember {
   #receive(payload: string): void {
     const notification = decodePayload(payload);
     if (notification === undefined) {
-      this.#garbage += 1;
+      this.#invalid += 1;
       return;
     }
     // Whoever may publish could invent a result: where it came from NATS, an entry with a result in it is an id like any other.

@@ -10,4 +10,5 @@ export type {
   NotifierChannelOptions,
   SubscribedKeys,
 } from "./notifier";
-export type { Notification, PayloadName, StoredResult } from "./payload";
+export type { Notification, PayloadName } from "./payload";
+export type { StoredResult } from "../value/stored-result";

@@ -7,7 +7,7 @@ export class NoNotifications implements NotificationSource {
   readonly #latest$ = new ReplaySubject<ListenStatus>(1);
   readonly notifications$: Observable<Notification> = NEVER;
   readonly status$ = this.#latest$.pipe(distinctUntilChanged());
-  readonly garbage = 0;
+  readonly invalid = 0;
   #status: ListenStatus = "idle";
 
   constructor() {

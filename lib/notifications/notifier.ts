@@ -52,7 +52,7 @@ export interface NotificationSource {
   readonly status$: Observable<ListenStatus>;
   readonly report: ListenReport;
   /** Payloads that were not ours; any role can send some. */
-  readonly garbage: number;
+  readonly invalid: number;
   /** Says that notifications are needed from now on, until the function it gives is called. Opens the connection at the first call. */
   demand(): () => void;
   close(): Promise<void>;

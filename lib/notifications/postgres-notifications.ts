@@ -34,7 +34,7 @@ export class PostgresNotifications implements NotificationSource {
   readonly #client: ListenClient;
   #listener: SharedListener | undefined;
   #report: ListenReport = { status: "idle", reconnects: 0, heartbeatMs: undefined, problem: undefined };
-  #garbage = 0;
+  #invalid = 0;
 
   constructor(options: PostgresNotificationsOptions) {
     this.#options = options;
@@ -61,8 +61,8 @@ export class PostgresNotifications implements NotificationSource {
     return this.#report;
   }
 
-  get garbage(): number {
-    return this.#garbage;
+  get invalid(): number {
+    return this.#invalid;
   }
 
   demand(): () => void {
@@ -81,7 +81,7 @@ export class PostgresNotifications implements NotificationSource {
 
   #receive(payload: string): void {
     const notification = decodePayload(payload);
-    if (notification === undefined) this.#garbage += 1;
+    if (notification === undefined) this.#invalid += 1;
     else this.#notifications$.next(notification);
   }
 

@@ -22,7 +22,7 @@ export class RelayCounters {
   unconfirmed = 0;
   /** Of the listeners of past terms. */
   listenReconnects = 0;
-  garbage = 0;
+  invalid = 0;
   /** On the clock of `performance.now()`; undefined before the first. */
   lastNotificationAt: number | undefined;
 }

@@ -95,7 +95,7 @@ export class Relay implements AsyncDisposable {
       notifier: { name: this.#notifier.name, ...this.#connection.report },
       terms: counters.terms,
       notifications: { ...counters.notifications },
-      garbage: counters.garbage + (this.#term?.garbage ?? 0),
+      invalid: counters.invalid + (this.#term?.invalid ?? 0),
       ids: { ...counters.ids },
       rescans: { ...counters.rescans },
       unconfirmed: counters.unconfirmed,

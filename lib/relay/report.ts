@@ -24,7 +24,7 @@ export interface RelayReport {
   /** Notifications that came in, by what they were about: results (`ids`), groups that changed, got done, or may be either (`members`), or too much to name (`rescan`). */
   readonly notifications: Readonly<Record<PayloadName | "rescan", number>>;
   /** Payloads that were not this library's. */
-  readonly garbage: number;
+  readonly invalid: number;
   /** Ids that were handed on, by the same names. */
   readonly ids: Readonly<Record<PayloadName, number>>;
   /** How often all were asked to look at everything, and why. */

@@ -41,8 +41,8 @@ export class Term {
     return this.#source.report;
   }
 
-  get garbage(): number {
-    return this.#source.garbage;
+  get invalid(): number {
+    return this.#source.invalid;
   }
 
   /** Why what is told is not heard. */
@@ -77,7 +77,7 @@ export class Term {
     this.#subscription.unsubscribe();
     this.#forwarder.stop();
     this.#counters.listenReconnects += this.#source.report.reconnects;
-    this.#counters.garbage += this.#source.garbage;
+    this.#counters.invalid += this.#source.invalid;
     await Promise.all([this.#channel.source.close(), this.#source.close()]);
   }
 }

@@ -3,7 +3,7 @@ import { Call } from "../waiting/call";
 import type { Deadlines } from "../waiting/deadlines";
 import { ResultEncodingError, ResultValidationError, type WaitTarget, WaitTimeoutError } from "../errors";
 import { isTaskFailed } from "../value/foreign";
-import type { StoredResult } from "../notifications/payload";
+import type { StoredResult } from "../value/stored-result";
 import type { TaskOutcome } from "../result-backend";
 import { maxDurationMs } from "../value/arguments";
 import { type Codec, decodeResult } from "../value/json";

@@ -1,5 +1,5 @@
 import type { Query } from "../database/database";
-import type { StoredResult } from "../notifications/payload";
+import type { StoredResult } from "../value/stored-result";
 import type { ResultStatements } from "./statements";
 import type { Interest } from "../waiting/interest";
 import type { Found, ReadAnswer, ReadCare } from "../waiting/loader";

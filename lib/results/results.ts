@@ -1,5 +1,6 @@
 import { WaitTimeoutError } from "../errors";
-import type { Notification, StoredResult } from "../notifications/payload";
+import type { Notification } from "../notifications/payload";
+import type { StoredResult } from "../value/stored-result";
 import type { SubscribedKeys } from "../notifications/notifier";
 import { resultStatements } from "./statements";
 import { TableCommits } from "./table-commits";

@@ -1,5 +1,5 @@
 import type { Attributes, Span, Tracer } from "@opentelemetry/api";
-import type { StoredResult } from "../notifications/payload";
+import type { StoredResult } from "../value/stored-result";
 import type { ResolvedOptions } from "../options";
 import type { Stats } from "../admin/stats";
 import { loadApi, type OpenTelemetryApi } from "./api";

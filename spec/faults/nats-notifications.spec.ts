@@ -184,7 +184,7 @@ describeWithNats()("notifications over NATS", () => {
     forger.publish(subject, '{"v":1,"ids":["forged"]}');
     forger.publish(subjects().rescan, '{"v":1,"rescan":true}');
     await forger.flush();
-    await eventually(() => expect(waiting.stats().notifications.garbage).toBe(garbage.length + 1));
+    await eventually(() => expect(waiting.stats().notifications.invalid).toBe(garbage.length + 1));
     await eventually(() => expect(waiting.stats().notifications.relevant).toBe(2));
     expect(waiting.stats().waiting).toBe(1);
     await waiting.store("forged", "the truth");

@@ -143,7 +143,7 @@ describe("the listener", () => {
     ]);
     await eventually(() => expect(backend.stats().notifications.relevant).toBe(2));
     // An empty payload is not delivered as one; the last one has the right shape, and causes a read.
-    expect(backend.stats().notifications.garbage).toBe(garbage.length - 2);
+    expect(backend.stats().notifications.invalid).toBe(garbage.length - 2);
     expect(backend.stats().waiting).toBe(1);
     await backend.store("real", 1);
     expect(await waits).toBe(1);

@@ -275,7 +275,7 @@ describe("pg-listen", () => {
       expect(events).toEqual(["connected", "error"]);
       expect(errors[0]?.message).toContain("parsing");
       await eventually(() => expect(heard.map(({ taskIds }) => taskIds)).toEqual([["next"]]));
-      expect(notifications.garbage).toBe(1);
+      expect(notifications.invalid).toBe(1);
       expect(notifications.report).toMatchObject({ status: "listening", reconnects: 0 });
     });
   });

@@ -101,7 +101,7 @@ describeWithNats()("a relay", () => {
     expect(payloadsOf(heard, "rescan")).toEqual(['{"v":1,"rescan":true}']);
     expect(payloadsOf(heard, "tasks")).toEqual([]);
     expect(relay.report).toMatchObject({
-      garbage: 1,
+      invalid: 1,
       notifications: { rescan: 1 },
       rescans: { takeover: 1, announced: 1 },
     });

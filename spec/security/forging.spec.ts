@@ -127,7 +127,7 @@ describe("a role without any right, which can connect and so notify", () => {
         !payloads.slice(index - (index % chunk), index).includes(payload),
     );
     expect(counted.length).toBeGreaterThan(2_000);
-    expect(backend.stats().notifications.garbage - before.notifications.garbage).toBe(counted.length);
+    expect(backend.stats().notifications.invalid - before.notifications.invalid).toBe(counted.length);
     await finish();
   });
 

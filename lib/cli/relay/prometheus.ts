@@ -14,7 +14,7 @@ export function toPrometheus(report: RelayReport): string {
     gauge("notifier_connected", "Whether NATS is reached.", Number(notifier.status === "listening")),
     counter("terms_total", "How often it has begun to relay.", [[{}, report.terms]]),
     counter("notifications_total", "Notifications that came in.", labelled("kind", report.notifications)),
-    counter("garbage_total", "Payloads of another format.", [[{}, report.garbage]]),
+    counter("invalid_payloads_total", "Payloads of another format.", [[{}, report.invalid]]),
     counter("ids_total", "Ids handed on.", labelled("kind", report.ids)),
     counter("rescans_total", "How often all were asked to look at everything.", labelled("cause", report.rescans)),
     counter("publishes_failed_total", "Announcements not confirmed at first.", [[{}, report.unconfirmed]]),
