@@ -127,7 +127,10 @@ describe("a batch with rows that fail", () => {
     const waiting = await suite.open();
     await waiting.ready();
     const waits = ["announced 0", "announced 1"].map(async (id) => waiting.wait(id, 20_000));
-    await eventually(() => expect(waiting.stats().reads).toMatchObject({ queued: 0, inFlight: 0, statements: 1 }));
+    await eventually(() => {
+      const { queued, inFlight, statements } = waiting.stats().reads;
+      expect({ queued, inFlight, hasRead: statements > 0 }).toEqual({ queued: 0, inFlight: 0, hasRead: true });
+    });
     await Promise.allSettled([
       backend.store("announced 0", "good"),
       backend.store("announced 1", "good"),
