@@ -233,7 +233,7 @@ begin
     case when trace operator(pg_catalog.<>) '' then trace end
   )
   on conflict (task_id) do update
-    set result = excluded.result, error = excluded.error, stored_at = excluded.stored_at, stored_xid = pg_catalog.pg_current_xact_id(),
+    set result = excluded.result, error = excluded.error, stored_at = pg_catalog.clock_timestamp(), stored_xid = pg_catalog.pg_current_xact_id(),
       expires_at = excluded.expires_at, trace_context = excluded.trace_context
     where case
       when is_kept then stored.expires_at operator(pg_catalog.<=) pg_catalog.clock_timestamp()
@@ -249,7 +249,7 @@ end
 $$;
 
 -- Stores rows so that each fails alone; used where a statement for all of them has failed, or may have. Arrays of equal length, sorted by the id, as for kojin_store_row; give_up is
--- the time at which the client gives up the statement. Returns a row for each row that failed.
+-- the time at which the client gives up the statement. Returns a row for each row that failed, and one without a state for each that was written.
 --
 -- Rows are first stored without a subtransaction each, unless one_by_one: that is cheap, and most likely all of them are good. Waits for the lock of a row for row_lock_ms at most, and
 -- no longer than a millisecond each once lock_budget_ms have been waited for in vain; for the lock of the notification, which the commit takes, for commit_lock_ms.
@@ -271,6 +271,7 @@ declare
   lock_left_ms int := lock_budget_ms;
   stored pg_catalog.text[] := '{}'::pg_catalog.text[];
   cancelled_at timestamp with time zone := 'infinity'::timestamp with time zone;
+  places int[] := '{}'::int[];
 begin
   perform
     pg_catalog.set_config('kojin.notify'::pg_catalog.text, case when channel is null then 'off'::pg_catalog.text else 'statement'::pg_catalog.text end, true),
@@ -280,6 +281,7 @@ begin
       for i in 1 .. pg_catalog.cardinality(ids) loop
         if @schema@.kojin_store_row(ids[i], vals[i], failures[i], ttls[i], traces[i], keeps[i], called[i], dues[i]) then
           stored := pg_catalog.array_append(stored, ids[i]);
+          places := pg_catalog.array_append(places, i);
         end if;
       end loop;
       is_done := true;
@@ -288,6 +290,7 @@ begin
       if sqlstate operator(pg_catalog.=) '57014'::pg_catalog.text then
         cancelled_at := pg_catalog.clock_timestamp();
       end if;
+      places := '{}'::int[];
     end;
   end if;
   if not is_done then
@@ -303,6 +306,7 @@ begin
       begin
         if @schema@.kojin_store_row(ids[i], vals[i], failures[i], ttls[i], traces[i], keeps[i], called[i], dues[i]) then
           stored := pg_catalog.array_append(stored, ids[i]);
+          places := pg_catalog.array_append(places, i);
         end if;
       exception when query_canceled or others then
         get stacked diagnostics
@@ -331,5 +335,9 @@ begin
   ) then
     perform @schema@.kojin_late();
   end if;
+  return query
+    select written, null::pg_catalog.text, null::pg_catalog.text, null::pg_catalog.text, null::pg_catalog.text, null::pg_catalog.text,
+      null::pg_catalog.text, null::pg_catalog.text, null::pg_catalog.text, null::pg_catalog.text, null::pg_catalog.text
+    from pg_catalog.unnest(places) as written;
 end
 $$;

@@ -1,6 +1,6 @@
 import { escapeIdentifier } from "pg";
 import { lockTimeoutSetting } from "../database/database";
-import { isInTime, loudTriggers } from "../results/expressions";
+import { isInTime, loudTriggers, writtenBy } from "../results/expressions";
 import { failureColumns } from "../results/write-errors";
 
 /** The SQL that writes groups, made once for a schema. What it may and may not do is with the functions, in sql/0002_groups.sql. */
@@ -54,7 +54,7 @@ export function groupWriteStatements(
     // times of the calls, or null: what was written later stays. Returns for each, in order, the number completed, and why not.
     finish: `
       ${finish.prelude}
-      select completed_count, conflict, ${inTime("$5")}
+      select completed_count, conflict, ${inTime("$5")}, ${writtenBy}
       from ${finish.source}${name}.kojin_finish_members($1::${text}[], $2::${text}[], $3::${text}[], ${finish.first(`$4::${text}[]`)}${isFenced ? ", $6::double precision[]" : ""})
       order by place`,
 

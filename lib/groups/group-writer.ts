@@ -43,9 +43,17 @@ export class GroupWriter {
         const text = (isSilent ? this.#silent : this.#loud).finish;
         const values = [...memberValues(rows), giveUpAt];
         const query = { purpose, text, isPrepared: true };
-        const whenSent = (): Query => ({ ...query, values: [...values, calledAt() ?? null] });
-        const verdicts = await database.query<[number, Conflict | null]>({ ...query, values, whenSent }, timeoutMs);
-        return rows.map((row, index) => outcomeOf(row, verdicts[index]));
+        let times: readonly number[] | undefined;
+        const whenSent = (): Query => {
+          times = calledAt();
+          return { ...query, values: [...values, times ?? null] };
+        };
+        type Columns = [...Verdict, isInTime: string, writtenBy: string];
+        const verdicts = await database.query<Columns>({ ...query, values, whenSent }, timeoutMs);
+        return {
+          outcomes: rows.map((row, index) => outcomeOf(row, toVerdict(verdicts[index]))),
+          times: rows.map((_, index) => (times === undefined ? Number(verdicts[index]?.[3]) / 1e6 : undefined)),
+        };
       },
       sendEach: async (guarded, attempt) => {
         const rows = guarded.map(({ row }) => row);
@@ -61,11 +69,12 @@ export class GroupWriter {
         const query = { purpose, text: this.#loud.finishEach, values };
         type Columns = [...Verdict, ...FailureColumns];
         const verdicts = await database.query<Columns>(query, attempt.timeoutMs);
-        return verdicts.map(([completed, conflict, ...failure], index) =>
+        const outcomes = verdicts.map(([completed, conflict, ...failure], index) =>
           failure[0] === null
             ? outcomeOf(rows[index] as MemberRow, [completed, conflict])
             : database.wrap(toDriverError(failure), purpose),
         );
+        return { outcomes, times: [] };
       },
       announce: (rows, announcer) => announcer.announce("members", new Set(rows.map(({ groupId }) => groupId))),
       rowError: (error, row) => encodingError(error, row.taskId),
@@ -191,6 +200,9 @@ function memberValues(rows: readonly MemberRow[]): unknown[] {
     rows.map((row) => row.error ?? ""),
   ];
 }
+
+const toVerdict = (columns: readonly [...Verdict, ...unknown[]] | undefined): Verdict | undefined =>
+  columns && [columns[0], columns[1]];
 
 function outcomeOf({ groupId, taskId }: MemberRow, verdict: Verdict | undefined): number | Error {
   const [completed = 0, conflict = null] = verdict ?? [];

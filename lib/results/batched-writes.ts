@@ -6,7 +6,7 @@ import type { Deadline } from "../waiting/deadlines";
 import { BackendClosedError, DatabaseError, ResultBackendError } from "../errors";
 import { isStatementError, isWholeSchemaError, mayReachAnotherServer } from "./write-errors";
 import { calledTimes, WriteCall, WriteItem } from "./write-item";
-import { attemptTimeoutMs, type WriteCounters, type WriteParts, type WriteRules } from "./write-rules";
+import { attemptTimeoutMs, type WriteCounters, type WriteParts, type WriteRules, type Written } from "./write-rules";
 
 /** Most rows, and most bytes of JSON, that wait for a statement to take them. What comes then waits outside, within its own time. */
 const maxQueuedRows = 100_000;
@@ -132,7 +132,7 @@ export class BatchedWrites<Row, Outcome> {
   /** Writes items in one statement; settles all of them, except those that are then held. */
   #write(items: readonly WriteItem<Row, Outcome>[]): Promise<void> {
     return this.#sendTogether(items).then(
-      (outcomes) => this.#settle(items, outcomes),
+      (written) => this.#settle(items, written),
       (error: unknown) => this.#recover(items, error),
     );
   }
@@ -216,25 +216,23 @@ export class BatchedWrites<Row, Outcome> {
       this.#retries += 1;
       this.#lastError = cause;
     }
-    const outcomes = await this.#sendEach(items, isOneByOne, isQueueFull);
-    const settled: WriteItem<Row, Outcome>[] = [];
-    const settledOutcomes: (Outcome | Error)[] = [];
-    items.forEach((item, index) => {
-      const outcome = outcomes[index] as Outcome | Error;
-      if (isTransient(outcome) && item.isOpen) {
-        if (isLate(outcome)) this.#parts.clock.invalidate();
-        this.#rest(item, outcome);
-      } else {
-        settled.push(item);
-        settledOutcomes.push(outcome);
-      }
+    const { outcomes, times } = await this.#sendEach(items, isOneByOne, isQueueFull);
+    const isSettled = items.map((item, index) => {
+      const outcome = outcomes[index];
+      if (!isTransient(outcome) || !item.isOpen) return true;
+      if (isLate(outcome)) this.#parts.clock.invalidate();
+      this.#rest(item, outcome);
+      return false;
     });
-    this.#settle(settled, settledOutcomes);
+    const settled = <T>(all: readonly T[]): T[] => all.filter((_, index) => isSettled[index]);
+    this.#settle(settled(items), { outcomes: settled(outcomes), times: settled(times) });
   }
 
-  #settle(items: readonly WriteItem<Row, Outcome>[], outcomes: readonly (Outcome | Error)[]): void {
+  #settle(items: readonly WriteItem<Row, Outcome>[], { outcomes, times }: Written<Outcome>): void {
     items.forEach((item, index) => {
       const outcome = outcomes[index] as Outcome | Error;
+      const time = times[index];
+      if (time !== undefined) for (const later of this.#batcher.queuedOf(item.key)) later.follow(time);
       if (outcome instanceof Error) item.reject(this.#rules.rowError(outcome, item.row));
       else {
         this.#rows += 1;
@@ -290,7 +288,7 @@ export class BatchedWrites<Row, Outcome> {
   }
 
   /** The first statement for rows: it writes all of them, or none. */
-  #sendTogether(items: readonly WriteItem<Row, Outcome>[]): Promise<readonly (Outcome | Error)[]> {
+  #sendTogether(items: readonly WriteItem<Row, Outcome>[]): Promise<Written<Outcome>> {
     const rows = items.map(({ row }) => row);
     const { announcements, clock } = this.#parts;
     const { isSilent } = announcements;
@@ -299,9 +297,9 @@ export class BatchedWrites<Row, Outcome> {
       this.#count(rows.length);
       const upper = clock.upperBySample;
       return this.#rules.send(rows, { timeoutMs, giveUpAt, isSilent, calledAt: () => calledTimes(items, upper) });
-    }).then((outcomes) => {
+    }).then((written) => {
       this.#announce(rows, isSilent);
-      return outcomes;
+      return written;
     });
   }
 
@@ -309,29 +307,30 @@ export class BatchedWrites<Row, Outcome> {
     items: readonly WriteItem<Row, Outcome>[],
     isOneByOne: boolean,
     isQueueFull: boolean,
-  ): Promise<readonly (Outcome | Error)[]> {
+  ): Promise<Written<Outcome>> {
     const { announcements, clock, options } = this.#parts;
     const [endsAt, lastsMs] = this.#limits(items, true);
     // So that the server says that a row is locked before the client gives up, which would cost the connection.
     const longestLockMs = Math.max(1, Math.min(attemptTimeoutMs(options) / 2, lastsMs / 2));
     const budgetMs = Math.max(1, Math.min(lockBudgetMs, lastsMs / 2));
     const rowLockMs = Math.min(longestLockMs, Math.max(shortestLockWaitMs, budgetMs / items.length));
-    const send = (isSilent: boolean): Promise<readonly (Outcome | Error)[]> =>
+    const send = (isSilent: boolean): Promise<Written<Outcome>> =>
       this.#whenReady(endsAt, lastsMs, (timeoutMs, giveUpAt) => {
-        const rows = items.map(({ row, madeAt, dueAt }) => ({
-          row,
-          calledAt: clock.upper(madeAt) / 1e6,
-          dueAt: Math.min(giveUpAt, clock.lower(dueAt) / 1e6),
+        const upper = (localMs: number): number => clock.upper(localMs);
+        const rows = items.map((item) => ({
+          row: item.row,
+          calledAt: item.replacesUntil(upper),
+          dueAt: Math.min(giveUpAt, clock.lower(item.dueAt) / 1e6),
         }));
         this.#count(rows.length);
         // One row alone is not tried twice, which would wait twice for its lock.
         const isAlone = items.length === 1;
         const limits = { timeoutMs, giveUpAt, isSilent, isOneByOne: isOneByOne || isAlone, lockBudgetMs: budgetMs };
         return this.#rules.sendEach(rows, { ...limits, rowLockMs: isAlone ? longestLockMs : rowLockMs });
-      }).then((outcomes) => {
-        const written = items.filter((_, index) => !(outcomes[index] instanceof Error)).map(({ row }) => row);
-        if (written.length > 0) this.#announce(written, isSilent);
-        return outcomes;
+      }).then((written) => {
+        const rows = items.filter((_, index) => !(written.outcomes[index] instanceof Error)).map(({ row }) => row);
+        if (rows.length > 0) this.#announce(rows, isSilent);
+        return written;
       });
     if (announcements.isSilent || isQueueFull) return send(true);
     return send(false).catch((error: unknown) => {

@@ -2,6 +2,7 @@ import type { Query } from "../database/database";
 import { escapeIdentifier } from "pg";
 import { channelOf } from "../notifications/channel";
 import { encodePayloads, encodeInline } from "../notifications/payload";
+import { writtenBy } from "./expressions";
 import type { Attempt, EachAttempt, GuardedRow } from "./write-rules";
 import { storeStatement, type StoreTexts, type StoreVariant } from "./store-statement";
 import type { StoreRow } from "./store-row";
@@ -99,7 +100,7 @@ export class StoreQueries {
     return { ...this.#query(this.#guarded[isSilent ? "silent" : "loud"], rows, giveUpAt, times), isPrepared: false };
   }
 
-  /** For rows of any mode, of which each may fail alone. Returns the place of each row that failed, and how. */
+  /** For rows of any mode, of which each may fail alone. Returns the place of each row that failed, and how, and of each that was written. */
   each(rows: readonly GuardedRow<StoreRow>[], attempt: EachAttempt): Query {
     const { schema, lockTimeoutMs } = this.#options;
     const column = (valueOf: (guarded: GuardedRow<StoreRow>) => unknown): unknown[] => rows.map(valueOf);
@@ -119,7 +120,7 @@ export class StoreQueries {
       Math.round(lockTimeoutMs),
       attempt.isSilent ? null : channelOf(schema),
     ];
-    const text = `select place, ${failureColumns} from ${escapeIdentifier(schema)}.kojin_store_each(${eachParameters})`;
+    const text = `select place, ${writtenBy}, ${failureColumns} from ${escapeIdentifier(schema)}.kojin_store_each(${eachParameters})`;
     return { purpose: "store results", text, values };
   }
 

@@ -1,7 +1,16 @@
 import { escapeIdentifier } from "pg";
 import { lockTimeoutSetting } from "../database/database";
 import { channelOf } from "../notifications/channel";
-import { isInTime, isNotNewer, loudTriggers, microsOf, nullIfEmpty, nullIfNegative, onFirstRow } from "./expressions";
+import {
+  isInTime,
+  isNotNewer,
+  loudTriggers,
+  microsOf,
+  nullIfEmpty,
+  nullIfNegative,
+  onFirstRow,
+  writtenBy,
+} from "./expressions";
 
 /**
  * Who announces what a statement stores. `triggers`: they do, as for every other writer. `statement`: it does so itself, in the same transaction, while the triggers stand
@@ -77,9 +86,11 @@ export function storeStatement(schema: string, variant: StoreVariant): StoreText
   return {
     // Once for all rows, and not a row back for each of them.
     many: `
-    with written as (${many} returning 1)
-    select ${inTime} from (select pg_catalog.count(*) from written) as counted`,
-    one: `${one} returning ${inTime}`,
+    with written as (${many} returning task_id)
+    select ${inTime}, ${writtenBy}, ids from (select ${
+      variant.guarded ? "pg_catalog.json_agg(task_id)::pg_catalog.text" : "pg_catalog.count(*)"
+    } as ids from written) as counted`,
+    one: `${one} returning ${inTime}, ${writtenBy}`,
   };
 }
 
@@ -118,7 +129,7 @@ function storeFrom(
     from ${source}
     ${onFirstRow(settings)}
     on conflict (task_id) do update
-      set result = excluded.result, error = excluded.error, stored_at = excluded.stored_at, stored_xid = pg_catalog.pg_current_xact_id(), expires_at = excluded.expires_at,
+      set result = excluded.result, error = excluded.error, stored_at = ${announcedBy === "inline" ? "excluded.stored_at" : storedAt}, stored_xid = pg_catalog.pg_current_xact_id(), expires_at = excluded.expires_at,
         trace_context = ${traced ? "excluded.trace_context" : "null"}
       where ${
         // An expired row counts as absent.

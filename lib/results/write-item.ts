@@ -33,6 +33,8 @@ export class WriteItem<Row, Outcome> implements BatchItem, CallItem {
   /** Whether it waits for its next attempt. */
   isResting = false;
   lateError: (() => Error) | undefined;
+  /** The server's time, in seconds since 1970, by which an earlier call of this process had written the row: it is not newer than these calls, though it was written after them. */
+  #follows = 0;
   readonly #abandon: (item: WriteItem<Row, Outcome>) => void;
   readonly #merge: MergeRows<Row>;
   #row: Row;
@@ -76,6 +78,16 @@ export class WriteItem<Row, Outcome> implements BatchItem, CallItem {
     return this.#call.dueAt;
   }
 
+  /** The latest server's time, in seconds since 1970, at which a row may have been stored that this one replaces. `upper` gives that of a local moment, in microseconds. */
+  replacesUntil(upper: (localMs: number) => number): number {
+    return Math.max(upper(this.madeAt) / 1e6, this.#follows);
+  }
+
+  /** Comes after a row of this process that had been written by a time of the server's. */
+  follow(time: number): void {
+    this.#follows = Math.max(this.#follows, time);
+  }
+
   /** Whether any call still waits. */
   get isOpen(): boolean {
     return this.#open > 0;
@@ -84,6 +96,7 @@ export class WriteItem<Row, Outcome> implements BatchItem, CallItem {
   /** Takes over the calls of a later item of the same key. Changes this one: copying the calls each time took a minute for 40 000 of them. */
   absorb(added: WriteItem<Row, Outcome>): this {
     this.#open += added.#open;
+    this.follow(added.#follows);
     for (const call of added.#calls) {
       call.item = this;
       this.#calls.push(call);
@@ -137,13 +150,13 @@ export class WriteItem<Row, Outcome> implements BatchItem, CallItem {
 }
 
 /**
- * Gives the server's time of each call, in seconds since 1970, if one of them has waited for long: what was stored meanwhile has to be left alone. `upper` gives the latest time that the
+ * Gives until when rows may have been stored that these replace, if one of their calls has waited for long: what was stored later has to be left alone. `upper` gives the latest time that the
  * server's clock can have shown, in microseconds.
  */
 export function calledTimes(
-  items: readonly Pick<WriteItem<unknown, unknown>, "madeAt">[],
+  items: readonly Pick<WriteItem<unknown, unknown>, "madeAt" | "replacesUntil">[],
   upper: (localMs: number) => number,
 ): number[] | undefined {
   const youngSince = performance.now() - youngCallMs;
-  return items.some(({ madeAt }) => madeAt < youngSince) ? items.map(({ madeAt }) => upper(madeAt) / 1e6) : undefined;
+  return items.some(({ madeAt }) => madeAt < youngSince) ? items.map((item) => item.replacesUntil(upper)) : undefined;
 }

@@ -19,6 +19,14 @@ export interface WriteParts {
   readonly countBatch?: ((size: number) => void) | undefined;
 }
 
+/** What became of the rows of one statement, in their order. */
+export interface Written<Outcome> {
+  /** An outcome that is an error rejects its own callers. */
+  readonly outcomes: readonly (Outcome | Error)[];
+  /** The server's times, in seconds since 1970, between the writing of each row and the next one; undefined where it may not have been written, as something newer stays. */
+  readonly times: readonly (number | undefined)[];
+}
+
 /** The limits of one statement. Times of the server are in seconds since 1970. */
 export interface Attempt {
   readonly timeoutMs: number;
@@ -59,10 +67,10 @@ export interface WriteRules<Row, Outcome> {
   readonly merge: MergeRows<Row>;
   /** Rows that may not share a statement are in different groups; usually one group. */
   readonly split: (row: Row) => string;
-  /** Writes rows in one statement; gives the outcome of each, in their order. An outcome that is an error rejects its own callers. */
-  readonly send: (rows: readonly Row[], attempt: FirstAttempt) => Promise<readonly (Outcome | Error)[]>;
+  /** Writes rows in one statement. */
+  readonly send: (rows: readonly Row[], attempt: FirstAttempt) => Promise<Written<Outcome>>;
   /** The same, where an earlier statement may have written the rows, or one of them made it fail. The error of a row is what it would have failed with alone. */
-  readonly sendEach: (rows: readonly GuardedRow<Row>[], attempt: EachAttempt) => Promise<readonly (Outcome | Error)[]>;
+  readonly sendEach: (rows: readonly GuardedRow<Row>[], attempt: EachAttempt) => Promise<Written<Outcome>>;
   /** Announces what has been committed. */
   readonly announce: (rows: readonly Row[], announcer: Announcer) => void;
   /** The error for the callers of one row, from that of its statement. */

@@ -39,20 +39,26 @@ export class Writer {
       merge: (queued, added) => (added.keep ? queued : added),
       split: modeOf,
       send: (rows, attempt) => {
+        let isGuarded = false;
         const whenSent = (): Query | undefined => {
           const calledAt = rows[0]?.keep === true ? undefined : attempt.calledAt();
+          isGuarded = calledAt !== undefined;
           return calledAt && queries.guarded(rows, attempt, calledAt);
         };
         const query = { ...queries.own(rows, attempt), whenSent };
-        return database.query(query, attempt.timeoutMs).then(() => rows.map(() => undefined));
+        return database
+          .query<[isInTime: string, writtenBy: string, ids?: string]>(query, attempt.timeoutMs)
+          .then(([answer]) => ({ outcomes: rows.map(() => undefined), times: timesOf(rows, answer, isGuarded) }));
       },
       sendEach: async (rows, attempt) => {
         const query = queries.each(rows, attempt);
         const outcomes = rows.map((): undefined | Error => undefined);
-        const failures = await database.query<[place: number, ...FailureColumns]>(query, attempt.timeoutMs);
-        for (const [place, ...columns] of failures)
-          outcomes[place - 1] = database.wrap(toDriverError(columns), query.purpose);
-        return outcomes;
+        const times = rows.map((): undefined | number => undefined);
+        type Columns = [place: number, writtenBy: string, ...FailureColumns];
+        for (const [place, writtenBy, ...columns] of await database.query<Columns>(query, attempt.timeoutMs))
+          if (columns[0] === null) times[place - 1] = Number(writtenBy) / 1e6;
+          else outcomes[place - 1] = database.wrap(toDriverError(columns), query.purpose);
+        return { outcomes, times };
       },
       announce: (rows, announcer) =>
         announcer.announce(
@@ -91,6 +97,19 @@ export class Writer {
   close(): void {
     this.#writes.close();
   }
+}
+
+/** When rows were written. A guarded statement says which of many, and gives no row for one that stays as it is. */
+function timesOf(
+  rows: readonly StoreRow[],
+  answer: [isInTime: string, writtenBy: string, ids?: string] | undefined,
+  isGuarded: boolean,
+): (number | undefined)[] {
+  if (answer === undefined) return rows.map(() => undefined);
+  const time = Number(answer[1]) / 1e6;
+  if (!isGuarded || rows.length === 1) return rows.map(() => time);
+  const written = new Set(JSON.parse(answer[2] ?? "[]") as string[]);
+  return rows.map(({ taskId }) => (written.has(taskId) ? time : undefined));
 }
 
 /** Long enough for any usual lock; short enough to be over before the client gives an attempt up. */

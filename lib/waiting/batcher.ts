@@ -77,6 +77,11 @@ export class Batcher<Item extends BatchItem> {
     this.#schedule();
   }
 
+  /** The items of a key that are queued or wait for room: those that are sent after the one under way. */
+  queuedOf(key: string): Item[] {
+    return [this.#queue.get(key), this.#waiting.get(key)].filter((item) => item !== undefined);
+  }
+
   /** Takes out an item that is queued or waits for room; one that is under way or held stays there. */
   remove(item: Item): void {
     if (this.#queue.get(item.key) === item) {
