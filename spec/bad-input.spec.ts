@@ -121,6 +121,12 @@ describe("bad input", () => {
       expect((rejection as Error).message).not.toContain("secret");
     });
 
+    it("that is empty is said to be, as it is where a variable of the environment is not set", async () => {
+      await expect(PostgresResultBackend.connect("")).rejects.toThrow(
+        /^connection: expected .*, got an empty string\.$/,
+      );
+    });
+
     it("where nobody answers fails fast", async () => {
       const rejection: unknown = await PostgresResultBackend.connect("postgres://127.0.0.1:1/x").catch(
         (error: unknown) => error,

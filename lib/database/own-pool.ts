@@ -104,6 +104,7 @@ function toPoolConfig(connection: unknown): PoolConfig {
     throw new TypeError(`connection: expected an address or a configuration, got ${typeName(connection)}.`);
   // The address itself is not repeated in the message: it holds a password.
   const expected = "connection: expected an address such as postgres://user@host:5432/database";
+  if (connection.trim() === "") throw new TypeError(`${expected}, got an empty string.`);
   if (!/^(postgres|postgresql|socket):|^\//i.test(connection)) throw new TypeError(`${expected}.`);
   try {
     return parseIntoClientConfig(connection);
