@@ -25,7 +25,7 @@ import { Announcements } from "./results/announcements";
 import { DeferredPublisher } from "./results/deferred-publisher";
 import { type ResultStatements, resultStatements } from "./results/statements";
 import { Writer } from "./results/writer";
-import { Aborts } from "./waiting/aborts";
+import { Aborts } from "./waiting/signals";
 import type { Interest } from "./waiting/interest";
 import { Reader } from "./results/reader";
 import { Results } from "./results/results";

@@ -1,5 +1,5 @@
 import type { PoolConfig } from "pg";
-import type { Observable } from "rxjs";
+import { firstValueFrom, type Observable } from "rxjs";
 import { BackendCore } from "./backend-core";
 import { OwnPool } from "./database/own-pool";
 import type { ConnectionPool } from "./database/pool";
@@ -37,7 +37,7 @@ import { encodeFailure } from "./value/failure";
 import { encodeResult } from "./value/json";
 import { checkSchema } from "./value/schema";
 import type { TaskId } from "./value/task";
-import { resolveWaitOptions } from "./waiting/waits";
+import { resolveWaitOptions, withWaitOptions } from "./waiting/waits";
 
 /** Results in PostgreSQL, awaited by LISTEN/NOTIFY. */
 export class PostgresResultBackend implements ResultBackend {
@@ -143,23 +143,25 @@ export class PostgresResultBackend implements ResultBackend {
     return this.#core.reader.foundSettled(await this.#load(taskId), schema);
   }
 
-  async wait<T>(taskId: TaskId<T>, timeout: number | (WaitOptions & ReadOptions<T>)): Promise<T> {
+  wait<T>(taskId: TaskId<T>, timeout: number | (WaitOptions & ReadOptions<T>)): Promise<T> {
     const { reader } = this.#core;
-    const options = resolveWaitOptions(timeout);
-    const stored = this.#wait(taskId, options);
-    if (options.schema === undefined) return reader.value<T>(await stored);
-    return reader.check(stored, options.schema, { target: { taskId }, ...options });
+    return withWaitOptions(timeout, (options) => {
+      const stored = this.#wait(taskId, options);
+      if (options.schema === undefined) return stored.then((there) => reader.value<T>(there));
+      return reader.check(stored, options.schema, { target: { taskId }, ...options });
+    });
   }
 
-  async waitSettled<T>(
+  waitSettled<T>(
     taskId: TaskId<T>,
     timeout: number | (WaitOptions & ReadOptions<T>),
   ): Promise<PromiseSettledResult<T>> {
     const { reader } = this.#core;
-    const options = resolveWaitOptions(timeout);
-    const stored = this.#wait(taskId, options);
-    if (options.schema === undefined) return reader.settled<T>(await stored);
-    return reader.checkSettled(stored, options.schema, { target: { taskId }, ...options });
+    return withWaitOptions(timeout, (options) => {
+      const stored = this.#wait(taskId, options);
+      if (options.schema === undefined) return stored.then((there) => reader.settled<T>(there));
+      return reader.checkSettled(stored, options.schema, { target: { taskId }, ...options });
+    });
   }
 
   async delete(taskId: string, options: WriteOptions = {}): Promise<boolean> {
@@ -185,7 +187,7 @@ export class PostgresResultBackend implements ResultBackend {
     checkId(taskId, "taskId");
     checkSchema(schema);
     const { reader, results } = this.#core;
-    return reader.values$(results.waits.watch(taskId), schema);
+    return reader.values$(results.waits.watch$(taskId), schema);
   }
 
   results$<T>({ where = () => true, schema }: ResultFeedOptions<T> = {}): Observable<TaskOutcome<T>> {
@@ -387,8 +389,8 @@ export class PostgresResultBackend implements ResultBackend {
     checkId(taskId, "taskId");
     this.#core.assertOpen();
     const { telemetry, results } = this.#core;
-    if (telemetry === undefined) return results.waits.wait(taskId, options);
-    return telemetry.wait(taskId, () => results.waits.wait(taskId, options));
+    const stored$ = results.waits.watch$(taskId, options);
+    return telemetry === undefined ? firstValueFrom(stored$) : telemetry.wait(taskId, stored$);
   }
 }
 

@@ -39,7 +39,7 @@ export async function probeRoundTrip(parts: ProbeParts): Promise<Probe> {
     error: (error) => arrival$.error(error),
   };
   results.router.add(watcher);
-  const watching = results.waits.watch(taskId).subscribe({ error: (error: unknown) => arrival$.error(error) });
+  const watching = results.waits.watch$(taskId).subscribe({ error: (error: unknown) => arrival$.error(error) });
   const timer = setTimeout(() => arrival$.next("timeout"), probeTimeoutMs);
   try {
     // Once this is back, the result is none that the first read could have found.

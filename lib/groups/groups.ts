@@ -1,4 +1,4 @@
-import { distinctUntilChanged, filter, from, map, merge, mergeMap, Observable, of } from "rxjs";
+import { distinctUntilChanged, filter, firstValueFrom, from, map, merge, mergeMap, Observable, of } from "rxjs";
 import { mayPass } from "../database/backend-error";
 import { isTransient, retryUntilClosed } from "../database/retry";
 import { WaitTimeoutError } from "../errors";
@@ -147,7 +147,7 @@ export class Groups implements NotificationReceiver {
 
   /** How far a group is, at every change. */
   group$(groupId: string): Observable<GroupProgress> {
-    return this.waits.watch(groupId).pipe(
+    return this.waits.watch$(groupId).pipe(
       map(({ progress }) => progress),
       distinctUntilChanged(
         (a, b) => a.completed === b.completed && a.failed === b.failed && a.total === b.total && a.done === b.done,
@@ -160,7 +160,7 @@ export class Groups implements NotificationReceiver {
     const read = async (text: string, values: unknown[], signal: AbortSignal): Promise<MemberPage> =>
       toMemberPage(await this.#query<FinishedRow>("read group members", text, values, { dueAt: Infinity, signal }));
     const { finishedMembers, unnumberedMembers } = this.#statements;
-    return members$(groupId, this.waits.watch(groupId), {
+    return members$(groupId, this.waits.watch$(groupId), {
       readFinished: async (afterSeq, limit, signal) => read(finishedMembers, [groupId, afterSeq, limit], signal),
       readUnnumbered: async (afterTaskId, limit, signal) =>
         read(unnumberedMembers, [groupId, afterTaskId, limit], signal),
@@ -169,8 +169,7 @@ export class Groups implements NotificationReceiver {
 
   /** Its results, once it is done. */
   results$(groupId: string): Observable<StoredResult[]> {
-    return this.waits.watch(groupId).pipe(
-      filter(({ progress }) => progress.done),
+    return this.#done$(groupId).pipe(
       mergeMap((group) =>
         whileSubscribed(async (signal) => this.#resultsOf(group, { dueAt: Infinity, signal })).pipe(
           mergeMap((results) => (results === undefined ? this.#resultsAgain$(group) : of(results))),
@@ -278,12 +277,16 @@ export class Groups implements NotificationReceiver {
   /** Waits until a group is done. One that settles is waited for beyond the deadline, as long as a last read may take. */
   async #done(groupId: string, options: WaitLimits): Promise<StoredGroup> {
     try {
-      return await this.waits.wait(groupId, options);
+      return await firstValueFrom(this.#done$(groupId, options));
     } catch (error) {
       if (!(error instanceof WaitTimeoutError && this.#settling.has(groupId))) throw error;
       if ((await this.progress(groupId))?.done !== true) throw error;
-      return this.waits.wait(groupId, { ...options, timeoutMs: 0 });
+      return firstValueFrom(this.#done$(groupId, { ...options, timeoutMs: 0 }));
     }
+  }
+
+  #done$(groupId: string, limits?: WaitLimits): Observable<StoredGroup> {
+    return this.waits.watch$(groupId, limits).pipe(filter(({ progress }) => progress.done));
   }
 
   async #resultsOf({ progress }: StoredGroup, limits: ReadLimits): Promise<StoredResult[] | undefined> {

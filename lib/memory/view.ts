@@ -6,14 +6,13 @@ import type { StoredResult } from "../value/stored-result";
 import type { ResolvedOptions } from "../options";
 import type { GroupProgress, WaitOptions } from "../result-backend";
 import type { Codec } from "../value/json";
-import { Aborts } from "../waiting/aborts";
 import { Reader } from "../results/reader";
 import type { MemoryGroup } from "./group";
 import type { MemoryStorage } from "./storage";
 import { now } from "./clock";
 import { soon } from "./soon";
 import { Watches } from "./watches";
-import { throwIfAborted } from "../waiting/signals";
+import { Aborts, throwIfAborted } from "../waiting/signals";
 
 /** What one backend has of its own: who waits, and whether it is closed. The storage may have others. */
 export class MemoryView {

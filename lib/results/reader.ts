@@ -9,9 +9,8 @@ import { maxDurationMs } from "../value/arguments";
 import { type Codec, decodeResult } from "../value/json";
 import { asJsonText, JsonText } from "../value/json-text";
 import { type ResultSchema, validate } from "../value/schema";
-import { Aborts } from "../waiting/aborts";
 import { toFailedError } from "./outcome";
-import { throwIfAborted } from "../waiting/signals";
+import { Aborts, throwIfAborted } from "../waiting/signals";
 import { lastReadMs } from "../waiting/waits";
 
 /** How long a check by a schema may take. */

@@ -1,3 +1,4 @@
+import { firstValueFrom, type Observable } from "rxjs";
 import type { Attributes, Span, Tracer } from "@opentelemetry/api";
 import type { StoredResult } from "../value/stored-result";
 import type { ResolvedOptions } from "../options";
@@ -78,10 +79,10 @@ export class Telemetry {
     );
   }
 
-  async wait(taskId: string, wait: () => Promise<StoredResult>): Promise<StoredResult> {
+  async wait(taskId: string, stored$: Observable<StoredResult>): Promise<StoredResult> {
     const startedAt = performance.now();
     return this.#run(operations.wait, taskId, async (span) => {
-      const stored = await wait();
+      const stored = await firstValueFrom(stored$);
       this.#recordWakeup(stored, performance.now() - startedAt);
       span?.setAttribute(attributes.taskStatus, stored.error === null ? "fulfilled" : "rejected");
       // Afterwards, since who stores it is known only now; and a link and no parent, since many may wait for one result.

@@ -5,7 +5,7 @@ import type { Deadlines } from "./deadlines";
 import type { NotificationSelection } from "../notifications/notifier";
 import type { ResolvedOptions } from "../options";
 import type { SchemaCheck } from "../schema/schema-check";
-import type { Aborts } from "./aborts";
+import type { Aborts } from "./signals";
 import type { WakeCause } from "./router";
 import type { Sweep } from "./sweep";
 import type { Troubles } from "./troubles";

@@ -1,19 +1,18 @@
-import { Observable } from "rxjs";
+import { firstValueFrom, Observable, type Subscriber, throwError, type Unsubscribable } from "rxjs";
 import type { Deadline, Deadlines } from "./deadlines";
 import { BackendClosedError, type WaitTimeoutError } from "../errors";
 import type { ReadOptions, WaitOptions } from "../result-backend";
 import { checkDurationMs } from "../value/arguments";
 import { checkSchema } from "../value/schema";
-import type { Aborts } from "./aborts";
 import type { Loader } from "./loader";
 import type { Router, WakeCause, Watcher } from "./router";
-import { checkSignal, throwIfAborted } from "./signals";
+import { type Abortable, type Aborts, checkSignal, reasonOf } from "./signals";
 import type { Sweep } from "./sweep";
 
 /** How long the last read at the deadline may take. Without it a result that came in time would be missed; without a limit a dead database would hold the caller. */
 export const lastReadMs = 1_000;
 
-export interface WaitParts<T> {
+interface WaitParts<T> {
   readonly router: Router<T>;
   readonly loader: Loader<T>;
   readonly sweep: Sweep;
@@ -32,8 +31,8 @@ export interface WaitParts<T> {
   ) => WaitTimeoutError;
 }
 
-/** Limits of a wait that may be one of several which share the time of a call. */
-export interface WaitLimits extends WaitOptions {
+/** Limits of a wait. By default it has none; it may be one of several which share the time of a call. */
+export interface WaitLimits extends Partial<WaitOptions> {
   /** Limit of the call, for the error. Default: `timeoutMs`. */
   readonly callTimeoutMs?: number;
 }
@@ -49,7 +48,22 @@ export function resolveWaitOptions<T>(timeout: number | (WaitOptions & ReadOptio
 
 const isWaitOptions = <T>(timeout: number | T): timeout is T => typeof timeout === "object" && timeout !== null;
 
-/** Waits for results, or for groups: the only place where watching, reading, deadlines and abort meet. */
+/**
+ * Calls `wait` with checked options, and rejects with what it throws. Not an async function: the frame and the promise of one would add 320 bytes to each
+ * open wait.
+ */
+export function withWaitOptions<T, Result>(
+  timeout: number | (WaitOptions & ReadOptions<T>),
+  wait: (options: WaitOptions & ReadOptions<T>) => Promise<Result>,
+): Promise<Result> {
+  try {
+    return wait(resolveWaitOptions(timeout));
+  } catch (error) {
+    return firstValueFrom(throwError(() => error));
+  }
+}
+
+/** Waits for values under keys, such as results or groups. */
 export class Waits<T> {
   readonly #parts: WaitParts<T>;
   #isClosed = false;
@@ -58,106 +72,73 @@ export class Waits<T> {
     this.#parts = parts;
   }
 
-  /** Throws, rather than rejects, what keeps it from beginning: an async function would cost each open wait a promise and a frame. */
-  wait(key: string, options: WaitLimits): Promise<T> {
-    if (this.#isClosed) throw new BackendClosedError();
-    throwIfAborted(options.signal);
-    return new Promise((resolve, reject) => new Wait(this.#parts, key, options, resolve, reject).start());
-  }
-
-  /** What is stored under a key, now and at every change, as a cold stream with no deadline. Completes with the answer. */
-  watch(key: string): Observable<T> {
+  /**
+   * Emits what is stored under a key, now and at every change, and completes with the answer. Errors when its time is up or its signal aborts. Each
+   * subscription waits by itself, and its time begins with it.
+   */
+  watch$(key: string, limits: WaitLimits = {}): Observable<T> {
     return new Observable((subscriber) => {
-      if (this.#isClosed) {
-        subscriber.error(new BackendClosedError());
-        return undefined;
-      }
-      const { router, sweep, loader, deadlines, countWake, isAnswer } = this.#parts;
-      const watcher: Watcher<T> = {
-        key,
-        beganAt: deadlines.now(),
-        next: (value, cause) => {
-          const isLast = isAnswer(value);
-          if (isLast) countWake(cause);
-          subscriber.next(value);
-          if (isLast) subscriber.complete();
-        },
-        error: (error) => subscriber.error(error),
-      };
-      router.add(watcher);
-      sweep.enter();
-      loader.request(key, "read");
-      return () => {
-        router.remove(watcher);
-        sweep.leave();
-      };
+      const { signal } = limits;
+      if (this.#isClosed) subscriber.error(new BackendClosedError());
+      else if (signal?.aborted === true) subscriber.error(reasonOf(signal));
+      else return new Wait(this.#parts, key, limits, subscriber);
+      return undefined;
     });
   }
 
-  /** From here on nobody can begin to wait. */
+  /** Refuses waits from here on. */
   close(): void {
     this.#isClosed = true;
   }
 }
 
-/** One wait: a watcher in the router and a place among the deadlines, and one promise that they settle. */
-class Wait<T> implements Watcher<T>, Deadline {
+/**
+ * One subscription: the watcher in the router, the entry among the deadlines and the teardown in one object, as 100 000 may be open. RxJS calls `unsubscribe`
+ * once, however the subscription ends.
+ */
+class Wait<T> implements Watcher<T>, Deadline, Abortable, Unsubscribable {
   heapIndex = -1;
   dueAt: number;
   readonly beganAt: number;
   readonly key: string;
   readonly #parts: WaitParts<T>;
-  readonly #options: WaitLimits;
-  readonly #resolve: (value: T) => void;
-  readonly #reject: (reason: unknown) => void;
+  readonly #limits: WaitLimits;
+  readonly #subscriber: Subscriber<T>;
   #isLastRead = false;
-  #hasEnded = false;
   #latest: T | undefined;
 
-  constructor(
-    parts: WaitParts<T>,
-    key: string,
-    options: WaitLimits,
-    resolve: (value: T) => void,
-    reject: (reason: unknown) => void,
-  ) {
+  constructor(parts: WaitParts<T>, key: string, limits: WaitLimits, subscriber: Subscriber<T>) {
+    const { router, sweep, loader, deadlines, aborts } = parts;
+    const { signal } = limits;
     this.key = key;
     this.#parts = parts;
-    this.#options = options;
-    this.#resolve = resolve;
-    this.#reject = reject;
-    this.beganAt = parts.deadlines.now();
-    this.dueAt = this.beganAt + (options.timeoutMs === 0 ? lastReadMs : options.timeoutMs);
-  }
-
-  start(): void {
-    const { router, sweep, loader, deadlines } = this.#parts;
-    const { signal, timeoutMs } = this.#options;
-    if (signal !== undefined) this.#parts.aborts.add(signal, this);
-    // In the router before the read: what is stored from here on is heard of, what was stored before is read.
+    this.#limits = limits;
+    this.#subscriber = subscriber;
+    this.beganAt = deadlines.now();
+    this.dueAt = this.beganAt + (this.#isSingleRead ? lastReadMs : this.#timeoutMs);
+    if (signal !== undefined) aborts.add(signal, this);
+    // In the router before the read: what is stored from here on is announced, what was stored before is read.
     router.add(this);
     deadlines.add(this);
     // A single read needs no listener, and no sweep.
-    if (timeoutMs === 0) this.#readOnceMore("read");
+    if (this.#isSingleRead) this.#readOnceMore("read");
     else {
       sweep.enter();
-      loader.request(this.key, "read");
+      loader.request(key, "read");
     }
   }
 
   next(value: T, cause: WakeCause): void {
-    if (!this.#parts.isAnswer(value)) {
-      this.#latest = value;
-      return;
-    }
-    this.#parts.countWake(cause);
-    this.#end();
-    this.#resolve(value);
+    const { isAnswer, countWake } = this.#parts;
+    const isLast = isAnswer(value);
+    if (isLast) countWake(cause);
+    else this.#latest = value;
+    this.#subscriber.next(value);
+    if (isLast) this.#subscriber.complete();
   }
 
   error(error: unknown): void {
-    this.#end();
-    this.#reject(error);
+    this.#subscriber.error(error);
   }
 
   expire(reason?: Error): void {
@@ -174,7 +155,23 @@ class Wait<T> implements Watcher<T>, Deadline {
     this.#readOnceMore("deadline");
   }
 
-  /** Still in the router meanwhile: if the result is there, it comes from there. */
+  unsubscribe(): void {
+    const { router, sweep, deadlines, aborts } = this.#parts;
+    router.remove(this);
+    if (!this.#isSingleRead) sweep.leave();
+    deadlines.remove(this);
+    if (this.#limits.signal !== undefined) aborts.remove(this.#limits.signal, this);
+  }
+
+  get #timeoutMs(): number {
+    return this.#limits.timeoutMs ?? Infinity;
+  }
+
+  get #isSingleRead(): boolean {
+    return this.#timeoutMs === 0;
+  }
+
+  /** The router still has this wait meanwhile, and delivers the value if it is there. */
   #readOnceMore(cause: WakeCause): void {
     this.#isLastRead = true;
     this.#parts.loader.load(this.key, cause).then(
@@ -184,19 +181,9 @@ class Wait<T> implements Watcher<T>, Deadline {
   }
 
   #giveUp(cause?: unknown): void {
+    if (this.#subscriber.closed) return;
     const options = cause === undefined ? undefined : { cause };
-    const { timeoutMs, callTimeoutMs = timeoutMs } = this.#options;
+    const { callTimeoutMs = this.#timeoutMs } = this.#limits;
     this.error(this.#parts.timeoutError(this.key, callTimeoutMs, this.#latest, options));
-  }
-
-  /** Leaves everything it is in. A second time, after the last read of a wait that has ended, it does nothing. */
-  #end(): void {
-    if (this.#hasEnded) return;
-    this.#hasEnded = true;
-    const { router, sweep, deadlines, aborts } = this.#parts;
-    router.remove(this);
-    if (this.#options.timeoutMs > 0) sweep.leave();
-    deadlines.remove(this);
-    if (this.#options.signal !== undefined) aborts.remove(this.#options.signal, this);
   }
 }
