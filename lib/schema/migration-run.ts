@@ -12,6 +12,7 @@ import {
 } from "./migration-files";
 import { MigrationLock } from "./migration-lock";
 import { type BatchesStep, type MigrationStep, pageQuery, sqlFor, stepsOf } from "./migration-steps";
+import { refuseForeignObjects } from "./object-owners";
 import { newerSchemaError } from "./schema-check";
 
 /** How far a migration is. */
@@ -111,6 +112,7 @@ export class MigrationRun {
       if (job !== undefined && step?.kind === "transaction") {
         this.#report({ migration: job.name, step: step.title, rows: 0, waitingFor: undefined });
         await client.query(step.sql, []);
+        await refuseForeignObjects(client, this.#schema);
         await this.#record(client, job);
       }
       return job;
@@ -161,6 +163,7 @@ export class MigrationRun {
   async #runAtOnce(client: SqlClient, migration: Migration): Promise<void> {
     this.#report({ migration: migration.name, step: "all", rows: 0, waitingFor: undefined });
     await client.query(sqlFor(this.#schema, migration.sql), []);
+    await refuseForeignObjects(client, this.#schema);
     await this.#recordVersion(client, migration);
     this.applied.push(migration);
   }

@@ -1,0 +1,60 @@
+import { escapeIdentifier } from "pg";
+import type { PostgresResultBackend } from "kojin-postgres";
+import { specDatabase } from "../support/spec-database";
+
+describe("objects with our names that another role has created before migrate", () => {
+  const database = specDatabase("planted functions", { migrated: false });
+  const schema = escapeIdentifier(database.schema);
+  const role = `planter_${process.pid}`;
+  const plants = [
+    "function kojin_announce(channel text, name text, entries text[]) returns void language sql as ''",
+    "function kojin_late() returns boolean language sql as 'select true'",
+    "function kojin_finish_each(text) returns void language sql as ''",
+    "sequence kojin_group_seq",
+  ];
+
+  beforeAll(async () => {
+    await database.sql(`create role ${role}`);
+  });
+  afterEach(async () => {
+    await database.sql(`drop schema ${schema} cascade`);
+  });
+  afterAll(async () => {
+    await database.sql(`drop role ${role}`);
+  });
+
+  async function plant(what: string, owner = "current_user"): Promise<PostgresResultBackend> {
+    await database.sql(`create schema ${schema} authorization ${owner}`);
+    await database.sql(`grant usage, create on schema ${schema} to ${role}`);
+    const client = await database.pool.connect();
+    await client.query(`set role ${role}; create ${what.replace("kojin_", `${schema}.kojin_`)}; reset role`);
+    client.release();
+    return database.open({ listen: false });
+  }
+
+  it.each(plants)("are refused, and nothing is migrated: %s", async (what) => {
+    const backend = await plant(what);
+    await expect(backend.migrate()).rejects.toMatchObject({ sqlState: "42501", transient: false });
+    await expect(backend.migrate()).rejects.toThrow(`belongs to the role ${role}`);
+    expect(
+      await database.sql("select from pg_tables where schemaname = $1 and tablename = 'kojin_results'", [
+        database.schema,
+      ]),
+    ).toEqual([]);
+  });
+
+  it("are refused where there are tables of the Rust crate", async () => {
+    const backend = await plant(plants[0] ?? "");
+    await database.sql(
+      `create table ${schema}.kojin_results (task_id text primary key, result jsonb not null, created_at timestamptz default now(), expires_at timestamptz)`,
+    );
+    await expect(backend.migrate()).rejects.toThrow(`belongs to the role ${role}`);
+  });
+
+  it("are taken over where that role owns the schema", async () => {
+    const backend = await plant(plants[0] ?? "", role);
+    await backend.migrate();
+    await backend.store("t", 1);
+    expect(await backend.get("t")).toBe(1);
+  });
+});
