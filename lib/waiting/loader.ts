@@ -11,8 +11,9 @@ import { ReadOrder } from "./read-order";
 import type { WakeCause } from "./router";
 import { type Lane, lanes, Suspects } from "./suspects";
 
-/** How long a read may take before it is looked whether one of its rows is at fault. */
-const firstAttemptMs = 2_000;
+/** How long the first attempts to read may take: then the connection may be dead, as others of its pool may be, or one of the rows is at fault. */
+const shortAttemptMs = 2_000;
+const shortAttempts = 2;
 /** For how long all reads are sent with care after one of them was too slow. */
 const carefulMs = 60_000;
 /** How long a statement that meets no row may take on a server that is well. */
@@ -309,10 +310,10 @@ export class Loader<T> {
 
   #read(keys: readonly string[], isCareful = this.#isCareful): Promise<ReadAnswer<T>> {
     const { schemaCheck, closed$, retryTimeoutMs } = this.#parts;
-    let isFirst = true;
+    let attempts = 0;
     const attempt = (attemptMs: number): Promise<ReadAnswer<T>> => {
-      const limitMs = isFirst ? Math.min(attemptMs, firstAttemptMs) : attemptMs;
-      isFirst = false;
+      attempts += 1;
+      const limitMs = attempts > shortAttempts ? attemptMs : Math.min(attemptMs, shortAttemptMs);
       const startedAt = performance.now();
       const sent = schemaCheck.isGood
         ? this.#send(keys, limitMs, isCareful)

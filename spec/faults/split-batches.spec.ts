@@ -25,7 +25,7 @@ describe("a batch with rows that fail", () => {
       create function audit() returns trigger language plpgsql as $$
       begin
         if new.result::text like '"raise %' then
-          raise exception 'refused by the application' using errcode = substring(new.result::text from 8 for 5), detail = 'a detail', notification = 'a notification';
+          raise exception 'refused by the application' using errcode = substring(new.result::text from 8 for 5), detail = 'a detail', hint = 'a hint';
         end if;
         insert into audit values (new.task_id);
         return new;
@@ -48,7 +48,7 @@ describe("a batch with rows that fail", () => {
       expect(batched).toMatchObject({ name: (alone as Error).name, cause: { code: state } });
       expect(batched.cause).toMatchObject({
         detail: "a detail",
-        notification: "a notification",
+        hint: "a hint",
         message: "refused by the application",
       });
     },
