@@ -13,13 +13,11 @@ describe("objects with our names that another role has created before migrate", 
     "sequence kojin_group_seq",
   ];
 
-  beforeAll(async () => {
+  beforeEach(async () => {
     await database.sql(`create role ${role}`);
   });
   afterEach(async () => {
     await database.sql(`drop schema ${schema} cascade`);
-  });
-  afterAll(async () => {
     await database.sql(`drop role ${role}`);
   });
 
