@@ -21,13 +21,18 @@ const foreignObjects = `
   from present
   join place on true
   join pg_catalog.pg_roles as role on role.oid operator(pg_catalog.=) present.owner
-  where role.rolname operator(pg_catalog.<>) current_user and not role.rolsuper and role.oid operator(pg_catalog.<>) place.nspowner
+  where role.rolname operator(pg_catalog.<>) current_user and not role.rolsuper
+    and not pg_catalog.pg_has_role(role.oid, place.nspowner, 'MEMBER'::pg_catalog.text)
+    and (
+      (select rolsuper from pg_catalog.pg_roles where rolname operator(pg_catalog.=) current_user)
+      or not pg_catalog.pg_has_role(role.oid, 'MEMBER'::pg_catalog.text)
+    )
   order by 1
   limit 1`;
 
 /**
- * Rejects where an object that a migration has just made, or replaced, belongs to another role: it was there before, and its owner could still change what it does. A function runs
- * with the rights of every writer. Superusers and the owner of the schema are trusted.
+ * Rejects where an object that a migration has just made, or replaced, belongs to another role: it was there before, and its
+ * owner could still change what it does. A function runs with the rights of every writer. Superusers, the owner of the schema and its members, and roles that the present one is a member of are trusted.
  */
 export async function refuseForeignObjects(client: SqlClient, schema: string): Promise<void> {
   const [foreign] = (await client.query(foreignObjects, [schema])).rows as { object: string; owner: string }[];

@@ -1,6 +1,6 @@
 import { escapeIdentifier } from "pg";
-import type { PostgresResultBackend } from "kojin-postgres";
-import { specDatabase } from "../support/spec-database";
+import { PostgresResultBackend } from "kojin-postgres";
+import { specDatabase, withParameter } from "../support/spec-database";
 
 describe("objects with our names that another role has created before migrate", () => {
   const database = specDatabase("planted functions", { migrated: false });
@@ -12,6 +12,8 @@ describe("objects with our names that another role has created before migrate", 
     "function kojin_finish_each(text) returns void language sql as ''",
     "sequence kojin_group_seq",
   ];
+
+  const backends: PostgresResultBackend[] = [];
 
   beforeEach(async () => {
     await database.sql(`create role ${role}`);
@@ -47,6 +49,26 @@ describe("objects with our names that another role has created before migrate", 
       `create table ${schema}.kojin_results (task_id text primary key, result jsonb not null, created_at timestamptz default now(), expires_at timestamptz)`,
     );
     await expect(backend.migrate()).rejects.toThrow(`belongs to the role ${role}`);
+  });
+
+  it("are replaced by a member of the role that owns them", async () => {
+    const member = `${role}_member`;
+    await database.sql(`create role ${member} in role ${role}`);
+    await database.sql(`create schema ${schema}`);
+    await database.sql(`grant usage, create on schema ${schema} to ${role}`);
+    const open = async (name: string): Promise<PostgresResultBackend> => {
+      const url = withParameter(database.url, "options", `-c role=${name}`);
+      const backend = await PostgresResultBackend.connect(url, { schema: database.schema, listen: false });
+      backends.push(backend);
+      return backend;
+    };
+    await (await open(role)).migrate();
+    await database.sql(`delete from ${schema}.kojin_migrations where version = 2`);
+    await (await open(member)).migrate();
+    for (const backend of backends.splice(0)) await backend.close();
+    await database.sql(`drop schema ${schema} cascade`);
+    await database.sql(`create schema ${schema}`);
+    await database.sql(`drop role ${member}`);
   });
 
   it("are taken over where that role owns the schema", async () => {
