@@ -265,7 +265,7 @@ describe("a pool that is busy", () => {
     const held = await pool.connect();
     const free = async (): Promise<void> => {
       held.release();
-      await backend.get("warm");
+      await eventually(async () => backend.get("warm"));
       await backend.close();
       await pool.end();
     };

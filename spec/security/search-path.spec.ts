@@ -99,14 +99,18 @@ describe("what triggers run with the rights of the owner", () => {
       await backend.store(ids[1] ?? "", "before");
       const waits = backend.wait(ids[0] ?? "", 60_000);
       const later = Date.now() / 1_000 + 600;
-      const { rows } = await attacker.query<{ place: number; state: string }>(
+      const { rows } = await attacker.query<{ place: number; state: string | null }>(
         `select place, state from ${schema}.kojin_store_each(
          $1, array['"real"', '"real"', '{'], array[null, null, null], array[null, null, null]::double precision[], array[null, null, null],
          array[false, false, false], array[$2, $2, $2]::double precision[], array[$2, $2, $2]::double precision[], $2, $3, 1000, 1000, 1000, $4
        )`,
         [ids, later, oneByOne, channelOf(database.schema)],
       );
-      expect(rows).toEqual([{ place: 3, state: "22P02" }]);
+      expect(rows).toEqual([
+        { place: 3, state: "22P02" },
+        { place: 1, state: null },
+        { place: 2, state: null },
+      ]);
       expect(await waits).toBe("real");
       expect(await backend.get(ids[1] ?? "")).toBe("real");
       expect(await evil.sprung()).toEqual([]);
