@@ -17,6 +17,7 @@ describe("a table that cannot be read for a while", () => {
       backend.groupCompletions$().subscribe({ next: ({ groupId }) => seen.push(groupId), error }),
     ];
     await backend.ready();
+    await eventually(async () => expect((await backend.health()).problems).toEqual([]), { timeoutMs: 30_000 });
     const locker = await database.pool.connect();
     await locker.query(`begin; lock table ${states}`);
     // On a busy machine reads may have failed before, in so short a time.
