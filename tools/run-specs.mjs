@@ -31,7 +31,7 @@ const aboutListen = [
   // Notifications that Postgres itself sends, takes back or refuses, for writers which know nothing of NATS, or in a caller's transaction.
   "spec/(foreign-writers|results/store|streams)\\.spec",
   "spec/groups/group-counting",
-  "spec/faults/(bulk-writes|bypassed-triggers|full-queue|held-lock|repairs|replication|subtransactions)",
+  "spec/faults/(bulk-writes|bypassed-triggers|full-queue|held-lock|repairs|replication|subtransactions|unlistened)",
   // What `diagnose` says of the above.
   "spec/faults/diagnosis",
   "spec/admin/(access|diagnosis|inspection|rights)",
