@@ -10,6 +10,10 @@ type Outcome = PromiseSettledResult<unknown>;
 const rejected = (outcomes: readonly Outcome[]): number[] =>
   outcomes.flatMap(({ status }, index) => (status === "rejected" ? [index] : []));
 
+function rootOf(error: unknown): unknown {
+  return error instanceof Error && error.cause !== undefined ? rootOf(error.cause) : error;
+}
+
 describe("a batch with rows that fail", () => {
   const suite = faultSuite();
   let admin: Client;
@@ -45,8 +49,10 @@ describe("a batch with rows that fail", () => {
         (outcomes[42] as PromiseRejectedResult).reason as Error,
         await backend.store(`${state} alone`, `raise ${state}`).catch((error: unknown) => error as Error),
       ];
-      expect(batched).toMatchObject({ name: (alone as Error).name, cause: { code: state } });
-      expect(batched.cause).toMatchObject({
+      expect(batched.name).toBe((alone as Error).name);
+      // Where the time ends while an attempt is under way, the error before it is the cause of a cause.
+      expect(rootOf(batched)).toMatchObject({
+        code: state,
         detail: "a detail",
         hint: "a hint",
         message: "refused by the application",
