@@ -1,21 +1,31 @@
-import { setTimeout as sleep } from "node:timers/promises";
+import type { Client } from "pg";
 import { eventually } from "../support/eventually";
 import { faultSuite } from "./support/fault-suite";
 
 describe("calls for one row that is locked", () => {
   const suite = faultSuite();
 
-  // The first statement waits for the lock, or, after a second, a later attempt does; the second call is older than what may be replaced without a check by then.
-  it.each([900, 2_500])("are written in their order after %i ms", async (lockedMs) => {
+  /** Waits until a statement has waited for a lock for longer than a call may be old to be written without a check. */
+  async function lockAwaited(admin: Client): Promise<void> {
+    const text = `select from pg_stat_activity
+      where application_name = 'kojin-postgres' and wait_event_type = 'Lock' and query_start < clock_timestamp() - interval '700 ms'`;
+    await eventually(async () => expect((await admin.query(text)).rowCount).toBe(1), { timeoutMs: 20_000 });
+  }
+
+  it.each([
+    ["the first statement", 0],
+    ["a later attempt", 1],
+  ])("are written in their order where %s waits for it", async (_what, retries) => {
     const backend = await suite.open();
     const admin = await suite.connect();
-    const id = `locked for ${lockedMs}`;
+    const id = `locked ${retries}`;
     await admin.query("begin");
     await backend.store(id, "in a transaction", { client: admin });
     const first = backend.store(id, "first");
     await eventually(() => expect(backend.stats().stores.inFlight).toBe(1));
     const second = backend.store(id, "second");
-    await sleep(lockedMs);
+    await eventually(() => expect(backend.stats().stores.retries).toBeGreaterThanOrEqual(retries));
+    await lockAwaited(admin);
     await admin.query("commit");
     await Promise.all([first, second]);
     expect(await backend.get(id)).toBe("second");
@@ -30,7 +40,7 @@ describe("calls for one row that is locked", () => {
     const first = backend.completeGroupMember("locked group", "member", "first");
     await eventually(() => expect(backend.stats().groupWrites.inFlight).toBe(1));
     const second = backend.completeGroupMember("locked group", "member", "second");
-    await sleep(800);
+    await lockAwaited(admin);
     await admin.query("commit");
     await Promise.all([first, second]);
     expect(await backend.getGroupResults("locked group")).toEqual(["second", 1]);
