@@ -1,43 +1,21 @@
 import type { Client } from "pg";
-import type { Subscription } from "rxjs";
 import type { PostgresResultBackend } from "kojin-postgres";
 import { eventually } from "../support/eventually";
 import { faultSuite } from "./support/fault-suite";
+import { Streams } from "./support/streams";
 
 const generous = { timeoutMs: 60_000 };
 
-/** What every kind of stream and wait of one backend has come to. */
-class Streams {
-  readonly seen: Record<string, unknown[]> = {};
-  readonly errors: Record<string, unknown> = {};
+/** The waits of one backend, beside its streams. */
+class StreamsAndWaits extends Streams {
   readonly waits: Promise<PromiseSettledResult<unknown>[]>;
-  readonly #subscriptions: Subscription[];
 
   constructor(backend: PostgresResultBackend, prefix: string) {
-    const streams = {
-      result: backend.result$(`${prefix} task`),
-      results: backend.results$({ where: (taskId) => taskId.startsWith(prefix) }),
-      group: backend.group$(`${prefix} group`),
-      groupMembers: backend.groupMembers$(`${prefix} group`),
-      groupResults: backend.groupResults$(`${prefix} group`),
-      groupCompletions: backend.groupCompletions$(),
-      groupChanges: backend.groupChanges$(),
-    };
-    this.#subscriptions = Object.entries(streams).map(([name, stream$]) => {
-      const seen: unknown[] = (this.seen[name] = []);
-      return stream$.subscribe({
-        next: (value: unknown) => seen.push(value),
-        error: (error: unknown) => (this.errors[name] = error),
-      });
-    });
+    super(backend, prefix);
     this.waits = Promise.allSettled([
       backend.wait(`${prefix} task`, 120_000),
       backend.waitGroup(`${prefix} group`, 120_000),
     ]);
-  }
-
-  unsubscribe(): void {
-    for (const subscription of this.#subscriptions) subscription.unsubscribe();
   }
 }
 
@@ -72,11 +50,11 @@ describe("streams and waits of a role whose policies raise an error for some row
     await admin.query("delete from trouble");
   });
 
-  async function begin(prefix: string): Promise<{ reader: PostgresResultBackend; streams: Streams }> {
+  async function begin(prefix: string): Promise<{ reader: PostgresResultBackend; streams: StreamsAndWaits }> {
     const address = Object.assign(new URL(suite.server.url), { username: "reading", password: "reading" });
     const reader = await suite.open({ retryTimeoutMs: 1_000, sweepIntervalMs: 1_000 }, address.href);
     await writer.initGroup(`${prefix} group`, [`${prefix} a`, `${prefix} b`]);
-    const streams = new Streams(reader, prefix);
+    const streams = new StreamsAndWaits(reader, prefix);
     await eventually(() => expect(reader.stats()).toMatchObject({ status: "listening", reads: { inFlight: 0 } }));
     await eventually(() => expect(streams.seen["groupChanges"]).toHaveLength(1));
     return { reader, streams };

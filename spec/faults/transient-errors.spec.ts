@@ -1,44 +1,14 @@
 import { Pool } from "pg";
-import type { Subscription } from "rxjs";
 import { PostgresResultBackend } from "kojin-postgres";
 import { PgBouncer } from "../support/pgbouncer";
 import { describeWithPgBouncer } from "../support/where";
 import { eventually } from "../support/eventually";
 import { errorResponse, TcpProxy } from "../support/tcp-proxy";
 import { faultSuite } from "./support/fault-suite";
+import { Streams } from "./support/streams";
 
 const names = (prefix: string, count: number): string[] =>
   Array.from({ length: count }, (_, index) => `${prefix} ${index}`);
-
-/** What every kind of stream has emitted, and whether any of them has ended with an error. */
-class Streams {
-  readonly seen: Record<string, unknown[]> = {};
-  readonly errors: unknown[] = [];
-  readonly #subscriptions: Subscription[];
-
-  constructor(backend: PostgresResultBackend, prefix: string) {
-    const streams = {
-      result: backend.result$(`${prefix} task`),
-      results: backend.results$({ where: (taskId) => taskId.startsWith(prefix) }),
-      group: backend.group$(`${prefix} group`),
-      groupMembers: backend.groupMembers$(`${prefix} group`),
-      groupResults: backend.groupResults$(`${prefix} group`),
-      groupCompletions: backend.groupCompletions$(),
-      groupChanges: backend.groupChanges$(),
-    };
-    this.#subscriptions = Object.entries(streams).map(([name, stream$]) => {
-      const seen: unknown[] = (this.seen[name] = []);
-      return stream$.subscribe({
-        next: (value: unknown) => seen.push(value),
-        error: (error: unknown) => this.errors.push(name, error),
-      });
-    });
-  }
-
-  unsubscribe(): void {
-    for (const subscription of this.#subscriptions) subscription.unsubscribe();
-  }
-}
 
 describe("an outage that is longer than any retry", () => {
   const suite = faultSuite();
@@ -81,7 +51,7 @@ describe("an outage that is longer than any retry", () => {
       for (let round = 0; round < 3; round += 1)
         await expect(backend.store("refused", 1)).rejects.toMatchObject({ name: "DatabaseError", transient: true });
       await eventually(() => expect(backend.stats().sweeps).toBeGreaterThan(2), { timeoutMs: 20_000 });
-      expect(streams.errors).toEqual([]);
+      expect(streams.errors).toEqual({});
 
       proxy.mode = "pass";
       expect([await wait, await waitGroup]).toEqual([1, [1, 2]]);
@@ -98,7 +68,7 @@ describe("an outage that is longer than any retry", () => {
         },
         { timeoutMs: 30_000 },
       );
-      expect(streams.errors).toEqual([]);
+      expect(streams.errors).toEqual({});
       streams.unsubscribe();
       await backend.close();
     });
@@ -263,7 +233,7 @@ describeWithPgBouncer()("PgBouncer, while its server is away", () => {
     await Promise.all(names("pooled", 50).map(async (taskId) => backend.store(taskId, taskId)));
     expect(await Promise.all(waits)).toEqual(names("pooled", 50));
     await eventually(() => expect(streams.seen["results"]?.length).toBeGreaterThanOrEqual(50), { timeoutMs: 30_000 });
-    expect(streams.errors).toEqual([]);
+    expect(streams.errors).toEqual({});
     streams.unsubscribe();
     await backend.close();
     await pooler.stop();
