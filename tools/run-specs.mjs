@@ -17,7 +17,7 @@ const { values, positionals } = parseArgs({
 const env = { ...process.env };
 // What no version and no variant changes: the embedded server, what stands on the public names alone, and what a page does in a browser.
 const left = [
-  "spec/(embedded|cli|http|operators|telemetry|examples|schemas|codec|types|docs-blocks|testing)",
+  "spec/(embedded|cli|dashboard|http|operators|telemetry|examples|schemas|codec|types|docs-blocks|testing)",
   "examples/",
 ];
 

@@ -7,7 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { startDashboard } from "../lib/dashboard/index.ts";
 import { startEmbeddedPostgres } from "../lib/embedded/index.ts";
 import { PostgresResultBackend } from "../lib/index.ts";
-import { launchChromium } from "../spec/cli/support/chromium.ts";
+import { launchChromium } from "../spec/dashboard/support/chromium.ts";
 
 const file = join(import.meta.dirname, "..", "docs", "images", "dashboard.png");
 const maxBytes = 200_000;

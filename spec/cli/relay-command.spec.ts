@@ -5,7 +5,7 @@ import { eventually } from "../support/eventually";
 import { NatsServer } from "../support/nats-server";
 import { specDatabase } from "../support/spec-database";
 import { describeWithNats } from "../support/where";
-import { ask } from "./support/requests";
+import { ask } from "../dashboard/support/requests";
 import { cliOf, jsonLines, type RunningCli, startCli } from "./support/run-cli";
 
 interface Line {
