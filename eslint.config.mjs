@@ -2,7 +2,7 @@ import importX from "eslint-plugin-import-x";
 import tsdoc from "eslint-plugin-tsdoc";
 import tseslint from "typescript-eslint";
 
-// The rooms of lib/, from the top down: a file may import from its own room and from those below it, never upwards.
+// The rooms of lib/, from the top down. A file may import from its own room and from those below it.
 const rooms = [
   ["index.ts", "cli", "dashboard", "http", "nats", "operators"],
   ["postgres-backend.ts", "memory-backend.ts"],
@@ -25,7 +25,7 @@ const zones = rooms.flatMap((room, level) =>
       .slice(0, level)
       .flat()
       .map((name) => `./lib/${name}`),
-    // The option `notifier` has an interface that belongs to the room of notifications.
+    // The type of the option `notifier` belongs to the room of notifications.
     ...(target === "options.ts" ? { except: ["./notifier.ts"] } : {}),
     message: "Imports point down: see the rooms in eslint.config.mjs.",
   })),
@@ -49,7 +49,7 @@ export default tseslint.config(
       "@typescript-eslint/no-explicit-any": "error",
       "@typescript-eslint/no-floating-promises": "error",
       "@typescript-eslint/restrict-template-expressions": ["error", { allowNumber: true, allowBoolean: true }],
-      // The type parameter of `get<T>` is a claim the caller makes about stored JSON; it has to stand alone.
+      // The type parameter of `get<T>` is the caller's claim about the stored JSON and appears nowhere else.
       "@typescript-eslint/no-unnecessary-type-parameters": "off",
       "@typescript-eslint/no-confusing-void-expression": ["error", { ignoreArrowShorthand: true }],
       "max-lines": ["error", 400],

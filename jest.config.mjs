@@ -1,4 +1,4 @@
-// Node can `require` these ES modules; Jest's own module system cannot before Node 24.9.
+// Node can `require` these ES modules. Jest's own module system can do so only from Node 24.9 on.
 const esModules = ["superjson", "copy-anything", "is-what", "arktype", "arkregex", "@ark"];
 const typescript = ["@swc/jest", { jsc: { target: "es2022", parser: { syntax: "typescript" } } }];
 
@@ -19,8 +19,9 @@ export default {
   },
   globalSetup: "<rootDir>/spec/support/global-setup.ts",
   globalTeardown: "<rootDir>/spec/support/global-teardown.ts",
-  // A spec that starts processes or restarts servers needs longer than Jest's 5 s; one that hangs still ends.
+  // Specs that start processes or restart servers need longer than Jest's 5 s, and one that hangs still ends.
   testTimeout: 60_000,
-  // More than there are cores: the specs wait more than they compute. On two cores, all of them took 313 s with two and 186 s with four.
+  // More than there are cores, since the specs wait more than they compute. On two cores the suite took 313 s with two
+  // workers and 186 s with four.
   maxWorkers: 4,
 };

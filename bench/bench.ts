@@ -8,10 +8,10 @@ import { type Persistence, RedisServer } from "./redis-server";
 import { bareSchema } from "./techniques/bare";
 import { pollingSchema } from "./techniques/polling";
 
-// For 32 storing processes with pools of their own, and 50 that listen.
+// For 32 storing processes with pools of their own, and 50 listeners.
 const settings = { max_connections: "400" };
 
-/** The servers that are measured, and how much of it. */
+/** Owns the measured servers and the worker processes, and scales the load. */
 export class Bench implements AsyncDisposable {
   readonly isQuick: boolean;
   readonly #postgres: EmbeddedPostgres;
@@ -42,12 +42,12 @@ export class Bench implements AsyncDisposable {
     return this.#postgres.url;
   }
 
-  /** The processes that store and wait. */
+  /** The processes that store and wait, started on first use. */
   get crew(): Crew {
     return (this.#crew ??= new Crew(this));
   }
 
-  /** The next row gets new ones. */
+  /** Ends the processes. The next row starts new ones. */
   dismissCrew(): void {
     this.#crew?.[Symbol.dispose]();
     this.#crew = undefined;
@@ -57,7 +57,7 @@ export class Bench implements AsyncDisposable {
     return this.isQuick ? 2 : 5;
   }
 
-  /** A number of things to measure: the first, or if time is short the second. */
+  /** Chooses between the load of a full run and that of a quick one. */
   readonly size = (full: number, quick: number): number => (this.isQuick ? quick : full);
 
   /** Process id of the Postgres server. */
@@ -65,19 +65,19 @@ export class Bench implements AsyncDisposable {
     return Number.parseInt(readFileSync(join(this.#postgres.dataDir, "postmaster.pid"), "utf8"));
   }
 
-  /** @throws NotMeasured There is no redis-server here. */
+  /** @throws NotMeasured No redis-server is installed. */
   async redis(persistence: Persistence): Promise<RedisServer> {
     const server = this.#redisServers.get(persistence) ?? RedisServer.start(persistence);
     this.#redisServers.set(persistence, server);
     return server;
   }
 
-  /** Runs statements by a connection of their own; gives the rows of the last. */
+  /** Runs statements on a connection of their own and returns the rows of the last. */
   async sql<Row>(text: string): Promise<Row[]> {
     return runSql<Row>(this.url, text);
   }
 
-  /** Empties the tables, so that no round finds them larger than the one before. */
+  /** Empties the tables, so that each round finds them equally small. */
   async empty(): Promise<void> {
     await this.sql("truncate kojin_results, kojin_groups, kojin_group_state, bench_bare, bench_polled");
   }

@@ -6,55 +6,59 @@ import type { TaskRange, TechniqueName, TechniqueSettings } from "./technique";
 import type { StoringTasks } from "./workers/storing";
 import type { WaitingTasks } from "./workers/waiting";
 
-/** Before the clock starts: connections are made and code is compiled. */
+/** Run before the clock starts, so that connections are open and code is compiled. */
 const warmUpTasks = (tasks: number): number => Math.ceil(tasks / 3);
-/** Full drains before a technique is drained for the first time: rates grow by a quarter from the first one to the fifth. */
+/**
+ * Full drains before the first measured drain of a technique: the rate grows by a quarter from the first drain to the
+ * fifth.
+ */
 const warmUpDrains = { full: 4, quick: 1 } as const;
-/** In the rhythm in which the latencies are taken. */
+/** At the pace of the latency measurement. */
 const warmUpSingles = 20;
-/** As many at once before a latency is taken: code that has run a few times only is interpreted, and processes that work are not new. */
+/** Concurrent tasks before a latency is measured: code that has run only a few times is still interpreted. */
 const warmUpDrain: Load = { tasks: 2_000, lanes: 32 };
 /**
- * The same one after the other, which is another way through the code of both sides, when a technique is measured for the first time and later: it takes thousands until the part in
- * this language is compiled for good, and a process has that behind it after a minute of work.
+ * Sequential tasks before a latency is measured, the first time and later. They take another path through both sides'
+ * code, and V8 needs thousands of runs to optimise it.
  */
 const warmUpSequence = { first: { full: 5_000, quick: 300 }, later: { full: 500, quick: 100 } } as const;
-/** Long enough for the waiting side to be through with one before the next is stored. */
+/** Long enough for the waiting side to finish one result before the next is stored. */
 const pauseMs = 3;
 
 export interface Load {
   readonly tasks: number;
-  /** Stores under way at once, in each storing process. */
+  /** Concurrent stores of each storing process. */
   readonly lanes: number;
   /** Default 1. */
   readonly storingProcesses?: number;
   readonly resultBytes?: number;
-  /** Process id of a server of which to count the processor time. */
+  /** Process id of the server whose processor time counts. */
   readonly server?: number;
 }
 
 export interface Drained extends Sample {
   readonly tasks: number;
-  /** Milliseconds of processor time, by the storing and the waiting processes together. */
+  /** Milliseconds of processor time of the storing and waiting processes together. */
   readonly clientCpuMs: number;
-  /** The same of the server. */
+  /** Milliseconds of processor time of the server. */
   readonly serverCpuMs: number;
 }
 
-/** What a crew needs of the bench that it works for. */
+/** The part of the bench that a crew needs. */
 interface Site {
   size(full: number, quick: number): number;
   empty(): Promise<void>;
 }
 
 /**
- * One process that waits, and as many that store as a row asks for. They stay for the rows after it: to start 32 processes takes longer than most rows.
+ * One waiting process, and as many storing processes as a row asks for. They are reused by later rows, since starting
+ * 32 processes takes longer than most rows.
  */
 export class Crew implements Disposable {
   readonly #bench: Site;
   readonly #waiting = new WorkerProcess<WaitingTasks>("waiting");
   readonly #allStoring: WorkerProcess<StoringTasks>[] = [];
-  /** Those of the present load. */
+  /** The storing processes of the current load. */
   #storing: readonly WorkerProcess<StoringTasks>[] = [];
   #ranges = 0;
   readonly #isWarm = new Set<TechniqueName>();
@@ -64,7 +68,7 @@ export class Crew implements Disposable {
     this.#bench = bench;
   }
 
-  /** One result after the other; gives what lies between the call of `store` and the end of the wait. */
+  /** Stores one result after the other. Gives the time from each call of `store` to the end of the wait. */
   async latency(settings: TechniqueSettings, tasks: number, resultBytes = 100): Promise<Sample> {
     return this.#with(settings, 1, async () => {
       await this.#drainOnce(warmUpDrain);
@@ -83,7 +87,10 @@ export class Crew implements Disposable {
     });
   }
 
-  /** Opens waits and stores for all of them; gives how many ended in a second, from the first call of `store` to the end of the last wait. */
+  /**
+   * Opens waits and stores for all of them. Gives the waits resolved per second, from the first call of `store` to the
+   * end of the last wait.
+   */
   async drain(settings: TechniqueSettings, load: Load): Promise<Drained> {
     return this.#with(settings, load.storingProcesses, async () => {
       await this.#warmUpDrains(settings, load);
@@ -92,7 +99,7 @@ export class Crew implements Disposable {
     });
   }
 
-  /** The rate of the stores alone, while one wait for another task is open. */
+  /** Measures the rate of stores alone, while one wait for another task is open. */
   async storeRate(settings: TechniqueSettings, { tasks, lanes, resultBytes = 100 }: Load): Promise<Sample> {
     return this.#with(settings, 1, async () => {
       await this.#waiting.call("open", this.#range(1, resultBytes));
@@ -102,7 +109,10 @@ export class Crew implements Disposable {
     });
   }
 
-  /** Microseconds of processor time of the waiting process for each wait, from its opening to its end; over so many drains. */
+  /**
+   * Gives the microseconds of processor time that the waiting process spends per wait, from opening to end, averaged
+   * over a number of drains.
+   */
   async costOfWaiting(settings: TechniqueSettings, load: Load, times: number): Promise<Sample> {
     return this.#with(settings, load.storingProcesses, async () => {
       await this.#drainOnce({ ...load, tasks: warmUpTasks(load.tasks) });
@@ -124,7 +134,7 @@ export class Crew implements Disposable {
   }
 
   async #warmUpSequence({ technique }: TechniqueSettings): Promise<void> {
-    // What polls is as slow when warm.
+    // Polling is no faster when warm.
     if (technique === "polling") return;
     const { full, quick } = this.#isWarm.has(technique) ? warmUpSequence.later : warmUpSequence.first;
     await this.#drainOnce({ tasks: this.#bench.size(full, quick), lanes: 1 });
@@ -147,7 +157,7 @@ export class Crew implements Disposable {
     };
   }
 
-  /** Shares a range out among the storing processes. */
+  /** Divides a range of tasks among the storing processes. */
   async #storeAll(range: TaskRange, lanes: number): Promise<[startedAt: number, endedAt: number]> {
     const share = Math.ceil(range.count / this.#storing.length);
     const times = await Promise.all(
@@ -160,7 +170,10 @@ export class Crew implements Disposable {
     return [Math.min(...times.map(([startedAt]) => startedAt)), Math.max(...times.map(([, endedAt]) => endedAt))];
   }
 
-  /** Connects all for the time of `work` only: an idle listener is woken by every notification, and would slow the others down. */
+  /**
+   * Connects all processes for the duration of `work` only: every notification wakes an idle listener, which would slow
+   * down the others.
+   */
   async #with<T>(settings: TechniqueSettings, storingProcesses = 1, work: () => Promise<T>): Promise<T> {
     await this.#bench.empty();
     while (this.#allStoring.length < storingProcesses) this.#allStoring.push(new WorkerProcess("storing"));

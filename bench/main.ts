@@ -34,7 +34,7 @@ async function run({ isQuick, json }: BenchOptions, selected: typeof rows): Prom
   for (const row of selected) {
     const startedAt = performance.now();
     measured.push({ row, figures: await measure(row, bench) });
-    // After each row: whoever interrupts a run keeps what it has found.
+    // After each row, so that an interrupted run keeps its figures.
     if (json !== undefined) await writeFile(json, toJson(bench, machine, measured));
     console.error(
       `${measured.length}/${selected.length} ${row.name}: ${Math.round((performance.now() - startedAt) / 1_000)} s`,

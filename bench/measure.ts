@@ -11,27 +11,30 @@ export interface Side extends Sample {
 export interface Figures {
   readonly ours?: Side;
   readonly reference?: Side;
-  /** Ours by the reference: the median of the ratios of the rounds. Those of one round are taken one right after the other, and what slows the machine down for a while slows down both. */
+  /**
+   * The product's figure divided by the reference's: the median of the rounds' ratios. Both sides of a round run in
+   * direct succession, so a slow phase of the machine affects both.
+   */
   readonly ratio?: number;
-  /** Whether the target is met; undefined where there is none, or nothing was measured. */
+  /** True if the target is met; undefined without a target or a measurement. */
   readonly isMet?: boolean;
   /** Why nothing was measured. */
   readonly notMeasured?: string;
-  /** What went wrong. */
+  /** The error that ended the row. */
   readonly failure?: string;
 }
 
-/** Measures both sides of a row in turn. A row that fails does not take the others with it. */
+/** Measures both sides of a row in turn. A row that fails does not end the run. */
 export async function measure(row: Row, bench: Bench): Promise<Figures> {
   let contest: Contest | undefined;
   try {
     contest = await row.prepare(bench);
     const [ours, reference] = await alternate(contest, bench.rounds);
-    return { ours, ...(reference === undefined ? {} : { reference }), ...judge(row, ours, reference) };
+    return { ours, ...(reference === undefined ? {} : { reference }), ...evaluate(row, ours, reference) };
   } catch (error) {
     if (error instanceof NotMeasured) return { notMeasured: error.message };
     console.error(error);
-    // Whatever has failed may have left its processes in any state.
+    // A failed row may have left its processes in any state.
     bench.dismissCrew();
     return { failure: error instanceof Error ? error.message : String(error) };
   } finally {
@@ -42,7 +45,7 @@ export async function measure(row: Row, bench: Bench): Promise<Figures> {
 async function alternate(contest: Contest, rounds: number): Promise<[Side, Side | undefined]> {
   const [ours, reference]: [Sample[], Sample[]] = [[], []];
   for (let round = 0; round < rounds; round += 1) {
-    // Each goes first in every second round: whatever gets slower or faster with time is then no advantage.
+    // Both sides take turns at going first, so that neither gains from a drift of the machine.
     if (round % 2 === 1 && contest.reference !== undefined) reference.push(await contest.reference());
     ours.push(await contest.ours());
     if (round % 2 === 0 && contest.reference !== undefined) reference.push(await contest.reference());
@@ -64,13 +67,13 @@ function toSide(rounds: readonly Sample[]): Side {
   };
 }
 
-function judge({ target }: Row, ours: Side, reference: Side | undefined): Pick<Figures, "ratio" | "isMet"> {
+function evaluate({ target }: Row, ours: Side, reference: Side | undefined): Pick<Figures, "ratio" | "isMet"> {
   const ratios = reference?.rounds.map(({ value }, round) => (ours.rounds[round]?.value ?? NaN) / value);
   const ratio = ratios === undefined ? undefined : median(ratios);
-  const judged = target?.of === "ratio" ? ratio : ours.value;
+  const figure = target?.of === "ratio" ? ratio : ours.value;
   const { atMost = Infinity, atLeast = -Infinity } = target ?? {};
   return {
     ...(ratio === undefined ? {} : { ratio }),
-    ...(target === undefined || judged === undefined ? {} : { isMet: judged <= atMost && judged >= atLeast }),
+    ...(target === undefined || figure === undefined ? {} : { isMet: figure <= atMost && figure >= atLeast }),
   };
 }

@@ -4,7 +4,7 @@ import { createInterface } from "node:readline";
 import { pickFreePort } from "../lib/embedded/port";
 import { NotMeasured } from "./sample";
 
-/** A NATS server of its own. */
+/** A NATS server for the bench alone. */
 export class NatsServer {
   readonly url: string;
   readonly #child: ChildProcess;
@@ -16,7 +16,7 @@ export class NatsServer {
     process.once("exit", this.#killNow);
   }
 
-  /** @throws {@link NotMeasured} There is no nats-server. */
+  /** @throws {@link NotMeasured} No nats-server is installed. */
   static async start(): Promise<NatsServer> {
     if (spawnSync("nats-server", ["--version"]).status !== 0) throw new NotMeasured("nats-server is not installed");
     const port = await pickFreePort();

@@ -2,9 +2,9 @@ import { parseArgs } from "node:util";
 
 export interface BenchOptions {
   readonly isQuick: boolean;
-  /** Where to write the figures as JSON. */
+  /** File for the figures, as JSON. */
   readonly json: string | undefined;
-  /** Which rows to measure. */
+  /** Selects rows by name. */
   readonly only: RegExp;
 }
 
@@ -14,13 +14,13 @@ Measures this library against references on the same machine and prints one tabl
 storing side is always another process than the waiting side, and waits are open before the clock starts. Ours and the reference take turns, five rounds each; medians
 count. A target that is missed does not fail the run; a row that could not be measured for another reason than a missing program does (exit code 1).
 
-  --quick          two rounds of less, in under two minutes; too little to judge by
+  --quick          two rounds of less, in under two minutes; too little for conclusions
   --only PATTERN   only rows whose name matches this regular expression, in any case
   --json FILE      writes every round to a file as well
   --help           this text
 `;
 
-/** @returns What was asked for, or `"help"`. @throws TypeError or SyntaxError: something is wrong with the arguments. */
+/** @returns The parsed options, or `"help"`. @throws TypeError or SyntaxError: An argument is wrong. */
 export function parseOptions(args: readonly string[]): BenchOptions | "help" {
   const { values } = parseArgs({
     args: [...args],

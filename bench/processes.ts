@@ -1,10 +1,10 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { join } from "node:path";
 
-/** Longer than any call should take: a run that stands still should not do so for ever. */
+/** Longer than any call should take, so that a run that hangs ends with an error. */
 const callLimitMs = 120_000;
 
-/** What a worker can be asked for: by name, with one argument, for one answer. */
+/** The calls that a worker answers: each has a name, one argument and one answer. */
 export type Tasks = Readonly<Record<string, (argument: never) => unknown>>;
 
 interface Request {
@@ -39,7 +39,7 @@ export class WorkerProcess<T extends Tasks> implements Disposable {
       serialization: "advanced",
     });
     this.#child.on("message", (reply: Reply) => this.#settle(reply));
-    // A message to a process that is gone is an error event here. That it is gone is told below.
+    // Sending to a process that has ended emits an error event. The exit handler below reports the end.
     this.#child.on("error", () => undefined);
     this.#child.once("exit", (code, signal) => {
       const error = new Error(`The process ${script} ended with ${signal ?? `exit code ${code ?? "unknown"}`}.`);
@@ -75,9 +75,9 @@ export class WorkerProcess<T extends Tasks> implements Disposable {
   }
 }
 
-/** Answers the calls of the process that has started this one, and ends with it. */
+/** Answers the calls of the parent process, and ends with it. */
 export function serve(tasks: Tasks): void {
-  // Ctrl-C in a terminal reaches every process; the main process alone decides.
+  // Ctrl-C in a terminal reaches every process. The main process alone decides when to stop.
   process.on("SIGINT", () => undefined);
   process.once("disconnect", () => process.exit());
   process.on("message", (request: Request) => void answer(tasks, request));
@@ -92,6 +92,6 @@ async function answer(tasks: Tasks, { call, name, argument }: Request): Promise<
 }
 
 function reply(message: Reply): void {
-  // An error here is that the main process has gone; then so does this one.
+  // An error means that the main process has ended. Then this process ends too.
   process.send?.(message, undefined, undefined, () => undefined);
 }

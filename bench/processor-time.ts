@@ -1,11 +1,11 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 
-/** A tick of the counters in /proc, which is 10 ms on every Linux of today (USER_HZ). */
+/** A tick of the counters in /proc: 10 ms on every current Linux (USER_HZ). */
 const tickMs = 10;
 
 export const hasProcessorTimes = (): boolean => existsSync("/proc/self/stat");
 
-/** Milliseconds of processor time of a process and its children, also of those that have ended. */
+/** Gives the milliseconds of processor time of a process and its children, including those that have ended. */
 export function processorTimeMs(processId: number): number {
   let ticks = 0;
   for (const name of readdirSync("/proc")) {
@@ -25,7 +25,8 @@ function readStat(name: string): { parent: number; own: number; endedChildren: n
   } catch {
     return undefined; // It has ended meanwhile.
   }
-  // After the name of the program, which is in brackets and may hold anything. See proc(5): ppid is the 4th field, utime the 14th.
+  // The fields after the program's name, which is in brackets and may contain anything. See proc(5): ppid is the 4th
+  // field, utime the 14th.
   const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
   const field = (number: number): number => Number(fields[number - 3]);
   return { parent: field(4), own: field(14) + field(15), endedChildren: field(16) + field(17) };

@@ -8,10 +8,10 @@ import { createInterface } from "node:readline";
 import { pickFreePort } from "../lib/embedded/port";
 import { NotMeasured } from "./sample";
 
-/** A server that was killed may write for a moment more. */
+/** A killed server may go on writing for a moment. */
 const removal = { recursive: true, force: true, maxRetries: 10, retryDelay: 50 };
 
-/** `none`: all is in memory, and gone with the server. `always`: each write is on disk before it is confirmed. */
+/** `none`: everything is in memory and lost with the server. `always`: each write is on disk before it is confirmed. */
 export type Persistence = "none" | "always";
 
 /** A Redis server in a temporary folder. */
@@ -31,7 +31,7 @@ export class RedisServer {
     process.once("exit", this.#removeNow);
   }
 
-  /** @throws {@link NotMeasured} There is no redis-server. */
+  /** @throws {@link NotMeasured} No redis-server is installed. */
   static async start(persistence: Persistence): Promise<RedisServer> {
     if (spawnSync("redis-server", ["--version"]).status !== 0) throw new NotMeasured("redis-server is not installed");
     const folder = await mkdtemp(join(tmpdir(), "bench-redis-"));
@@ -47,7 +47,7 @@ export class RedisServer {
     return new RedisServer(port, child, folder);
   }
 
-  /** Its process id. */
+  /** Process id of the server. */
   get processId(): number {
     return this.#child.pid ?? 0;
   }

@@ -1,30 +1,30 @@
 import type { Bench } from "./bench";
 import type { Sample } from "./sample";
 
-/** What a target is about: `ratio` is ours by the reference, `ours` the figure itself. */
+/** The subject of a target: `ratio` is the product's figure divided by the reference's, `ours` the figure itself. */
 export interface Target {
   readonly of: "ratio" | "ours";
   readonly atMost?: number;
   readonly atLeast?: number;
 }
 
-/** What was made ready for the rounds of a row. */
+/** What a row has prepared for its rounds. */
 export interface Contest {
   ours(): Promise<Sample>;
-  /** Absent where there is nothing to compare with. */
+  /** Absent if there is nothing to compare with. */
   reference?(): Promise<Sample>;
-  /** Ends what was made ready. */
+  /** Releases what was prepared. */
   end?(): Promise<void> | void;
 }
 
-/** One row of the table: a question, and how to find the answer. */
+/** One row of the table: a question, and how to measure the answer. */
 export interface Row {
   readonly name: string;
-  /** What ours is compared with. */
+  /** The alternative that the product is compared with. */
   readonly reference: string;
   readonly unit: "ms" | "/s" | "B" | "µs" | "";
-  /** Absent where the figure is only told. */
+  /** Absent if the figure is for information only. */
   readonly target?: Target;
-  /** @throws {@link NotMeasured} It cannot be measured on this machine. */
+  /** @throws {@link NotMeasured} This machine cannot measure it. */
   prepare(bench: Bench): Contest | Promise<Contest>;
 }

@@ -1,12 +1,12 @@
-/** What is measured in one round. */
+/** The measurement of one round. */
 export interface Sample {
-  /** For latencies, their p50. */
+  /** The p50 for latencies. */
   readonly value: number;
   readonly p95?: number;
   readonly p99?: number;
 }
 
-/** Why a row is not measured here. */
+/** Says why this machine cannot measure a row. */
 export class NotMeasured extends Error {
   override readonly name = "NotMeasured";
 }

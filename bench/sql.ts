@@ -1,6 +1,6 @@
 import { Client } from "pg";
 
-/** Runs statements by a connection of their own; gives the rows of the last. */
+/** Runs statements on a connection of their own and returns the rows of the last. */
 export async function runSql<Row>(url: string, text: string): Promise<Row[]> {
   const client = new Client({ connectionString: url });
   await client.connect();

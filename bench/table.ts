@@ -7,7 +7,7 @@ export interface MeasuredRow {
   readonly figures: Figures;
 }
 
-/** All rows, one line or more for each. */
+/** Formats all rows, with one line or more for each. */
 export function createTable(rows: readonly MeasuredRow[]): string {
   const table = new Table({
     head: ["", "ours", "reference", "ratio", "target", "met"],

@@ -1,25 +1,25 @@
 import { randomBytes } from "node:crypto";
 import type { PostgresResultBackendOptions } from "kojin-postgres";
 
-/** Ways for one process to store what another one waits for: ours, and those it is compared with. */
+/** Ways for one process to store what another awaits: the product, and the alternatives it is compared with. */
 export type TechniqueName = "ours" | "bare" | "polling" | "row per commit" | "redis" | "bullmq";
 
 export interface TechniqueSettings {
   readonly technique: TechniqueName;
   readonly url: string;
   readonly redisPort?: number | undefined;
-  /** Where notifications travel over NATS; of ours. */
+  /** For the product: where notifications travel over NATS. */
   readonly natsServers?: string;
-  /** Of ours. */
+  /** For the product. */
   readonly options?: PostgresResultBackendOptions;
 }
 
-/** Tasks `prefix-0`, `prefix-1` and so on: to be named in a message without a list of them all. */
+/** The tasks `prefix-0`, `prefix-1` and so on, so that a message can name them without listing them. */
 export interface TaskRange {
   readonly prefix: string;
   readonly first: number;
   readonly count: number;
-  /** From one to the next; default 1. */
+  /** Distance from one task to the next. Default 1. */
   readonly step?: number;
   /** Size of each result, in bytes of JSON. */
   readonly resultBytes: number;
@@ -28,7 +28,7 @@ export interface TaskRange {
 export const taskIds = ({ prefix, first, count, step = 1 }: TaskRange): string[] =>
   Array.from({ length: count }, (_, index) => `${prefix}-${first + index * step}`);
 
-/** A result that is so large as JSON, and cannot be compressed to much less. */
+/** Creates a result that has this size as JSON and hardly compresses. */
 export function resultOf(bytes: number): { text: string } {
   const textLength = Math.max(0, bytes - '{"text":""}'.length);
   return { text: randomBytes(textLength).toString("base64").slice(0, textLength) };
@@ -36,13 +36,16 @@ export function resultOf(bytes: number): { text: string } {
 
 export interface Storing {
   store(taskId: string, result: unknown): Promise<void>;
-  /** Where something else than `store` does it: stores all, so many at a time. */
+  /** Stores all tasks with this concurrency, for techniques that do not use `store`. */
   storeAll?(taskIds: readonly string[], lanes: number, result: unknown): Promise<void>;
   close(): Promise<void>;
 }
 
 export interface Waiting {
-  /** Waits for tasks; resolves once all waits are open, which means that each has read once, and found nothing. Calls `onResult` when the result of a task is in hand. */
+  /**
+   * Waits for tasks. Resolves once all waits are open: each has read once and found nothing. Calls `onResult` when a
+   * task's result is in hand.
+   */
   open(taskIds: readonly string[], onResult: (index: number) => void): Promise<void>;
   close(): Promise<void>;
 }

@@ -1,7 +1,8 @@
 // npx tsx examples/chord.ts
 //
-// A chord: when all members of a group are done, a callback gets their results. The queue is pg-boss, in the same database, so that the claim on the group
-// and the job of the callback are one transaction: however many processes compete, and whichever of them dies, one job is enqueued.
+// A chord: when all members of a group are done, a callback gets their results. The queue is pg-boss in the same
+// database, so claiming the group and enqueuing the callback are one transaction. One job is enqueued, however many
+// processes compete and even if some of them crash.
 
 import { randomUUID } from "node:crypto";
 import { readFile } from "node:fs/promises";
@@ -25,7 +26,7 @@ interface Count {
 interface Attempt {
   readonly claimer: string;
   readonly groupId: string;
-  /** Whether the group is this claimer's, and the callback enqueued. */
+  /** True if this claimer got the group and enqueued the callback. */
   readonly claimed: boolean;
 }
 
@@ -35,14 +36,14 @@ interface Parts {
   readonly backend: PostgresResultBackend;
 }
 
-// A schema of its own, for the results and the queue: nothing of this example is left, and it claims no groups of others.
+// A schema for this example alone, which is dropped at the end.
 const schema = `kojin_chord_${randomUUID().slice(0, 8)}`;
 const polling = { pollingIntervalSeconds: 0.5, batchSize: 10 };
 const callbackId = (groupId: string): string => `${groupId}: callback`;
 
-/** One of the processes that look for groups that are done. It shares nothing with the others but the database. */
+/** One of the processes that look for completed groups. They share nothing but the database. */
 class Claimer implements AsyncDisposable {
-  /** What it tried, also before the subscription. */
+  /** All attempts, including those before the subscription. */
   readonly attempts$ = new ReplaySubject<Attempt>();
   readonly #name: string;
   readonly #boss: PgBoss;
@@ -59,7 +60,7 @@ class Claimer implements AsyncDisposable {
   /** Resolves when it listens. */
   async start(): Promise<void> {
     const atStart$ = defer(async () => {
-      // After it listens, not before: a group that got done in between would be in neither.
+      // Only after it listens: otherwise a group that completes in between would be missed by both.
       await this.#backend.ready();
       return this.#backend.unclaimedGroups();
     });
@@ -71,7 +72,7 @@ class Claimer implements AsyncDisposable {
 
   async #claim(groupId: string): Promise<Attempt> {
     const claimed = await inTransaction(this.#pool, async (client) => {
-      // Another claimer's transaction makes this one wait; it gets the group only if the other is rolled back.
+      // Waits while another claimer's transaction is open, and gets the group only if that one is rolled back.
       const claim = await this.#backend.claimGroup(groupId, { client });
       if (claim === undefined) return false;
       await this.#boss.send("callback", { groupId }, { db: through(client) });
@@ -116,7 +117,7 @@ async function runQueue(url: string): Promise<void> {
   }
 }
 
-/** The workers of both queues; gives the groups whose callback has run, once for each run. */
+/** Starts the workers of both queues. Emits each group whose callback has run, once per run. */
 async function startWorkers(boss: PgBoss, backend: PostgresResultBackend): Promise<string[]> {
   const runs: string[] = [];
   await boss.createQueue("count");
@@ -125,7 +126,7 @@ async function startWorkers(boss: PgBoss, backend: PostgresResultBackend): Promi
     for (const { data } of jobs) {
       const text = await readFile(join(__dirname, "..", data.file), "utf8");
       const count: Count = { file: data.file, words: text.split(/\s+/u).filter(Boolean).length };
-      // A queue may give a job out twice. The member counts once.
+      // A queue may deliver a job twice. The member counts once.
       await backend.completeGroupMember(data.groupId, data.file, count);
     }
   });
@@ -142,7 +143,7 @@ async function startWorkers(boss: PgBoss, backend: PostgresResultBackend): Promi
 
 async function playChords(url: string, parts: Parts): Promise<void> {
   const { boss, backend } = parts;
-  // Done before anybody looks, as after a crash of all claimers: they find it when they start.
+  // Completed before any claimer runs, as after a crash of all of them: they find it when they start.
   await enqueue("documents", ["README.md", "CHANGELOG.md", "LICENSE"], parts);
   await backend.waitGroup("documents", 20_000);
 
@@ -154,7 +155,7 @@ async function playChords(url: string, parts: Parts): Promise<void> {
   await Promise.all(claimers.map(async (claimer) => claimer.start()));
   await backend.wait(callbackId("documents"), 20_000);
 
-  // Done while all of them listen: they hear it at the same time.
+  // Completed while all of them listen: they hear of it at the same time.
   await enqueue("sources", ["lib/index.ts", "lib/errors.ts", "lib/options.ts"], parts);
   await backend.wait(callbackId("sources"), 20_000);
   const attempts$ = merge(...claimers.map(({ attempts$ }) => attempts$)).pipe(
@@ -166,7 +167,7 @@ async function playChords(url: string, parts: Parts): Promise<void> {
   summarize(await lastValueFrom(attempts$));
 }
 
-/** The group and the jobs of its members: both or neither, as one transaction. */
+/** Creates the group and the jobs of its members in one transaction. */
 async function enqueue(groupId: string, files: readonly string[], { pool, boss, backend }: Parts): Promise<void> {
   const jobs = files.map((file) => ({ name: "count", data: { groupId, file } satisfies CountJob }));
   await inTransaction(pool, async (client) => {
@@ -181,7 +182,7 @@ function summarize(attempts: readonly Attempt[]): void {
   console.log(`${attempts.length} claimers competed for sources; ${winners.join()} got it.`);
 }
 
-/** Lets pg-boss work on a connection, and so in a transaction, of ours. */
+/** Lets pg-boss work on our connection, and so in our transaction. */
 function through(client: PoolClient): PgBoss.Db {
   return { executeSql: async (text, values) => client.query(text, values) };
 }
@@ -196,7 +197,7 @@ async function inTransaction<T>(pool: Pool, work: (client: PoolClient) => Promis
     isOver = true;
     return result;
   } finally {
-    // After an error the connection goes, and with it the transaction.
+    // After an error the connection is destroyed, which rolls the transaction back.
     client.release(!isOver);
   }
 }

@@ -1,6 +1,7 @@
 // npx tsx examples/fan-out.ts
 //
-// Fan-out and fan-in: three workers hash the files of lib/, one task each, while somebody waits for all of them. One task fails, and is done once more.
+// Fan-out and fan-in: three workers hash the files of lib/, one task each, while this process waits for all of them.
+// One task fails and is tried again.
 
 import { createHash, randomUUID } from "node:crypto";
 import { readdir, readFile } from "node:fs/promises";
@@ -21,7 +22,7 @@ const folder = join(__dirname, "..", "lib");
 const groupId = "files of lib";
 /** Its first attempt fails. */
 const flakyFile = "index.ts";
-// A schema of its own, so that nothing of this example is left.
+// A schema for this example alone, which is dropped at the end.
 const schema = `kojin_fan_out_${randomUUID().slice(0, 8)}`;
 
 async function main(): Promise<void> {
@@ -51,7 +52,7 @@ async function fanOut(url: string): Promise<void> {
   summarize(files, outcome.status === "fulfilled" ? outcome.value : await retry(backend, outcome.reason));
 }
 
-/** A worker: usually a process of its own, and all that it shares with the others is the database and a queue. */
+/** A worker, usually in a process of its own. It shares only the database and a queue with the others. */
 async function work(url: string, queue: string[]): Promise<void> {
   await using backend = await PostgresResultBackend.connect(url, { schema });
   for (let file = queue.shift(); file !== undefined; file = queue.shift()) {
@@ -61,11 +62,14 @@ async function work(url: string, queue: string[]): Promise<void> {
     } catch (error) {
       await backend.failGroupMember(groupId, file, error);
     }
-    await sleep(20); // Hashing is over too soon to see anything of it.
+    await sleep(20); // Hashing alone would be too fast to watch.
   }
 }
 
-/** A group is done when all its members are finished, well or not. A later success outweighs a failure, and the group can be read again. */
+/**
+ * A group is done when all its members have finished or failed. A later success replaces a failure, and the group can
+ * be read again.
+ */
 async function retry(backend: PostgresResultBackend, error: unknown): Promise<Fingerprint[]> {
   if (!(error instanceof GroupFailedError)) throw error;
   for (const { taskId, failure } of error.failures) {
@@ -75,7 +79,10 @@ async function retry(backend: PostgresResultBackend, error: unknown): Promise<Fi
   return lastValueFrom(backend.groupResults$<Fingerprint>(groupId));
 }
 
-/** `group$` has how far the group is, at every change, and completes when it is done. Without a terminal, a line for every quarter. */
+/**
+ * `group$` emits the group's progress at every change and completes when the group is done. Without a terminal, a line
+ * for every quarter.
+ */
 async function showProgress(backend: PostgresResultBackend): Promise<void> {
   const bar = process.stdout.isTTY ? openBar() : undefined;
   let quarters = 0;
@@ -102,7 +109,7 @@ function openBar(): SingleBar {
   return bar;
 }
 
-/** The order counts here, and it is that of `initGroup`, whatever the order in which the tasks ended. */
+/** The results come in the order given to `initGroup`, whatever the order in which the tasks finished. */
 function summarize(files: readonly string[], results: readonly Fingerprint[]): void {
   const all = createHash("sha256");
   for (const { sha256 } of results) all.update(sha256);

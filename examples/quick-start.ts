@@ -11,7 +11,7 @@ async function main(): Promise<void> {
   await using backend = await PostgresResultBackend.connect(url);
   await backend.migrate(); // creates the table `kojin_results`; does nothing if it is there
 
-  // Both sides need to know the id of the task, and nothing else: they may be two processes on two machines.
+  // Both sides need to know only the id of the task. They may be two processes on two machines.
   const taskId = `invoice:${randomUUID()}`;
   const waiting = backend.wait<{ total: number }>(taskId, 10_000);
   await backend.store(taskId, { total: 42 });

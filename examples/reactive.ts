@@ -1,6 +1,6 @@
 // npx tsx examples/reactive.ts
 //
-// Results as streams of RxJS: those of all tasks, by whatever process they are stored, and that of one task.
+// Results as RxJS streams: those of all tasks, whichever process stores them, and that of one task.
 
 import { randomUUID } from "node:crypto";
 import { PostgresResultBackend, type TaskOutcome } from "kojin-postgres";
@@ -18,7 +18,7 @@ async function main(): Promise<void> {
   await letOneGo(backend);
 }
 
-/** `results$` has what is stored from the subscription on; `where` chooses by id, before anything is read. */
+/** `results$` emits what is stored after the subscription. `where` filters by id, before anything is read. */
 async function showAllInGroups(backend: PostgresResultBackend): Promise<void> {
   const thumbnails$ = backend.results$<string>({ where: (taskId) => taskId.startsWith(`thumbnail:${runId}:`) });
   const shown = lastValueFrom(
@@ -29,7 +29,7 @@ async function showAllInGroups(backend: PostgresResultBackend): Promise<void> {
       tap((group) => console.log(`${group.length} thumbnails at once: ${group.map(describe).join(", ")}`)),
     ),
   );
-  // The subscription has begun to listen; from here on it hears everything.
+  // The subscription has begun to listen. From here on it misses nothing.
   await backend.ready();
 
   await Promise.all([1, 2, 3].map((page) => backend.store(`thumbnail:${runId}:${page}`, `page-${page}.png`)));
@@ -40,12 +40,12 @@ async function showAllInGroups(backend: PostgresResultBackend): Promise<void> {
   await shown;
 }
 
-/** A failure is one more outcome here; it does not end the stream. */
+/** A failure is one more outcome here. It does not end the stream. */
 function describe(outcome: TaskOutcome<string>): string {
   return outcome.status === "fulfilled" ? outcome.value : String(outcome.reason);
 }
 
-/** `result$` is one task, and waits for ever; RxJS knows better than an option what to do when it takes too long. */
+/** `result$` is one task, and waits without limit. RxJS operators set the limit and the fallback. */
 async function showOneInTime(backend: PostgresResultBackend): Promise<void> {
   const report$ = backend
     .result$<string>(`report:${runId}`)
@@ -55,10 +55,12 @@ async function showOneInTime(backend: PostgresResultBackend): Promise<void> {
   console.log("The report, after it is stored:", await lastValueFrom(report$));
 }
 
-/** Unsubscribing ends the wait, and nothing of it is left. */
+/** Unsubscribing ends the wait and releases everything it held. */
 async function letOneGo(backend: PostgresResultBackend): Promise<void> {
   const userLeft$ = timer(200);
-  const upload$ = backend.result$<string>(`upload:${runId}`).pipe(takeUntil(userLeft$), defaultIfEmpty("nobody cares"));
+  const upload$ = backend
+    .result$<string>(`upload:${runId}`)
+    .pipe(takeUntil(userLeft$), defaultIfEmpty("the user left"));
   console.log(`The upload: ${await lastValueFrom(upload$)}; open waits: ${backend.stats().waiting}`);
 }
 

@@ -1,6 +1,7 @@
 // npx tsx examples/transaction.ts
 //
-// A result that is stored in your own transaction exists if, and only if, your rows do: nobody is told of an order that was rolled back.
+// A result stored in your own transaction exists if, and only if, your rows do: no waiter sees an order that was rolled
+// back.
 
 import { randomUUID } from "node:crypto";
 import { Client } from "pg";
@@ -31,8 +32,8 @@ async function rollBack(backend: PostgresResultBackend, client: Client): Promise
   await backend.store(taskId, { amount: 10 }, { client });
   await client.query("rollback");
   const error = await waiting;
-  if (!(error instanceof WaitTimeoutError)) throw new Error("A rollback has woken somebody.", { cause: error });
-  console.log(`Rolled back, and nobody was woken: ${error.message}`);
+  if (!(error instanceof WaitTimeoutError)) throw new Error("A rollback has woken a waiter.", { cause: error });
+  console.log(`Rolled back, and no waiter was woken: ${error.message}`);
 }
 
 async function commit(backend: PostgresResultBackend, client: Client): Promise<void> {

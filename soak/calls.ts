@@ -10,7 +10,7 @@ interface CallUnderWay {
   readonly onEnded: (ended: Ended) => void;
 }
 
-/** Calls of the workers: numbered, awaited, and measured against their limits. */
+/** Numbers the calls of the workers, awaits them, and measures them against their limits. */
 export class Calls {
   readonly #problems: Problems;
   readonly #underWay = new Map<number, CallUnderWay>();
@@ -29,7 +29,7 @@ export class Calls {
     return this.#underWay.size;
   }
 
-  /** How long after its deadline the slowest wait ended, in milliseconds. */
+  /** How far past its deadline the slowest wait ended, in milliseconds. */
   get longestPastDeadlineMs(): number {
     return this.#longestPastDeadlineMs;
   }
@@ -40,7 +40,7 @@ export class Calls {
     worker.send({ call, order });
   }
 
-  /** Finds calls that should have ended long ago; streams are looked at when all is over. */
+  /** Finds calls that should have ended. Streams are checked only when the run is over. */
   findHung(isOver = false): void {
     for (const [call, { worker, order, hangsAt }] of this.#underWay) {
       if (!isOver && now() < hangsAt) continue;

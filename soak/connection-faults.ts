@@ -7,14 +7,17 @@ import type { SeededRandom } from "./random";
 import type { Site } from "./site";
 
 /**
- * After its connections were forgotten a worker finds out one by one: the listener by a heartbeat within 15 s, those of the pool when a query on them has been without an
- * answer for five.
+ * A worker discovers dead connections one by one: the listener by a heartbeat within 15 s, a pooled connection when a
+ * query on it has gone unanswered for 5 s.
  */
 const strandedMs = 40_000;
 
 type Break = (proxy: TcpProxy, lengthMs: number) => Promise<void>;
 
-/** Faults of the ways to the server. One at a time on each way: what one breaks another must not mend too early. */
+/**
+ * Faults of the network paths to the server. Each path has one fault at a time, so that one fault does not repair
+ * another too early.
+ */
 export function connectionFaults(outages: Outages): Fault[] {
   const busy = new WeakSet<TcpProxy>();
   const onProxy =
@@ -60,7 +63,7 @@ const cut: Break = async (proxy) => {
   return Promise.resolve();
 };
 
-/** What was sent meanwhile is lost, which no connection may survive. */
+/** The bytes sent meanwhile are lost, which no connection may survive. */
 const blackhole: Break = async (proxy, lengthMs) => {
   proxy.mode = "blackhole";
   await sleep(lengthMs);
@@ -74,7 +77,7 @@ const refuse: Break = async (proxy, lengthMs) => {
 };
 
 const delay: Break = async (proxy, lengthMs) => {
-  // To log in takes eight of them.
+  // A login takes eight delays.
   proxy.delayMs = lengthMs / 10;
   await sleep(lengthMs);
 };

@@ -8,10 +8,10 @@ import type { Problems } from "./problems";
 import type { Command, Report } from "./protocol";
 import type { WorkerPlan } from "./site";
 
-/** How long a process may take to end once nothing should keep it. */
+/** Longest time a process may take to end once nothing keeps it alive. */
 const leaveLimitMs = 3_000;
 
-/** A process that uses the library. That it ends by itself, or prints an error, is a problem. */
+/** A process that uses the library. It is a problem if the process ends by itself or prints an error. */
 export class Worker {
   readonly name: string;
   readonly #child: ChildProcess;
@@ -22,12 +22,12 @@ export class Worker {
   constructor({ name, setup }: WorkerPlan, problems: Problems) {
     this.name = name;
     this.#problems = problems;
-    // Node hands on the arguments this process was started with, and so the children are run by tsx as well.
+    // `fork` passes on the arguments that started this process, so tsx runs the children too.
     this.#child = fork(join(__dirname, "worker.ts"), {
       env: { ...process.env, SOAK_WORKER: JSON.stringify(setup) },
       stdio: ["ignore", "ignore", "pipe", "ipc"],
     });
-    // A message to a process that is gone is an error event here. That it is gone is told below.
+    // Sending to a process that has ended emits an error event. The exit handler below reports the end.
     this.#child.on("error", () => undefined);
     this.#child.stderr?.on("data", (text: Buffer) => {
       if (!this.#isLeaving) problems.add("worker", `${name} printed: ${text.toString().trim().slice(0, 500)}`);
@@ -52,7 +52,7 @@ export class Worker {
     this.#listeners.add(listener);
   }
 
-  /** The next report of a kind; undefined if it does not come in time. */
+  /** Waits for the next report of a kind. Gives undefined if none arrives in time. */
   async report<Kind extends Report["report"]>(
     kind: Kind,
     timeoutMs: number,
@@ -77,7 +77,7 @@ export class Worker {
     }
   }
 
-  /** Closes its backend; gives the counters it had. */
+  /** Closes the worker's backend and returns its last counters. */
   async close(): Promise<Stats | undefined> {
     const closed = this.report("closed", closeLimitMs + 2_000);
     this.send({ command: "close" });
@@ -111,7 +111,7 @@ export class Worker {
   }
 }
 
-/** Starts the workers; resolves once all of them listen. */
+/** Starts the workers and resolves once all of them listen. */
 export async function startCrew(plans: readonly WorkerPlan[], problems: Problems): Promise<Worker[]> {
   const crew = plans.map((plan) => new Worker(plan, problems));
   const ready = await Promise.all(crew.map(async (worker) => worker.report("ready", 30_000)));

@@ -12,11 +12,11 @@ const [soonestRestartMs, latestRestartMs] = [10_000, 20_000];
 
 interface FaultCount {
   injected: number;
-  /** Nothing was there to break, or the server was down or did not let itself be broken in time. */
+  /** Faults that found nothing to break, or that the server was too busy to take in time. */
   missed: number;
 }
 
-/** Breaks things, one after the other, until it is told to stop. */
+/** Injects faults one after the other until it is told to stop. */
 export class FaultLoop {
   readonly counts = new Map<string, FaultCount>();
   readonly #site: Site;
@@ -40,7 +40,7 @@ export class FaultLoop {
     return [...this.counts.values()].reduce((sum, { injected }) => sum + injected, 0);
   }
 
-  /** Resolves when `signal` has aborted and everything is mended. */
+  /** Resolves when `signal` has aborted and everything is repaired. */
   async run(signal: AbortSignal): Promise<void> {
     await Promise.all([this.#breakThings(signal), this.#restart(signal)]);
     await Promise.all(this.#underWay);
@@ -96,7 +96,7 @@ export class FaultLoop {
   }
 }
 
-/** Tells whether there is reason to go on. */
+/** Returns false once `signal` has aborted. */
 async function pause(durationMs: number, signal: AbortSignal): Promise<boolean> {
   return sleep(durationMs, undefined, { signal }).then(
     () => true,

@@ -4,18 +4,24 @@ import { channelOf } from "../lib/notifications/channel";
 import type { SeededRandom } from "./random";
 import { canFillQueue, type ServerProcess, type Site } from "./site";
 
-/** What a fault did, or that it found nothing to break just then. */
+/** Says if a fault was injected or found nothing to break. */
 export type Injected = "injected" | "nothing to break";
 
 export interface Fault {
   readonly name: string;
-  /** How often, in relation to the others. */
+  /** Relative frequency. */
   readonly weight: number;
-  /** Draws whatever is random about it at once, so that the next fault does not depend on how long this one takes. Mends what it has broken before it resolves. */
+  /**
+   * Draws all random numbers at once, so that the next fault does not depend on how long this one takes. The returned
+   * function repairs what it broke before it resolves.
+   */
   readonly plan: (random: SeededRandom) => (site: Site) => Promise<Injected>;
 }
 
-/** All that go by SQL or signals; those of the connections are in connection-faults.ts, those of the whole server in restarts.ts. */
+/**
+ * Faults caused by SQL or signals. connection-faults.ts has those of connections, restarts.ts those of the whole
+ * server.
+ */
 export const databaseFaults: readonly Fault[] = [
   {
     name: "listener terminated",
@@ -102,17 +108,17 @@ async function freeze([victim]: readonly ServerProcess[], lengthMs: number): Pro
   try {
     process.kill(victim.pid, "SIGCONT");
   } catch {
-    // It was killed meanwhile, with the whole server.
+    // The process was killed in the meantime, with the whole server.
   }
   return "injected";
 }
 
-/** Only those that notify: those that count are part of what a group is. */
+/** Only the triggers that notify: the counting triggers are part of what a group is. */
 async function disableTriggers(site: Site, lengthMs: number): Promise<Injected> {
   const set = async (state: "disable" | "enable"): Promise<void> =>
     site.administer(async (client) => {
       const table = `${client.escapeIdentifier(site.schema)}.kojin_results`;
-      // Not longer: whoever waits for this lock has everybody else wait behind him.
+      // No longer than this: every later statement queues behind whichever session waits for this lock.
       await client.query("set lock_timeout = '1s'");
       await client.query(`alter table ${table} ${state} trigger user`);
     });
@@ -135,7 +141,7 @@ async function lockTable(site: Site, table: string, lengthMs: number): Promise<I
   return "injected";
 }
 
-/** Ids that exist and ids that do not, values that nobody stored, and what is no notification at all. */
+/** Known ids, unknown ids, results that were never stored, and text that is no notification at all. */
 function forge(random: SeededRandom): string {
   const id = `${random.pick(["task", "group"])} ${random.between(1, 5_000)}`;
   const forgeries = [
@@ -165,7 +171,7 @@ async function notifyAll(site: Site, payloads: readonly string[]): Promise<Injec
   return "injected";
 }
 
-/** A listener that is idle in a transaction holds the queue back, and somebody fills it. */
+/** A listener that is idle in a transaction keeps the queue from shrinking while another session fills it. */
 async function fillQueue(site: Site, lengthMs: number): Promise<Injected> {
   if (!canFillQueue()) return "nothing to break";
   await site.administer(async (listener) => {

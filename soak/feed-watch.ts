@@ -3,7 +3,7 @@ import type { Problems } from "./problems";
 
 type FeedName = "results" | "groups";
 
-/** What the streams of everything have shown. */
+/** Records what the streams of all results and groups have emitted. */
 export class FeedWatch {
   readonly #problems: Problems;
   readonly #seen: ReadonlyMap<string, Record<FeedName, Set<string>>>;
@@ -19,12 +19,12 @@ export class FeedWatch {
       });
   }
 
-  /** Whether every worker has been shown all of these. */
+  /** Returns true once every worker has received all of these. */
   hasShown(feed: FeedName, ids: readonly string[]): boolean {
     return [...this.#seen.values()].every((seen) => ids.every((id) => seen[feed].has(id)));
   }
 
-  /** To be called at the end, with what has to have been shown. */
+  /** Called at the end, for each item that must have been emitted. */
   expect(feed: FeedName, id: string): void {
     for (const [worker, seen] of this.#seen)
       if (!seen[feed].has(id)) this.#problems.add("feed", `${worker}: ${feed} never showed ${id}`);
@@ -33,7 +33,7 @@ export class FeedWatch {
   #see(worker: string, feed: FeedName, ids: readonly string[]): void {
     const seen = this.#seen.get(worker)?.[feed];
     for (const id of ids) {
-      // A store whose answer is lost is sent again, and is then two stores; a group gets done once.
+      // A store whose answer is lost is sent again and so counts as two. A group completes once.
       if (feed === "groups" && seen?.has(id) === true)
         this.#problems.add("feed", `${worker}: ${feed} showed ${id} twice`);
       seen?.add(id);

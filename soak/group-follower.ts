@@ -4,13 +4,13 @@ import { lastValueFrom, tap } from "rxjs";
 import type { GroupPlan } from "./protocol";
 import { differenceOf, isFailing, type TaskValue, valueOf } from "./tasks";
 
-/** Follows a group by both of its streams to their end; gives what is wrong with what they showed. */
+/** Follows a group through both of its streams until they complete. Returns a description of what was wrong. */
 export async function followGroup(backend: PostgresResultBackend, group: GroupPlan): Promise<string | undefined> {
   const [progress, members] = await Promise.all([followProgress(backend, group), followMembers(backend, group)]);
   return progress ?? members;
 }
 
-/** Waits for a group; gives what is wrong with its results. */
+/** Waits for a group. Returns a description of what was wrong with its results. */
 export async function waitForGroup(
   backend: PostgresResultBackend,
   { groupId, members, isDeclared }: GroupPlan,
@@ -20,7 +20,7 @@ export async function waitForGroup(
   try {
     const results = await backend.waitGroup<TaskValue>(groupId, timeoutMs);
     const expected = members.map(valueOf);
-    // Without declared members they come in the database's order of ids, which need not be ours.
+    // Without declared members, results come in the database's order of ids, which may differ from JavaScript's.
     const isSame = isDeclared
       ? isDeepStrictEqual(results, expected)
       : isDeepStrictEqual(byTask(results), byTask(expected));

@@ -11,7 +11,7 @@ interface Group {
   isInitialised: boolean;
   doneAt: number | undefined;
   claims: number;
-  /** Claims that ended with an error, and so may have been given. */
+  /** Claims that ended with an error, and may have been granted nevertheless. */
   unknownClaims: number;
 }
 
@@ -24,7 +24,10 @@ interface StoredGroup {
   readonly members: Record<string, { result: unknown; error: unknown }> | null;
 }
 
-/** Groups: workers finish their members, wait for them, follow them, and all claim them when they are done. What fails is done again, as a queue would. */
+/**
+ * Load on groups: workers finish their members, wait for them, follow them, and compete to claim them. Failed calls are
+ * repeated, as a queue would.
+ */
 export class GroupLoad {
   readonly #parts: LoadParts;
   readonly #groups = new Map<string, Group>();
@@ -71,7 +74,7 @@ export class GroupLoad {
     later.in(random.between(0, 3_000), () => this.#wait(waiting, group, timeoutMs));
   }
 
-  /** Whether the streams of everything have shown every group that is done. */
+  /** True once the streams have emitted every completed group. */
   get isShown(): boolean {
     const done = [...this.#groups.values()].filter(
       ({ unfinished, isInitialised }) => unfinished.size === 0 && isInitialised,
@@ -130,7 +133,9 @@ export class GroupLoad {
     });
   }
 
-  /** Issues it again, to another worker, when it ends with an error: nobody knows whether it happened. */
+  /**
+   * Repeats a failed call on another worker, since a call that ended with an error may or may not have taken effect.
+   */
   #untilDone(worker: Worker, order: Order, onDone: () => void): void {
     const { calls, later, crew } = this.#parts;
     calls.issue(worker, order, ({ outcome }) => {

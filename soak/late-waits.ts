@@ -4,12 +4,12 @@ import type { Problems } from "./problems";
 
 interface TimedOutWait {
   readonly worker: string;
-  /** What was waited for. */
+  /** The id of the task or group. */
   readonly id: string;
   readonly deadline: number;
 }
 
-/** Waits that timed out, and, in the end, which of them should not have. */
+/** Collects the waits that timed out and, at the end, finds those that should not have. */
 export class LateWaits {
   readonly #timedOut: TimedOutWait[] = [];
 
@@ -21,7 +21,7 @@ export class LateWaits {
     this.#timedOut.push(wait);
   }
 
-  /** @param thereAt - When what was waited for was known to be there; undefined if it never was. */
+  /** @param thereAt - When the outcome was known to be stored; undefined if it never was. */
   verify(thereAt: (id: string) => number | undefined, outages: Outages, problems: Problems): void {
     for (const { worker, id, deadline } of this.#timedOut) {
       const since = thereAt(id) ?? Infinity;

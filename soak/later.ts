@@ -1,8 +1,8 @@
-/** Things that are to be done after a while. */
+/** Actions to run after a delay. */
 export class Later {
   readonly #timers = new Set<NodeJS.Timeout>();
 
-  /** How many are still to be done. */
+  /** Number of actions still to run. */
   get pending(): number {
     return this.#timers.size;
   }

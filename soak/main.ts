@@ -9,9 +9,9 @@ import { createReport } from "./report";
 import { Site } from "./site";
 import { Soak } from "./soak";
 
-/** How long a run that is interrupted may take to mend what it has broken. */
+/** Longest time that an interrupted run may take to repair what it broke. */
 const mendLimitMs = 8_000;
-/** How long the clean-up of a run that is ended by force may take. */
+/** Longest time that cleaning up may take after a run was ended by force. */
 const cleanUpLimitMs = 12_000;
 
 async function main(): Promise<number> {
@@ -51,7 +51,7 @@ async function soak(options: SoakOptions, interruption: AbortController): Promis
   }
 }
 
-/** A moment after the interruption, so that what was broken can be mended; not longer, whatever hangs. */
+/** Leaves a moment after the interruption for repairs, and no longer, even if something hangs. */
 async function rejectAfter(interruption: AbortSignal): Promise<never> {
   await new Promise((resolve) => interruption.addEventListener("abort", resolve, { once: true }));
   await sleep(mendLimitMs, undefined, { ref: false });

@@ -3,7 +3,7 @@ import { parseArgs } from "node:util";
 
 export interface SoakOptions {
   readonly minutes: number;
-  /** From it come the faults, their order and their times, and the tasks. */
+  /** Determines the faults, their order and times, and the tasks. */
   readonly seed: string;
 }
 
@@ -20,7 +20,7 @@ The exit code is 0 if all promises were kept, 1 if not, 2 for wrong arguments. T
 two minutes after the N minutes, mostly within half a minute.
 `;
 
-/** @returns What was asked for, or `"help"`. @throws TypeError or RangeError: something is wrong with the arguments. */
+/** @returns The parsed options, or `"help"`. @throws TypeError or RangeError: An argument is wrong. */
 export function parseOptions(args: readonly string[]): SoakOptions | "help" {
   const { values } = parseArgs({
     args: [...args],

@@ -1,11 +1,14 @@
 interface Outage {
-  /** The worker it concerns; undefined for all. */
+  /** The affected worker; undefined for all. */
   readonly worker: string | undefined;
   readonly from: number;
   readonly to: number;
 }
 
-/** Times in which nobody can be expected to read: the server was down, or a worker's connections were dead without anybody being told. */
+/**
+ * Periods in which reads cannot succeed: the server was down, or a worker's connections were dead without its
+ * knowledge.
+ */
 export class Outages {
   readonly #outages: Outage[] = [];
 
@@ -13,7 +16,7 @@ export class Outages {
     this.#outages.push({ worker, from, to });
   }
 
-  /** How long, of a time, the server could be reached by a worker, in milliseconds. */
+  /** Milliseconds of a period during which a worker could reach the server. */
   reachableMs(worker: string, from: number, to: number): number {
     const within = this.#outages
       .filter(

@@ -1,27 +1,30 @@
-/** Promises that were broken, by which; and in words. */
+/** The promises, each with its name in a report. */
 export const promises = {
-  lost: "stored, acknowledged, and not there at the end",
-  different: "there, but not what was stored",
-  invented: "there, and nobody stored it",
-  "wrong answer": "a call that gave what was never stored",
+  lost: "acknowledged, but missing at the end",
+  different: "present, but not the stored value",
+  invented: "present, but never stored",
+  "wrong answer": "a call that returned a value that was never stored",
   "wrong error": "a wait or a stream that ended with an error that no fault explains",
-  late: "a wait that timed out although its result had long been there",
+  late: "a wait that timed out although its result had long been stored",
   overdue: "a call that ended after its limit",
   hung: "a call that never ended",
-  group: "a group that was counted wrongly, not done, or done twice",
-  feed: "a stream of everything that missed something, or ended",
+  group: "a group with a wrong count, that did not complete, or completed twice",
+  feed: "a stream that missed an item, or ended",
   worker: "a process that ended, or printed an error",
   close: "a close that took too long, or left a process alive",
-  leaked: "a connection that was left behind",
-  "the run itself": "something that was to be broken and mended could not be mended",
+  leaked: "a leaked connection",
+  "the run itself": "a fault that could not be repaired",
 } as const;
 
 export type BrokenPromise = keyof typeof promises;
 
-/** Of each kind; the others are only counted. */
+/** Problems of each kind that are printed. The rest are only counted. */
 const mostInWords = 20;
 
-/** What went wrong in a run. Each is printed when it is found, so that a run that does not come to its end has told it. */
+/**
+ * Collects the problems of a run. Each is printed as it is found, so that a run that does not finish has still reported
+ * it.
+ */
 export class Problems {
   readonly #startedAt = performance.now();
   readonly #counts = new Map<BrokenPromise, number>();
@@ -43,7 +46,7 @@ export class Problems {
     return [...this.#counts.values()].reduce((sum, count) => sum + count, 0);
   }
 
-  /** The first of each kind, in words. */
+  /** The first problems of each kind. */
   get words(): readonly string[] {
     return this.#words;
   }

@@ -3,11 +3,11 @@ import type { Stats } from "kojin-postgres";
 /** How a worker connects. */
 export interface WorkerSetup {
   readonly url: string;
-  /** Another way to the server for its listener. */
+  /** Another address of the server for its listener. */
   readonly listenUrl?: string;
   readonly schema: string;
   readonly notify: "trigger" | "deferred";
-  /** Whether it subscribes to `results$` and `groupCompletions$`, and so listens all the time. */
+  /** True if it subscribes to `results$` and `groupCompletions$`, and so listens all the time. */
   readonly hasFeeds: boolean;
 }
 
@@ -27,17 +27,17 @@ export type Order =
   | { readonly what: "claim"; readonly groupId: string };
 
 /**
- * `done`: with what was to be expected. `timeout`: a `WaitTimeoutError`. `nothing`: a claim that was not given. `wrong`: with something that was never stored. `failed`: with
- * any other error.
+ * `done`: the expected outcome. `timeout`: a `WaitTimeoutError`. `nothing`: a claim that was not granted. `wrong`: a
+ * value that was never stored. `failed`: any other error.
  */
 export type Outcome = "done" | "timeout" | "nothing" | "wrong" | "failed";
 
-/** How a call ended. Times are in milliseconds since 1970, with fractions. */
+/** The end of a call. Times are in milliseconds since 1970, with fractions. */
 export interface Ended {
   readonly outcome: Outcome;
   readonly startedAt: number;
   readonly endedAt: number;
-  /** For `failed` the error, for `wrong` the difference. */
+  /** The error of `failed`, or the difference of `wrong`. */
   readonly detail: string;
 }
 
@@ -53,5 +53,5 @@ export type Report =
   | { readonly report: "feed ended"; readonly error: string }
   | { readonly report: "closed"; readonly tookMs: number; readonly stats: Stats };
 
-/** Not Date.now(), which knows whole milliseconds only, and differs between processes no less. */
+/** Not Date.now(), which has whole milliseconds only and differs between processes by as much. */
 export const now = (): number => performance.timeOrigin + performance.now();

@@ -1,22 +1,22 @@
 import { createHash } from "node:crypto";
 
-/** Numbers as if at random, and the same for the same seed. */
+/** A pseudo-random generator: the same seed gives the same numbers. */
 export class SeededRandom {
   readonly #seed: string;
   #count = 0;
 
-  /** @param seed - Each purpose takes one of its own, so that what one draws does not depend on how often another has drawn. */
+  /** @param seed - One per purpose, so that one purpose's draws do not depend on how often another draws. */
   constructor(seed: string) {
     this.#seed = seed;
   }
 
-  /** From 0 up to, and without, 1. */
+  /** A number from 0 up to, but not including, 1. */
   next(): number {
     this.#count += 1;
     return createHash("sha256").update(`${this.#seed} ${this.#count}`).digest().readUIntBE(0, 6) / 2 ** 48;
   }
 
-  /** An integer, both limits included. */
+  /** An integer from `min` to `max`, both included. */
   between(min: number, max: number): number {
     return min + Math.floor(this.next() * (max - min + 1));
   }

@@ -22,7 +22,7 @@ export interface Findings {
   readonly longestPastDeadlineMs: number;
 }
 
-/** The tables at the end: what was done, what was broken, and which promises were. */
+/** Formats the tables at the end: the calls made, the faults injected, and the promises broken. */
 export function createReport(findings: Findings): string {
   const { faults, problems } = findings;
   const injected = [...faults.counts].sort(([a], [b]) => (a < b ? -1 : 1));

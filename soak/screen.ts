@@ -11,7 +11,7 @@ export interface Status {
   readonly problems: number;
 }
 
-/** How far the run is: a bar with a line of figures; where there is no terminal, such as in CI, a line every ten seconds. */
+/** Shows progress: a bar with a line of figures on a terminal, or a line every ten seconds elsewhere, such as in CI. */
 export class Screen {
   readonly #durationMs: number;
   readonly #startedAt = performance.now();
@@ -38,7 +38,7 @@ export class Screen {
     }
   }
 
-  /** Gives the cursor back. */
+  /** Shows the cursor again. */
   close(): void {
     this.#bar?.stop();
     this.#bar = undefined;

@@ -10,13 +10,13 @@ import type { WorkerSetup } from "./protocol";
 
 const schema = "soak";
 const adminName = "soak admin";
-/** By it the connections of the workers are known. */
+/** The `application_name` of the workers. */
 const workerName = "soak worker";
 
 export interface WorkerPlan {
   readonly name: string;
   readonly setup: WorkerSetup;
-  /** The proxy through which it, or only its listener, connects. */
+  /** The proxy through which the worker, or only its listener, connects. */
   readonly proxy: TcpProxy | undefined;
 }
 
@@ -29,7 +29,7 @@ export interface ServerProcess {
 /** Before Postgres 17 the notification queue always has room for 8 GB. */
 export const canFillQueue = (): boolean => postgresMajor() >= 17;
 
-/** The server, the ways to it, and an administrator's hand on it. */
+/** The server, the addresses that lead to it, and administrative access. */
 export class Site {
   readonly server: FaultServer;
   readonly schema = schema;
@@ -56,9 +56,9 @@ export class Site {
 
   static async start(): Promise<Site> {
     const server = await FaultServer.start({
-      // Room for the connections that faults leave behind for a while.
+      // Room for connections that faults leave behind for a while.
       max_connections: "200",
-      // The least queue that Postgres allows, so that it can be filled.
+      // The smallest queue that Postgres allows, so that it can be filled.
       ...(canFillQueue() ? { max_notify_queue_pages: "64" } : {}),
     });
     try {
@@ -72,7 +72,7 @@ export class Site {
     }
   }
 
-  /** Works as a superuser, with a connection of its own; nothing takes longer than `timeoutMs`. */
+  /** Runs `work` as a superuser on a connection of its own. Nothing takes longer than `timeoutMs`. */
   async administer<T>(work: (client: Client) => Promise<T>, timeoutMs = 5_000): Promise<T> {
     const client = new Client({
       connectionString: this.server.url,
@@ -86,12 +86,15 @@ export class Site {
       return await work(client);
     } finally {
       client.end().catch(() => undefined);
-      // A server that has been killed does not say goodbye.
+      // A killed server does not close its connections.
       setTimeout(() => destroySocket(client), 500).unref();
     }
   }
 
-  /** What is connected, but for the administrator: in a settled order, so that a choice among them is as repeatable as it can be. */
+  /**
+   * All connections except the administrator's, in a fixed order, so that choosing among them is as repeatable as
+   * possible.
+   */
   async connections(): Promise<ServerProcess[]> {
     return this.administer(async (client) => {
       const { rows } = await client.query<ServerProcess>(
@@ -115,7 +118,7 @@ export class Site {
     );
   }
 
-  /** Repeats what puts something right until it succeeds; what has been broken has to be mended, also if the server goes down meanwhile. */
+  /** Repeats a repair until it succeeds, even if the server goes down in the meantime. */
   async untilMended(mend: () => Promise<void>): Promise<void> {
     await eventually(mend, { timeoutMs: 20_000, intervalMs: 200 });
   }

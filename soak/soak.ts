@@ -18,10 +18,10 @@ import type { Site } from "./site";
 import { TaskLoad } from "./task-load";
 
 const tickMs = 100;
-/** With more calls than that under way nothing new is begun. */
+/** With more calls than this in flight, no new ones are begun. */
 const mostUnderWay = 4_000;
 
-/** One run: load and faults together, then peace, then the reckoning. */
+/** One run: load and faults together, then a quiet period, then the comparison with the database. */
 export class Soak {
   readonly #options: SoakOptions;
   readonly #site: Site;
@@ -37,7 +37,7 @@ export class Soak {
     this.#site = site;
   }
 
-  /** What it is doing, in words. */
+  /** What the run is doing now. */
   get phase(): string {
     return this.#phase;
   }
@@ -104,20 +104,20 @@ export class Soak {
     return { tasks, groups, faults, problems: this.#problems, stats, longestPastDeadlineMs };
   }
 
-  /** Ends the other processes, however they are. */
+  /** Kills the other processes, whatever their state. */
   kill(): void {
     this.#later.cancel();
     for (const worker of this.#crew) worker.kill();
   }
 
-  /** Says what comes next: what does not end is known by it. */
+  /** Begins a phase. A run that hangs is reported with the name of its phase. */
   #enter(phase: string): void {
     this.#phase = phase;
     const elapsed = `${Math.round((performance.now() - this.#startedAt) / 1_000)} s`;
     console.log(`${elapsed.padStart(6)}: ${phase}`);
   }
 
-  /** Nothing is broken any more: everything that was begun comes to its end, and streams of everything have time to catch up. */
+  /** Waits, with no more faults, until all calls have ended and the streams have caught up. */
   async #settle(calls: Calls, isShown: () => boolean, interruption: AbortSignal): Promise<void> {
     const dueAt = performance.now() + settleMs;
     const quietFrom = performance.now() + 5_000;
@@ -130,7 +130,7 @@ export class Soak {
     calls.findHung(true);
   }
 
-  /** Closes the backends, looks for what they left behind, and only then lets the processes go. */
+  /** Closes the backends, looks for leaks, and only then lets the processes end. */
   async #dismiss(): Promise<Stats[]> {
     const stats = await Promise.all(this.#crew.map(async (worker) => worker.close()));
     try {
@@ -148,7 +148,7 @@ export class Soak {
 }
 
 function addLoad(random: SeededRandom, tasks: TaskLoad, groups: GroupLoad): void {
-  // Now and then many at once, as a batch job would.
+  // Sometimes many at once, as a batch job would.
   const count = random.chance(0.02) ? 150 : random.between(4, 10);
   for (let index = 0; index < count; index += 1) tasks.add();
   if (random.chance(0.3)) groups.add();

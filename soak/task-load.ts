@@ -25,16 +25,16 @@ export interface LoadParts {
   readonly outages: Outages;
   readonly feeds: FeedWatch;
   readonly random: SeededRandom;
-  /** What is left for a wait that begins now, in milliseconds. */
+  /** Milliseconds left for a wait that begins now. */
   readonly longestWaitMs: () => number;
 }
 
-/** Tasks: one worker stores, others wait, before or after. Some are never stored. */
+/** Load on tasks: one worker stores, others wait, before or after the store. Some tasks are never stored. */
 export class TaskLoad {
   readonly #parts: LoadParts;
   readonly #tasks = new Map<string, Task>();
   readonly #late = new LateWaits();
-  /** By the error. */
+  /** Number of rejected stores by error. */
   readonly rejections = new Map<string, number>();
   acknowledged = 0;
   resolved = 0;
@@ -68,12 +68,12 @@ export class TaskLoad {
     }
   }
 
-  /** Whether the streams of everything have shown every result that was acknowledged. */
+  /** True once the streams have emitted every acknowledged result. */
   get isShown(): boolean {
     return this.#parts.feeds.hasShown("results", this.#acknowledgedIds());
   }
 
-  /** Compares everything with the table, once nothing is under way any more. */
+  /** Compares everything with the table, once all calls have ended. */
   async verify(): Promise<void> {
     const { site, problems, outages, feeds } = this.#parts;
     this.#late.verify((taskId) => this.#tasks.get(taskId)?.storedAt, outages, problems);
@@ -102,7 +102,7 @@ export class TaskLoad {
         task.storedAt = endedAt;
         this.acknowledged += 1;
       } else {
-        // Whether it is there nobody can know.
+        // The store may or may not have taken effect.
         const error = detail.replace(taskId, "…");
         this.rejections.set(error, (this.rejections.get(error) ?? 0) + 1);
       }

@@ -4,12 +4,12 @@ import { TaskFailedError } from "kojin-postgres";
 
 const failingMark = " (fails)";
 
-/** An id; what is stored under it follows from it. */
+/** Creates an id. The value stored under it follows from the id. */
 export function taskIdOf(name: string, fails: boolean): string {
   return fails ? `${name}${failingMark}` : name;
 }
 
-/** Whether the task with this id fails. */
+/** Returns true if the task with this id fails. */
 export const isFailing = (taskId: string): boolean => taskId.endsWith(failingMark);
 
 export interface TaskValue {
@@ -18,7 +18,7 @@ export interface TaskValue {
   readonly odd: readonly unknown[];
 }
 
-/** The result of a task that does not fail; now and then a large one. */
+/** The result of a task that succeeds. Some results are large. */
 export function valueOf(taskId: string): TaskValue {
   const digest = createHash("sha256").update(taskId).digest("hex");
   const repeats = digest.startsWith("0") ? 300 : 1;
@@ -29,7 +29,7 @@ export function failureOf(taskId: string): Error {
   return new RangeError(`As planned, ${taskId}`);
 }
 
-/** What is wrong with what came for a task, in words; undefined if it is what was stored. */
+/** Describes what is wrong with a task's outcome; undefined if it is what was stored. */
 export function differenceOf(taskId: string, settled: PromiseSettledResult<unknown>): string | undefined {
   if (settled.status === "fulfilled")
     return !isFailing(taskId) && isDeepStrictEqual(settled.value, valueOf(taskId))

@@ -1,4 +1,4 @@
-// A process that uses the library as the main process tells it to, and tells how each call ended.
+// A process that uses the library at the command of the main process and reports how each call ended.
 
 import { DatabaseError, PostgresResultBackend, WaitTimeoutError } from "kojin-postgres";
 import { bufferTime, filter, map, type Observable } from "rxjs";
@@ -8,7 +8,7 @@ import { type Command, type Ended, now, type Order, type Outcome, type Report, t
 import { differenceOf, failureOf, isFailing, valueOf } from "./tasks";
 
 async function main(): Promise<void> {
-  // Ctrl-C in a terminal reaches every process; the main process alone decides.
+  // Ctrl-C in a terminal reaches every process. The main process alone decides when to stop.
   process.on("SIGINT", () => undefined);
   process.once("disconnect", () => process.exit());
   const setup = JSON.parse(process.env["SOAK_WORKER"] ?? "") as WorkerSetup;
@@ -66,7 +66,7 @@ async function carryOut(backend: PostgresResultBackend, order: Order): Promise<E
   }
 }
 
-/** Gives what is wrong with what came, in words; null for a claim that was not given. */
+/** Returns a description of what was wrong with the outcome; null for a claim that was not granted. */
 async function perform(backend: PostgresResultBackend, order: Order): Promise<string | undefined | null> {
   switch (order.what) {
     case "store":
@@ -94,7 +94,7 @@ async function perform(backend: PostgresResultBackend, order: Order): Promise<st
 }
 
 function send(report: Report): void {
-  // An error here is that the main process has gone; then so does this one.
+  // An error means that the main process has ended. Then this process ends too.
   process.send?.(report, undefined, undefined, () => undefined);
 }
 

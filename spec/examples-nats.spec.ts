@@ -3,10 +3,10 @@ import { describeWithNats } from "./support/where";
 
 describeWithNats()("the example of notifications over NATS", () => {
   it("shows who is told, by whom, and that nobody listens in Postgres", async () => {
-    expect(await runExample("nats/main.ts")).toBe(`Stored by a worker that tells over NATS: { pages: 12 }
-Connections that listen in Postgres: 0
-Inserted by somebody else, told by a relay: { pages: 3 }
-Found only by looking again: 0
+    expect(await runExample("nats/main.ts")).toBe(`Stored by a worker that notifies over NATS: { pages: 12 }
+Connections that listen to Postgres: 0
+Inserted by another program, announced by the relay: { pages: 3 }
+Found only by a sweep: 0
 `);
   });
 });

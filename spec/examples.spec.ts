@@ -7,7 +7,7 @@ const characteristicLines: Record<string, RegExp> = {
   "chord.ts": /^4 claimers competed for sources; \w+ got it\.\nCallbacks that ran: documents, sources\.$/m,
   "fan-out.ts": /^index\.ts failed .*, so it is done once more\.\n(.*\n)*All \d+ files: [\d,]+ bytes, [0-9a-f]{12}…$/m,
   "quick-start.ts": /^Task invoice:\S+ has the result \{ total: 42 \}$/m,
-  "reactive.ts": /^The upload: nobody cares; open waits: 0$/m,
+  "reactive.ts": /^The upload: the user left; open waits: 0$/m,
   "transaction.ts": /^Committed, and the wait has ended with \{ amount: 20 \}$/m,
 };
 const examples = readdirSync(join(__dirname, "..", "examples")).filter((name) => name.endsWith(".ts"));

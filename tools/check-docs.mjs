@@ -1,4 +1,4 @@
-// Compiles every ```ts and ```js block of README.md and docs/ as a module of its own. "ts continue" goes on from the block before it.
+// Compiles every ```ts and ```js block of README.md and docs/ as a module. "ts continue" continues the block before it.
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join, relative } from "node:path";
 import ts from "typescript";
@@ -7,7 +7,7 @@ import { readCodeBlocks } from "./docs/code-blocks.mjs";
 
 const root = join(import.meta.dirname, "..");
 
-// Settings of this package's own that its readers may not have.
+// Compiler settings of this package that readers may not use.
 const sharedOptions = {
   types: ["node", "jest"],
   noUnusedLocals: false,
@@ -16,7 +16,7 @@ const sharedOptions = {
 };
 const optionsOf = {
   ts: sharedOptions,
-  // Parameters cannot be given a type there.
+  // JavaScript parameters cannot be given a type.
   js: { ...sharedOptions, allowJs: true, checkJs: true, noImplicitAny: false },
 };
 
@@ -56,7 +56,7 @@ function toModules(file, blocks) {
       found.push(module);
     }
     module.fences.push(block.line);
-    // Empty lines for the prose around it: a line of the module is then the same line of the Markdown file.
+    // Empty lines stand for the prose, so that a line has the same number in the module and in the Markdown file.
     module.lines.push(...Array.from({ length: block.line - module.lines.length }, () => ""), ...block.lines);
   }
   return found;
@@ -80,7 +80,7 @@ function compile(language) {
 
 function writeModule(folder, { language, lines }, index) {
   const code = lines.join("\n");
-  // ES modules, for `await` at the top level; but `require` exists in CommonJS only.
+  // ES modules, for top-level `await`, except where `require` asks for CommonJS.
   const kind = language === "js" && /\brequire\(/.test(code) ? "c" : "m";
   const path = join(folder, `block-${index}.${kind}${language}`);
   writeFileSync(path, code);

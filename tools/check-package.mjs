@@ -1,4 +1,5 @@
-// Packs the package as `npm publish` would, and uses it as its users would: from a folder of its own, with nothing else installed.
+// Packs the package as `npm publish` would and uses it as a user would: in an empty folder, with nothing else
+// installed.
 import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -8,7 +9,7 @@ import { checkContents } from "./package/contents.mjs";
 import { checkRuntime } from "./package/runtime.mjs";
 import { checkTypes } from "./package/types.mjs";
 
-// Outside the repository, where nothing can be found that is not installed.
+// Outside the repository, so that its node_modules cannot be found.
 const work = mkdtempSync(join(tmpdir(), "check-package-"));
 const consumer = newFolder("consumer");
 const compilers = newFolder("compilers");
@@ -24,7 +25,7 @@ const checks = {
   },
   "contains what it should": () => checkContents(installed),
   publint: async () => void (await runTool("publint", ["run", tarball, "--strict"])),
-  // No rule is ignored.
+  // With all rules enabled.
   "are the types wrong": async () => void (await runTool("attw", [tarball, "--no-definitely-typed", "--no-emoji"])),
   "loads and works": () => checkRuntime(consumer),
   "type-checks with TypeScript 5.4, 6 and 7": () => checkTypes(consumer, compilers),
@@ -58,7 +59,7 @@ function newFolder(name) {
   return folder;
 }
 
-// The types of the oldest Node supported. Those of pg come with the package, and bring the newest of Node if there are no others.
+// The types of the oldest supported Node. Without them, those that come with pg would bring the types of the newest.
 function nodeTypesRange() {
   return JSON.parse(readFileSync(join(root, "package.json"), "utf8")).devDependencies["@types/node"];
 }

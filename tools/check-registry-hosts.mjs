@@ -1,4 +1,4 @@
-// Fails if a file of the repository names the host of a package registry: whoever installs uses the registry of their own settings.
+// Fails if a file of the repository names the host of a package registry, since every installation has its own.
 import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -8,7 +8,7 @@ const root = join(import.meta.dirname, "..");
 const patterns = [
   /\bregistry\.(?:[a-z0-9-]+\.)+(?:cn|com|dev|eu|io|jp|net|org)\b/i,
   /\bnpm\.pkg\.[a-z]/i,
-  // What a lockfile says when it was written without `omit-lockfile-registry-resolved`.
+  // Written into a lock file without `omit-lockfile-registry-resolved`.
   /"resolved": "https?:/,
   ...configuredRegistry(),
 ];
@@ -24,15 +24,15 @@ if (findings.length > 0) {
 }
 console.log("No file names the host of a package registry.");
 
-// Files about to be added as well, so that this fails before the commit.
+// Includes untracked files, so that this fails before the commit.
 function trackedFiles() {
-  // git refuses to read a clone of another user's otherwise.
+  // Otherwise git refuses to read a clone that belongs to another user.
   const options = ["-c", `safe.directory=${root}`, "ls-files", "-z", "--cached", "--others", "--exclude-standard"];
   const files = execFileSync("git", options, { cwd: root, encoding: "utf8", maxBuffer: 2 ** 26 }).split("\0");
   return files.filter((file) => file !== "" && existsSync(join(root, file)));
 }
 
-// A mirror's name can be anything, so the one in use here is looked for too.
+// A mirror can have any name, so the configured one is looked for too.
 function configuredRegistry() {
   const url = execFileSync("npm", ["config", "get", "registry"], { cwd: root, encoding: "utf8" }).trim();
   if (!URL.canParse(url)) return [];

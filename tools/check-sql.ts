@@ -6,9 +6,10 @@ import { sqlLiterals, unqualifiedWords } from "./sql/sql-literals";
 import { loadParser, sqlNames, transitionTablesOf, type UnqualifiedName } from "./sql/sql-names";
 
 /**
- * Fails if SQL of this package has a name that Postgres looks up along the search path, where another role may have created something of that name. Checks the migrations and
- * sql/roles.sql with the parser of Postgres itself, bodies of functions included, and the SQL in lib/ literal by literal. spec/security/statements.spec.ts checks with the same
- * parser each statement that is sent. Arguments choose what is shown, by how its place begins: `npm run check:sql -- lib/groups`.
+ * Fails if SQL of this package contains a name that Postgres looks up along the search path, where another role may
+ * have created an object of that name. Checks the migrations and sql/roles.sql with Postgres's own parser, including
+ * function bodies, and each SQL literal in lib/. spec/security/statements.spec.ts checks every statement sent with the
+ * same parser. Arguments filter by path: `npm run check:sql -- lib/groups`.
  */
 const root = join(__dirname, "..");
 

@@ -1,4 +1,4 @@
-/** The options that a command was given; or, where there is nothing more to do, the exit code, after its usage was shown. */
+/** Reads a command's options. Prints the usage and gives an exit code instead if there is nothing more to do. */
 export function readOptions<T extends object>(
   parse: (args: readonly string[]) => T | "help",
   usage: string,

@@ -1,5 +1,6 @@
-// Runs the specs on another version of Postgres, or in another way of using the library:
-//   node tools/run-specs.mjs [--postgres 14|15|16|17] [--variant pgbouncer|pool-of-one|deferred|nats] [arguments for Jest]
+// Runs the specs on another version of Postgres, or with another way to use the library:
+//   node tools/run-specs.mjs [--postgres 14|15|16|17] [--variant pgbouncer|pool-of-one|deferred|nats] [arguments for
+// Jest]
 import { execFileSync, spawnSync } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -15,24 +16,27 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
 });
 const env = { ...process.env };
-// What no version and no variant changes: the embedded server, what stands on the public names alone, and what a page does in a browser.
+// Specs that no version or variant affects: the embedded server, those that use only public names, and the browser's
+// part of a page.
 const left = [
   "spec/(embedded|cli|dashboard|http|operators|telemetry|examples|schemas|codec|types|docs-blocks|testing)",
   "examples/",
 ];
 
-// What makes no sense where nobody listens: notifications over NATS have fault specs of their own, which run everywhere.
+// Specs that make no sense without LISTEN. Notifications over NATS have fault specs of their own, which always run.
 const aboutListen = [
-  // The connection that listens: how it is lost, found dead, replaced, shared, kept away from poolers and from a standby; also in a page that shows it.
+  // Specs of the listening connection: losing, probing, replacing and sharing it, poolers, standbys, and its display on
+  // a page.
   "spec/(logger|notifications/listener|waiting/wait)\\.spec",
   "spec/notifications/pg-listen",
   "spec/groups/group-(changes|streams)",
   "spec/faults/(dashboard|failover|herds|idle-killers|killed-listener|last-words|outages|poolers)",
-  // Notifications that Postgres itself sends, takes back or refuses, for writers which know nothing of NATS, or in a caller's transaction.
+  // Specs of Postgres's own notifications: sent for other writers, rolled back, refused, or sent in a caller's
+  // transaction.
   "spec/(foreign-writers|results/store|streams)\\.spec",
   "spec/groups/group-counting",
   "spec/faults/(bulk-writes|bypassed-triggers|full-queue|held-lock|repairs|replication|subtransactions|unlistened)",
-  // What `diagnose` says of the above.
+  // Specs of what `diagnose` reports about those.
   "spec/faults/diagnosis",
   "spec/admin/(access|diagnosis|inspection|rights)",
 ];
@@ -40,14 +44,14 @@ const aboutListen = [
 if (values.postgres !== undefined) {
   if (!majors.includes(values.postgres)) fail(`expected --postgres to be one of ${majors.join(", ")}`);
   const folder = join(root, "spec", "postgres", values.postgres);
-  // Not `npm ci`: the lock file cannot name the programs for platforms that this version was never published for.
+  // Not `npm ci`: the lock file cannot name programs for platforms that this version was never published for.
   execFileSync("npm", ["install", "--no-save", "--no-audit", "--no-fund"], {
     cwd: folder,
     stdio: ["ignore", "ignore", "inherit"],
     shell: process.platform === "win32",
   });
   Object.assign(env, { SPEC_POSTGRES_FROM: folder, SPEC_POSTGRES_MAJOR: values.postgres });
-  // It would be another server than the one asked for.
+  // It would name another server than the one asked for.
   delete env.DATABASE_URL;
 }
 if (values.variant !== undefined) {
@@ -62,7 +66,8 @@ if (values.variant !== undefined) {
     process.exit(0);
   }
   env.SPEC_VARIANT = values.variant;
-  // Fault specs bring their own servers and poolers; what is announced after the commit, and by whom, matters to them too.
+  // Fault specs start their own servers and poolers, so of the variants only those that change announcements affect
+  // them.
   if (!["deferred", "nats"].includes(values.variant)) left.push("spec/faults");
   if (isOverNats) left.push(...aboutListen);
 }

@@ -1,4 +1,4 @@
-// Takes docs/images/dashboard.png of a dashboard with something to show:
+// Writes docs/images/dashboard.png, showing a dashboard with data:
 //   npx tsx tools/screenshot.mjs
 import { statSync } from "node:fs";
 import { join } from "node:path";
@@ -35,7 +35,7 @@ const { size } = statSync(file);
 console.log(`${file}: ${size} bytes`);
 if (size > maxBytes) throw new Error(`A screenshot is to have ${maxBytes} bytes at the most.`);
 
-/** As much as fills the page: a minute's worth of a curve is waited for in half of that. */
+/** Enough to fill the page within half a minute. */
 async function work() {
   await storing.initGroup("book-7", 240);
   await storing.initGroup("import 2025-06", 1_000);

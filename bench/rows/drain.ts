@@ -6,12 +6,12 @@ const lanes = 256;
 
 interface Rival {
   readonly reference: string;
-  /** Absent where it is only told. */
+  /** Absent if the ratio is for information only. */
   readonly atLeast?: number;
   readonly settings: (bench: Bench) => Promise<Omit<TechniqueSettings, "url">>;
 }
 
-/** Many stores under way, each awaited by somebody. */
+/** Many concurrent stores, each awaited by another process. */
 function drain({ reference, atLeast, settings }: Rival): Row {
   return {
     name: `256 lanes storing for 30 000 open waits, against ${reference}`,
@@ -48,7 +48,7 @@ export const drainAgainstBullmq = drain({
   settings: async (bench) => ({ technique: "bullmq", redisPort: (await bench.redis("none")).port }),
 });
 
-/** What is as durable as a result in Postgres. */
+/** Compares with a queue that is as durable as a result in Postgres. */
 export const drainAgainstDurableBullmq = drain({
   reference: "BullMQ waitUntilFinished, Redis with appendfsync always",
   settings: async (bench) => ({ technique: "bullmq", redisPort: (await bench.redis("always")).port }),

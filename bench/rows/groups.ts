@@ -5,12 +5,12 @@ import type { Sample } from "../sample";
 import type { GroupLoad, GroupsTasks } from "../workers/groups";
 
 const lanes = 256;
-/** Of the Rust crate, whose pool has 10 connections. */
+/** The pool size of the Rust crate. */
 const rustLanes = 10;
 
-/** Time for each member, from the first call to all results in hand, of a large group and of a smaller one. */
+/** Time per member, from the first call to all results in hand, of a large group and a smaller one. */
 export const groupSize: Row = {
-  name: "group of 100 000, for each member until waitGroup ends",
+  name: "group of 100 000, time per member until waitGroup ends",
   reference: "group of 10 000",
   unit: "µs",
   target: { of: "ratio", atMost: 1.3 },
@@ -21,10 +21,10 @@ export const groupSize: Row = {
     })),
 };
 
-/** Members in a second, by batches that count in triggers, and by an upsert and a count for each. */
+/** Members per second: batches counted by triggers against an upsert and a count for each member. */
 export const groupAgainstCount: Row = {
   name: "group of 10 000, until waitGroup ends",
-  reference: "upsert, then count(*), 10 connections, nobody waiting",
+  reference: "upsert, then count(*), 10 connections, no waiters",
   unit: "/s",
   target: { of: "ratio", atLeast: 40 },
   prepare: async (bench) => {
@@ -58,7 +58,7 @@ class GroupCrew implements Disposable {
     await this.complete(500, 1);
   }
 
-  /** Completes so many groups, one after the other; gives milliseconds for each member. */
+  /** Completes groups one after the other. Gives milliseconds per member. */
   async complete(members: number, groups: number): Promise<number> {
     await this.#bench.empty();
     let durationMs = 0;
@@ -71,7 +71,7 @@ class GroupCrew implements Disposable {
     return durationMs / (members * groups);
   }
 
-  /** Gives milliseconds for each member. */
+  /** Gives milliseconds per member. */
   async completeByCount(members: number): Promise<number> {
     const load = this.#load(members, rustLanes);
     await this.#bench.sql(`

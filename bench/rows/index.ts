@@ -17,7 +17,7 @@ import { clientProcessorTime, serverProcessorTime } from "./processor-time";
 import { slowLatency, slowWriters, slowWritersWithLanes } from "./slow-commits";
 import { startUp } from "./start-up";
 
-/** All rows, in the order of the table: first those with a target, then those that only tell. */
+/** All rows in the order of the table: those with a target first, then those for information. */
 export const rows: readonly Row[] = [
   latencyAgainstBare,
   inlineLatencyAgainstBare,

@@ -5,7 +5,7 @@ import type { ListeningTasks } from "../workers/listening";
 const lanes = 256;
 const connectionsPerProcess = 10;
 
-/** What is left of the rate of a drain while others listen on the same channel. */
+/** The share of a drain's rate that remains while other processes listen on the same channel. */
 function listeners(others: number, atLeast?: number): Row {
   return {
     name: `30 000 open waits, ${others} other listening connection${others === 1 ? "" : "s"}`,

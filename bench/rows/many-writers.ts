@@ -1,9 +1,9 @@
 import type { Row } from "../row";
 
-/** Lanes in all, however many processes share them. */
+/** Concurrent stores in total, across all processes. */
 const lanes = 256;
 
-/** Many processes that store, against one with as many lanes. */
+/** Many storing processes, against one with as many concurrent stores. */
 function manyWriters(storingProcesses: number): Row {
   return {
     name: `30 000 open waits, ${storingProcesses} storing processes`,

@@ -7,7 +7,7 @@ import type { OpenWaitsTasks } from "../workers/open-waits";
 const quietMs = 3_000;
 const lanes = 256;
 
-/** What each open wait keeps in memory. */
+/** Memory that each open wait holds. */
 export const heapPerWait: Row = {
   name: "100 000 open waits: heap of each",
   reference: "",
@@ -16,7 +16,7 @@ export const heapPerWait: Row = {
   prepare: (bench) => withOpenWaits(bench, (worker, open) => open(worker)),
 };
 
-/** What they ask of the database while nothing is stored. */
+/** Statements that open waits send while nothing is stored. */
 export const queriesWhileWaiting: Row = {
   name: `100 000 open waits: queries in ${quietMs / 1_000} s between sweeps`,
   reference: "",
@@ -54,7 +54,7 @@ function withOpenWaits(
   return {
     ours: async () => {
       await bench.empty();
-      // A new process for each round: the heap of an old one has gaps.
+      // Each round has a new process, since the heap of an old one is fragmented.
       using worker = new WorkerProcess<OpenWaitsTasks>("open-waits", ["--expose-gc"]);
       const value = await measureOne(worker, async () => worker.call("open", { url: bench.url, range }));
       await worker.call("close");

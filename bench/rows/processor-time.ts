@@ -5,7 +5,7 @@ import { NotMeasured } from "../sample";
 
 const lanes = 256;
 
-/** Processor time for each result of a drain, against Redis. */
+/** Processor time per result of a drain, against Redis. */
 function processorTime(name: string, of: (drained: Drained) => number): Row {
   return {
     name,

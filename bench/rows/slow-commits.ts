@@ -3,8 +3,9 @@ import type { Row } from "../row";
 const storingProcesses = 32;
 
 /**
- * An address whose commits take 2 ms more, as on a disk of a cloud: whoever writes the log to disk waits before, and keeps others from doing so (PostgreSQL docs,
- * commit_delay). Those who come meanwhile share that write, as they do on a slow disk.
+ * Gives an address whose commits take 2 ms longer, as on a cloud disk: the session that flushes the log sleeps first
+ * and blocks other flushes (PostgreSQL docs, commit_delay). Sessions that commit meanwhile share that flush, as on a
+ * slow disk.
  */
 function slow(address: string): string {
   const url = new URL(address);
@@ -12,7 +13,7 @@ function slow(address: string): string {
   return url.href;
 }
 
-/** Shows what a commit takes there. */
+/** Shows the cost of a commit there. */
 export const slowLatency: Row = {
   name: "store → wait, one at a time, commits of 2 ms",
   reference: "bare INSERT → notification event",
@@ -32,7 +33,7 @@ interface SlowLoad {
   readonly atLeast?: number;
 }
 
-/** Announcing after the commit, against announcing in it. */
+/** Announcing after the commit, against announcing within it. */
 function slowCommits({ lanes, tasks, atLeast }: SlowLoad): Row {
   return {
     name: `${storingProcesses} storing processes with ${lanes} lane${lanes === 1 ? "" : "s"} each, commits of 2 ms: 'deferred'`,

@@ -4,7 +4,7 @@ import type { Row } from "../row";
 import type { Sample } from "../sample";
 import type { StartingTasks } from "../workers/starting";
 
-/** In a new process, modules loaded, until notifications are heard. */
+/** Time from loaded modules to confirmed LISTEN in a new process. */
 export const startUp: Row = {
   name: "start-up: connect and ready, first in its process",
   reference: "connect and LISTEN with pg alone",

@@ -5,9 +5,12 @@ import type { TaskRange, TechniqueSettings } from "../technique";
 import type { StoringTasks } from "../workers/storing";
 import type { WaitingTasks } from "../workers/waiting";
 
-/** Processes that are started, or connected, at once: all at once they would only take turns, and the last ones not be connected in time. */
+/**
+ * Processes started or connected concurrently. All at once would compete for the processors, and the last ones would
+ * run into time-outs.
+ */
 const startedAtOnce = 8;
-/** Long enough for the waiting side to be through with one before the next is stored. */
+/** Long enough for the waiting side to finish one result before the next is stored. */
 const pauseMs = 5;
 const lanes = 256;
 
@@ -16,7 +19,9 @@ export interface Latency {
   readonly p99: number;
 }
 
-/** One process that stores, and many that wait. They stay for all set-ups: to start them takes longer than to measure them. */
+/**
+ * One storing process and many waiting ones. They serve all set-ups, since starting them takes longer than measuring.
+ */
 export class Fleet implements Disposable {
   readonly #storing = new WorkerProcess<StoringTasks>("storing");
   readonly #waiting: WorkerProcess<WaitingTasks>[] = [];
@@ -33,7 +38,10 @@ export class Fleet implements Disposable {
     return fleet;
   }
 
-  /** Connects all, each waiting process with a wait that nobody ends, as if it had always something to wait for. */
+  /**
+   * Connects all processes. Each waiting process holds one wait that never ends, as a process does that always has
+   * something to wait for.
+   */
   async connect(storing: TechniqueSettings, waiting: TechniqueSettings): Promise<void> {
     await this.#storing.call("connect", storing);
     const connectOne = async (worker: WorkerProcess<WaitingTasks>): Promise<void> => {
@@ -43,14 +51,17 @@ export class Fleet implements Disposable {
     await lastValueFrom(from(this.#waiting).pipe(mergeMap(connectOne, startedAtOnce)));
   }
 
-  /** Opens waits, as many in each process, and stores for all of them; gives how many ended in a second, from the first call of `store` to the end of the last wait. */
+  /**
+   * Opens equally many waits in each process and stores for all of them. Gives the waits resolved per second, from the
+   * first call of `store` to the end of the last wait.
+   */
   async drain(tasks: number): Promise<number> {
     const range = await this.#open(tasks);
     const [[startedAt], endedAt] = await Promise.all([this.#storing.call("storeAll", { range, lanes }), this.#ended()]);
     return range.count / ((Math.max(...endedAt) - startedAt) / 1_000);
   }
 
-  /** One result after the other, each awaited in another process than the one before it. */
+  /** Stores one result after the other, each awaited by another process than the last. */
   async latency(tasks: number): Promise<Latency> {
     const range = await this.#open(tasks);
     const startedAt = await this.#storing.call("storeOneByOne", { range, pauseMs });
@@ -68,7 +79,7 @@ export class Fleet implements Disposable {
     for (const worker of [this.#storing, ...this.#waiting]) worker[Symbol.dispose]();
   }
 
-  /** Opens waits, at least one for each process, one after the other in one process after the other. */
+  /** Opens waits, at least one per process, in one process after the other. */
   async #open(tasks: number): Promise<TaskRange> {
     const range = this.#range(tasks);
     const step = this.#waiting.length;

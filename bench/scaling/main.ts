@@ -10,9 +10,9 @@ import { type SetUp, setUps } from "./set-ups";
 import { Site } from "./site";
 import { createTable, type Round } from "./table";
 
-/** What a waiting process takes, with what it shares with others. */
+/** Memory of a waiting process, including its share of common memory. */
 const bytesOfProcess = 60 * 1024 * 1024;
-/** For code to be compiled, and the connections that read to be open. */
+/** Enough to compile the code and to open the connections that read. */
 const warmUpTasks = (processes: number): number => Math.max(2_000, 20 * processes);
 
 async function main(): Promise<number> {
@@ -35,7 +35,7 @@ async function run(options: ScalingOptions): Promise<void> {
     if (!carried.includes(count)) console.error(`${count} processes: left out, there is no memory for so many.`);
   await using site = await Site.start(Math.max(1, ...carried));
   const rounds: Round[] = [];
-  // One process that listens, as what the others are compared with.
+  // One listening process is the base of comparison.
   for (const processes of [1, ...carried]) {
     using fleet = await Fleet.start(processes);
     for (let round = 0; round < options.rounds; round += 1) {

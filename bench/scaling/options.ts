@@ -6,7 +6,7 @@ export interface ScalingOptions {
   readonly latencies: number;
   /** Numbers of waiting processes. */
   readonly processes: readonly number[];
-  /** Where to write the figures as JSON. */
+  /** File for the figures, as JSON. */
   readonly json: string | undefined;
 }
 
@@ -15,13 +15,13 @@ export const usage = `Usage: npm run bench:scaling -- [--quick] [--processes 10,
 Measures how many waiting processes one Postgres can wake: by LISTEN in each of them, by one relay to NATS, and by NATS alone. One process stores. Needs nats-server in the
 PATH, and 60 MB of memory for each waiting process.
 
-  --quick            one round of less; too little to judge by
+  --quick            one round of less; too little for conclusions
   --processes LIST   numbers of waiting processes (default 10,50,200; with --quick 10)
   --json FILE        writes every round to a file as well
   --help             this text
 `;
 
-/** @returns What was asked for, or `"help"`. @throws TypeError: something is wrong with the arguments. */
+/** @returns The parsed options, or `"help"`. @throws TypeError: An argument is wrong. */
 export function parseOptions(args: readonly string[]): ScalingOptions | "help" {
   const { values } = parseArgs({
     args: [...args],

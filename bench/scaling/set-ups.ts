@@ -5,12 +5,12 @@ import { createInterface } from "node:readline";
 import type { TechniqueSettings } from "../technique";
 import type { Site } from "./site";
 
-/** A way for notifications to get from one process that stores to many that wait. */
+/** A way for notifications to travel from one storing process to many waiting ones. */
 export interface SetUp {
   readonly name: string;
   readonly storing: TechniqueSettings;
   readonly waiting: TechniqueSettings;
-  /** Starts what else there is to it; gives what ends that. */
+  /** Starts what the set-up needs besides the processes. Gives a function that ends it. */
   start(): Promise<() => Promise<void>>;
 }
 
@@ -35,7 +35,7 @@ export function setUps(site: Site): readonly SetUp[] {
   ];
 }
 
-/** The command, as an operator runs it; its connections count as those of waiting processes. */
+/** Runs the command as an operator would. Its connections count as those of waiting processes. */
 async function startRelay(url: string, natsServers: string): Promise<() => Promise<void>> {
   const command = join(__dirname, "..", "..", "..", "..", "dist", "cli", "main.js");
   const child = spawn(process.execPath, [command, "relay", "--url", url, "--nats", natsServers, "--json"], {

@@ -3,10 +3,10 @@ import { type EmbeddedPostgres, startEmbeddedPostgres } from "kojin-postgres/emb
 import { NatsServer } from "../nats-server";
 import { runSql } from "../sql";
 
-/** By this name the connections of waiting processes are known to the server. */
+/** The `application_name` of waiting processes. */
 const applicationName = "waiting";
 
-/** A Postgres and a NATS server for processes that wait. */
+/** A Postgres server and a NATS server for waiting processes. */
 export class Site implements AsyncDisposable {
   readonly #postgres: EmbeddedPostgres;
   readonly #nats: NatsServer;
@@ -16,10 +16,10 @@ export class Site implements AsyncDisposable {
     this.#nats = nats;
   }
 
-  /** @throws {@link NotMeasured} There is no nats-server. */
+  /** @throws {@link NotMeasured} No nats-server is installed. */
   static async start(waitingProcesses: number): Promise<Site> {
     const nats = await NatsServer.start();
-    // Each may have a connection that listens and one that reads; and then there are those that store.
+    // Each waiting process may have a connection that listens and one that reads. The rest is for the storing process.
     const settings = { max_connections: String(2 * waitingProcesses + 100) };
     const site = new Site(await startEmbeddedPostgres({ settings }), nats);
     const backend = await PostgresResultBackend.connect(site.url);
@@ -32,7 +32,10 @@ export class Site implements AsyncDisposable {
     return this.#postgres.url;
   }
 
-  /** For processes that wait: with one connection each to read by, since 200 processes with ten would be another test. */
+  /**
+   * The address for waiting processes. Each has one connection to read with, since 200 processes with ten would be
+   * another test.
+   */
   get waitingUrl(): string {
     const url = new URL(this.url);
     url.searchParams.set("application_name", applicationName);
@@ -44,7 +47,7 @@ export class Site implements AsyncDisposable {
     return this.#nats.url;
   }
 
-  /** Connections to Postgres that waiting processes, and what hands notifications on to them, have open. */
+  /** Number of open Postgres connections of waiting processes and of the relay. */
   async connections(): Promise<number> {
     const [row] = await runSql<{ count: string }>(
       this.url,
@@ -53,7 +56,7 @@ export class Site implements AsyncDisposable {
     return Number(row?.count);
   }
 
-  /** Empties the tables, so that no round finds them larger than the one before. */
+  /** Empties the tables, so that each round finds them equally small. */
   async empty(): Promise<void> {
     await runSql(this.url, "truncate kojin_results, kojin_groups, kojin_group_state");
   }

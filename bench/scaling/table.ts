@@ -1,18 +1,18 @@
 import Table from "cli-table3";
 import { median } from "../statistics";
 
-/** What one round of a set-up gave. */
+/** The measurement of one round of a set-up. */
 export interface Round {
   readonly setUp: string;
   readonly processes: number;
-  /** Results a second. */
+  /** Results per second. */
   readonly rate: number;
   readonly p50: number;
   readonly p99: number;
   readonly connections: number;
 }
 
-/** One row for each set-up and number of processes; medians of its rounds. The first is what the others are compared with. */
+/** One row per set-up and number of processes, with the medians of its rounds. The first is the base of comparison. */
 export function createTable(rounds: readonly Round[]): string {
   const table = new Table({
     head: ["waiting processes", "notifications by", "results", "kept", "wake-up p50", "p99", "connections"],
@@ -38,7 +38,7 @@ export function createTable(rounds: readonly Round[]): string {
   return table.toString();
 }
 
-/** The rounds of each set-up with each number of processes, in the order in which they came first. */
+/** Groups the rounds by set-up and number of processes, in order of first appearance. */
 function groupsOf(rounds: readonly Round[]): Round[][] {
   const groups = new Map<string, Round[]>();
   for (const round of rounds) {

@@ -1,7 +1,10 @@
 import { Client } from "pg";
 import type { Storing, Technique, TechniqueSettings, Waiting } from "../technique";
 
-/** The least that a wake-up by Postgres can cost: an insert into a table without keys, and the event by which `pg` tells of the notification. Nothing is read. */
+/**
+ * The least that a wake-up by Postgres can cost: an insert into a table without keys, and the event by which `pg`
+ * reports the notification. Nothing is read.
+ */
 export const bareSchema = `
   create table bench_bare (task_id text not null, result jsonb not null);
   create function bench_bare_notify() returns trigger language plpgsql as $$

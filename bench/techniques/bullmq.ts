@@ -3,10 +3,13 @@ import { type ConnectionOptions, Queue, QueueEvents, Worker } from "bullmq";
 import type { Storing, Technique, TechniqueSettings, Waiting } from "../technique";
 
 const queueName = "bench";
-/** Jobs in one command. */
+/** Jobs per command. */
 const bulkSize = 1_000;
 
-/** Jobs that are in the queue already, worked on by one worker that only returns the result; `waitUntilFinished` for each. */
+/**
+ * Jobs that are already in the queue, processed by one worker that only returns the result, with `waitUntilFinished`
+ * for each.
+ */
 export const bullmq: Technique = {
   async createStoring(settings: TechniqueSettings): Promise<Storing> {
     let result: unknown;
@@ -30,7 +33,7 @@ export const bullmq: Technique = {
         if (worker.isPaused()) void worker.resume();
         else void worker.run();
         await finished;
-        // Else it would begin with the next jobs as soon as they are in the queue.
+        // Otherwise the worker would begin as soon as the next jobs are in the queue.
         await worker.pause();
       },
       close: async () => worker.close(),
@@ -39,10 +42,11 @@ export const bullmq: Technique = {
 
   async createWaiting(settings: TechniqueSettings): Promise<Waiting> {
     const connection = connectionOf(settings);
-    // By default it keeps some 10 000 events: of 30 000 jobs a waiter that falls behind misses some, and these waits never end.
+    // The default keeps some 10 000 events. With 30 000 jobs, a waiter that falls behind misses some, and those waits
+    // never end.
     const queue = new Queue(queueName, { connection, streams: { events: { maxLen: 1_000_000 } } });
     const events = new QueueEvents(queueName, { connection });
-    // One for each wait.
+    // One listener per wait.
     for (const emitter of [queue, events]) emitter.setMaxListeners(0);
     await events.waitUntilReady();
     return {
@@ -53,7 +57,7 @@ export const bullmq: Technique = {
           jobs.forEach((job, index) => void job.waitUntilFinished(events).then(() => onResult(first + index)));
         }
         await nextTurn();
-        // Each wait looks first, by a command on this connection: an answer to a later command comes after theirs.
+        // Each wait begins with a command on this connection, so the answer to a later command comes after theirs.
         await queue.getJobCounts();
       },
       close: async () => {

@@ -1,6 +1,6 @@
 import type { Technique, TechniqueName } from "../technique";
 
-/** Each is loaded by the processes that use it only: to start 32 processes takes long enough without BullMQ. */
+/** Loaded only by the processes that use them: starting 32 processes takes long enough without BullMQ. */
 export const techniques: Readonly<Record<TechniqueName, () => Promise<Technique>>> = {
   ours: async () => (await import("./ours.js")).ours,
   bare: async () => (await import("./bare.js")).bare,

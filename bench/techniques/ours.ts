@@ -35,7 +35,7 @@ async function openWaits(
   taskIds.forEach((taskId, index) => {
     backend.wait(taskId, Infinity).then(
       () => onResult(index),
-      // One that nobody stores for ends with its backend; any other error ends this process.
+      // A wait without a result ends with its backend. Any other error ends this process.
       (error: unknown) => {
         if (!(error instanceof BackendClosedError)) throw error;
       },
@@ -44,14 +44,14 @@ async function openWaits(
   await allOpen(backend);
 }
 
-/** Resolves once every wait has read, after LISTEN was confirmed. */
+/** Resolves once every wait has read after LISTEN was confirmed. */
 export async function allOpen(backend: PostgresResultBackend): Promise<void> {
   await backend.ready();
   const hasRead = (): boolean => {
     const { queued, inFlight } = backend.stats().reads;
     return queued === 0 && inFlight === 0 && backend.stats().status === "listening";
   };
-  // A turn first: reads leave after the code that asks for them.
+  // Reads are sent after the current turn.
   do await nextTurn();
   while (!hasRead());
 }

@@ -3,7 +3,7 @@ import type { Storing, Technique, TechniqueSettings, Waiting } from "../techniqu
 
 const intervalMs = 100;
 
-/** A table without triggers; one query for everything that is waited for, every 100 ms. */
+/** A table without triggers, and one query every 100 ms for everything that is awaited. */
 export const pollingSchema = "create table bench_polled (task_id text primary key, result jsonb not null)";
 
 export const polling: Technique = {

@@ -4,7 +4,7 @@ import type { Storing, Technique, TechniqueSettings, Waiting } from "../techniqu
 const channel = "bench";
 const ttlSeconds = 86_400;
 
-/** SET and PUBLISH, then GET; all commands that are asked for in one turn travel together. */
+/** SET and PUBLISH, then GET. Commands of one turn travel together. */
 export const redis: Technique = {
   createStoring(settings: TechniqueSettings): Promise<Storing> {
     const client = connect(settings);

@@ -4,7 +4,10 @@ import { ours } from "./ours";
 
 const connections = 8;
 
-/** The upsert of a result, a commit each, through the triggers of this library; over so many connections as there may be lanes. Waiting is ours. */
+/**
+ * An upsert and a commit per result, through this library's triggers, on one connection per lane. The waiting side is
+ * the product's.
+ */
 export const rowPerCommit: Technique = {
   async createStoring({ url }: TechniqueSettings): Promise<Storing> {
     const pool = new Pool({ connectionString: url, max: connections });

@@ -11,7 +11,7 @@ const result = resultOf(100);
 export interface GroupLoad {
   readonly groupId: string;
   readonly members: number;
-  /** Members that are completed at once. */
+  /** Concurrent completions. */
   readonly lanes: number;
 }
 
@@ -23,26 +23,26 @@ const tasks = {
     backend = await PostgresResultBackend.connect(url);
   },
 
-  /** Makes a group and begins to wait for it. */
+  /** Creates a group and begins to wait for it. */
   open: async ({ groupId, members }: GroupLoad): Promise<void> => {
     await backend?.initGroup(groupId, members);
     await backend?.ready();
     waiting = backend?.waitGroup(groupId, Infinity).then(now);
-    // By then its own read has been sent, which left before this one.
+    // The wait's own read left before this one, so it has been answered by then.
     await backend?.getGroup(groupId);
   },
 
   /** When the wait had all results in hand. */
   ended: async (): Promise<number> => waiting ?? NaN,
 
-  /** Completes all members; gives when the first was begun. */
+  /** Completes all members. Gives the time at which the first was begun. */
   complete: async (load: GroupLoad): Promise<number> => {
     const startedAt = now();
     await inLanes(load, async (taskId) => backend?.completeGroupMember(load.groupId, taskId, result));
     return startedAt;
   },
 
-  /** The same as the Rust crate does it: two statements for each member. Gives how long it took, in milliseconds. */
+  /** Does the same as the Rust crate: two statements per member. Gives the milliseconds it took. */
   completeByCount: async ({ url, load }: { url: string; load: GroupLoad }): Promise<number> => {
     const pool = new Pool({ connectionString: url, max: load.lanes });
     await Promise.all(Array.from({ length: load.lanes }, async () => pool.query("select pg_sleep(0.05)")));

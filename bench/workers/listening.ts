@@ -1,4 +1,4 @@
-// A process with connections that listen on the channel of this library, and do nothing with what they hear.
+// A process whose connections listen on the library's channel and ignore the notifications.
 
 import { Client } from "pg";
 import { channelOf } from "../../lib/notifications/channel";

@@ -10,7 +10,7 @@ let backend: PostgresResultBackend | undefined;
 const waits: Promise<unknown>[] = [];
 
 const tasks = {
-  /** Opens waits; gives the bytes of heap that each holds, its promise included and its id not. */
+  /** Opens waits. Gives the bytes of heap that each holds, with its promise and without its id. */
   open: async ({ url, range }: { url: string; range: TaskRange }): Promise<number> => {
     const current = await PostgresResultBackend.connect(url);
     backend = current;
@@ -18,7 +18,7 @@ const tasks = {
       for (const taskId of ids) waits.push(current.wait(taskId, Infinity));
       await allOpen(current);
     };
-    // Code that runs for the first time is kept, and belongs to no wait.
+    // Code that runs for the first time allocates memory that belongs to no wait.
     await open(["warm-up"]);
     const ids = taskIds(range);
     const before = heapBytes();
@@ -26,7 +26,7 @@ const tasks = {
     return (heapBytes() - before) / ids.length;
   },
 
-  /** How many statements it sends in so many milliseconds, while nobody stores anything. */
+  /** Counts the statements sent within a time in which nothing is stored. */
   queriesIn: async (durationMs: number): Promise<number> => {
     const before = backend?.stats().queries ?? NaN;
     await sleep(durationMs);

@@ -14,7 +14,7 @@ const tasks = {
     storing = await technique.createStoring(settings);
   },
 
-  /** Stores all, so many at a time; gives when the first was begun and when the last was confirmed. */
+  /** Stores all tasks with the given concurrency. Gives the times of the first call and the last confirmation. */
   storeAll: async ({ range, lanes }: { range: TaskRange; lanes: number }): Promise<[number, number]> => {
     const current = connected();
     const ids = taskIds(range);
@@ -25,7 +25,7 @@ const tasks = {
     return [startedAt, now()];
   },
 
-  /** Stores one after the other, with pauses; gives when each was begun. */
+  /** Stores one after the other, with pauses. Gives the time of each call. */
   storeOneByOne: async ({ range, pauseMs }: { range: TaskRange; pauseMs: number }): Promise<Float64Array> => {
     const current = connected();
     const result = resultOf(range.resultBytes);
@@ -38,7 +38,7 @@ const tasks = {
     return startedAt;
   },
 
-  /** Microseconds of processor time that this process has used. */
+  /** Microseconds of processor time used by this process. */
   cpuTime: (): number => process.cpuUsage().user + process.cpuUsage().system,
 
   close: async (): Promise<void> => {

@@ -28,10 +28,10 @@ const tasks = {
     });
   },
 
-  /** When each of them ended, once all have. */
+  /** When each wait ended, once all have. */
   ended: async (): Promise<Float64Array> => ended,
 
-  /** Microseconds of processor time that this process has used. */
+  /** Microseconds of processor time used by this process. */
   cpuTime: (): number => process.cpuUsage().user + process.cpuUsage().system,
 
   close: async (): Promise<void> => {

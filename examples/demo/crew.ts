@@ -5,12 +5,12 @@ import { databaseEnvironment, type DemoDatabase } from "./database";
 import type { FileTask } from "./tasks";
 import type { WaitOrder } from "./waiter";
 
-/** How long a process may take to leave before it is killed. */
+/** Longest time a process may take to leave before it is killed. */
 const leaveTimeoutMs = 5_000;
 
-/** The other processes of the demo: two that work, and one that waits. */
+/** The other processes of the demo: two workers and one waiter. */
 export class Crew implements AsyncDisposable {
-  /** Rejects when one of them ends before it is told to. */
+  /** Rejects when a process ends before it was told to. */
   readonly lost: Promise<never>;
   readonly #workers: readonly ChildProcess[];
   readonly #waiter: ChildProcess;
@@ -23,11 +23,11 @@ export class Crew implements AsyncDisposable {
       ...this.#workers.map((worker) => loss(worker, "A worker")),
       loss(this.#waiter, "The waiter"),
     ]);
-    // Whoever cares has it in a race; after that race it may reject unseen, as it does each time they are told to end.
+    // Callers race this promise. After the race, its rejection is expected, since ending the processes causes it.
     this.lost.catch(() => undefined);
   }
 
-  /** Gives tasks to the workers, in turn. Any queue will do; this one is the pipes to the two processes. */
+  /** Gives tasks to the workers in turn. Any queue would do. Here it is a pipe to each process. */
   handOut(tasks: readonly FileTask[]): void {
     for (const task of tasks) {
       this.#workers[this.#handedOut % this.#workers.length]?.send(task);
@@ -52,9 +52,9 @@ export class Crew implements AsyncDisposable {
 }
 
 function startProcess(script: "worker" | "waiter", database: DemoDatabase): ChildProcess {
-  // Node hands on the arguments this process was started with, and so the children are run by tsx as well.
+  // `fork` passes on the arguments that started this process, so tsx runs the children too.
   const child = fork(join(__dirname, `${script}.ts`), { env: databaseEnvironment(database) });
-  // A message to a process that is gone is an error event here. That it is gone is told by `loss`.
+  // Sending to a process that has ended emits an error event. `loss` reports the end.
   child.on("error", () => undefined);
   return child;
 }
@@ -69,7 +69,7 @@ async function endProcess(child: ChildProcess): Promise<void> {
   const exited = once(child, "exit");
   const killing = setTimeout(() => child.kill("SIGKILL"), leaveTimeoutMs);
   child.kill("SIGTERM");
-  // An open channel would keep it alive.
+  // An open channel would keep this process alive.
   if (child.connected) child.disconnect();
   await exited;
   clearTimeout(killing);

@@ -4,23 +4,23 @@ import { Crew } from "./crew";
 import { openDatabase } from "./database";
 import { createFileTask, type FileTask } from "./tasks";
 
-/** Far more than a task takes. A limit all the same: a worker may die with the task in its hands. */
+/** Far longer than a task takes. Still a limit, since a worker may die while it holds the task. */
 const taskTimeoutMs = 10 * 60_000;
-/** For the task that nobody takes. Short, since the demo goes on until it is over. */
+/** For the task that no worker takes. Short, since the demo waits for it. */
 const forgottenTimeoutMs = 2_000;
-/** This part of the results is stored before anybody waits for them. */
+/** Share of the results that are stored before the waiter waits for them. */
 const earlyShare = 0.2;
 
-/** What the demo is about: the files, and the run whose name makes ids and schema its own. */
+/** The files of a run, and its id, which makes its task ids and schema unique. */
 export interface Run {
   readonly runId: string;
   readonly folder: string;
   readonly files: readonly FileTask[];
 }
 
-/** Brings database, workers and waiter together, and ends them all, whatever happens. Rejects when `interruption` aborts. */
+/** Brings database, workers and waiter together and ends them all in any case. Rejects when `interruption` aborts. */
 export async function runDemo(run: Run, interruption: AbortSignal): Promise<void> {
-  // Ended in reverse: first the processes, then the connections of this one, then the database.
+  // Disposed in reverse: first the processes, then this process's connections, then the database.
   await using database = await openDatabase(run.runId);
   await using backend = await PostgresResultBackend.connect(database.url, { schema: database.schema });
   await backend.migrate();

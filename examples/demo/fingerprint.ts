@@ -1,10 +1,10 @@
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 
-/** What a task finds out about a file. It becomes the result of the task, so it is something JSON can hold. */
+/** The findings about a file: JSON, since it becomes the result of a task. */
 export interface Fingerprint {
   readonly sizeBytes: number;
-  /** Line ends, as `wc -l` counts them. */
+  /** Line breaks, as `wc -l` counts them. */
   readonly lines: number;
   /** In hexadecimal. */
   readonly sha256: string;
@@ -12,7 +12,7 @@ export interface Fingerprint {
 
 const lineEnd = "\n".charCodeAt(0);
 
-/** Reads the file once, in pieces, so that its size does not matter. Rejects as `node:fs` does. */
+/** Reads the file once, in pieces, whatever its size. Rejects as `node:fs` does. */
 export async function fingerprint(path: string): Promise<Fingerprint> {
   const hash = createHash("sha256");
   let sizeBytes = 0;

@@ -1,17 +1,17 @@
 import { Client } from "pg";
 import type { EndedWait } from "./waiter";
 
-/** How long results took from the database to whoever waited for them. */
+/** The time that results took from the database to their waiter. */
 export interface Latencies {
-  /** From its commit, or, where the server does not keep the times of commits, from its write a moment before. */
+  /** Counted from the commit, or, on a server without commit timestamps, from the write just before it. */
   readonly from: "commit" | "write";
-  /** One for each result that was stored while somebody waited for it, in ascending order. */
+  /** One value for each result that was stored while its wait was open, in ascending order. */
   readonly sortedMs: readonly number[];
 }
 
 /**
- * Compares when each result was committed with when its wait ended, by the clocks of server and waiter, which are the same if they run on the same machine.
- * A result that was there before its wait was opened says nothing about waking, and is left out.
+ * Compares the time of each commit with the end of its wait, by the clocks of server and waiter, which are the same on
+ * one machine. Results stored before their wait was opened are left out, since they woke no waiter.
  */
 export async function readLatencies(url: string, schema: string, waits: readonly EndedWait[]): Promise<Latencies> {
   const client = new Client({ connectionString: url });
@@ -28,7 +28,7 @@ export async function readLatencies(url: string, schema: string, waits: readonly
   }
 }
 
-/** The value that the part `share` of all is not above; undefined if there are none. */
+/** The smallest value that at least the given `share` of all values does not exceed; undefined for an empty list. */
 export function percentile(sortedMs: readonly number[], share: number): number | undefined {
   return sortedMs[Math.max(0, Math.ceil(share * sortedMs.length) - 1)];
 }

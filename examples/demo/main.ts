@@ -1,7 +1,8 @@
 // npm run demo [-- FOLDER]
 //
-// Every file below FOLDER becomes a task. Two worker processes find out its size, its lines and its SHA-256, and store that; a third process waits for the
-// results. All they share is a Postgres server and the ids of the tasks. Read worker.ts and waiter.ts first, then demo.ts, which brings them together.
+// Every file below FOLDER becomes a task. Two worker processes determine its size, lines and SHA-256 and store them; a
+// third process waits for the results. They share only a Postgres server and the ids of the tasks. Read worker.ts and
+// waiter.ts first, then demo.ts, which brings them together.
 
 import { randomUUID } from "node:crypto";
 import { constants } from "node:os";
@@ -14,7 +15,7 @@ async function main(): Promise<number> {
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => interruption.abort(signal));
 
   const runId = randomUUID().slice(0, 8);
-  // npm changes to the folder of the package; INIT_CWD is where the command was typed.
+  // npm changes to the package's folder. INIT_CWD is where the command was typed.
   const folder = resolve(process.env["INIT_CWD"] ?? "", process.argv[2] ?? join(__dirname, "../../lib"));
   let files: FileTask[];
   try {
@@ -34,12 +35,12 @@ async function main(): Promise<number> {
 }
 
 function messageOf(error: unknown): string {
-  // `await using`: what went wrong first, if tidying up after it went wrong as well.
+  // With `await using`, a failed clean-up would otherwise hide the first error.
   if (error instanceof Error && "suppressed" in error) return messageOf(error.suppressed);
   return error instanceof Error ? error.message : String(error);
 }
 
-/** As a shell reports a program that a signal has ended. */
+/** As a shell reports a program that was ended by a signal. */
 function exitCodeOf(signal: NodeJS.Signals): number {
   console.error(`${signal}: the demo has ended all its processes.`);
   return 128 + constants.signals[signal];

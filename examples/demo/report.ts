@@ -6,10 +6,10 @@ import type { EndedWait } from "./waiter";
 const outcomes: readonly [EndedWait["outcome"], string][] = [
   ["result", "with the result of the task"],
   ["failure", "with the error of a task that failed"],
-  ["timeout", "by timeout: nobody stored anything"],
+  ["timeout", "by timeout: no result was stored"],
 ];
 
-// `inline` is not among them: results travel in notifications only with the option `inlineResultBytes`.
+// `inline` is absent: results travel in notifications only with the option `inlineResultBytes`.
 const causes: readonly [WakeCause, string][] = [
   ["read", "read at once: it was there already"],
   ["notification", "notification: Postgres told that it is there"],

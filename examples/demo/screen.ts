@@ -2,10 +2,10 @@ import { MultiBar, Presets, type SingleBar } from "cli-progress";
 import type { TaskFailedError, WaitTimeoutError } from "kojin-postgres";
 import type { Fingerprint } from "./fingerprint";
 
-/** Results with a line of their own, and as many failures; the others are only counted. */
+/** Number of results, and of failures, that get a line of their own. The rest are only counted. */
 const maxLines = 15;
 
-/** Shows waits as they end: a line each and a progress bar below; where there is no terminal, such as in CI, lines only. */
+/** Shows waits as they end: a line each, with a progress bar below on a terminal. */
 export class Screen {
   #bars: MultiBar | undefined;
   #bar: SingleBar | undefined;
@@ -18,7 +18,7 @@ export class Screen {
   open(total: number): void {
     this.#total = total;
     if (!process.stdout.isTTY) return;
-    // A MultiBar for its one bar: only that can print lines above it.
+    // A MultiBar for a single bar, since only a MultiBar can print lines above it.
     const format = "  {bar} {value} of {total} waits have ended";
     const options = { stream: process.stdout, format, barsize: 30, hideCursor: true, linewrap: true };
     this.#bars = new MultiBar(options, Presets.shades_classic);
@@ -45,13 +45,13 @@ export class Screen {
   }
 
   showTimeout({ taskId = "", timeoutMs }: WaitTimeoutError): void {
-    this.#print(`  timed out: nobody stored a result of ${taskId} within ${timeoutMs} ms`);
+    this.#print(`  timed out: no result of ${taskId} was stored within ${timeoutMs} ms`);
     this.#count();
   }
 
-  /** Leaves the bar as it is, and gives the cursor back. May be called again. */
+  /** Leaves the bar as it is and shows the cursor again. May be called again. */
   close(): void {
-    // Lines are printed with the next redraw; without this one the last ones would be lost.
+    // Lines are printed with the next redraw. Without this one, the last lines would be lost.
     this.#bars?.update();
     this.#bars?.stop();
     this.#bars = undefined;

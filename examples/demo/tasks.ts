@@ -2,19 +2,19 @@ import { createHash } from "node:crypto";
 import { readdir } from "node:fs/promises";
 import { join, relative } from "node:path";
 
-/** One task: read the file at `path`, and store its {@link Fingerprint} as the result of `taskId`. */
+/** A task: read the file at `path`, and store its {@link Fingerprint} as the result of `taskId`. */
 export interface FileTask {
-  /** What both sides agree on before any work begins: the worker stores under it, the waiter waits for it. */
+  /** Agreed on before any work begins: the worker stores under it, and the waiter waits for it. */
   readonly taskId: string;
-  /** The path as it is shown, relative to the folder of the demo. */
+  /** The path to show, relative to the folder of the demo. */
   readonly name: string;
   readonly path: string;
 }
 
-// The longest id the library takes is 512 bytes.
+// The library accepts ids of up to 512 bytes.
 const maxNameBytes = 400;
 
-/** One task for every file below `folder`. */
+/** Creates a task for every file below `folder`. */
 export async function listFileTasks(folder: string, runId: string): Promise<FileTask[]> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true });
   const files = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
@@ -22,10 +22,10 @@ export async function listFileTasks(folder: string, runId: string): Promise<File
 }
 
 /**
- * A task for one file, whether it exists or not.
+ * Creates a task for a file, which need not exist.
  *
- * Its id says what is asked, and of what, so that it can be read in the table and in a log. The id of the run makes it new each time: a result stays in the
- * database for a day, and a wait under the same id would find yesterday's.
+ * The id names the work and its subject, so that it can be read in the table and in a log. The run's id makes it
+ * unique: results stay for a day, and a wait under the same id would find yesterday's.
  */
 export function createFileTask(folder: string, name: string, runId: string): FileTask {
   return { taskId: `sha:${runId}:${shortened(name)}`, name, path: join(folder, name) };

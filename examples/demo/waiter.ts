@@ -1,5 +1,5 @@
-// The waiting process. It opens a wait for every task, shows what comes, and ends with a report of how it came and how fast. It does not ask again and
-// again: Postgres tells it when a result is there.
+// The waiting process. It opens a wait for every task, shows each outcome, and ends with a report of what woke it and
+// how fast. It does not poll: Postgres notifies it of each result.
 
 import { once } from "node:events";
 import { PostgresResultBackend, TaskFailedError, WaitTimeoutError } from "kojin-postgres";
@@ -11,12 +11,12 @@ import { createReport } from "./report";
 import { Screen } from "./screen";
 import type { FileTask } from "./tasks";
 
-/** What to wait for, and for how long. */
+/** A task to wait for, and the time limit. */
 export interface WaitOrder extends FileTask {
   readonly timeoutMs: number;
 }
 
-/** How a wait went. Times are milliseconds since 1970, with fractions. */
+/** The end of a wait. Times are milliseconds since 1970, with fractions. */
 export interface EndedWait {
   readonly taskId: string;
   readonly outcome: "result" | "failure" | "timeout";
@@ -26,19 +26,20 @@ export interface EndedWait {
 
 async function main(): Promise<void> {
   const screen = new Screen();
-  // However it ends, the terminal gets its cursor back.
+  // However the process ends, the terminal gets its cursor back.
   process.once("exit", () => screen.close());
   followParent(() => process.exit());
 
   const { url, schema } = databaseOfParent();
   const backend = await PostgresResultBackend.connect(url, { schema });
-  // Not needed, but the first wait would pay for it: from here on notifications are heard.
+  // Optional: without it, the first wait would also wait for LISTEN.
   await backend.ready();
 
   const [orders] = (await once(process, "message")) as [WaitOrder[]];
   screen.open(orders.length);
   const waits = orders.map((order) => waitFor(backend, order, screen));
-  // One more read of the last id: once it is back, what was there already has been found, and the rest is up to notifications.
+  // Reads the last id once more: when the answer is here, everything stored before has been found, and notifications do
+  // the rest.
   await backend.getSettled(orders.at(-1)?.taskId ?? "none");
   process.send?.("waiting");
   const ended = await Promise.all(waits);
@@ -72,7 +73,7 @@ async function waitFor(backend: PostgresResultBackend, order: WaitOrder, screen:
   }
 }
 
-// Not Date.now(), which knows whole milliseconds only: a result often takes less than two from its commit to here.
+// Not Date.now(), which has whole milliseconds only: a result often takes less than two from its commit to here.
 function now(): number {
   return performance.timeOrigin + performance.now();
 }

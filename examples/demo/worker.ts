@@ -1,4 +1,4 @@
-// A worker process. It takes tasks from its parent, one message each, and stores what becomes of them. It does not know who waits, or whether anybody does.
+// A worker process. Its parent sends it tasks, and it stores their outcomes. It knows nothing about waiters.
 
 import { PostgresResultBackend } from "kojin-postgres";
 import { mergeMap, Subject } from "rxjs";
@@ -7,7 +7,7 @@ import { databaseOfParent } from "./database";
 import { fingerprint, type Fingerprint } from "./fingerprint";
 import type { FileTask } from "./tasks";
 
-/** Tasks under way at once. Results that are ready at the same time travel in one statement. */
+/** Concurrent tasks. Results that are ready at the same time share a statement. */
 const maxConcurrent = 4;
 
 async function main(): Promise<void> {
@@ -29,11 +29,11 @@ async function runTask(backend: PostgresResultBackend, task: FileTask): Promise<
   try {
     result = await fingerprint(task.path);
   } catch (error) {
-    // The task failed, the worker did not: whoever waits gets the error, and the next task is taken.
+    // The task failed, and the worker did not: the waiter gets the error, and the worker goes on.
     await backend.fail(task.taskId, error);
     return;
   }
-  // Outside of the `try`: a result that cannot be stored is a failure of the worker, and ends the demo.
+  // Outside of the `try`: a result that cannot be stored is a failure of the worker and ends the demo.
   await backend.store(task.taskId, result);
 }
 

@@ -1,7 +1,7 @@
 // npx tsx examples/nats/main.ts
 //
-// Notifications over NATS: results are in Postgres, and whoever waits for one is told of it by NATS. A relay does the same for writers that know nothing of NATS. Needs
-// `nats-server` in the PATH, and says so where it is not.
+// Notifications over NATS: results are in Postgres, and NATS tells the waiting processes about them. A relay does the
+// same for writers that do not use NATS. Needs `nats-server` in the PATH and says so if it is missing.
 
 import { escapeIdentifier, Pool } from "pg";
 import { firstValueFrom, filter } from "rxjs";
@@ -21,7 +21,7 @@ async function main({ url, schema }: RecipeDatabase): Promise<void> {
     console.log("Skipped: there is no nats-server in the PATH (Debian: apt-get install nats-server).");
     return;
   }
-  // Each usually in a process of its own.
+  // Each is usually in a process of its own.
   await using web = await PostgresResultBackend.connect(url, { schema, notifier: nats({ servers: server.url }) });
   await using worker = await PostgresResultBackend.connect(url, { schema, notifier: nats({ servers: server.url }) });
   await web.migrate();
@@ -38,12 +38,12 @@ async function overNats(web: PostgresResultBackend, worker: PostgresResultBacken
   const report = web.wait<Report>("report 1", 10_000);
   await web.ready();
   await worker.store("report 1", { pages: 12 });
-  console.log("Stored by a worker that tells over NATS:", await report);
+  console.log("Stored by a worker that notifies over NATS:", await report);
   const { channel } = await web.inspect();
   const { rows } = await pool.query<{ query: string }>(
     "select query from pg_stat_activity where datname = current_database()",
   );
-  console.log("Connections that listen in Postgres:", rows.filter(({ query }) => query.includes(channel)).length);
+  console.log("Connections that listen to Postgres:", rows.filter(({ query }) => query.includes(channel)).length);
 }
 
 async function byRelay(web: PostgresResultBackend, pool: Pool, schema: string, servers: string): Promise<void> {
@@ -54,8 +54,8 @@ async function byRelay(web: PostgresResultBackend, pool: Pool, schema: string, s
   await until(() => web.stats().reads.inFlight === 0);
   const results = `${escapeIdentifier(schema)}.kojin_results`;
   await pool.query(`insert into ${results} (task_id, result) values ('report 2', '{"pages": 3}')`);
-  console.log("Inserted by somebody else, told by a relay:", await report);
-  console.log("Found only by looking again:", web.stats().wokenBy.sweep);
+  console.log("Inserted by another program, announced by the relay:", await report);
+  console.log("Found only by a sweep:", web.stats().wokenBy.sweep);
 }
 
 void withDatabase(main);

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
 
-/** A NATS on any port that is free. */
+/** A NATS server on a free port. */
 export class NatsServer implements AsyncDisposable {
   readonly url: string;
   readonly #child: ChildProcess;
@@ -21,7 +21,7 @@ export class NatsServer implements AsyncDisposable {
       stdio: ["ignore", "ignore", "pipe"],
     });
     let address: string | undefined;
-    // It says where before it is ready.
+    // It prints its address before it is ready.
     for await (const line of createInterface(child.stderr)) {
       address ??= /Listening for client connections on (\S+)/.exec(line)?.[1];
       if (line.includes("Server is ready")) break;

@@ -1,7 +1,8 @@
 // npx tsx examples/queues/bullmq.ts
 //
-// A web server awaits jobs of BullMQ: the queue is in Redis, results are in Postgres. They outlive the queue's clean-up and a restart of Redis, and any process
-// that reaches the database can wait for them. Needs `redis-server` in the PATH, and says so where it is not.
+// A web server awaits jobs of BullMQ: the queue is in Redis, results are in Postgres. Results survive the queue's
+// clean-up and a restart of Redis, and every process that reaches the database can wait for them. Needs `redis-server`
+// in the PATH and says so if it is missing.
 
 import { Queue, Worker } from "bullmq";
 import { PostgresResultBackend } from "kojin-postgres";
@@ -30,7 +31,7 @@ async function main({ url, schema }: RecipeDatabase): Promise<void> {
       try {
         thumbnail = await studio.makeThumbnail(data.image);
       } catch (error) {
-        // Attempts before this one. Who waits hears of the last attempt only.
+        // `attemptsMade` does not count this attempt. Only the last attempt's failure is stored.
         if (attemptsMade + 1 >= (opts.attempts ?? 1)) await backend.fail(data.taskId, error);
         throw error;
       }
@@ -40,7 +41,7 @@ async function main({ url, schema }: RecipeDatabase): Promise<void> {
   );
   try {
     await using server = await startThumbnailServer(backend, async (task) =>
-      // The result is in Postgres: Redis need not keep the job.
+      // The result is in Postgres, so Redis need not keep the job.
       queue.add("thumbnail", task, { jobId: task.taskId, attempts: 2, removeOnComplete: true, removeOnFail: true }),
     );
     await visit(server, backend, studio);

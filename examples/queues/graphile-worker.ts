@@ -1,13 +1,14 @@
 // npx tsx examples/queues/graphile-worker.ts
 //
-// A web server awaits jobs of graphile-worker. Its ids are small numbers that anybody can guess, so the id of the task travels in the payload.
+// A web server awaits jobs of graphile-worker. Its job ids are small numbers that anyone can guess, so the task's id
+// travels in the payload.
 
 import { Logger, makeWorkerUtils, run, type Task } from "graphile-worker";
 import { PostgresResultBackend } from "kojin-postgres";
 import { type RecipeDatabase, withDatabase } from "../support/database";
 import { startThumbnailServer, Studio, type ThumbnailTask, visit } from "./thumbnails";
 
-// It reports each failed attempt on the console; `broken.png` is meant to fail.
+// Silences its console: it reports each failed attempt, and `broken.png` fails on purpose.
 const logger = new Logger(() => () => undefined);
 
 async function main({ url, schema }: RecipeDatabase): Promise<void> {
@@ -43,7 +44,7 @@ function thumbnailTask(backend: PostgresResultBackend, studio: Studio): Task {
     try {
       thumbnail = await studio.makeThumbnail(image);
     } catch (error) {
-      // Who waits hears of the last attempt only.
+      // Only the last attempt's failure is stored.
       if (job.attempts >= job.max_attempts) await backend.fail(taskId, error);
       throw error;
     }

@@ -1,6 +1,6 @@
 // npx tsx examples/queues/pg-boss.ts
 //
-// A web server awaits jobs of pg-boss. The worker stores what became of a job under the job's own id.
+// A web server awaits jobs of pg-boss. The worker stores a job's outcome under the job's own id.
 
 import PgBoss from "pg-boss";
 import { PostgresResultBackend } from "kojin-postgres";
@@ -39,7 +39,7 @@ async function startWorker(boss: PgBoss, backend: PostgresResultBackend, studio:
       try {
         thumbnail = await studio.makeThumbnail(job.data.image);
       } catch (error) {
-        // Who waits hears of the last attempt only.
+        // Only the last attempt's failure is stored.
         if (job.retryCount >= job.retryLimit) await backend.fail(job.id, error);
         throw error;
       }

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 
-/** A Redis in a temporary folder, in memory only. */
+/** A Redis server that keeps everything in memory. */
 export class RedisServer implements AsyncDisposable {
   readonly port: number;
   readonly #child: ChildProcess;

@@ -5,7 +5,7 @@ import { until } from "../support/until";
 import { WebServer } from "../support/web-server";
 
 export interface ThumbnailTask {
-  /** Chosen by who enqueues: it can be awaited before the queue knows of it, and nobody can guess it. */
+  /** Chosen before the task is enqueued, so it can be awaited before the queue knows it. It cannot be guessed. */
   readonly taskId: string;
   readonly image: string;
 }
@@ -23,13 +23,13 @@ export class Studio {
     return { image, width: 64 };
   }
 
-  /** Until then nobody gets a large.png. */
+  /** Lets large.png finish. */
   finishLarge(): void {
     this.#finish();
   }
 }
 
-/** `POST /thumbnails/IMAGE` enqueues a task and waits for its result; `GET /tasks/ID` waits again. */
+/** `POST /thumbnails/IMAGE` enqueues a task and waits for its result. `GET /tasks/ID` waits again. */
 export async function startThumbnailServer(
   backend: PostgresResultBackend,
   enqueue: (task: ThumbnailTask) => Promise<unknown>,
@@ -37,7 +37,7 @@ export async function startThumbnailServer(
   return WebServer.start(async (request, response) => {
     const signal = untilGone(response);
     const [, kind, name = ""] = (request.url ?? "/").split("/").map(decodeURIComponent);
-    // How long the client wants to wait, in seconds (RFC 7240); ten if it does not say.
+    // The time that the client wants to wait, in seconds (RFC 7240). Default 10.
     const seconds = Number(/\bwait=(\d{1,2})\b/.exec(String(request.headers["prefer"]))?.[1] ?? 10);
     const options = { timeoutMs: seconds * 1_000, signal };
     if (request.method === "POST" && kind === "thumbnails") {
@@ -52,12 +52,12 @@ export async function startThumbnailServer(
   });
 }
 
-/** What visitors of that server see. */
+/** Visits the server and shows its answers. */
 export async function visit(server: WebServer, backend: PostgresResultBackend, studio: Studio): Promise<void> {
   try {
     await makeVisits(server, backend, studio);
   } finally {
-    // Else the queue would wait for its workers for ever.
+    // Otherwise the queue would wait for its workers without end.
     studio.finishLarge();
   }
 }

@@ -1,7 +1,7 @@
 // npx tsx examples/recipes/cancellation.ts
 //
-// A visitor leaves before the answer is there. His wait ends at once; and so does the work, since a result can travel in the other direction as well: the web
-// server stores that the task is cancelled, and the worker awaits just that while it works.
+// A visitor leaves before the answer is there. The wait ends at once, and so does the work: the web server stores that
+// the task is cancelled, and the worker awaits that result while it works.
 
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
@@ -28,7 +28,7 @@ async function main({ url, schema }: RecipeDatabase): Promise<void> {
     void work(worker, taskId, durationMs);
     started.dispatchEvent(new CustomEvent("task", { detail: taskId }));
     await answerWhenDone(web, taskId, response, { timeoutMs: 30_000, signal });
-    // Kept for as long as a task may be in the queue, and no longer.
+    // Kept for as long as a task may stay in the queue.
     if (!response.writableEnded) await web.store(cancellationOf(taskId), true, { ttlMs: 3_600_000 });
   });
 
@@ -47,17 +47,17 @@ async function main({ url, schema }: RecipeDatabase): Promise<void> {
   console.log(`The other one left after a moment, and the task of a minute ended: ${message}.`);
 }
 
-/** Works until it is done or cancelled, and stores which. */
+/** Works until the task is done or cancelled, and stores which. */
 async function work(backend: PostgresResultBackend, taskId: string, durationMs: number): Promise<void> {
   const isOver = new AbortController();
   const cancelled = new AbortController();
   const listening = backend.wait(cancellationOf(taskId), { timeoutMs: Infinity, signal: isOver.signal }).then(
-    () => cancelled.abort(new Error("nobody waits for it any more")),
+    () => cancelled.abort(new Error("the visitor has left")),
     () => undefined, // the task was over first
   );
   try {
     const [outcome] = await Promise.allSettled([makeReport(durationMs, cancelled.signal)]);
-    // Only what the task itself rejects with is its failure, and not that of `store`.
+    // Only a rejection of the task itself counts as its failure, not a rejection of `store`.
     if (outcome.status === "fulfilled") await backend.store(taskId, outcome.value);
     else await backend.fail(taskId, outcome.reason);
   } finally {

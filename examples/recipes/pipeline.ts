@@ -1,6 +1,7 @@
 // npx tsx examples/recipes/pipeline.ts
 //
-// A reactive pipeline: ids of tasks → their results → groups → one aggregate. Each step goes on as soon as it can, and none of them polls.
+// A reactive pipeline: ids of tasks → their results → groups → one aggregate. Each step goes on as early as it can, and
+// none of them polls.
 
 import { setTimeout as sleep } from "node:timers/promises";
 import {
@@ -26,7 +27,7 @@ interface Page {
 
 interface Book {
   readonly title: string;
-  /** undefined if not all of its pages could be read. */
+  /** undefined if a page could not be read. */
   readonly words: number | undefined;
 }
 
@@ -45,12 +46,12 @@ async function main({ url, schema }: RecipeDatabase): Promise<void> {
   console.log(`All that could be read: ${total} words.`);
 }
 
-/** The words of all books so far, with each book that is done. */
+/** Emits each completed book with the number of words of all books so far. */
 function countWords(backend: PostgresResultBackend): Observable<number> {
   const pages$ = from(pageIds).pipe(
     // ids → results, at most 50 waits at once.
     mergeMap(async (pageId) => outcomeOf(backend, pageId), 50),
-    // results → groups, in whatever order they come.
+    // results → groups, in the order of arrival.
     mergeMap(async (outcome) => finishMember(backend, outcome)),
     ignoreElements(),
   );
@@ -59,7 +60,7 @@ function countWords(backend: PostgresResultBackend): Observable<number> {
       await backend.initGroup(title, size);
       return title;
     }),
-    // groups → books, each as soon as its last page is there.
+    // groups → books, each as its last page arrives.
     mergeMap((title) => bookWhenDone(backend, title)),
     tap(({ title, words }) => console.log(`${title}: ${words === undefined ? "pages are missing" : `${words} words`}`)),
   );
@@ -81,12 +82,12 @@ async function finishMember(backend: PostgresResultBackend, outcome: TaskOutcome
 function bookWhenDone(backend: PostgresResultBackend, title: string): Observable<Book> {
   return backend.groupResults$<number>(title).pipe(
     map((words) => ({ title, words: words.reduce((sum, count) => sum + count, 0) })),
-    // One book that fails does not end the pipeline.
+    // A book that fails does not end the pipeline.
     catchError(() => of({ title, words: undefined })),
   );
 }
 
-/** Usually many workers, in other processes. They know of pages only, not of books. */
+/** Usually many workers, in other processes. They know pages, not books. */
 async function readPages(backend: PostgresResultBackend): Promise<void> {
   const queue = [...pageIds].reverse();
   const lanes = Array.from({ length: 4 }, async () => {

@@ -1,13 +1,13 @@
 // npx tsx examples/recipes/rust-producer.ts
 //
-// A worker in another language. The statements are those of the Rust crate kojin-postgres 0.4; a worker that runs them needs no change, and neither does its
-// database: `migrate` adopts the tables that it has made, with what is in them.
+// A worker in another language. Its statements are those of the Rust crate kojin-postgres 0.4. Such a worker needs no
+// change, and neither does its database: `migrate` adopts its tables with their rows.
 
 import { Client, escapeIdentifier } from "pg";
 import { PostgresResultBackend } from "kojin-postgres";
 import { type RecipeDatabase, withDatabase } from "../support/database";
 
-/** What the crate's `migrate` runs. */
+/** The statements of the crate's `migrate`. */
 const createTables = [
   `create table if not exists kojin_results (
      task_id text primary key, result jsonb not null, created_at timestamptz default now(), expires_at timestamptz)`,
@@ -18,7 +18,7 @@ const createTables = [
 ];
 const storeResult = `insert into kojin_results (task_id, result, expires_at) values ($1, $2, now() + interval '1 day')
   on conflict (task_id) do update set result = excluded.result, expires_at = excluded.expires_at`;
-/** A group of n members begins as n of these. */
+/** A group of n members begins as n of these rows. */
 const insertPlaceholder = `insert into kojin_groups (group_id, task_id, completed) values ($1, $2, false)
   on conflict (group_id, task_id) do nothing`;
 const completeMember = `insert into kojin_groups (group_id, task_id, result, completed) values ($1, $2, $3, true)
@@ -44,7 +44,7 @@ async function main({ url, schema }: RecipeDatabase): Promise<void> {
 }
 
 async function awaitResult(backend: PostgresResultBackend, rust: Client): Promise<void> {
-  // Listens before the worker stores, so that the answer can only come by its notification.
+  // Listens before the worker stores, so that the answer can only come by notification.
   await backend.ready();
   const waiting = backend.wait("resize-1", 10_000);
   await rust.query(storeResult, ["resize-1", JSON.stringify({ width: 640 })]);
@@ -56,7 +56,7 @@ async function awaitGroup(backend: PostgresResultBackend, rust: Client): Promise
   for (let index = 0; index < 3; index += 1) {
     await rust.query(insertPlaceholder, ["album", `album:placeholder:${index}`]);
   }
-  // Two members by the worker, one from here: they count together.
+  // Two members by the worker, one by this process: they are counted together.
   await rust.query(completeMember, ["album", "photo-a", JSON.stringify("a.png")]);
   await backend.completeGroupMember("album", "photo-b", "b.png");
   await rust.query(completeMember, ["album", "photo-c", JSON.stringify("c.png")]);

@@ -1,7 +1,7 @@
 // npx tsx examples/recipes/transaction-drizzle.ts
 //
-// With Drizzle: the row of an order and the result of its task are committed together, or not at all. Drizzle does not hand out the client of a transaction, so it is
-// the other way round: a client is taken from its pool, and Drizzle works on that.
+// With Drizzle: the row of an order and the result of its task are committed together or not at all. Drizzle does not
+// give access to a transaction's client, so the recipe takes a client from the pool and lets Drizzle work on it.
 
 import { drizzle, type NodePgDatabase } from "drizzle-orm/node-postgres";
 import { integer, pgSchema, text } from "drizzle-orm/pg-core";
@@ -40,7 +40,7 @@ async function main({ url, schema }: RecipeDatabase): Promise<void> {
   }
 }
 
-/** A transaction of Drizzle on a client that is known. */
+/** Runs a Drizzle transaction on a client that is known. */
 async function inTransaction<T>(db: Database, work: (tx: Transaction, client: PoolClient) => Promise<T>): Promise<T> {
   const client = await db.$client.connect();
   let isOver = false;
@@ -49,7 +49,7 @@ async function inTransaction<T>(db: Database, work: (tx: Transaction, client: Po
     isOver = true;
     return result;
   } finally {
-    // After an error it may still be in a transaction: the pool opens another.
+    // After an error the client may still be in a transaction, so the pool replaces it.
     client.release(!isOver);
   }
 }

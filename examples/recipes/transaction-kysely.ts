@@ -1,7 +1,7 @@
 // npx tsx examples/recipes/transaction-kysely.ts
 //
-// With Kysely: the row of an order and the result of its task are committed together, or not at all. A transaction of Kysely runs any statement, so a few lines make
-// of it the client that `store` asks for.
+// With Kysely: the row of an order and the result of its task are committed together or not at all. A Kysely
+// transaction runs any statement, so a few lines turn it into the client that `store` asks for.
 
 import { CompiledQuery, Kysely, PostgresDialect, type Transaction } from "kysely";
 import { Pool, type QueryResultRow } from "pg";
@@ -43,7 +43,7 @@ async function main({ url, schema }: RecipeDatabase): Promise<void> {
   }
 }
 
-/** What `store` and the others need of a client, on a transaction of Kysely. */
+/** Turns a Kysely transaction into the client that `store` and the others ask for. */
 function clientOf<DB>(trx: Transaction<DB>): SqlClient {
   return {
     async query(text, values) {

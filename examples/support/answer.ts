@@ -1,15 +1,18 @@
 import type { ServerResponse } from "node:http";
 import { TaskFailedError, WaitTimeoutError, type ResultBackend, type WaitOptions } from "kojin-postgres";
 
-/** Aborts when the client goes away. Call it before anything is awaited: a response tells of its end once. */
+/** Aborts when the client goes away. Call it before the first await: a response emits `close` only once. */
 export function untilGone(response: ServerResponse): AbortSignal {
   const gone = new AbortController();
-  // Also emitted after the answer was sent: then nobody waits any more.
+  // Also emitted after the answer was sent, when nothing waits any more.
   response.once("close", () => gone.abort());
   return gone.signal;
 }
 
-/** Answers with the result of a task: 200 if it comes in time, else 202 and where to ask again. Nothing if the client has gone. */
+/**
+ * Answers with the result of a task: 200 if it arrives in time, otherwise 202 with the address to ask again. Sends
+ * nothing if the client has gone.
+ */
 export async function answerWhenDone(
   backend: ResultBackend,
   taskId: string,
@@ -24,7 +27,7 @@ export async function answerWhenDone(
       response.setHeader("location", `/tasks/${encodeURIComponent(taskId)}`).setHeader("retry-after", "1");
       sendJson(response, 202, { taskId });
     } else if (error instanceof TaskFailedError) {
-      // Show of it what the client may know.
+      // Send only what the client may know.
       sendJson(response, 500, { error: error.failure.message });
     } else {
       sendJson(response, 503, { error: "not available, try again later" });

@@ -2,14 +2,14 @@ import { randomUUID } from "node:crypto";
 import { Client, escapeIdentifier } from "pg";
 import { startEmbeddedPostgres } from "kojin-postgres/embedded";
 
-/** Where a recipe keeps what it makes. */
+/** The database of a recipe. */
 export interface RecipeDatabase {
   readonly url: string;
-  /** A schema of this run's own. */
+  /** A schema for this run alone. */
   readonly schema: string;
 }
 
-/** Runs a recipe on the server of DATABASE_URL, or else on one that is started for it. Nothing of it is left in either. */
+/** Runs a recipe on the server of DATABASE_URL, or on one that is started for it, and removes what it made. */
 export async function withDatabase(recipe: (database: RecipeDatabase) => Promise<void>): Promise<void> {
   const ownUrl = process.env["DATABASE_URL"];
   const server = ownUrl === undefined ? await startEmbeddedPostgres() : undefined;

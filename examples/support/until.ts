@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
-/** Resolves once `isTrue` is; an example has no better way to look at another's state than to look again. */
+/** Resolves once `isTrue` returns true. For examples that have to observe another process. */
 export async function until(isTrue: () => boolean, timeoutMs = 10_000): Promise<void> {
   const end = performance.now() + timeoutMs;
   while (!isTrue()) {

@@ -4,7 +4,7 @@ import type { AddressInfo } from "node:net";
 
 export type Handler = (request: IncomingMessage, response: ServerResponse) => Promise<void>;
 
-/** `node:http` on a free port of this machine. */
+/** `node:http` on a free port. */
 export class WebServer implements AsyncDisposable {
   readonly #server: Server;
 

@@ -1,10 +1,11 @@
 const COMPILED = ["ts", "js"];
-// Marked so, a block would be coloured as code and escape the check.
+// Blocks marked so would be coloured as code and escape the check.
 const OTHER_NAMES = ["typescript", "javascript", "tsx", "jsx", "mts", "cts", "mjs", "cjs"];
 
 /**
- * The blocks of a Markdown text that have to compile, as `blocks`: their `language`, the `line` of their fence counted from 1, their `lines` of code at the
- * columns these have in the file, and whether one `continues` the block before it. And as `faults` what is wrong with the marks on blocks.
+ * Finds the blocks of a Markdown text that have to compile. `blocks` has for each its `language`, the `line` of its
+ * fence counted from 1, its `lines` of code at their columns in the file, and if it `continues` the block before it.
+ * `faults` lists what is wrong with the marks on blocks.
  */
 export function readCodeBlocks(markdown) {
   const blocks = [];
@@ -55,7 +56,7 @@ function isClosing(line, marker) {
   return text.length >= marker.length && text === marker[0].repeat(text.length);
 }
 
-// Spaces in their place, so that a column in the code is one in the file.
+// Replaces quote marks by spaces, so that a column in the code is the column in the file.
 function withoutQuoteMarks(line, width) {
   return line.slice(0, width).replaceAll(">", " ") + line.slice(width);
 }

@@ -4,13 +4,13 @@ import { promisify } from "node:util";
 
 export const root = join(import.meta.dirname, "..", "..");
 
-/** What a check found; its message is meant for people. */
+/** A failed check, with a message for people. */
 export class CheckError extends Error {}
 
-/** Runs a program and gives what it printed. When it fails, so does the check, with all the output. */
+/** Runs a program and returns its output. If the program fails, the check fails with all of the output. */
 export async function run(program, args, { cwd = root, env = process.env, timeoutMs = 180_000 } = {}) {
   try {
-    // A process that something keeps alive is a fault too, and must not hold up the check.
+    // A process that never ends is a fault too, and must not block the check.
     const { stdout } = await promisify(execFile)(program, args, { cwd, env, timeout: timeoutMs, maxBuffer: 2 ** 26 });
     return stdout;
   } catch (cause) {
@@ -20,12 +20,12 @@ export async function run(program, args, { cwd = root, env = process.env, timeou
   }
 }
 
-/** Runs a program of one of this package's development dependencies. */
+/** Runs a program of one of the development dependencies. */
 export function runTool(name, args) {
   return run(join(root, "node_modules", ".bin", name), args);
 }
 
-/** Installs packages into a folder that has no others, as a user would. */
+/** Installs packages into an empty folder, as a user would. */
 export async function install(folder, packages) {
   await run("npm", ["install", "--no-save", "--prefer-offline", "--no-audit", "--no-fund", ...packages], {
     cwd: folder,

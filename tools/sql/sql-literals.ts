@@ -2,7 +2,7 @@ import { scanSync } from "libpg-query";
 import ts from "typescript";
 import type { UnqualifiedName } from "./sql-names";
 
-/** A piece of SQL in a TypeScript file: one string or template, with `hole` in the place of each substitution. */
+/** A string or template of a TypeScript file that holds SQL, with `hole` in the place of each substitution. */
 export interface SqlLiteral {
   readonly line: number;
   readonly text: string;
@@ -11,10 +11,10 @@ export interface SqlLiteral {
 const hole = "hole__";
 const beginsStatement =
   /^\s*(select|insert into|update|delete from|with \w+ |create|alter table|drop|set local|begin|do \$|lock table|truncate|grant|revoke|declare|fetch)\b/;
-/** What SQL in pieces is known by, where the file also has whole statements: messages and titles begin with a capital letter. */
+/** Marks pieces of SQL in a file that also has whole statements. Messages and titles begin with a capital letter. */
 const looksLikeSql = /^\w+\(|::|\boperator\(|\bpg_catalog\.|\bis (not )?null\b|\b(where|from|and|or|order by)\b/;
 
-/** The SQL in a TypeScript file: statements, and, in a file that has some, what else looks like a piece of one. */
+/** Finds the SQL in a TypeScript file: whole statements and, in files that have any, pieces of statements. */
 export function sqlLiterals(fileName: string, source: string): SqlLiteral[] {
   const file = ts.createSourceFile(fileName, source, ts.ScriptTarget.ES2022, true);
   const literals: SqlLiteral[] = [];
@@ -38,7 +38,7 @@ function textOf(node: ts.Node): string | undefined {
   return node.head.text + node.templateSpans.map(({ literal }) => hole + literal.text).join("");
 }
 
-/** Grammar after which a name and a parenthesis are no call: `insert into name (…)`, `as name (…)`, `on name (…)`. */
+/** Keywords after which a name and a parenthesis are no call: `insert into name (…)`, `as name (…)`, `on name (…)`. */
 const beforeNames = new Set(["as", "into", "on", "table", "index", "exists", "references", "update", "conflict"]);
 const operators = new Set([
   "<",
@@ -61,11 +61,13 @@ const operators = new Set([
   "<@",
   "&&",
 ]);
-/** What stands before a minus that is the sign of a number. */
+/** Tokens after which a minus is the sign of a number. */
 const beforeNegative = new Set(["(", ",", "select", "then", "else", "default", "values"]);
 const clauses = new Set(["select", "from", "where", "set", "on", "having", "returning", "values", "when", "and", "or"]);
 
-/** Finds in a piece of SQL, by its words alone, names that are not qualified. Less exact than `sqlNames`, but it needs no whole statement. */
+/**
+ * Finds unqualified names in a piece of SQL by its tokens alone. Less exact than `sqlNames`, but works on fragments.
+ */
 export function unqualifiedWords({ text }: SqlLiteral): UnqualifiedName[] {
   const words = scanSync(text).tokens.filter(({ tokenName }) => !tokenName.endsWith("COMMENT"));
   const found: UnqualifiedName[] = [];

@@ -1,13 +1,13 @@
 import { type ParseResult, loadModule, parsePlPgSQLSync, parseSync } from "libpg-query";
 
-/** A name that Postgres would look up along the search path, or a construct in which it looks up an operator by its bare name. */
+/** A name that Postgres would look up along the search path, or a construct in which it looks up an operator. */
 export interface UnqualifiedName {
   readonly what: string;
   /** The statement or expression around it, on one line. */
   readonly context: string;
 }
 
-/** The objects of Postgres itself that a text calls, each by its bare name. */
+/** Postgres's own objects that a text uses, each by its bare name. */
 interface UsedNames {
   readonly functions: Set<string>;
   readonly operators: Set<string>;
@@ -20,13 +20,13 @@ export interface SqlNames {
 }
 
 export interface SqlNamesOptions {
-  /** Schemas that names may be qualified with, besides those of Postgres. */
+  /** Schemas that may qualify names, besides those of Postgres. */
   readonly schemas: readonly string[];
   /** Names of transition tables, which a trigger function finds before any table of the search path. */
   readonly transitionTables?: readonly string[];
 }
 
-/** Loads the parser; to be awaited once, before the first text is checked. */
+/** Loads the parser. Await it once before the first check. */
 export const loadParser = loadModule;
 
 type Node = Readonly<Record<string, unknown>>;
@@ -35,11 +35,12 @@ type Scope = ReadonlySet<string>;
 const systemSchemas = ["pg_catalog", "information_schema"];
 
 /**
- * Constructs of the grammar in which Postgres looks up an operator by its bare name, along the search path, whatever is written (PostgreSQL source, parse_expr.c and parse_clause.c).
- * Everything else that the grammar provides is safe and needs no name: COALESCE, GREATEST, LEAST, searched CASE, IS NULL, IS TRUE, AND, OR, NOT, EXISTS, ARRAY, ROW, subscripts,
- * CURRENT_TIMESTAMP, CURRENT_USER and their like; EXTRACT, SUBSTRING … FROM, TRIM, POSITION and AT TIME ZONE, which the parser itself resolves to pg_catalog; the types that are
- * keywords (int, bigint, smallint, real, double precision, numeric, boolean, bit, char, varchar, interval, time, timestamp); plain ORDER BY, GROUP BY and DISTINCT, which use the
- * default operator class of the type.
+ * Constructs in which Postgres looks up an operator by its bare name along the search path (PostgreSQL source,
+ * parse_expr.c and parse_clause.c). All other grammar is safe and needs no name: COALESCE, GREATEST, LEAST, searched
+ * CASE, IS NULL, IS TRUE, AND, OR, NOT, EXISTS, ARRAY, ROW, subscripts, CURRENT_TIMESTAMP, CURRENT_USER and the like;
+ * EXTRACT, SUBSTRING … FROM, TRIM, POSITION and AT TIME ZONE, which the parser itself resolves to pg_catalog; the
+ * keyword types (int, bigint, smallint, real, double precision, numeric, boolean, bit, char, varchar, interval, time,
+ * timestamp); plain ORDER BY, GROUP BY and DISTINCT, which use the type's default operator class.
  */
 const bareOperatorKinds: Readonly<Record<string, string>> = {
   AEXPR_IN: "IN",
@@ -55,19 +56,25 @@ const bareOperatorKinds: Readonly<Record<string, string>> = {
   AEXPR_NULLIF: "NULLIF",
 };
 
-/** Types whose values name an object: a constant of them is looked up, too. */
+/** Types whose constants name an object, which is looked up too. */
 const objectTypes = new Set(["regclass", "regproc", "regprocedure", "regoper", "regoperator", "regtype"]);
 /** Functions whose first argument names an object. */
 const objectFunctions = new Set(["nextval", "setval", "currval", "to_regclass", "to_regproc", "to_regtype"]);
 
-/** Finds the names in one or more statements that are not qualified, and those of Postgres that are used. The bodies of functions and DO blocks are included. */
+/**
+ * Finds unqualified names, and the Postgres names used, in one or more statements, including the bodies of functions
+ * and DO blocks.
+ */
 export function sqlNames(text: string, options: SqlNamesOptions): SqlNames {
   const reader = new NameReader(options);
   reader.readText(text);
   return reader;
 }
 
-/** Functions that store in the place of a plain statement: triggers of the application run with the search path of the session there too. Their own names are qualified like all others. */
+/**
+ * Functions that store in the place of a plain statement. The application's triggers run with the session's search path
+ * there too. Their own names are qualified like all others.
+ */
 const forTriggersOfOthers = /kojin_store_(row|each)$/;
 
 /** The names that triggers give to their transition tables. */
@@ -136,7 +143,10 @@ class NameReader implements SqlNames {
     }
   }
 
-  /** Names in nodes that appear under many fields, often without their kind: told by the fields that each must have. */
+  /**
+   * Names in nodes that appear under many fields, often without their kind. They are recognised by the fields they must
+   * have.
+   */
   #checkShape(node: Node, scope: Scope): void {
     if ("relname" in node && "relpersistence" in node) this.#table(node, scope);
     if ("names" in node && "typemod" in node) this.#name("type", node["names"], this.used.types);
@@ -238,7 +248,7 @@ class NameReader implements SqlNames {
 function statementsOf(text: string): { statement: Node; source: string }[] {
   const bytes = Buffer.from(text);
   const { stmts = [] }: ParseResult = parseSync(text);
-  // Positions are those of bytes, and a length of 0 reaches to the end.
+  // Positions count bytes, and a length of 0 reaches to the end.
   return stmts.map(({ stmt, stmt_location: start = 0, stmt_len: length = 0 }) => ({
     statement: stmt as Node,
     source: bytes.subarray(start, length === 0 ? undefined : start + length).toString(),
@@ -247,7 +257,7 @@ function statementsOf(text: string): { statement: Node; source: string }[] {
 
 const builtInVariables = new Set(["found", "sqlstate", "sqlerrm"]);
 
-/** The SQL that the body of a PL/pgSQL function or DO block evaluates, each expression and declared type as a statement. */
+/** The SQL that a PL/pgSQL function or DO block evaluates, with each expression and declared type as a statement. */
 function expressionsOf(source: string): string[] {
   const found: string[] = [];
   const visit = (value: unknown): void => {
@@ -264,7 +274,7 @@ function expressionsOf(source: string): string[] {
   return [...new Set(found)];
 }
 
-/** The type that a variable is declared with; undefined for those that PL/pgSQL itself makes. */
+/** The declared type of a variable; undefined for those that PL/pgSQL itself creates. */
 function declaredType(variable: Node | undefined): string | undefined {
   const { refname: name = "", lineno } = (variable ?? {}) as { refname?: string; lineno?: number };
   const type = ((variable?.["datatype"] as Node | undefined)?.["PLpgSQL_type"] as Node | undefined)?.["typname"];
@@ -274,7 +284,10 @@ function declaredType(variable: Node | undefined): string | undefined {
   return type.replace(/%(row)?type$/i, "");
 }
 
-/** PostgreSQL source, RawParseMode: 0 is a statement, 2 an expression, 3 and more an assignment to a variable, with its target. */
+/**
+ * PostgreSQL source, RawParseMode: 0 is a statement, 2 an expression, 3 and more an assignment to a variable with its
+ * target.
+ */
 function asStatement(query: string, mode: number): string {
   if (mode === 0) return query;
   if (mode === 2) return `select ${query}`;

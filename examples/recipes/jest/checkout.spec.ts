@@ -1,6 +1,7 @@
 // npx jest examples/recipes/jest
 //
-// Specs of code that awaits results, without a database: `MemoryResultBackend` has the same contract, and the spec is the worker.
+// Specs, without a database, of code that awaits results: `MemoryResultBackend` has the same contract, and the spec
+// plays the worker.
 
 import { MemoryResultBackend } from "kojin-postgres";
 import { Checkout, type Queue } from "./checkout";
@@ -14,14 +15,14 @@ describe("the checkout", () => {
 
   afterEach(async () => {
     jest.useRealTimers();
-    // A wait that nobody has let go of is a leak in the code.
+    // A wait that is still open is a leak in the code under test.
     expect(results.stats()).toEqual({ waiting: 0 });
     await results.close();
   });
 
   /** A queue whose worker is given here. */
   const queueOf = (work: (worker: MemoryResultBackend, taskId: string) => Promise<void>): Queue => {
-    // Another backend on the same results, as the worker's process would have one.
+    // Another backend on the same results, as a worker in its own process would have one.
     const worker = results.view();
     return {
       enqueue(taskId) {

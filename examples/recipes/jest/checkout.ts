@@ -9,7 +9,7 @@ export type Receipt =
   | { readonly state: "declined"; readonly reason: string }
   | { readonly state: "pending"; readonly taskId: string };
 
-/** Code of an application. It asks for a `ResultBackend`, and does not know which. */
+/** Application code. It depends on the `ResultBackend` interface only. */
 export class Checkout {
   readonly #results: ResultBackend;
   readonly #queue: Queue;
@@ -19,7 +19,7 @@ export class Checkout {
     this.#queue = queue;
   }
 
-  /** Has a worker charge the card, and waits for it for ten seconds. */
+  /** Has a worker charge the card, and waits for the receipt for ten seconds. */
   async pay(orderId: string, amount: number): Promise<Receipt> {
     const taskId = `charge:${orderId}`;
     await this.#queue.enqueue(taskId, { amount });

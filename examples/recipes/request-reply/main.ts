@@ -1,6 +1,7 @@
 // npx tsx examples/recipes/request-reply/main.ts
 //
-// Request and reply between two processes that know nothing of each other but the database: a question is stored under one id, its answer is awaited under another.
+// Request and reply between two processes that share only the database: a question is stored under one id, its answer
+// is awaited under another.
 
 import { spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";

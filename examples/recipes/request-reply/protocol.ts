@@ -1,4 +1,4 @@
-/** All that the two sides share, beside the database. */
+/** What the two sides share besides the database. */
 export interface Question {
   readonly dividend: number;
   readonly divisor: number;

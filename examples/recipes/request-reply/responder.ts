@@ -12,7 +12,7 @@ async function main(): Promise<void> {
     .results$<Question>({ where: isQuestion })
     .pipe(mergeMap(async (outcome) => answer(backend, outcome.taskId, outcome.status === "fulfilled" && outcome.value)))
     .subscribe({ error: (error) => console.error("The responder has ended:", error) });
-  // A hot stream: what was asked before this is not heard.
+  // A hot stream: questions asked before this are missed.
   await backend.ready();
   await backend.store(readyId, true);
 
@@ -24,7 +24,7 @@ async function main(): Promise<void> {
 async function answer(backend: PostgresResultBackend, taskId: string, question: Question | false): Promise<void> {
   if (question === false) return;
   const id = answerId(idOfQuestion(taskId));
-  // With several responders the first answer holds.
+  // With several responders, the first answer is kept.
   const options = { onConflict: "keep", ttlMs: 60_000 } as const;
   try {
     await backend.store(id, divide(question), options);
@@ -34,7 +34,7 @@ async function answer(backend: PostgresResultBackend, taskId: string, question: 
 }
 
 function divide({ dividend, divisor }: Question): number {
-  if (divisor === 0) throw new RangeError("nobody divides by zero");
+  if (divisor === 0) throw new RangeError("division by zero");
   return dividend / divisor;
 }
 

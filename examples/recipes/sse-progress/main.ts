@@ -1,7 +1,7 @@
 // npx tsx examples/recipes/sse-progress/main.ts [--stay]
 //
-// A page shows how far a group of tasks is, live, by server-sent events. With --stay the tasks take longer, and the server is there until Ctrl+C: open the address
-// that it prints. Without, the example looks at the events itself, and ends.
+// A page shows the progress of a group of tasks live, by server-sent events. With --stay the tasks take longer and the
+// server runs until Ctrl+C: open the printed address. Without it, the example reads the events itself and ends.
 
 import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -47,7 +47,7 @@ async function main({ url, schema }: RecipeDatabase): Promise<void> {
   console.log("The last event is sent, and nothing waits for the group any more.");
 }
 
-/** What the page does, without a browser. */
+/** Does what the page does, without a browser. */
 async function showEvents(source: EventSource): Promise<void> {
   let quarters = -1;
   source.addEventListener("progress", ({ data }) => {

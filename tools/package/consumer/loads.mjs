@@ -1,9 +1,9 @@
-// Both module systems give the same names, and the very same functions.
+// Both module systems export the same names and the very same functions.
 import assert from "node:assert/strict";
 
 import required from "./required.cjs";
 
-// What Node adds of its own accord to a CommonJS module that is imported.
+// Names that Node adds to an imported CommonJS module.
 const added = ["default", "module.exports", "__esModule"];
 
 for (const [entryPoint, expected] of Object.entries(JSON.parse(process.argv[2]))) {

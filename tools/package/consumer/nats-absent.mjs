@@ -1,4 +1,4 @@
-// Without the client for NATS one is told what to install.
+// Without the NATS client, the error says what to install.
 import assert from "node:assert/strict";
 
 import { MissingPackageError } from "kojin-postgres";

@@ -1,4 +1,5 @@
-// Finds its SQL files, stores, and wakes who waits, also where telemetry is asked for and its package is absent; then nothing keeps the process alive.
+// Finds its SQL files, stores, and wakes a waiter, even if telemetry is enabled without its package. Afterwards nothing
+// keeps the process alive.
 import assert from "node:assert/strict";
 import { PostgresResultBackend } from "kojin-postgres";
 
