@@ -6,7 +6,7 @@ import { NatsServer } from "./support/nats-server";
 import { specDatabase } from "./support/spec-database";
 import { describeWithNats } from "./support/where";
 
-/** So long that nothing is found by it: what comes, comes by a notification. */
+/** So long that no sweep runs: every result comes by a notification. */
 const sweepIntervalMs = 600_000;
 
 describeWithNats()("announcing over NATS what a caller's transaction stored", () => {
@@ -29,7 +29,7 @@ describeWithNats()("announcing over NATS what a caller's transaction stored", ()
       client.release();
     }
   };
-  /** Resolves once what was asked for has been read, and was not there. */
+  /** Resolves once everything asked for has been read without a result. */
   const hasRead = async (backend: PostgresResultBackend): Promise<void> => {
     await backend.ready();
     await eventually(() => {

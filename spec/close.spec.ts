@@ -76,7 +76,7 @@ describe("close", () => {
       const rejected = outcomes.flatMap((outcome) => (outcome.status === "rejected" ? [outcome.reason as Error] : []));
       expect(rejected.length).toBeGreaterThan(0);
       expect(new Set(rejected.map(({ name }) => name))).toEqual(new Set(["BackendClosedError"]));
-      // A statement that the server is still running would end its session only after its commit.
+      // A statement still running on the server would end its session only after its commit.
       await gone();
       expect(await count()).toBe(atClose);
     } finally {
@@ -144,7 +144,7 @@ describe("close", () => {
     await client.query("commit");
     client.release();
     await pool.end();
-    // Waits behind each statement that has the lock of the row, or waits for it.
+    // Queues behind each statement that holds or awaits the row's lock.
     expect(await database.sql(`select result from ${results} where task_id = 'blocked' for update`)).toEqual([
       { result: "before" },
     ]);

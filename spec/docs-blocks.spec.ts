@@ -20,7 +20,7 @@ const blockWith = (file: string, ...texts: string[]): DocsBlock => {
   return found[0] as DocsBlock;
 };
 
-// What the blocks only declare, and when their process ends: with the standard input, after the backend is closed.
+// Code for what the blocks only declare. It ends their process with the standard input, after the backend is closed.
 const declared = `
 Object.assign(globalThis, { enqueue: async () => undefined, answer: async (question) => question });
 `;
@@ -47,7 +47,10 @@ createServer((request, response) => {
 }).listen(3000);
 `;
 
-/** The blocks that answer requests: their file, a text by which each is found, and what starts the server where the block does not. */
+/**
+ * Blocks that answer requests: their file, a text that identifies each, and code that starts the server if the block
+ * does not.
+ */
 const servers: [name: string, file: string, text: string, start: string, replaced?: [string, string]][] = [
   ["README", "README.md", "listen(3000)", ""],
   ["Hono", "docs/http.md", "new Hono()", hono],
@@ -60,7 +63,7 @@ const servers: [name: string, file: string, text: string, start: string, replace
   ["Progress in a page", "docs/recipes.md", "export function streamProgress", progressPage],
 ];
 
-/** The blocks that subscribe at their top level. */
+/** Blocks that subscribe at their top level. */
 const subscriptions: [name: string, file: string, text: string][] = [
   ["README", "README.md", ".subscribe("],
   ["Streams of the guide", "docs/guide.md", ".subscribe("],
@@ -72,7 +75,7 @@ const subscriptions: [name: string, file: string, text: string][] = [
   ["Claiming groups", "docs/groups.md", "groupCompletions$"],
 ];
 
-/** The blocks of workers, and how to call `work` with a task. */
+/** Blocks of workers, with the code that calls `work` with a task. */
 const workers: [name: string, file: string, text: string, call: (task: string) => string][] = [
   ["README", "README.md", "export async function work", (task) => `work(taskId, ${task})`],
   ["Store", "docs/guide.md", "await backend.store(taskId, await task())", (task) => `work(taskId, ${task})`],
@@ -152,7 +155,7 @@ describe("blocks of the documentation", () => {
       for (const { request } of sent) request.destroy();
       await client.known();
 
-      // The rest of the requests are open when the backend closes.
+      // The remaining requests are open when the backend closes.
       const open = await Promise.all(["/tasks/late", "/tasks/late/events", "/groups/open/events"].map(client.send));
       await client.known();
       block.terminate();
@@ -184,7 +187,7 @@ describe("blocks of the documentation", () => {
       console.log("subscribed");`);
       await eventually(() => expect(block.output).toContain("subscribed"), { timeoutMs: 30_000 });
       block.terminate();
-      // Nothing else ends this process: no timer, no socket and no error may be left.
+      // The process ends by itself only if no timer, socket or error is left.
       expect({ output: block.output, exitCode: await block.ended }).toMatchObject({ exitCode: 0 });
     },
   );
@@ -218,7 +221,7 @@ describe("blocks of the documentation", () => {
 class Requests {
   constructor(readonly port: number) {}
 
-  /** Resolves when the request is sent; `answer` resolves when the answer is complete or was cut off. */
+  /** Resolves when the request is sent. `answer` resolves when the answer is complete or was cut off. */
   readonly send = async (path: string): Promise<{ request: ClientRequest; answer: Promise<string> }> => {
     const request = get({ port: this.port, path, agent: false, headers: { accept: "*/*" } });
     const answer = once(request, "response").then(

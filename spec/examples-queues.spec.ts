@@ -1,7 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { runExample } from "./support/run-example";
 
-/** What the visitors of a web server see, whatever the queue behind it. */
+/** What visitors of a web server see, whatever the queue behind it. */
 const visits = `small.png: 200 {"image":"small.png","width":64}
 large.png: the visitor has left, and nothing waits any more
 large.png: 202, ask again at /tasks/ID

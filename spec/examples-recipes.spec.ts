@@ -9,12 +9,12 @@ Committed: others see { amount: 20 }
 Rolled back: there is 1 order, and order-2 is undefined
 `;
 
-/** All that a recipe prints. */
+/** The whole output of each recipe. */
 const outputs: Record<string, string | RegExp> = {
   "cancellation.ts": `The patient visitor got "a report of 50 ms".
 The other one left after a moment, and the task of a minute ended: the visitor has left.
 `,
-  // The books are done in any order.
+  // The books complete in any order.
   "pipeline.ts":
     /^(?=.*A Short Walk: 300 words\n)(?=.*A Long Walk: 6000 words\n)(?=.*A Torn Book: pages are missing\n)(.*\n){3}All that could be read: 6300 words\.\n$/s,
   "request-reply/main.ts": `84 / 2 = 42

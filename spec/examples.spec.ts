@@ -2,7 +2,7 @@ import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { runExample } from "./support/run-example";
 
-/** What shows that an example has done what it is for. */
+/** A line of output that shows that the example did its work. */
 const characteristicLines: Record<string, RegExp> = {
   "chord.ts": /^4 claimers competed for sources; \w+ got it\.\nCallbacks that ran: documents, sources\.$/m,
   "fan-out.ts": /^index\.ts failed .*, so it is done once more\.\n(.*\n)*All \d+ files: [\d,]+ bytes, [0-9a-f]{12}…$/m,

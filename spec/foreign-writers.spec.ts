@@ -5,7 +5,7 @@ import { eventually } from "./support/eventually";
 import { itSincePostgres } from "./support/where";
 import { specDatabase } from "./support/spec-database";
 
-// The statements of the Rust crate kojin-postgres 0.4, as its workers send them, and what somebody might type into psql.
+// The statements of the Rust crate kojin-postgres 0.4 as its workers send them, and statements typed into psql.
 describe("writers that are not this library", () => {
   const database = specDatabase("foreign");
   const table = `${escapeIdentifier(database.schema)}.kojin_results`;

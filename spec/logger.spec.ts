@@ -4,7 +4,7 @@ import type { Logger } from "kojin-postgres";
 import { eventually } from "./support/eventually";
 import { specDatabase } from "./support/spec-database";
 
-/** What goes to a logger: two lines, about a connection that is lost and found again. */
+/** The two lines a logger gets for a connection that is lost and restored. */
 const expected = [
   ["warn", /^Not listening: .+\. Waits are found by reading until it is back\.$/],
   ["info", /^Listening again\.$/],

@@ -3,7 +3,7 @@ import { z } from "zod";
 import { BackendClosedError, ResultEncodingError, WaitTimeoutError, type SqlClient } from "kojin-postgres";
 import { MemoryResultBackend } from "../lib/memory-backend";
 
-/** The conformance specs say what it has in common with the others; here is what only it does. */
+/** The conformance specs cover what all backends share. These are about the memory backend alone. */
 describe("MemoryResultBackend", () => {
   let backend: MemoryResultBackend;
 
@@ -198,7 +198,7 @@ describe("MemoryResultBackend", () => {
       await backend.initGroup("group", 1, { deadlineMs: 1_000 });
       const waits = backend.waitGroup("group", Infinity).catch((error: unknown) => error);
       await jest.advanceTimersByTimeAsync(0);
-      // The clock moves, and no timer has run yet: as when something else has held up the process.
+      // The clock moves before a timer has run, as when other work has blocked the process.
       jest.setSystemTime(Date.now() + 1_001);
       await backend.initGroup("group", 0);
       expect(await waits).toMatchObject({ code: "WAIT_TIMEOUT", timeoutMs: 1_000 });

@@ -1,6 +1,6 @@
 import { type PostgresResultBackendOptions, resolveOptions } from "../lib/options";
 
-/** Options as a caller without types may give them. */
+/** Options as untyped callers may give them. */
 const resolveAny = (options: object): unknown => resolveOptions(options);
 
 describe("defaults", () => {

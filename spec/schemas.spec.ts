@@ -11,7 +11,10 @@ const schemas: Record<string, ResultSchema<{ lines: number }>> = {
   arktype: type({ lines: "number", state: "'open' | 'paid'" }),
 };
 
-/** What every backend does with a schema is in the conformance specs; here are the libraries that people use, and what only Postgres can show. */
+/**
+ * The conformance specs cover schemas on every backend. These use real schema libraries, and what only Postgres can
+ * show.
+ */
 describe("a schema", () => {
   const database = specDatabase("schemas");
   let storing: PostgresResultBackend;

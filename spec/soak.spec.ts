@@ -6,7 +6,7 @@ const run = promisify(execFile);
 const repository = join(__dirname, "..");
 
 async function soak(...args: string[]): Promise<{ stdout: string; stderr: string }> {
-  // An exit code other than 0, or none in time, rejects with all that it has written.
+  // Rejects with the whole output after a non-zero exit code or a time-out.
   return run(process.execPath, ["--import", "tsx", join("soak", "main.ts"), ...args], {
     cwd: repository,
     timeout: 150_000,

@@ -117,9 +117,9 @@ describe("streams", () => {
       await eventually(() => expect(watching.stats().reads).toMatchObject({ statements: 1, inFlight: 0 }));
       await storing.store("old", 0);
       await storing.store("marker", 0);
-      // Notifications come in the order of the commits: that of the old one has been here.
+      // Notifications arrive in commit order, so that of the old result has arrived.
       await marker;
-      // What is stored within a round trip before the subscription may be taken for new.
+      // A result stored within a round trip before the subscription may count as new.
       await database.sql(
         `with off as materialized (select set_config('kojin.notify', 'off', true)) update ${table} set stored_at = now() - interval '1 minute' from off`,
       );
@@ -128,7 +128,7 @@ describe("streams", () => {
       await storing.fail("bad", new Error("no"));
       await database.sql(`insert into ${table} (task_id, result) values ('foreign', '3')`);
       await eventually(() => expect(feed.seen).toHaveLength(3));
-      // Two reads may be under way at once, so the order is not promised.
+      // Two reads may be in flight, so the order is not promised.
       expect([...feed.outcomes].sort((a, b) => (a.taskId < b.taskId ? 1 : -1))).toEqual([
         { taskId: "new", status: "fulfilled", value: { n: 1 } },
         { taskId: "foreign", status: "fulfilled", value: 3 },
@@ -189,7 +189,7 @@ describe("streams", () => {
       await killing;
       await eventually(() => expect(feed.seen).toHaveLength(expected.length), { timeoutMs: 20_000 });
       expect([...feed.seen].sort()).toEqual(expected.sort());
-      // A connection that is killed before it has proven itself is not counted as one.
+      // A connection killed before its first answer does not count.
       expect(watching.stats().reconnects).toBeGreaterThan(0);
       feed.stop();
     });

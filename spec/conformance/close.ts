@@ -13,7 +13,7 @@ import {
 
 const closed = { name: "BackendClosedError", code: "BACKEND_CLOSED" };
 
-/** Everything that can be asked of a backend. */
+/** Every call of a backend. */
 function everyCall(suite: Suite, backend: ConformingBackend): (() => Promise<unknown>)[] {
   const [taskId, groupId] = [suite.id("task"), suite.id("group")];
   return [
@@ -92,7 +92,7 @@ export const closeSpecs: Specs = {
     const [storing, draining] = await suite.openTwo();
     const drained = draining.wait(suite.id("drained"), longMs);
     const never = rejection(draining.wait(suite.id("never"), longMs));
-    // Both have begun once a round trip is over.
+    // Both have begun once a round trip has completed.
     await storing.store(suite.id("marker"), 1);
     await draining.wait(suite.id("marker"), longMs);
     const closing = draining.close({ drainMs: 1_000 });

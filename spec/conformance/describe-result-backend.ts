@@ -14,13 +14,13 @@ import { streamSpecs } from "./streams";
 import { type ConformingBackend, type Specs, Suite } from "./suite";
 import { waitSpecs } from "./waits";
 
-/** The two functions of a test framework that the suite needs: those of Jest and Vitest fit, and those of `node:test`. */
+/** The two functions of a test framework that the suite needs: those of Jest, Vitest and `node:test` fit. */
 export interface SpecRunner {
   describe(title: string, body: () => void): unknown;
   it(title: string, body: () => Promise<void>): unknown;
 }
 
-/** Longest time for a spec, in milliseconds: more than any wait in it that has to succeed. */
+/** Longest time for a spec, in milliseconds: longer than any wait in it that has to succeed. */
 const limitMs = 25_000;
 
 const chapters: Readonly<Record<string, Specs>> = {
@@ -40,12 +40,12 @@ const chapters: Readonly<Record<string, Specs>> = {
 };
 
 /**
- * Defines the specs that every backend has to pass. Some take seconds on a database, so give each half a minute. Their ids are random, so that they may run
- * on a storage that others use too; what they store is left to expire.
+ * Defines the specs that every backend has to pass. Some take seconds on a database, so allow half a minute for each.
+ * Their ids are random, so they can run on storage that is in use. What they store is left to expire.
  *
- * @param name - What is looked at, for the titles.
- * @param open - Opens another backend on the same storage, which the suite closes. It has to hear at once of what others store: one that has to connect first,
- *   has to have done so.
+ * @param name - The subject, for the titles.
+ * @param open - Opens another backend on the same storage, which the suite closes. Notifications must reach it at once,
+ * so a backend that connects first must have connected.
  * @param runner - `describe` and `it`. Default: the global ones.
  */
 export function describeResultBackend(
@@ -72,7 +72,7 @@ function defineSpecs(specs: Specs, open: () => Promise<ConformingBackend>, runne
   }
 }
 
-/** A framework gives up on a spec that hangs and leaves it as it is; its backends would then keep the process from ending. */
+/** A framework abandons a spec that hangs. Its backends would then keep the process from ending. */
 async function bounded(spec: Promise<void>): Promise<void> {
   const over = new AbortController();
   const tooLate = sleep(limitMs, undefined, { signal: over.signal }).then(() => {

@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
-// A notification that is lost is made up for by a sweep, 30 s later at the most by default; a backend that needs it here has a fault, which is to show.
+// Less than the default sweep interval of 30 s, so that a lost notification fails the spec.
 const limitMs = 15_000;
 const intervalMs = 10;
 
-/** Runs `check` again and again until it no longer throws; in the end it throws what the last run threw. */
+/** Runs `check` repeatedly until it no longer throws. At the end it throws the error of the last run. */
 export async function eventually<T>(check: () => T | Promise<T>): Promise<T> {
   const endsAt = performance.now() + limitMs;
   for (;;) {

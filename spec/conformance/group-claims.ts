@@ -7,7 +7,7 @@ async function doneGroup(suite: Suite, backend: ConformingBackend, name: string)
   return suite.id(name);
 }
 
-/** The groups of this spec that are free to be claimed, in order. */
+/** The groups of this spec that can be claimed, in order. */
 async function unclaimed(suite: Suite, backend: ConformingBackend): Promise<string[]> {
   const groups = await backend.unclaimedGroups({ limit: 10_000 });
   return groups.map(({ groupId }) => groupId).filter((groupId) => suite.isOwn(groupId));
@@ -80,7 +80,7 @@ export const groupClaimSpecs: Specs = {
     const [kept, clock] = [await doneGroup(suite, one, "kept"), await doneGroup(suite, one, "clock")];
     const claim = await one.claimGroup(kept, { leaseMs: 200 });
     assert.equal(await claim?.ack(), true);
-    // Claimed after the other, for as long: when this one is free, so would be that.
+    // Claimed after the other group, for as long: when this claim has expired, so has that one.
     await one.claimGroup(clock, { leaseMs: 200 });
     await eventually(async () => assert.deepEqual(await unclaimed(suite, other), [clock]));
     assert.equal(await other.claimGroup(kept), undefined);

@@ -43,7 +43,7 @@ export const groupInputSpecs: Specs = {
       await assert.rejects(backend.initGroup(groupId, members as number), { name: "TypeError" });
     assert.equal(await backend.getGroup(groupId), undefined);
     await backend.initGroup(groupId, ["a"]);
-    // Before anything else is looked at.
+    // Before anything else is checked.
     await assert.rejects(backend.initGroup(groupId, ["a", "a"]), { name: "RangeError" });
   },
 

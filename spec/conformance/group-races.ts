@@ -13,7 +13,7 @@ function* everyMember(suite: Suite): Generator<readonly [groupId: string, taskId
     for (let group = 0; group < groupCount; group += 1) yield [suite.id(`g${group}`), taskId];
 }
 
-/** Waits until every backend has heard of all groups, and of one more; asserts that it heard of each once. */
+/** Waits until every backend has heard of all groups and of one more, and asserts that it heard of each once. */
 async function assertHeardOnce(
   suite: Suite,
   backends: readonly ConformingBackend[],
@@ -31,7 +31,7 @@ async function assertHeardOnce(
   for (const feed of heard) assert.deepEqual(counted(feed).sort(), expected);
 }
 
-/** Has 16 callers at once ask for each group; asserts that one gets it. */
+/** Has 16 callers claim each group at the same time, and asserts that one gets it. */
 async function assertClaimedOnce(suite: Suite, backends: readonly ConformingBackend[]): Promise<void> {
   for (let group = 0; group < groupCount; group += 1) {
     const groupId = suite.id(`g${group}`);

@@ -41,7 +41,7 @@ export const groupStreamSpecs: Specs = {
       collect(other.groupMembers$(groupId)),
       collect(other.groupResults$(groupId)),
     ];
-    // What another group, asked for later, has emitted, these would have emitted as well.
+    // These streams would have emitted before the stream of another group, which was opened later.
     await one.initGroup(suite.id("marker"), 0);
     await collect(other.groupResults$(suite.id("marker"))).ended;
     assert.deepEqual([progress.seen, members.seen, results.seen], [[], [], []]);
@@ -174,7 +174,7 @@ export const groupStreamSpecs: Specs = {
       stream.seen.filter(({ groupId }) => suite.isOwn(groupId));
     const earlier = collect(other.groupCompletions$());
     await one.initGroup(suite.id("old"), 0);
-    // What this backend has told one subscriber, it knows to be old.
+    // A backend does not emit to a new subscriber what it has emitted to an earlier one.
     await eventually(() => assert.equal(own(earlier).length, 1));
     const feed = collect(other.groupCompletions$());
     const groupId = suite.id("g");

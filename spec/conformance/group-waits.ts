@@ -136,7 +136,7 @@ export const groupWaitSpecs: Specs = {
     await one.initGroup(done, 1, { deadlineMs: 1_000 });
     await one.completeGroupMember(done, "a", 1);
     await one.initGroup(suite.id("quick"), 0, { deadlineMs: 100 });
-    // Begun after the other, with the same deadline: when this one is over, so would be that.
+    // Begun after the other, with the same deadline: when this one is over, so is that one.
     await one.initGroup(late, 1, { deadlineMs: 1_000 });
     await assert.rejects(other.waitGroup(late, longMs), { code: "WAIT_TIMEOUT" });
     assert.deepEqual(await other.waitGroup(suite.id("quick"), 0), []);

@@ -3,7 +3,7 @@ import type { ConformingBackend, Specs } from "./suite";
 
 const conflict = { name: "GroupConflictError", code: "GROUP_CONFLICT" };
 
-/** How far a group is, as numbers. */
+/** The counts of a group. */
 async function countsOf(backend: ConformingBackend, groupId: string): Promise<readonly unknown[] | undefined> {
   const progress = await backend.getGroup(groupId);
   return progress && [progress.total, progress.completed, progress.failed, progress.done];
@@ -54,7 +54,7 @@ export const groupSpecs: Specs = {
   "gives results by task id if members are not declared": async (suite) => {
     const backend = await suite.open();
     const groupId = suite.id("counted");
-    // By bytes, whatever the collation of a database, and not by the units of UTF-16.
+    // By bytes, whatever the collation of a database, and not by UTF-16 code units.
     const ids = ["1", "10", "2", "B", "a", "a b", "aa", "b", "\u00e9", "\ufb01", "\u{1f600}"];
     await backend.initGroup(groupId, ids.length);
     for (const taskId of [...ids].reverse()) await backend.completeGroupMember(groupId, taskId, taskId);

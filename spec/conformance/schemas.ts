@@ -182,7 +182,7 @@ export const schemaSpecs: Specs = {
     const closing = reading.close({ drainMs: longMs });
     await storing.store(suite.id("held"), 1);
     await eventually(() => assert.ok(answer));
-    // Time in which the backend would close if it did not wait for this.
+    // Longer than closing takes if the backend does not wait for this.
     assert.ok(await isPending(closing, storing.wait(suite.id("held"), 0)));
     answer?.({ value: 3 });
     assert.equal(await waited, 3);

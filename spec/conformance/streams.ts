@@ -49,7 +49,7 @@ export const streamSpecs: Specs = {
     const [storing, watching] = await suite.openTwo();
     const earlier = collect(watching.results$({ where: (taskId) => suite.isOwn(taskId) }));
     await storing.store(suite.id("old"), 0);
-    // What this backend has told one subscriber, it knows to be old.
+    // A backend does not emit to a new subscriber what it has emitted to an earlier one.
     await eventually(() => assert.equal(earlier.seen.length, 1));
     const feed = collect(watching.results$({ where: (taskId) => suite.isOwn(taskId) }));
     await storing.store(suite.id("new"), { n: 1 });

@@ -4,13 +4,13 @@ import type { Observable } from "rxjs";
 import type { GroupBackend, ResultBackend } from "kojin-postgres";
 import { eventually } from "./eventually";
 
-/** What the suite looks at: results and groups. */
+/** The subject of the suite: results and groups. */
 export type ConformingBackend = ResultBackend & GroupBackend;
 
 /** Specs by their titles. */
 export type Specs = Readonly<Record<string, (suite: Suite) => Promise<void>>>;
 
-/** What a stream has emitted, and how it ends. */
+/** The items that a stream has emitted, and how it ended. */
 export interface Collected<T> {
   readonly seen: readonly T[];
   /** Resolves with `'completed'`, or with the error. */
@@ -18,10 +18,10 @@ export interface Collected<T> {
   stop(): void;
 }
 
-/** Longest wait for what has to come, in milliseconds. */
+/** Longest wait for something that has to arrive, in milliseconds. */
 export const longMs = 20_000;
 
-/** What one spec works with. Its ids are its own, so that specs, and runs, can share a database. */
+/** The backends and ids of one spec. Ids are unique, so that specs and runs can share a database. */
 export class Suite {
   readonly #openBackend: () => Promise<ConformingBackend>;
   readonly #prefix = randomUUID();
@@ -31,7 +31,7 @@ export class Suite {
     this.#openBackend = openBackend;
   }
 
-  /** Another backend on the same storage, closed after the spec. */
+  /** Opens another backend on the same storage, which is closed after the spec. */
   async open(): Promise<ConformingBackend> {
     const backend = await this.#openBackend();
     this.#opened.push(backend);
@@ -46,7 +46,7 @@ export class Suite {
     return Promise.all(Array.from({ length: count }, async () => this.open()));
   }
 
-  /** An id that no other spec, and no other run, uses. */
+  /** An id that no other spec and no other run uses. */
   id(name: string): string {
     return `${this.#prefix} ${name}`;
   }
@@ -63,7 +63,7 @@ export class Suite {
   }
 }
 
-/** Subscribes to a stream, and keeps what it emits. */
+/** Subscribes to a stream and collects its items. */
 export function collect<T>(stream$: Observable<T>): Collected<T> {
   const seen: T[] = [];
   let stop = (): void => undefined;
@@ -78,7 +78,7 @@ export function collect<T>(stream$: Observable<T>): Collected<T> {
   return { seen, ended, stop };
 }
 
-/** What a promise rejects with. */
+/** Gives the error that a promise rejects with. */
 export async function rejection(promise: Promise<unknown>): Promise<unknown> {
   return promise.then(
     (value) => assert.fail(`It resolved, with ${JSON.stringify(value)}.`),
@@ -86,7 +86,7 @@ export async function rejection(promise: Promise<unknown>): Promise<unknown> {
   );
 }
 
-/** Asserts that a stream ends with the error that has the given properties. */
+/** Asserts that a stream ends with an error that has the given properties. */
 export async function assertEndsWith(
   stream: Collected<unknown>,
   expected: Readonly<Record<string, unknown>>,
@@ -97,7 +97,7 @@ export async function assertEndsWith(
     assert.equal((end as unknown as Record<string, unknown>)[property], value);
 }
 
-/** Whether a promise is still open after everything that is due has run. */
+/** Returns true if a promise is still pending after everything due has run. */
 export async function isPending(promise: Promise<unknown>, after: Promise<unknown>): Promise<boolean> {
   let isSettled = false;
   const note = (): void => void (isSettled = true);
@@ -106,7 +106,7 @@ export async function isPending(promise: Promise<unknown>, after: Promise<unknow
   return !isSettled;
 }
 
-/** Asserts that a backend holds nothing for anybody any more; of one that does not count what it holds, nothing is asked. */
+/** Asserts that a backend holds no waiters. Backends without such a count pass. */
 export async function assertReleased(backend: ConformingBackend): Promise<void> {
   const { stats } = backend as { stats?: unknown };
   if (typeof stats !== "function") return;

@@ -12,7 +12,7 @@ export const waitSpecs: Specs = {
   "resolves with a result that is stored later, by another backend or by the same": async (suite) => {
     const [storing, waiting] = await suite.openTwo();
     const waits = [waiting.wait(suite.id("a"), longMs), waiting.wait(suite.id("b"), { timeoutMs: longMs })];
-    // A round trip for another task: the waits have begun by then.
+    // After a round trip for another task, the waits have begun.
     await storing.store(suite.id("marker"), 1);
     await waiting.wait(suite.id("marker"), longMs);
     await storing.store(suite.id("a"), 1);

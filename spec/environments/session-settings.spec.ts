@@ -21,7 +21,7 @@ const planSettings = [
   ...["enable_memoize", "enable_incremental_sort", "enable_gathermerge", "enable_partition_pruning"],
 ];
 
-/** Settings under which everything works as ever, in groups that cannot hide one another. */
+/** Settings that change nothing, in groups whose members cannot mask one another. */
 const harmless: readonly (readonly [string, Settings])[] = [
   ["array_nulls", { array_nulls: "off" }],
   [
@@ -114,7 +114,7 @@ describe("a session with other settings than the default ones", () => {
   beforeAll(() => sdk.start());
   afterAll(async () => sdk.stop());
 
-  /** The address of the server, with settings as for its command line. The settings that the address has already come first. */
+  /** The server's address with settings as command-line options. Settings already in the address come first. */
   function addressWith({ application_name: suffix = "", ...settings }: Settings): string {
     const url = new URL(database.url);
     const given = url.searchParams.get("options") ?? "";
@@ -177,7 +177,7 @@ describe("a session with other settings than the default ones", () => {
     await eventually(() => expect(backend.stats()).toMatchObject({ status: "listening", reads: { inFlight: 0 } }), {
       timeoutMs: 20_000,
     });
-    // Told by the triggers, by the statement, and by the triggers of members.
+    // Announced by the triggers of results, by a handed payload, and by the triggers of members.
     await backend.store("kept", 1, { onConflict: "keep" });
     await backend.store("one", 1);
     await Promise.all(["a", "b"].map(async (taskId) => backend.completeGroupMember("group", taskId, 1)));

@@ -5,7 +5,7 @@ import { eventually } from "../support/eventually";
 import { specDatabase } from "../support/spec-database";
 import { itSincePostgres } from "../support/where";
 
-/** `COPY … FROM STDIN`, which the driver leaves to others: answers the server's call for data with all of it. */
+/** Answers the server's request for the data of `COPY … FROM STDIN`, which the driver leaves to others. */
 class CopyIn extends Query {
   readonly #rows: string;
 
@@ -43,7 +43,9 @@ describe("bulk writes", () => {
     client.release();
   }
 
-  /** What `work` has announced, all of it: notifications come in the order of commits, and a marker comes last. */
+  /**
+   * Collects everything that `work` announces. Notifications arrive in commit order, so a final marker ends the list.
+   */
   async function announced(work: () => Promise<void>): Promise<string[]> {
     const client = await database.pool.connect();
     const payloads: string[] = [];
@@ -141,7 +143,7 @@ describe("bulk writes", () => {
     await client.query("commit");
     client.release();
     expect(await waiting.getGroup("silent")).toMatchObject({ completed: 1, done: false });
-    // Nothing tells migrate() of this: the operator does, by disabling one.
+    // `migrate()` cannot know of this: the operator disabled one trigger.
     expect((await waiting.migrate()).repaired).toEqual([]);
     await database.sql(`alter table ${members} disable trigger kojin_groups_count_insert`);
     expect((await waiting.migrate()).repaired).toEqual(["kojin_groups_count_insert"]);

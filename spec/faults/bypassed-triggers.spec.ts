@@ -3,7 +3,7 @@ import type { PostgresResultBackend } from "kojin-postgres";
 import { eventually } from "../support/eventually";
 import { specDatabase } from "../support/spec-database";
 
-/** In whatever variant: these are about what the triggers do, for writers that know nothing else. */
+/** In every variant: these specs are about the triggers, for writers that use nothing else. */
 const byTrigger = { notify: "trigger" } as const;
 
 describe("writes that no trigger tells of", () => {
@@ -99,7 +99,7 @@ describe("writes that no trigger tells of", () => {
   });
 
   it("do not end a wait when they truncate the table: it goes on, and gets what is stored later", async () => {
-    // One that seldom sweeps: a sweep may come sooner than the notification.
+    // Sweeps rarely, since a sweep may come before the notification.
     const listening = await database.open();
     await waiting.store("other", 1);
     const { result } = await openWait("truncated", listening);

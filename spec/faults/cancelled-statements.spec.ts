@@ -8,7 +8,7 @@ type Call = (backend: PostgresResultBackend) => Promise<unknown>;
 
 const ids = (count: number): string[] => Array.from({ length: count }, (_, index) => `member ${index}`);
 
-/** Everything that sends statements. */
+/** Every call that sends statements. */
 const calls: Readonly<Record<string, Call>> = {
   store: async (backend) => backend.store("stored", 1),
   "many stores": async (backend) => Promise.all(ids(20).map(async (id) => backend.store(id, 1))),
@@ -50,7 +50,7 @@ describe("statements that were given up", () => {
   const url = withParameter(database.poolUrl, "application_name", name);
   const listen = { connection: database.url };
 
-  /** What the server still runs for backends. Those that listen are idle. */
+  /** Statements that the server still runs for backends. Listeners are idle. */
   const running = async (): Promise<string[]> =>
     (
       await database.sql<{ query: string }>(

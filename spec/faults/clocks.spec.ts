@@ -8,7 +8,7 @@ describe("clocks and settings that are off", () => {
   const database = specDatabase("clocks");
   afterEach(() => jest.restoreAllMocks());
 
-  /** Moves the wall clock of this process, and nothing else: timers and `performance` go on. */
+  /** Moves this process's wall clock only. Timers and `performance` go on. */
   function skew(byMs: () => number): void {
     const now = Date.now.bind(Date);
     jest.spyOn(Date, "now").mockImplementation(() => now() + byMs());

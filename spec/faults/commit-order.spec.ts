@@ -20,7 +20,7 @@ describe("streams in the order of commits", () => {
     readonly errors: unknown[];
   }
 
-  /** Collects what streams emit until the backend is closed, which errors them. */
+  /** Collects what streams emit until the backend is closed, which ends them with an error. */
   function watch(backend: PostgresResultBackend): Seen {
     const seen: Seen = { results: [], groups: [], changes: [], errors: [] };
     const error = (reason: unknown): void => void seen.errors.push(reason);
@@ -30,7 +30,7 @@ describe("streams in the order of commits", () => {
     return seen;
   }
 
-  /** Waits until the streams have begun: what is stored before counts by its time. */
+  /** Waits until the streams have begun. Results stored before that are selected by their time. */
   async function begin(backend: PostgresResultBackend, storing: PostgresResultBackend, name: string): Promise<Seen> {
     const seen = watch(backend);
     await storing.store(`${name} begins`, 1);
@@ -49,7 +49,7 @@ describe("streams in the order of commits", () => {
     await storing.store(`${way} late`, 1, { client });
     await storing.initGroup(`${way} late`, 1, { client });
     await storing.completeGroupMember(`${way} late`, "member", 1, { client });
-    // As if it had been open for a day: by time it is far behind what is stored meanwhile.
+    // As if it had been open for a day: its time is far behind that of later results.
     await client.query(`update ${results} set stored_at = now() - interval '1 day' where task_id = $1`, [
       `${way} late`,
     ]);
@@ -79,7 +79,7 @@ describe("streams in the order of commits", () => {
         `${way} at ${time}`,
         time,
       ]);
-      // An earlier outcome is replaced by one whose time does not change, or goes back.
+      // Replaces an earlier outcome by one whose time does not change, or goes back.
       await database.sql(`update ${results} set result = '2', stored_at = $2 where task_id = $1`, [
         `${way} at ${time}`,
         times.at(index - 1),
@@ -95,7 +95,7 @@ describe("streams in the order of commits", () => {
   it("emit what was stored from the moment of the subscription on, without a listener", async () => {
     const [watching, storing] = [await database.open({ listen: false }), await database.open()];
     await storing.store("old", 1);
-    // What is stored within a round trip before the subscription may be taken for new.
+    // A result stored within a round trip before the subscription may count as new.
     await database.sql(`update ${results} set stored_at = now() - interval '1 minute' where task_id = 'old'`);
     for (let round = 0; round < 5; round += 1) {
       const seen: string[] = [];
@@ -121,7 +121,7 @@ describe("streams in the order of commits", () => {
     const { statements } = watching.stats().reads;
     const { sweeps } = watching.stats();
     await eventually(() => expect(watching.stats().sweeps).toBeGreaterThan(sweeps + 3), patience);
-    // What has been emitted is not read again.
+    // Emitted results are not read again.
     expect(watching.stats().reads.statements).toBe(statements);
     await client.query("commit");
     client.release();

@@ -7,7 +7,7 @@ import { faultSuite } from "./support/fault-suite";
 const patience = { timeoutMs: 30_000 };
 
 describe("a server that crashes", () => {
-  // It flushes what has not been committed every ten seconds only, so that a crash takes it back.
+  // Flushes uncommitted WAL every ten seconds only, so that a crash loses it.
   const suite = faultSuite({ wal_writer_delay: "10s" });
   const results = `${escapeIdentifier("public")}.kojin_results`;
 
@@ -21,7 +21,7 @@ describe("a server that crashes", () => {
     await storing.store("before", 1);
     await eventually(() => expect(seen).toEqual(["before"]), patience);
     const client = await suite.connect();
-    /** Waits until the stream has asked for what is new. */
+    /** Waits until the stream has asked for new results. */
     const looked = async (): Promise<void> => {
       const { rows } = await client.query<{ now: string }>("select clock_timestamp()::text as now");
       const asked = `select from pg_stat_activity
@@ -40,7 +40,7 @@ describe("a server that crashes", () => {
       await client.query("rollback");
       rolledBack = Number(rows[0]?.xid);
     }
-    // Its snapshot includes them, as transactions that have ended.
+    // Its snapshot includes them as ended transactions.
     await looked();
     await suite.server.stop("kill -9");
     proxy.mode = "refuse";

@@ -70,7 +70,7 @@ describeSincePostgres(17, "A queue small enough to be filled")("diagnose", () =>
     await blocker.query("listen elsewhere");
     await blocker.query("begin");
     await blocker.query("select 1");
-    // Beyond a quarter of the 64 pages of 8 KiB.
+    // More than a quarter of the 64 pages of 8 KiB.
     await filler.query(
       "select pg_notify('elsewhere', index || rpad('', 7000, 'x')) from generate_series(1, 30) as index",
     );

@@ -22,7 +22,7 @@ describe("failover", () => {
     const [primary, secondary] = [await suite.open(), await suite.open({}, standby.url)];
     const waits = [secondary.wait("replicated", 60_000), secondary.wait("promoted", 60_000)];
     await secondary.ready();
-    // LISTEN is refused there (25006).
+    // A standby refuses LISTEN (25006).
     expect(secondary.stats().status).toBe("polling");
     expect((await secondary.health()).problems.join()).toContain("recovery");
     const findings = await secondary.diagnose({ probe: false });
@@ -82,13 +82,14 @@ describe("failover", () => {
       expect(await standby.sql("select from kojin_group_state where group_id = 'across'")).toHaveLength(1),
     );
     await standby.sql("select pg_promote()");
-    // Names that point elsewhere now: new connections go there. The listeners' old ones stay, and nothing about them looks wrong.
+    // The names now resolve to another server. New connections go there, while the listeners' old ones stay and look
+    // healthy.
     poolWay.retarget(standby.url);
     movedWay.retarget(standby.url);
     poolWay.cut();
     const splitSince = performance.now();
     await eventually(() => expect(moved.stats().reconnects).toBe(1), { timeoutMs: 30_000 });
-    // The heartbeat is sent every 10 s, and given 5 s.
+    // The heartbeat is sent every 10 s and has 5 s for its answer.
     expect(performance.now() - splitSince).toBeLessThan(20_000);
     await eventually(() => expect(moved.stats().status).toBe("listening"), { timeoutMs: 30_000 });
     await eventually(() => expect(stuck.stats().status).toBe("polling"), { timeoutMs: 30_000 });

@@ -3,7 +3,7 @@ import { faultSuite } from "./support/fault-suite";
 describe("an error in what the application has put on the tables", () => {
   const suite = faultSuite();
 
-  /** Has a trigger of the application's run before rows of a table are written. */
+  /** Adds a trigger of the application that runs before rows of a table are written. */
   async function addTrigger(table: string, name: string, body: string): Promise<() => Promise<void>> {
     await suite.server.sql(
       `create function ${name}() returns trigger language plpgsql as $$ begin ${body}; return new; end $$;

@@ -26,7 +26,7 @@ describe("connections that a router on the way has forgotten", () => {
       () => backend.delete("there"),
     ];
     for (const call of calls) {
-      // One connection is idle in the pool, and it is the one that the call gets.
+      // The one idle connection in the pool, which the next call gets.
       proxy.strand();
       await call();
     }

@@ -11,7 +11,7 @@ describeSincePostgres(17, "A queue small enough to be filled")("while the notifi
   let blocker: Client;
   let filler: Client;
 
-  /** Somebody else's session listens, and then stays in a transaction: nothing it has not read may go. */
+  /** Another session listens and then stays in a transaction, so the queue keeps everything it has not read. */
   async function fillQueue(): Promise<void> {
     blocker = await suite.connect();
     await blocker.query("listen elsewhere");
@@ -85,7 +85,7 @@ describeSincePostgres(17, "A queue small enough to be filled")("while the notifi
     const held = waiting.wait("after", 20_000);
     await eventually(() => expect(waiting.stats().status).toBe("polling"), { timeoutMs: 15_000 });
     await blocker.query("commit");
-    // The next heartbeat tells. Without health(): to ask how full the queue is would itself empty it.
+    // The next heartbeat notices. Not health(): asking for the queue's usage would itself empty the queue.
     await eventually(() => expect(waiting.stats().status).toBe("listening"), { timeoutMs: 15_000 });
     const { unnotified } = backend.stats().stores;
     await backend.store("after", 1);

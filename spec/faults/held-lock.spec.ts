@@ -5,7 +5,10 @@ import { faultSuite, whenLoud } from "./support/fault-suite";
 describe("while somebody holds the lock for notifications", () => {
   const suite = faultSuite();
 
-  /** A foreign session that stores, and whose commit, with the lock for notifications, waits for a standby that does not exist. Settles with its commit. */
+  /**
+   * A foreign session stores, and its commit, holding the notification lock, waits for a standby that does not exist.
+   * Settles with that commit.
+   */
   async function stallCommit(taskId: string): Promise<{ pid: number; committed: Promise<unknown> }> {
     await suite.server.configure({ synchronous_standby_names: "ghost" });
     const client = await suite.connect();
@@ -33,7 +36,7 @@ describe("while somebody holds the lock for notifications", () => {
     const { pid, committed } = await stallCommit("foreign");
     process.kill(pid, "SIGSTOP");
     try {
-      // Commits need no standby any more, but the one that is frozen does not know.
+      // Commits no longer need a standby, but the frozen session does not know yet.
       await suite.server.configure({ synchronous_standby_names: null });
       await Promise.all([1, 2, 3].map(async (index) => storing.store(`frozen ${index}`, index)));
       expect(storing.stats().stores).toMatchObject({ rows: 3, unnotified: whenLoud(3) });
@@ -43,7 +46,7 @@ describe("while somebody holds the lock for notifications", () => {
       await storing.initGroup("frozen group", 1);
       expect(await storing.completeGroupMember("frozen group", "a", 1)).toBe(1);
       expect(await waiting.waitGroup("frozen group", 20_000)).toEqual([1]);
-      // Nobody who was given up still waits for the lock on the server.
+      // No abandoned statement still waits for the lock on the server.
       await eventually(async () =>
         expect((await suite.server.clients()).filter(({ wait_event }) => wait_event === "object")).toEqual([]),
       );
@@ -63,7 +66,7 @@ describe("while somebody holds the lock for notifications", () => {
       await suite.open({ retryTimeoutMs: 4_000 }),
       await suite.open({ sweepIntervalMs: 1_000 }),
     ];
-    // Connected and looked at beforehand: all of its time is for the attempt that notifies and the one that does not.
+    // Connected and checked beforehand, so that all the time is left for the attempts with and without notification.
     await Promise.all([waiting.ready(), storing.store("warm", 1)]);
     const later = waiting.wait("endless", 30_000);
     const { committed } = await stallCommit("endless foreign");
@@ -80,7 +83,7 @@ describe("while somebody holds the lock for notifications", () => {
     await suite.server.configure({ synchronous_standby_names: null });
     await committed;
     expect(await waiting.wait("endless foreign", 5_000)).toBe(1);
-    // A commit that was waited for in vain comes to its end too; the error said that it might.
+    // A commit that was abandoned ends too. The error said that it might.
     expect(await later).toBe("stored or not");
     await eventually(async () => {
       const busy = (await suite.server.clients()).filter(({ state }) => state !== "idle");

@@ -10,7 +10,7 @@ describe("a crowd of listeners that lose the same server", () => {
 
   it("does not hammer at it while it is away, and reads once what it waits for", async () => {
     const proxy = await TcpProxy.start(database.url);
-    // Another name each, as other processes have: those of one process with the same name would share a listener.
+    // Different names, as in different processes: within a process, equal names share a listener.
     const backends: PostgresResultBackend[] = [];
     for (let index = 0; index < listeners; index += 1) {
       const address = withParameter(database.url, "application_name", `${database.schema.slice(0, 40)} ${index}`);
@@ -29,7 +29,8 @@ describe("a crowd of listeners that lose the same server", () => {
     await eventually(() => expect(proxy.attempts.length - before).toBeGreaterThan(5 * listeners), {
       timeoutMs: 30_000,
     });
-    // Each waits twice as long as before, so most are at their sixth attempt, 1.5 to 3 s later. At 100 ms for each it would be half a second.
+    // Each waits twice as long as before, so most are at their sixth attempt, 1.5 to 3 s later. At 100 ms each it would
+    // be half a second.
     expect(performance.now() - cutAt).toBeGreaterThan(1_500);
 
     const reads = backends.map((backend) => backend.stats().reads.statements);
@@ -41,7 +42,8 @@ describe("a crowd of listeners that lose the same server", () => {
     await Promise.all(backends.map(async (_, index) => storing.store(`herd ${index}`, index)));
     expect(await Promise.all(waits)).toEqual(Array.from({ length: listeners }, (_, index) => index));
     backends.forEach((backend, index) => {
-      // One after the LISTEN, one for its own result, and those of the sweeps of each second in between; the results of the others cost it nothing.
+      // One read after LISTEN, one for its own result, and one for each sweep in between. Other results cost it
+      // nothing.
       const { statements } = backend.stats().reads;
       expect(statements - (reads[index] ?? 0)).toBeLessThanOrEqual(2 + backend.stats().sweeps);
     });

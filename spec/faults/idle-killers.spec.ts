@@ -14,7 +14,7 @@ describe("a server that ends sessions which are idle for a second", () => {
     const listenerPid = async (): Promise<number | undefined> =>
       (await suite.server.clients()).find(({ application_name }) => application_name.endsWith(" listener"))?.pid;
     const pid = await listenerPid();
-    // Twice over, the connections of both pools come to their end.
+    // The connections of both pools end, twice.
     for (let round = 0; round < 2; round += 1) {
       await storing.store(`round ${round}`, round);
       await eventually(async () =>

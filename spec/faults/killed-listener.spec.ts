@@ -18,11 +18,11 @@ describe("a listener that is killed every 50 ms", () => {
     const seen: string[] = [];
     const subscription = waiting.results$().subscribe(({ taskId }) => seen.push(taskId));
     const waits = Array.from({ length: 10_000 }, async (_, index) => waiting.wait<number>(`load ${index}`, 60_000));
-    for (let start = 0; start < 10_000; start += 100) {
-      // One lot for each kill.
+    for (let start = 0; start < 10_000; start += 400) {
+      // One batch of stores per kill.
       const { reconnects } = waiting.stats();
       await Promise.all(
-        Array.from({ length: 100 }, async (_, index) => storing.store(`load ${start + index}`, start + index)),
+        Array.from({ length: 400 }, async (_, index) => storing.store(`load ${start + index}`, start + index)),
       );
       await eventually(() => expect(waiting.stats().reconnects).toBeGreaterThan(reconnects), { timeoutMs: 30_000 });
     }
@@ -31,7 +31,7 @@ describe("a listener that is killed every 50 ms", () => {
     await eventually(() => expect(seen).toHaveLength(10_000), { timeoutMs: 30_000 });
     expect(new Set(seen).size).toBe(10_000);
     subscription.unsubscribe();
-    expect(kills).toBeGreaterThan(50);
+    expect(kills).toBeGreaterThan(20);
     expect(waiting.stats()).toMatchObject({ waiting: 0, feeds: 0 });
   });
 });

@@ -17,7 +17,7 @@ describe("large results", () => {
       const value = text(1024 * 1024);
       const ids = Array.from({ length: 12 }, (_, index) => `slow ${index}`);
       for (const id of ids) await storing.store(id, value);
-      // 250 ms for each: three seconds for all, where a statement is given up once nothing arrives for half a second.
+      // Each takes 250 ms, three seconds in all, while a statement is abandoned if nothing arrives for half a second.
       const watching = await database.open({ retryTimeoutMs: 1_000, listen: false }, proxy.route(database.url));
       proxy.bytesPerSecond = 4 * 1024 * 1024;
       const arrived: string[] = [];
@@ -27,7 +27,7 @@ describe("large results", () => {
           arrived.push(id);
         }),
       );
-      // One statement for all, which sends nothing, and one for each.
+      // One statement for all, which returns no values, and one for each.
       expect(watching.stats().reads.statements).toBeGreaterThanOrEqual(ids.length);
       expect(watching.stats().reads.retries).toBe(0);
     } finally {
@@ -77,8 +77,8 @@ describe("large results", () => {
 
     it.each(["result", "error"])("concern nobody else: %s", async (column) => {
       await database.sql(`delete from ${results}`);
-      // 26 MB of text, where 1.5 MB may be read.
-      // A row that SQL inserts is announced by the trigger alone, which is not heard over NATS.
+      // 26 MB of text where 1.5 MB may be read. SQL's rows are announced by the trigger alone, which NATS does not
+      // carry.
       const options = { maxResultBytes: 1024 * 1024, sweepIntervalMs: 1_000 };
       const [storing, watching] = [await database.open(), await database.open(options)];
       const outcomes: TaskOutcome<unknown>[] = [];

@@ -11,7 +11,10 @@ function fatal(sqlState: string, text: string): Buffer {
   return Buffer.concat([head, fields]);
 }
 
-/** A server that crashes may say goodbye more than once; the driver makes an error event of each, and one without a listener ends the process. */
+/**
+ * A crashing server may send more than one such message. The driver emits an error event for each, and an unhandled one
+ * ends the process.
+ */
 const lastWords = Buffer.concat([
   fatal("57P02", "the system is going down"),
   fatal("57P01", "terminating connection due to unexpected postmaster exit"),

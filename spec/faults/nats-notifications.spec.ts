@@ -9,7 +9,7 @@ import { specDatabase } from "../support/spec-database";
 import { TcpProxy } from "../support/tcp-proxy";
 import { describeWithNats } from "../support/where";
 
-/** So long that nothing is found by it: what comes, comes by a notification. */
+/** So long that no sweep runs: every result comes by a notification. */
 const sweepIntervalMs = 600_000;
 
 describeWithNats()("notifications over NATS", () => {
@@ -26,7 +26,7 @@ describeWithNats()("notifications over NATS", () => {
     return facts;
   };
   const subjects = (): Subjects => new Subjects("kojin", database.schema, 256);
-  /** A wait that is open, with its first read done. */
+  /** Opens a wait and resolves after its first read. */
   const openWait = async (backend: PostgresResultBackend, taskId: string): Promise<{ result: Promise<unknown> }> => {
     await backend.ready();
     const reads = backend.stats().reads.statements;
@@ -81,7 +81,7 @@ describeWithNats()("notifications over NATS", () => {
     await silent.store("silent", 1);
     await loud.store("loud", 2);
     expect(await heard.result).toBe(2);
-    // What was stored before it would have been announced before it.
+    // Anything stored before it would have been announced before it.
     expect(listening.stats()).toMatchObject({ waiting: 1, notifications: { relevant: 1 } });
     expect(await silent.wait("loud", 1_000)).toBe(2);
     await listening.store("silent", 3);
@@ -107,7 +107,7 @@ describeWithNats()("notifications over NATS", () => {
     const sameShard = others.filter((taskId) => subjects().of("tasks", subjects().shardOf(taskId)) === shard).length;
     expect(sameShard).toBeLessThan(40);
     expect((await factsOf("sharded waiting")).out_msgs - before).toBeLessThanOrEqual(sameShard + 1);
-    // Who only stores subscribes to nothing.
+    // A backend that only stores subscribes to nothing.
     expect((await factsOf("sharded storing")).subscriptions_list).toEqual([]);
   });
 
@@ -135,7 +135,7 @@ describeWithNats()("notifications over NATS", () => {
     );
     await Promise.all(taskIds.map(async (taskId) => storing.store(taskId, taskId)));
     expect(await Promise.all(results)).toEqual(taskIds);
-    // By a message for each shard there would be one for nearly each result.
+    // With a message for each shard there would be one for nearly each result.
     expect((await factsOf("busy waiting")).out_msgs).toBeLessThan(200);
   });
 

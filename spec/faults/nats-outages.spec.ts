@@ -18,7 +18,7 @@ describeWithNats()("NATS, when it goes away", () => {
     database.open({ notifier, notify: "off", sweepIntervalMs: 600_000, logger, ...options });
   const until = async (backend: PostgresResultBackend, wanted: ListenStatus): Promise<ListenStatus> =>
     firstValueFrom(backend.status$.pipe(filter((status) => status === wanted)));
-  /** It listens, and has read everything once more since. */
+  /** Waits until it listens and has read everything again. */
   const untilQuiet = async (backend: PostgresResultBackend): Promise<void> => {
     await backend.ready();
     await until(backend, "listening");
@@ -43,7 +43,7 @@ describeWithNats()("NATS, when it goes away", () => {
     it("loses no wait and no notification when the server that carries them is killed", async () => {
       const [waiting, storing] = [await open(notifier()), await open(notifier())];
       const results = waitAll(waiting, "killed", 300);
-      // It would not connect again for nobody.
+      // Without a waiter it would not reconnect.
       waiting.wait("never", Infinity).catch(() => undefined);
       await until(waiting, "listening");
       await storeAll(storing, "killed", 100);
@@ -71,7 +71,7 @@ describeWithNats()("NATS, when it goes away", () => {
       proxy.delayMs = 200;
       const reads = waiting.stats().reads.statements;
       const result = waiting.wait("unknown", 20_000);
-      // Read at once, and when the near server has confirmed it.
+      // Once at the subscription, and once when the near server has confirmed it.
       await eventually(() => expect(waiting.stats().reads.statements).toBeGreaterThanOrEqual(reads + 2));
       await eventually(() => expect(waiting.stats().reads.inFlight).toBe(0));
       await storing.store("unknown", 2);

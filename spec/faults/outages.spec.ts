@@ -22,7 +22,7 @@ describe("an outage", () => {
     await eventually(() => expect(waiting.stats()).toMatchObject({ status: "listening", reads: { inFlight: 0 } }));
 
     await suite.server.stop("fast");
-    // Two seconds is what pg-listen gives itself by default, one what these backends retry for.
+    // Two seconds is pg-listen's default, and one is what these backends retry for.
     const rejection: unknown = await storing.store("unsaid", 1).catch((error: unknown) => error);
     expect(rejection).toMatchObject({ code: "DATABASE", transient: true });
     expect(await short).toBeInstanceOf(WaitTimeoutError);
@@ -53,7 +53,7 @@ describe("an outage", () => {
       const [storing, waiting] = [await suite.open(), await suite.open()];
       const taskIds = Array.from({ length: 200 }, (_, index) => `${how} ${index}`);
       const waits = taskIds.map(async (taskId) => waiting.wait(taskId, 60_000));
-      // In small lots, so that the stop comes somewhere among them.
+      // In small batches, so that the stop hits one in the middle.
       const storingAll = (async (): Promise<void> => {
         for (const taskId of taskIds) await storing.store(taskId, taskId);
       })();
@@ -96,7 +96,7 @@ describe("an outage", () => {
     expect(await Promise.all(waits)).toEqual(Array.from({ length: 100 }, (_, index) => index));
     await far.store("near", 1);
     expect(await near.wait("near", 30_000)).toBe(1);
-    // Neither slow nor far is deaf.
+    // A slow or distant connection does not count as lost.
     expect(far.stats()).toMatchObject({ status: "listening", reconnects: 0 });
     await far.close();
     await proxy.stop();

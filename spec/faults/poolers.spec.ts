@@ -39,7 +39,7 @@ describeWithPgBouncer()("through PgBouncer", () => {
       await Promise.all(backends.map(async (backend, index) => backend.store(`pooled ${9 - index}`, 9 - index)));
       expect(await Promise.all(waits)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
       expect(await first?.health()).toMatchObject({ ok: true, status: "listening" });
-      // Two for the pooler, once those of an earlier one are gone, and one listener for all ten.
+      // Two for the pooler, once those of the last one are gone, and one listener for all ten.
       await eventually(async () => expect((await suite.server.clients()).length).toBeLessThanOrEqual(3));
       await Promise.all(backends.map(async (backend) => backend.close()));
       await pooler.stop();
@@ -67,7 +67,7 @@ describeWithPgBouncer()("through PgBouncer", () => {
 
     it("statements are prepared until it shows that sessions are mixed up, and no call fails for it", async () => {
       const pooler = await PgBouncer.start(suite.server.url, "transaction", 2);
-      // Nothing tells these backends that there is a pooler.
+      // These backends are not told that there is a pooler.
       const backends = await Promise.all(Array.from({ length: 6 }, async () => suite.open({}, pooler.url)));
       for (let round = 0; round < 10; round += 1) {
         await Promise.all(
@@ -94,7 +94,7 @@ describeWithPgBouncer()("through PgBouncer", () => {
         await busy.connect();
         await busy.query("begin");
         const migrated = new PostgresResultBackend(pool).migrate();
-        // It has given up the first connection, on which `begin` was not answered.
+        // It has abandoned the first connection, on which `begin` went unanswered.
         await once(pool, "remove");
         await busy.query("commit");
         expect(await migrated).toMatchObject({ applied: [] });

@@ -6,7 +6,7 @@ import { Streams } from "./support/streams";
 
 const generous = { timeoutMs: 60_000 };
 
-/** The waits of one backend, beside its streams. */
+/** The waits of one backend, besides its streams. */
 class StreamsAndWaits extends Streams {
   readonly waits: Promise<PromiseSettledResult<unknown>[]>;
 
@@ -88,7 +88,7 @@ describe("streams and waits of a role whose policies raise an error for some row
       const { reader, streams } = await begin(prefix);
       await raise(state, refusedOf(prefix));
       await write(prefix);
-      // What is announced and can be read is not held up.
+      // Readable results are not delayed.
       await eventually(
         () => expect(streams.seen["results"]).toContainEqual(expect.objectContaining({ taskId: `${prefix} other` })),
         generous,

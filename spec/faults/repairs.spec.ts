@@ -29,7 +29,7 @@ describe("migrate() that has triggers to enable", () => {
     let [written, isRepaired] = [0, false];
     const write = async (): Promise<void> => {
       while (written < 60) {
-        // So that there are writes before the last repair, while it goes on, and after it.
+        // So that there are writes before, during and after the last repair.
         if (written < 50 || isRepaired) written += 1;
         const index = written;
         await Promise.all(
@@ -58,7 +58,7 @@ describe("migrate() that has triggers to enable", () => {
     await disable();
     await database.sql(crateComplete, ["held", "uncounted"]);
     const writer = await database.pool.connect();
-    // It is the one that looks first that is ended, and this one looks late.
+    // Postgres ends the session that checks for the deadlock first. This one checks late.
     await writer.query("begin; set local deadlock_timeout = '60s'");
     await writer.query(`select from ${escapeIdentifier(database.schema)}.kojin_group_state for update`);
     const migrated = backend.migrate();

@@ -3,7 +3,10 @@ import type { PostgresResultBackend } from "kojin-postgres";
 import { eventually } from "../support/eventually";
 import { faultSuite } from "./support/fault-suite";
 
-/** Upgrading by logical replication: an old database and a new one. Both in one server, so that the slot has to be made by hand. */
+/**
+ * An upgrade by logical replication from an old database to a new one. Both are on one server, so the slot has to be
+ * created by hand.
+ */
 describe("rows that come by logical replication", () => {
   const suite = faultSuite({ wal_level: "logical" });
   let oldClient: Client;
@@ -98,7 +101,7 @@ describe("rows that come by logical replication", () => {
       });
     });
     await eventually(() => expect(members).toHaveLength(100));
-    // What the guide for operators says, in its order.
+    // The steps of the operators' guide, in their order.
     await newClient.query(
       "select setval('kojin_group_seq', (select coalesce(max(finished_seq), 1) from kojin_groups))",
     );

@@ -42,7 +42,7 @@ describe("a server that is restarted again and again", () => {
     let restarts = 0;
     while (performance.now() - startedAt < underLoadMs || restarts < 3) {
       const before = await Promise.all(children.map(async (child) => ask(child, "report")));
-      // Each of them gets on with its work before the next blow.
+      // Each process makes progress before the next restart.
       await eventually(
         async () => {
           const now = await Promise.all(children.map(async (child) => ask(child, "report")));
@@ -71,7 +71,7 @@ describe("a server that is restarted again and again", () => {
         }
       }),
     );
-    // Of what was not acknowledged one row a lane may be there.
+    // One unacknowledged row per lane may be stored.
     const acknowledged = reports.flatMap(({ stored }) => stored).reduce((sum, count) => sum + count, 0);
     expect(found.size - acknowledged).toBeLessThanOrEqual(80);
     console.info(

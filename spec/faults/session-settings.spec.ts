@@ -9,7 +9,7 @@ const names = (prefix: string, count: number): string[] =>
 describe("a role with settings of its own", () => {
   const suite = faultSuite();
 
-  /** The server's address for a role that begins each session with these settings. */
+  /** The server's address for a role whose sessions begin with these settings. */
   async function createRole(role: string, settings: Readonly<Record<string, string>>): Promise<string> {
     await suite.server.sql(`create role ${role} superuser login password 'odd'`);
     for (const [name, value] of Object.entries(settings))
@@ -104,7 +104,7 @@ describe("a role with settings of its own", () => {
       );
       const waits = names("strict", 100).map(async (taskId) => backends[0]?.wait(taskId, 50_000));
       const group = backends[1]?.waitGroup("strict", 50_000);
-      // All at the same rows and at the same group.
+      // All on the same rows and the same group.
       await Promise.all(
         backends.flatMap((backend) => names("strict", 100).map(async (taskId) => backend.store(taskId, taskId))),
       );

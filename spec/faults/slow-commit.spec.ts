@@ -1,7 +1,8 @@
 import { eventually } from "../support/eventually";
 import { faultSuite } from "./support/fault-suite";
 
-// With commit_siblings at 0 each flush of the log waits for commit_delay first, as one on a slow disk does (PostgreSQL docs, "Write Ahead Log").
+// With commit_siblings at 0, each flush of the log first waits for commit_delay, as on a slow disk (PostgreSQL docs,
+// "Write Ahead Log").
 describe("while each commit takes 20 ms", () => {
   const suite = faultSuite({ commit_delay: "20000", commit_siblings: "0" });
 

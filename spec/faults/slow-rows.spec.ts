@@ -45,7 +45,7 @@ describe("rows that a policy of the application makes slow, or refuses", () => {
   });
   afterEach(async () => {
     await admin.query("delete from trouble");
-    // A statement that was sent before its row was mended sleeps on.
+    // A statement sent before its row was repaired goes on sleeping.
     await admin.query(
       "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'reading' and application_name not like '%listener'",
     );
@@ -68,9 +68,9 @@ describe("rows that a policy of the application makes slow, or refuses", () => {
     await eventually(() => expect(settled.size).toBe(195), { timeoutMs: 60_000 });
     for (const id of slow) expect(settled.has(id)).toBe(false);
     expect(Math.max(...settled.values())).toBeLessThan(25_000);
-    // Seven parts, and those of five parts one by one, some of them again.
+    // Seven parts, and the rows of five parts one by one, some of them again.
     expect(reader.stats().reads.statements - statements).toBeLessThan(400);
-    // Others are not concerned, now that it is known which ones are slow.
+    // Other rows are not delayed, now that the slow ones are known.
     const startedAgainAt = performance.now();
     const later = names("later", 50).map(async (id) => reader.wait(id, 60_000));
     await Promise.all(names("later", 50).map(async (id) => writer.store(id, id)));
@@ -100,7 +100,7 @@ describe("rows that a policy of the application makes slow, or refuses", () => {
     const outcomes = await waits;
     expect(outcomes.every(({ status }) => status === "rejected")).toBe(true);
     expect(most).toBeLessThan(10);
-    // In 20 seconds; each key alone would be 40 reads at a time.
+    // Within 20 seconds. Reading each key alone would take 40 reads per round.
     expect(reader.stats().reads.statements).toBeLessThan(120);
     await reader.close();
   }, 120_000);
@@ -136,7 +136,7 @@ describe("rows that a policy of the application makes slow, or refuses", () => {
   ])(
     "and small ones that are huge as text, by numbers %s, reject their own waits only",
     async (what, value) => {
-      // What plain SQL inserts is not announced over NATS.
+      // NATS does not announce rows inserted by plain SQL.
       const reader = await suite.open({ sweepIntervalMs: 5_000 });
       await reader.ready();
       const [ids, huge] = [names(`beside ${what}`, 1_000), names(`huge ${what}`, 100)];

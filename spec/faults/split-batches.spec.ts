@@ -6,7 +6,7 @@ import { faultSuite } from "./support/fault-suite";
 
 type Outcome = PromiseSettledResult<unknown>;
 
-/** The indexes of the calls that were rejected. */
+/** The indexes of the rejected calls. */
 const rejected = (outcomes: readonly Outcome[]): number[] =>
   outcomes.flatMap(({ status }, index) => (status === "rejected" ? [index] : []));
 
@@ -23,7 +23,7 @@ describe("a batch with rows that fail", () => {
     admin = await suite.connect();
     backend = await suite.open({ retryTimeoutMs: 5_000, batch: { inFlight: 1 } });
     await backend.store("warm", 1);
-    // Without a schema in its name: a trigger of the application runs with the search path of the session.
+    // The trigger names no schema: it runs with the session's search path.
     await admin.query(`
       create table audit (task_id text);
       create function audit() returns trigger language plpgsql as $$
@@ -50,7 +50,7 @@ describe("a batch with rows that fail", () => {
         await backend.store(`${state} alone`, `raise ${state}`).catch((error: unknown) => error as Error),
       ];
       expect(batched.name).toBe((alone as Error).name);
-      // Where the time ends while an attempt is under way, the error before it is the cause of a cause.
+      // If the time ends during an attempt, the earlier error is the cause of a cause.
       expect(rootOf(batched)).toMatchObject({
         code: state,
         detail: "a detail",

@@ -17,7 +17,7 @@ describe("writes over a path that stalls", () => {
     await proxy.stop();
   });
 
-  /** A backend on one connection, over the proxy, that knows the schema and the clock. */
+  /** Opens a backend with one connection through the proxy, which knows the schema and the clock. */
   async function openOver(options: PostgresResultBackendOptions = {}): Promise<PostgresResultBackend> {
     const pool = { connectionString: proxy.route(suite.server.url), max: 1 };
     const backend = await PostgresResultBackend.connect(pool, { retryTimeoutMs: 3_000, listen: false, ...options });
@@ -25,7 +25,7 @@ describe("writes over a path that stalls", () => {
     return backend;
   }
 
-  /** Lets the stalled attempts arrive, and waits until the server has dealt with them. */
+  /** Lets the stalled attempts arrive and waits until the server has processed them. */
   async function arrive(): Promise<void> {
     proxy.releaseHeld();
     await eventually(async () => {
@@ -57,7 +57,7 @@ describe("writes over a path that stalls", () => {
       group: async () => backend.initGroup("rejected", 1),
     })) {
       proxy.hold();
-      // New connections lead nowhere, so the first attempt is the only one that the server can get.
+      // New connections fail, so the server can only get the first attempt.
       proxy.mode = "refuse";
       expect({ name, outcome: await settled(write()) }).toMatchObject({ name, outcome: { code: "DATABASE" } });
       proxy.mode = "pass";
@@ -130,7 +130,10 @@ describe("writes over a path that stalls", () => {
   });
 
   describe("members of groups", () => {
-    /** Makes a call whose first attempt does not arrive, and lets another process write meanwhile. Gives what the call resolves with, which it does by a retry. */
+    /**
+     * Makes a call whose first attempt does not arrive, lets another process write meanwhile, and gives the value that
+     * a retry resolves the call with.
+     */
     async function retried(
       backend: PostgresResultBackend,
       call: () => Promise<number>,
@@ -181,7 +184,7 @@ describe("writes over a path that stalls", () => {
         },
         async () => other.completeGroupMember("batch", "b", "later call"),
       );
-      // That of `b` is of a repeated completion, so it counts all that are completed.
+      // The completion of `b` is repeated, so it returns the count of all completed members.
       expect(counts).toEqual([2, 3, 3]);
       expect(await other.getGroupResults("batch")).toEqual(["older call", "later call", "older call"]);
       await backend.close();
@@ -217,7 +220,7 @@ describe("writes over a path that stalls", () => {
         expect(await retried(backend, complete, () => Promise.resolve())).toBe(1);
         expect(await other.getGroupResults("replaced")).toEqual([after]);
       }
-      // A success outweighs a failure, before or after it.
+      // A success replaces a failure, whichever comes first.
       await other.initGroup("outweighed", 1);
       const complete = async (): Promise<number> => backend.completeGroupMember("outweighed", "a", "success");
       const failMeanwhile = async (): Promise<number> => other.failGroupMember("outweighed", "a", new Error("later"));
@@ -291,7 +294,7 @@ describe("a pool that is busy", () => {
     const ids = Array.from({ length: count }, (_, index) => `waited ${count} ${index}`);
     const [newer = "", ...older] = ids;
     for (const id of ids) await other.store(id, "before");
-    // Times that cannot be do not count as newer.
+    // Impossible times do not count as newer.
     await admin.query("update kojin_results set stored_at = 'infinity' where task_id = any ($1)", [older.slice(1)]);
     const calls = ids.map(async (id) => backend.store(id, "waited"));
     await eventually(() => expect(backend.stats().stores.inFlight).toBe(1));

@@ -58,7 +58,7 @@ describe("a caller's transaction", () => {
     const backend = await database.open();
     await Promise.all(["lock a", "lock b"].map(async (taskId) => backend.store(taskId, 0)));
     const foreign = await database.pool.connect();
-    // It is the one that looks first that is ended, and this one looks late.
+    // Postgres ends the session that checks for the deadlock first. This one checks late.
     await foreign.query("begin; set local deadlock_timeout = '30s'");
     // The batch takes its rows in the order of their ids, so this is the other order.
     await foreign.query(`update ${results} set result = '1' where task_id = 'lock b'`);
@@ -70,13 +70,13 @@ describe("a caller's transaction", () => {
     await foreign.query("commit");
     foreign.release();
     await stored;
-    // Another try leaves alone what was stored after the calls, as `lock a` was.
+    // A retry does not replace what was stored after the calls, as `lock a` was.
     expect([await backend.get("lock a"), await backend.get("lock b")]).toEqual([1, 2]);
     expect(backend.stats().stores).toMatchObject({ retries: 1, unnotified: 0 });
   });
 
   it("that commits under a batch whose snapshot is older costs the batch another try", async () => {
-    // As where the database, or the role, has another default isolation.
+    // As on a database or role with another default isolation level.
     const address = withParameter(database.url, "options", "-c default_transaction_isolation=serializable");
     const backend = await database.open({}, address);
     await backend.store("snapshot", 0);

@@ -123,7 +123,7 @@ describe("a statement that the server cancels", () => {
 
   it("by the statement_timeout of the role is read again: no wait ends for it", async () => {
     await suite.server.sql("alter database postgres set statement_timeout = '500ms'");
-    // The pool of connect() has a limit of its own, which takes the place of that one.
+    // The pool of connect() has a limit of its own, which replaces that one.
     const pool = new Pool({ connectionString: suite.server.url });
     const backend = new PostgresResultBackend(pool, { retryTimeoutMs: 800 });
     const waits = names("cancelled", 100).map(async (taskId) => backend.wait(taskId, 60_000));
@@ -166,7 +166,7 @@ describe("a statement that the server cancels", () => {
 describe("a server that speaks another language", () => {
   const suite = faultSuite();
 
-  /** As `lc_messages` does; of the same length, so that the messages stay whole. */
+  /** As `lc_messages` does, with the same length, so that the messages stay whole. */
   const translate = (chunk: Buffer): Buffer =>
     Buffer.from(
       chunk.toString("latin1").replaceAll("SERROR\0V", "SFEHLR\0V").replaceAll("SFATAL\0V", "SFATUM\0V"),

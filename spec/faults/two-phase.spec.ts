@@ -63,7 +63,7 @@ describe("two-phase commit", () => {
     expect(await hasty.completeGroupMember("unrelated", "a", 1)).toBe(1);
     expect(await hasty.get("forgotten")).toBe("before");
     expect(await hasty.getGroup("forgotten")).toMatchObject({ completed: 0 });
-    // The last attempt may have been given up here and not yet there, and what was given up may yet be stored.
+    // The client may have abandoned the last attempt before the server did, so it may still be stored.
     await eventually(async () =>
       expect(await suite.server.sql("select from pg_stat_activity where wait_event_type = 'Lock'")).toEqual([]),
     );
@@ -90,7 +90,7 @@ describe("two-phase commit", () => {
       await writing.completeGroupMember(group, "a", 1, { client });
       await writing.failGroupMember(group, "b", new Error("x"), { client });
       await client.query("commit");
-      // Notifications come in the order of commits: what comes before the marker is all there is.
+      // Notifications arrive in commit order, so none is missing before the marker.
       await client.query("select pg_notify($1, 'marker')", [channelOf("public")]);
       await eventually(() => expect(heard).toContain("marker"));
       expect(heard).toEqual(["marker"]);

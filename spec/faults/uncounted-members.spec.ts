@@ -13,7 +13,7 @@ describe("members of groups that were written around the triggers", () => {
     backend = await database.open({ sweepIntervalMs: 300 });
   });
 
-  /** As the Rust crate does it, which knows of no failures. */
+  /** As the Rust crate does it, which knows no failures. */
   const complete = async (groupId: string, taskId: string): Promise<unknown> =>
     database.sql(
       `insert into ${members} (group_id, task_id, result, completed) values ($1, $2, to_jsonb($2::text), true)
@@ -119,7 +119,7 @@ describe("members of groups whose state was lost", () => {
   const [members, states] = [`${schema}.kojin_groups`, `${schema}.kojin_group_state`];
   const insert = `insert into ${members} (group_id, task_id, result, completed)`;
 
-  /** A group of two finished members, without a state. */
+  /** Creates a group of two finished members without a state row. */
   async function loseState(groupId: string): Promise<PostgresResultBackend> {
     const backend = await database.open();
     await database.sql(`${insert} values ($1, 'a', '1', true), ($1, 'b', '2', true)`, [groupId]);

@@ -2,7 +2,7 @@ import { eventually } from "../support/eventually";
 import { TcpProxy } from "../support/tcp-proxy";
 import { faultSuite } from "./support/fault-suite";
 
-/** A message with a body that ends with a zero byte (PostgreSQL docs, "Message Formats"). */
+/** A message whose body ends with a zero byte (PostgreSQL docs, "Message Formats"). */
 function message(type: string, body: string): Buffer {
   const head = Buffer.from(`${type}\0\0\0\0`);
   head.writeInt32BE(body.length + 5, 1);
@@ -37,10 +37,10 @@ describe("a session that listens", () => {
       };
       proxy.injectUpstream(message("Q", statement));
       await eventually(() => expect(isAnswered).toBe(true));
-      // Nobody hears of this one.
+      // No listener hears of this one.
       await backend.store(`after ${statement}`, 1);
       const deafSince = performance.now();
-      // The heartbeat is sent every 10 s, and given 5 s.
+      // The heartbeat is sent every 10 s and has 5 s for its answer.
       await eventually(() => expect(backend.stats().reconnects).toBe(1), { timeoutMs: 30_000 });
       expect(performance.now() - deafSince).toBeLessThan(25_000);
       expect(await waits).toBe(1);

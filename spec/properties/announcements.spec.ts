@@ -6,9 +6,9 @@ import { eventually } from "../support/eventually";
 import { specDatabase, withParameter } from "../support/spec-database";
 import { anyText, bounded } from "./support/arbitraries";
 
-// A btree entry has at most 2704 bytes (`nbtree.h`), and other writers are bound by nothing else.
+// A btree entry has at most 2704 bytes (`nbtree.h`). Other writers have no further limit.
 const maxForeignIdBytes = 2_600;
-/** What JSON makes six times as long. */
+/** Characters that take six times as many bytes in JSON. */
 const anyEscaped = fc
   .tuple(fc.integer({ min: 1, max: maxForeignIdBytes }), fc.constantFrom("\u0001", '"', "\\", "\u001f"))
   .map(([length, character]) => character.repeat(length));
@@ -38,14 +38,14 @@ describe("what the triggers announce", () => {
   });
 
   let markers = 0;
-  /** Waits until everything that was announced before this call has arrived. */
+  /** Waits until everything announced before this call has arrived. */
   async function allArrived(): Promise<void> {
     const marker = `marker ${(markers += 1)}`;
     await database.sql("select pg_notify($1, $2)", [channel, marker]);
     await eventually(() => expect(payloads.at(-1)).toBe(marker), { intervalMs: 2 });
   }
 
-  /** What one statement announces, without what the statements before it announced, such as their deletes. */
+  /** Collects the announcements of one statement, without those of earlier statements such as the deletes before it. */
   async function announcedBy(work: string | (() => Promise<unknown>), values: unknown[] = []): Promise<string[]> {
     await allArrived();
     payloads = [];
@@ -55,7 +55,7 @@ describe("what the triggers announce", () => {
     return payloads.slice(0, -1);
   }
 
-  /** The notifications in payloads, none of which is too long or not ours. */
+  /** Decodes payloads, all of which must be valid and short enough. */
   function decoded(announced: readonly string[]): Notification[] {
     return announced.map((payload) => {
       expect(Buffer.byteLength(payload)).toBeLessThanOrEqual(maxPayloadBytes);
@@ -65,7 +65,7 @@ describe("what the triggers announce", () => {
     });
   }
 
-  /** An id that no payload can hold, as JSON. */
+  /** Ids that, as JSON, fit no payload. */
   const isTooLong = (id: string): boolean => Buffer.byteLength(JSON.stringify(id)) > 7_900;
 
   function expectAnnounced(
@@ -91,7 +91,7 @@ describe("what the triggers announce", () => {
         notifications,
         notifications.flatMap(({ taskIds }) => taskIds),
       );
-      // As few payloads as reasonable: each but the last is filled, or holds one long id.
+      // As few payloads as reasonable: each but the last is full or holds one long id.
       const bytes = ids.reduce((sum, id) => sum + Buffer.byteLength(JSON.stringify(id)) + 1, 0);
       const long = ids.filter((id) => Buffer.byteLength(JSON.stringify(id)) > 1_000).length;
       expect(notifications.length).toBeLessThanOrEqual(Math.ceil(bytes / 6_500) + long + 1);
@@ -115,7 +115,7 @@ describe("what the triggers announce", () => {
         notifications.flatMap((notification) => notification[field]).toSorted();
       expect(named("doneGroupIds")).toEqual(doneIds.filter((id) => !isTooLong(id)).toSorted());
       expect(named("groupIds")).toEqual(openIds.filter((id) => !isTooLong(id)).toSorted());
-      // The two are announced one after the other, in one transaction, in which equal payloads are one.
+      // Both are announced in one transaction, which merges equal payloads.
       expect(notifications.filter(({ rescan }) => rescan)).toHaveLength(ids.some(isTooLong) ? 1 : 0);
     });
     await fc.assert(property, { numRuns: 60, ...bounded });
@@ -126,7 +126,7 @@ describe("what the triggers announce", () => {
     const anyResult = fc.oneof(
       { weight: 3, arbitrary: fc.jsonValue({ maxDepth: 2 }) },
       { weight: 1, arbitrary: anyText(4_500) },
-      // Quoted once for JSON, and once more for the payload: four bytes for each.
+      // Escaped once for JSON and again for the payload, each takes four bytes.
       {
         weight: 1,
         arbitrary: fc

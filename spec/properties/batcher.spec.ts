@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { type BatchItem, Batcher } from "../../lib/waiting/batcher";
 
 interface Item extends BatchItem {
-  /** What was added under the key, the last of which counts. */
+  /** The values added under the key. The last one counts. */
   readonly values: readonly number[];
 }
 
@@ -31,7 +31,7 @@ const anyLimits = fc.record({
   exclusiveKeys: fc.boolean(),
 });
 
-/** A batcher, what is known of it from outside, and what has to be true of that. */
+/** A batcher and a model of its promises. */
 class Model {
   readonly batcher: Batcher<Item>;
   readonly underWay: { readonly items: readonly Item[]; readonly finish: () => void }[] = [];
@@ -64,7 +64,7 @@ class Model {
     expect(this.#drains.every(({ isDone }) => isDone)).toBe(true);
     const values = this.sent.flatMap((item) => item.values);
     expect(values.toSorted((a, b) => a - b)).toEqual(Array.from({ length: this.#added }, (_, index) => index));
-    // Whatever the order of the batches, each key ends up with the last value that was added.
+    // Whatever the order of the batches, each key ends with the last value added.
     const latest = new Map(this.sent.map((item) => [item.key, item.values]));
     for (const [key, ofKey] of latest) {
       const all = this.sent.filter((item) => item.key === key).flatMap((item) => item.values);
@@ -98,7 +98,7 @@ class Model {
     expect(this.batcher.inFlight).toBe(this.underWay.length);
     const waiting = this.#added - this.sent.flatMap(({ values }) => values).length;
     expect(this.batcher.queued > 0).toBe(waiting > 0);
-    // Nothing waits that could be under way.
+    // No item is queued while there is room in flight.
     if (this.batcher.queued > 0 && this.underWay.length < inFlight) {
       expect(exclusiveKeys).toBe(true);
       expect(this.batcher.queued).toBeLessThanOrEqual(this.#itemsUnderWay.length);

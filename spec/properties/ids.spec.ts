@@ -18,13 +18,13 @@ describe("any id", () => {
     await waiting.ready();
   });
 
-  /** Ids come again from run to run, and what was stored for them must not. */
+  /** Runs repeat ids, so their results must be deleted. */
   async function forgetAll(): Promise<void> {
     for (const table of ["kojin_results", "kojin_groups", "kojin_group_state"])
       await database.sql(`delete from ${schema}.${table}`);
   }
 
-  /** Everything that is waited for has been read, in vain: what comes now comes by a notification. */
+  /** Waits until everything has been read without a result, so that only notifications can bring results. */
   async function untilOpen(waits: number): Promise<void> {
     await eventually(() => {
       const { waiting: tasks, waitingGroups, reads } = waiting.stats();
@@ -56,7 +56,7 @@ describe("any id", () => {
   it("of a group, and of its members, is counted, streamed and read as the one it is", async () => {
     const anyGroup = fc
       .record({ groupId: anyId, members: anyIds, isDeclared: fc.boolean(), isCrateLike: fc.boolean() })
-      // The names under which the Rust crate reserves places, here for members that are none.
+      // The placeholder names of the Rust crate, here as ids of tasks that are no members.
       .map(({ groupId, members, isDeclared, isCrateLike }) => {
         const prefix = `${groupId}:placeholder:`;
         const isPossible = isCrateLike && Buffer.byteLength(prefix) < 500;

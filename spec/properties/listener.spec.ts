@@ -12,12 +12,12 @@ const silent = { info: (): void => undefined, warn: (): void => undefined, error
 const times = { heartbeatMs: 10_000, heartbeatTimeoutMs: 20_000, selfTestMs: 20_000 };
 const generous = { timeoutMs: 30_000, intervalMs: 5 };
 
-/** A backend's part of the listener, and what is known of it from outside. */
+/** A backend's share of the listener and a model of it. */
 class Witness {
   readonly notifications: PostgresNotifications;
   readonly channel: string;
   readonly heard = new Set<string>();
-  /** How often it has stopped listening. */
+  /** Number of times it stopped listening. */
   interruptions = 0;
   isClosed = false;
   readonly releases: (() => void)[] = [];
@@ -46,7 +46,7 @@ type Step =
   | { readonly do: "pause"; readonly ms: number }
   | { readonly do: "lose" | "turn" | "settle" };
 
-/** Counted from the latest: what was just opened is closed again. */
+/** Counted from the latest, so that recently opened backends are closed again. */
 const which = fc.nat({ max: 2 });
 const anyStep: fc.Arbitrary<Step> = fc.oneof(
   { weight: 5, arbitrary: fc.record({ do: fc.constant("open" as const), schema: fc.nat({ max: 1 }) }) },
@@ -61,19 +61,19 @@ const anyStep: fc.Arbitrary<Step> = fc.oneof(
 
 describe("backends that share a listener", () => {
   let proxy: TcpProxy;
-  // Before it is looked whether anything is left connected.
+  // Before the check for leaked connections.
   afterEach(async () => proxy.stop());
   const database = specDatabase("listener property");
   let markers = 0;
   beforeEach(async () => {
     proxy = await TcpProxy.start(database.url);
-    // A LISTEN is on its way for longer than it takes to notify past it.
+    // A LISTEN takes longer to arrive than a notification on another connection.
     proxy.delayMs = 15;
   });
 
   /**
-   * What says now that it listens hears what is sent now, unless it says in between that it does not. Gives those that
-   * have heard.
+   * A backend that reports listening hears what is sent from now on, unless it reports an interruption in between.
+   * Gives the backends that heard the marker.
    */
   async function mark(witnesses: readonly Witness[]): Promise<readonly Witness[]> {
     const listening = witnesses
@@ -91,10 +91,10 @@ describe("backends that share a listener", () => {
     return listening.filter(({ witness, marker }) => witness.heard.has(marker)).map(({ witness }) => witness);
   }
 
-  /** Everything that waits comes to listen. */
+  /** Waits until everything that should listen does. */
   async function settle(witnesses: readonly Witness[]): Promise<void> {
     const waiting = witnesses.filter((each) => !each.isClosed && each.releases.length > 0);
-    // A connection that was terminated may still be lost meanwhile.
+    // A terminated connection may only now be found lost.
     await eventually(async () => {
       const heard = await mark(witnesses);
       for (const witness of waiting) expect(heard).toContain(witness);
@@ -123,7 +123,7 @@ describe("backends that share a listener", () => {
       }
     };
     try {
-      // Most of what is interesting happens on a connection that is there.
+      // Most steps only matter once there is a connection.
       for (const step of [{ do: "open", schema: 0 }, { do: "settle" }, ...steps] as const) {
         await act(step);
         pending.push(mark(witnesses));

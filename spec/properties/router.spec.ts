@@ -6,7 +6,7 @@ import { Router, type WakeCause, type Watcher } from "../../lib/waiting/router";
 const causes: readonly WakeCause[] = ["read", "notification", "inline", "reconnect", "sweep", "deadline"];
 const keys = ["a", "b", "c", "__proto__", ""];
 
-/** What each watcher was told: by the router, and as it should have been. */
+/** Records what a watcher received from the router and what it should have received. */
 class Witness implements Watcher<number> {
   readonly told: unknown[] = [];
   readonly expected: unknown[] = [];
@@ -64,7 +64,7 @@ interface Entry {
   readonly subscription: Subscription | undefined;
 }
 
-/** A router beside a plain map from keys to those who watch them. */
+/** A router beside a plain map from keys to their watchers. */
 class Model {
   readonly router = new Router<number>();
   readonly #entries = new Map<string, Entry[]>();
@@ -101,7 +101,7 @@ class Model {
       leave = () => this.router.remove(witness);
     } else {
       const created = this.router.watch(key).subscribe({
-        // A stream tells no cause.
+        // A stream has no cause.
         next: (value) => {
           witness.told.push([value, undefined]);
           witness.onTold();
@@ -123,7 +123,7 @@ class Model {
     this.#keep(entry.witness.key, (each) => each !== entry);
   }
 
-  /** Notes what those who watch some keys are to be told, and who leaves over it: a stream ends by its error. */
+  /** Records the expected deliveries, and the watchers that leave because of them: an error ends a stream. */
   #tell(toldKeys: readonly string[], what: (entry: Entry) => unknown[], isError = false): void {
     for (const key of toldKeys) {
       for (const entry of this.#entries.get(key) ?? []) entry.witness.expected.push(...what(entry));

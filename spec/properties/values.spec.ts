@@ -5,7 +5,7 @@ import { jsonText } from "../../lib/value/json";
 import { specDatabase } from "../support/spec-database";
 import { anyUnit, bounded } from "./support/arbitraries";
 
-/** What comes back, by the definition of JSON: a plain value, with everything lost that JSON loses. */
+/** The value that JSON brings back, without everything that JSON loses. */
 const asJson = (value: unknown): unknown => JSON.parse(jsonText(value) ?? "null") as unknown;
 
 function nested(depth: number): unknown {
@@ -113,7 +113,7 @@ const anyBatch = fc.array(
   { minLength: 1, maxLength: 60, size: "max" },
 );
 
-/** Jest's own comparison takes -0 for another number, but an object with a key `__proto__` for one without. */
+/** Jest's own comparison distinguishes -0 from 0, but not an object with the key `__proto__` from one without. */
 function expectSame(found: readonly unknown[], given: readonly Given[]): void {
   const expected = given.map(({ value }) => asJson(value));
   expect(found).toHaveLength(expected.length);
@@ -133,7 +133,7 @@ describe("any value", () => {
     reading = await database.open();
   });
 
-  /** All of a batch in one turn, so that they travel together; then what cannot be stored has to have failed, and nothing else. */
+  /** Writes a batch in one turn, so that it travels together. Exactly the values that cannot be stored must fail. */
   async function writeAll(
     given: readonly Given[],
     write: (value: unknown, index: number) => Promise<unknown>,
@@ -159,7 +159,7 @@ describe("any value", () => {
       );
       expectSame(waited, storable);
     });
-    // Each edge for certain, beside those that are met by chance.
+    // Every edge case, besides those found by chance.
     const examples: [Given[]][] = [[edges.map((value) => ({ value, isStorable: true }))]];
     await fc.assert(property, { numRuns: 50, examples, ...bounded });
   });

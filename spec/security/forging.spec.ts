@@ -39,13 +39,13 @@ describe("a role without any right, which can connect and so notify", () => {
   });
   beforeEach(async () => {
     owner = await database.open();
-    // Reads take a known time at least, so that their number can be bounded; notifications come at once.
+    // Reads take at least a known time, which bounds their number. Notifications arrive at once.
     proxy.delayMs = 0;
     backend = await database.open({ sweepIntervalMs, listen: { connection: database.url } }, proxy.route(database.url));
     await backend.ready();
   });
 
-  /** In one transaction for each chunk, or else one for each payload. */
+  /** Sends payloads in one transaction per chunk, or one per payload. */
   async function send(payloads: readonly string[], chunk = payloads.length): Promise<void> {
     for (let start = 0; start < payloads.length; start += chunk) {
       await stranger.query("select pg_notify($1, payload) from unnest($2::text[]) as payload", [
@@ -55,7 +55,7 @@ describe("a role without any right, which can connect and so notify", () => {
     }
   }
 
-  /** Waits of every kind; `settled` are those that have ended, in whatever way. */
+  /** Opens waits of every kind. `settled` lists those that have ended in any way. */
   async function openWaits(prefix: string): Promise<{ settled: string[]; finish: () => Promise<void> }> {
     const settled: string[] = [];
     const open = <T>(what: string, wait: Promise<T>): Promise<T> => {
@@ -88,10 +88,10 @@ describe("a role without any right, which can connect and so notify", () => {
   const idle = async (): Promise<void> =>
     eventually(() => expect(backend.stats().reads).toMatchObject({ queued: 0, inFlight: 0 }), { timeoutMs: 20_000 });
 
-  /** Resolves when everything that was sent before has been heard, and everything that was read because of it. */
+  /** Resolves when everything sent before has arrived and been read. */
   async function heard(prefix: string): Promise<void> {
     const marker = backend.wait(`${prefix} marker`, Infinity);
-    // Its first read is over: only the notification, which comes after all that were sent before, is left to answer it.
+    // Its first read is over, so only the notification, which comes after all earlier ones, can answer it.
     await idle();
     await owner.store(`${prefix} marker`, 1);
     await marker;
@@ -119,7 +119,7 @@ describe("a role without any right, which can connect and so notify", () => {
     expect(settled).toEqual([]);
     // One read opens the wait for the marker, and one answers it.
     expect(backend.stats().reads.statements - before.reads.statements).toBe(2);
-    // What is equal within a transaction is sent once; what is empty is no payload to the driver.
+    // Equal payloads of a transaction are sent once, and the driver ignores an empty one.
     const counted = payloads.filter(
       (payload, index) =>
         payload !== "" &&
@@ -158,7 +158,7 @@ describe("a role without any right, which can connect and so notify", () => {
     }
     await heard("named");
     expect(settled).toEqual([]);
-    // Two under way at a time, of tasks and of groups, each at least as long as the way there and back; and the marker's two.
+    // Two reads at a time, for tasks and for groups, each at least one round trip long, and the marker's two.
     const rounds = 1 + (performance.now() - startedAt) / roundTripMs;
     expect(backend.stats().reads.statements - before).toBeLessThanOrEqual(4 * rounds + 2);
     expect(backend.stats().reads.statements - before).toBeGreaterThan(2);
@@ -176,7 +176,7 @@ describe("a role without any right, which can connect and so notify", () => {
       );
     await heard("storm");
     expect(settled).toEqual([]);
-    // One at once, then one in a second, of tasks and of groups; and the marker's two.
+    // One at once and then one per second, for tasks and for groups, and the marker's two.
     const rescans = 2 + Math.floor((performance.now() - startedAt) / 1_000);
     expect(backend.stats().reads.statements - before).toBeLessThanOrEqual(2 * rescans + 2);
     expect(backend.stats().reads.statements - before).toBeGreaterThan(2);
@@ -215,10 +215,11 @@ describe("a role without any right, which can connect and so notify", () => {
     );
     await heard("feeds");
     expect({ settled, errors, completions }).toEqual({ settled: [], errors: 0, completions: [] });
-    // What is stored within a round trip before the subscription may be taken for new.
+    // A result stored within a round trip before the subscription may count as new.
     const seen = outcomes.map(({ taskId }) => taskId).filter((taskId) => taskId !== "old marker");
     expect(seen).toEqual(["before marker", "feeds opened marker", "feeds marker"]);
-    // Where everything is of interest, so is what is invented: a thousand ids in a read, or as many as come while two are under way.
+    // A stream of everything reads invented ids too: a thousand per read, or as many as arrive while two reads are in
+    // flight.
     const rounds = 1 + (performance.now() - startedAt) / roundTripMs;
     expect(backend.stats().reads.statements - before).toBeLessThanOrEqual(4 * rounds + 2);
     proxy.delayMs = 0;
@@ -257,7 +258,7 @@ describe("a role without any right, which can connect and so notify", () => {
     const before = heapMegabytes();
     const relevant = backend.stats().notifications.relevant;
     await inventOf(1_000, 5_000);
-    // 25 000 ids of 490 bytes under each of three names: each is 12 MB.
+    // 25 000 ids of 490 bytes under each of three names: each list has 12 MB.
     expect(backend.stats().notifications.relevant - relevant).toBeGreaterThanOrEqual(75_000);
     expect(heapMegabytes() - before).toBeLessThan(6);
     for (const subscription of subscriptions) subscription.unsubscribe();
@@ -276,7 +277,7 @@ describe("a role without any right, which can connect and so notify", () => {
     await trusting.ready();
     const waits = trusting.wait("trusting", Infinity);
     await eventually(() => expect(trusting.stats()).toMatchObject({ waiting: 1, reads: { queued: 0, inFlight: 0 } }));
-    // A time before the wait began would have the result read.
+    // A time before the wait began would cause a read.
     const [clock] = await database.sql<{ now: string }>(
       "select (extract(epoch from clock_timestamp()) * 1000000)::bigint::text as now",
     );

@@ -23,7 +23,7 @@ describe("rights that default privileges grant", () => {
     await (await database.open()).migrate();
   });
 
-  /** The functions that another role could run, except those that every role may execute with its own rights. */
+  /** Functions that another role may execute, except those that every role may execute with its own rights. */
   const executable = async (): Promise<unknown[]> =>
     database.sql(
       `select proname as name from pg_proc

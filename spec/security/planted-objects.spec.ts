@@ -28,7 +28,7 @@ describe("what another role has created where names may be looked up", () => {
     );
     for (const role of Object.values(groupRoles))
       await database.admin.query(`grant ${role} to ${owner} with admin option`);
-    // More than a hundred functions and a thousand operators, or the others would prove nothing.
+    // More than a hundred functions and a thousand operators. Fewer would prove nothing.
     expect(await database.plant()).toBeGreaterThan(3_000);
   }, 120_000);
   beforeEach(async () => database.reset());

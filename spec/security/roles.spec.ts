@@ -7,7 +7,7 @@ import { specDatabase } from "../support/spec-database";
 import { allowed, besides, calls, prepare, type RoleName } from "./support/calls";
 import { Logins } from "./support/logins";
 
-/** The very file, with names of a spec's in the place of those that it says are to be replaced. */
+/** The file itself, with the spec's names for those it says to replace. */
 function rolesFile(schema: string, names: Readonly<Record<"storer" | "waiter" | "janitor", string>>): string {
   const text = readFileSync(join(__dirname, "..", "..", "sql", "roles.sql"), "utf8").replaceAll("public", schema);
   return Object.entries(names).reduce((replaced, [what, name]) => replaced.replaceAll(`kojin_${what}`, name), text);
@@ -25,7 +25,7 @@ describe("sql/roles.sql", () => {
   let ids = 0;
 
   beforeAll(async () => {
-    // As the Rust crate makes them: the tables are adopted, and what is added later has rights of its own.
+    // As the Rust crate creates them: the tables are adopted, and later objects have rights of their own.
     await database.sql(`create schema ${schema}`);
     await database.sql(
       `create table ${schema}.kojin_results (task_id text primary key, result jsonb not null, created_at timestamptz default now(), expires_at timestamptz)`,
@@ -55,7 +55,7 @@ describe("sql/roles.sql", () => {
   const permitted = (role: RoleName): readonly string[] =>
     role === "storer" ? [...allowed.storer, ...besides] : allowed[role];
 
-  /** Why a call was refused; undefined if it was not. */
+  /** The error that refused a call; undefined if it succeeded. */
   async function refusal(backend: PostgresResultBackend, name: string): Promise<unknown> {
     const id = `task ${(ids += 1)}`;
     await prepare(owner, id);
@@ -155,7 +155,7 @@ describe("sql/roles.sql", () => {
   });
 
   it.each(["storer", "waiter", "janitor"] as const)("grants the %s nothing that it can do without", async (role) => {
-    // Which asks for more than there is without it.
+    // With telemetry, which needs more rights.
     const backend = await openAs(role, { telemetry: true });
     const grants = await database.sql<{ privilege: string; column: string; table: string }>(
       `select privilege_type as privilege, table_name as table, '(' || quote_ident(column_name) || ')' as column

@@ -19,7 +19,7 @@ describe("what triggers run with the rights of the owner", () => {
   beforeAll(async () => {
     writerUrl = await logins.create("writer");
     await database.sql(`grant usage on schema ${schema} to ${writer}`);
-    // What a worker of the Rust crate has.
+    // The rights of a worker of the Rust crate.
     await database.sql(`grant select, insert, update on ${schema}.kojin_groups, ${schema}.kojin_results to ${writer}`);
     await evil.create(writer);
     await evil.plantExact();
@@ -124,7 +124,7 @@ describe("what triggers run with the rights of the owner", () => {
        order by proname`,
       [schema],
     );
-    // Triggers of the application's run below them, see the next spec.
+    // The application's triggers run below them, see the next spec.
     expect(functions).toEqual([
       { name: "kojin_store_each", prosecdef: false },
       { name: "kojin_store_row", prosecdef: false },
@@ -146,7 +146,7 @@ describe("what triggers run with the rights of the owner", () => {
       `create trigger audit before insert on ${table} for each row execute function ${evil.name}.audit()`,
     );
     try {
-      // One that names no trap but the table.
+      // A path that names no trap but the table.
       const path = `-c search_path=pg_catalog,${evil.name.replaceAll(" ", "\\ ")}`;
       const storing = await database.open({}, withParameter(database.url, "options", path));
       await storing.store("alone", 1);
@@ -170,7 +170,7 @@ describe("functions that everybody may execute", () => {
 
   beforeAll(async () => {
     const url = await logins.create("stranger");
-    // As everybody has on the schema public.
+    // The rights that every role has on the schema public.
     await database.sql(`grant usage on schema ${schema} to ${logins.name("stranger")}`);
     stranger = await logins.connect(url);
   });
@@ -244,7 +244,8 @@ describe("functions that everybody may execute", () => {
   });
 });
 
-// Before PostgreSQL 15, and after an upgrade from there, everybody may create things in the schema public, which is in everybody's search_path.
+// Before PostgreSQL 15, and after an upgrade from there, every role may create objects in the schema public, which is
+// in every role's search_path.
 describe("operators that a stranger has put into a schema of the search_path", () => {
   const database = specDatabase("overloads", { migrated: false });
   const logins = new Logins(database);
@@ -253,7 +254,8 @@ describe("operators that a stranger has put into a schema of the search_path", (
 
   beforeAll(async () => {
     await logins.create("planter");
-    // The very schema that is migrated, with a group that the Rust crate has completed, so that there is something to adopt.
+    // In the schema that is migrated, with a group that the Rust crate has completed, so that there is something to
+    // adopt.
     await evil.create(logins.name("planter"));
     await evil.plantCloser();
     await database.sql(

@@ -5,7 +5,7 @@ import { cliOf } from "../cli/support/run-cli";
 import { specDatabase } from "../support/spec-database";
 import { calls, prepare } from "./support/calls";
 
-/** The statements that the package has sent in this file, and not the specs themselves. */
+/** Statements sent by the package in this file, not by the specs themselves. */
 const sent = new Set<string>();
 // eslint-disable-next-line @typescript-eslint/unbound-method -- called with its client below
 const send = Client.prototype.query as (this: Client, ...args: unknown[]) => unknown;
@@ -69,7 +69,7 @@ describe("each statement that is sent", () => {
     for (const [index, options] of variants.entries()) {
       const backend = await database.open(options);
       await backend.ready();
-      // Waits are woken by another backend, since one of these does not notify.
+      // Another backend wakes the waits, since one of these does not notify.
       const owner = await database.open();
       for (const [name, call] of Object.entries(calls)) {
         const id = `${index} ${name}`;

@@ -1,7 +1,7 @@
 import { setImmediate as turn } from "node:timers/promises";
 import { type BatcherOptions, type BatchItem, Batcher } from "../../lib/waiting/batcher";
 
-/** The values that were added under one key; merged items have several. */
+/** The values added under one key. Merged items have several. */
 export interface Item extends BatchItem {
   readonly values: readonly number[];
 }
@@ -9,7 +9,7 @@ export interface Item extends BatchItem {
 export const item = (key: string, value = 0, bytes = 1): Item => ({ key, bytes, values: [value] });
 export const keysOf = (items: readonly Item[]): string[] => items.map(({ key }) => key);
 
-/** A batcher whose batches are under way until they are told to finish. */
+/** A batcher whose batches stay in flight until they are told to finish. */
 export class Bench {
   readonly batches: Item[][] = [];
   readonly batcher: Batcher<Item>;
@@ -38,7 +38,7 @@ export class Bench {
     for (const each of items) this.batcher.add(each);
   }
 
-  /** Ends the batch that has been under way longest, and lets the next one leave. */
+  /** Ends the oldest batch in flight, which lets the next one leave. */
   async finish(index = 0): Promise<void> {
     this.#finish.splice(index, 1)[0]?.();
     await turn();

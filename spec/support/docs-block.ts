@@ -60,7 +60,7 @@ export class RunningBlock {
   }
 }
 
-/** A port at which nothing listens. */
+/** A free port, at which nothing listens. */
 export async function freePort(): Promise<number> {
   const server = createServer().listen(0, "127.0.0.1");
   await once(server, "listening");

@@ -1,12 +1,12 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
-/** How long to go on trying, and how often. */
+/** The time limit and the interval of the attempts. */
 export interface EventuallyOptions {
   readonly timeoutMs?: number;
   readonly intervalMs?: number;
 }
 
-/** Runs `assertion` again and again until it no longer throws; after `timeoutMs` it throws what the last run threw. */
+/** Runs `assertion` repeatedly until it no longer throws. After `timeoutMs` it throws the error of the last run. */
 export async function eventually<T>(
   assertion: () => T | Promise<T>,
   { timeoutMs = 5000, intervalMs = 20 }: EventuallyOptions = {},

@@ -5,13 +5,16 @@ import { PgBouncer } from "./pgbouncer";
 import { installedPostgres } from "./postgres-version";
 
 declare global {
-  // The teardown is another module, and all that Jest lets the two share is the global object.
+  // The teardown is another module, and Jest lets the two share only the global object.
   var embeddedPostgresOfSpecs: EmbeddedPostgres | undefined;
   var pgBouncerOfSpecs: PgBouncer | undefined;
   var natsServerOfSpecs: NatsServer | undefined;
 }
 
-/** Gives all specs one Postgres server: that of DATABASE_URL, or an embedded one; and a PgBouncer before it, or a NATS server beside it, where SPEC_VARIANT asks for one. */
+/**
+ * Starts one Postgres server for all specs, or uses that of DATABASE_URL. SPEC_VARIANT adds a PgBouncer before it or a
+ * NATS server beside it.
+ */
 export default async function globalSetup(): Promise<void> {
   if (!process.env["DATABASE_URL"]) {
     const settings = { max_connections: "200", track_commit_timestamp: "on" };

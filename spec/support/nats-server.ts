@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { pickFreePort } from "../../lib/embedded/port";
 import { eventually } from "./eventually";
 
-/** Why NATS cannot be started here; undefined if it can. Without it the specs that need it are skipped, and say so. */
+/** Says why NATS cannot be started here; undefined if it can. Specs that need it are then skipped with this reason. */
 export function natsServerMissing(): string | undefined {
   try {
     execFileSync("nats-server", ["--version"], { stdio: "ignore" });
@@ -17,7 +17,7 @@ export function natsServerMissing(): string | undefined {
   }
 }
 
-/** What a server's monitoring tells of one connection. */
+/** Facts about one connection from a server's monitoring. */
 export interface NatsConnectionFacts {
   readonly name: string;
   /** Messages that were delivered to it. */
@@ -32,7 +32,7 @@ interface Ports {
   readonly monitor: number;
 }
 
-/** A real server, on ports of its own, to be ended and started again where it was. */
+/** A real server on ports of its own, which can be killed and restarted on them. */
 export class NatsServer {
   readonly url: string;
   readonly #ports: Ports;
@@ -47,14 +47,14 @@ export class NatsServer {
     this.#configuration = configuration;
   }
 
-  /** `extra` is text for its configuration file, such as who may do what. */
+  /** `extra` is added to the configuration file, such as permissions. */
   static async start(extra = ""): Promise<NatsServer> {
     const server = NatsServer.prepare(await pickPorts(), extra);
     await server.start();
     return server;
   }
 
-  /** As many servers as asked for, which are connected with one another. */
+  /** Starts a cluster of servers. */
   static async startCluster(size: number): Promise<NatsServer[]> {
     const ports: Ports[] = [];
     for (let count = 0; count < size; count += 1) ports.push(await pickPorts());
@@ -80,7 +80,7 @@ export class NatsServer {
     return new NatsServer(ports, `listen: "127.0.0.1:${ports.client}"\nhttp: "127.0.0.1:${ports.monitor}"\n${extra}\n`);
   }
 
-  /** One that is not running yet. */
+  /** Reserves the ports of a server that is not running yet. */
   static async absent(): Promise<NatsServer> {
     return NatsServer.prepare(await pickPorts(), "");
   }
@@ -114,7 +114,7 @@ export class NatsServer {
     await ended;
   }
 
-  /** Has it stand still, so that it neither answers nor ends anything, until it goes on. */
+  /** Stops the process, which then neither answers nor closes anything until it is continued. */
   freeze(): void {
     this.#child?.kill("SIGSTOP");
   }
@@ -129,11 +129,11 @@ export class NatsServer {
     rmSync(this.#folder, { recursive: true, force: true });
   }
 
-  /** The connections that it has at present. */
+  /** The current connections. */
   async connections(): Promise<NatsConnectionFacts[]> {
     return (await this.#ask<{ connections: NatsConnectionFacts[] }>("connz?subs=1")).connections.map((each) => ({
       ...each,
-      // Absent where there is none.
+      // Absent for a connection without subscriptions.
       subscriptions_list: (each.subscriptions_list as readonly string[] | undefined) ?? [],
     }));
   }

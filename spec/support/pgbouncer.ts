@@ -7,7 +7,9 @@ import { Client } from "pg";
 import { pickFreePort } from "../../lib/embedded/port";
 import { eventually } from "./eventually";
 
-/** Why PgBouncer cannot be started here; undefined if it can. Without PgBouncer the specs that need it are skipped, and say so. */
+/**
+ * Says why PgBouncer cannot be started here; undefined if it can. Specs that need it are then skipped with this reason.
+ */
 export function pgBouncerMissing(): string | undefined {
   try {
     execFileSync("pgbouncer", ["--version"], { stdio: "ignore" });
@@ -19,7 +21,7 @@ export function pgBouncerMissing(): string | undefined {
 
 /** A real PgBouncer in front of a server. */
 export class PgBouncer {
-  /** The server's address, by way of PgBouncer. */
+  /** The server's address by way of PgBouncer. */
   readonly url: string;
   readonly #child: ChildProcess;
   readonly #folder: string;
@@ -31,9 +33,9 @@ export class PgBouncer {
   }
 
   /**
-   * @param serverUrl - With the password of a superuser; other roles log in with their own.
+   * @param serverUrl - With the password of a superuser. Other roles log in with their own.
    * @param poolSize - Connections to the server for each pair of user and database.
-   * @param listenPort - Where it listens. Default: a port that is free.
+   * @param listenPort - The port to listen on. Default: a free one.
    */
   static async start(
     serverUrl: string,
@@ -62,7 +64,7 @@ auth_file = ${users}
 auth_query = select rolname, rolpassword from pg_authid where rolname = $1
 `,
     );
-    // It refuses to run as root, and reads its files before it becomes somebody else.
+    // It refuses to run as root, and reads its files before it changes its user.
     execFileSync("chmod", ["755", folder]);
     const account = process.getuid?.() === 0 ? ["--user=nobody"] : [];
     const child = spawn("pgbouncer", ["--quiet", ...account, configuration], { stdio: "ignore" });

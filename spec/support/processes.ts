@@ -7,7 +7,7 @@ export function processesNaming(text: string): string[] {
   return commandLines().filter((command) => command.includes(text));
 }
 
-/** From /proc where there is one, since slim images have no `ps`. */
+/** From /proc if it exists, since slim images have no `ps`. */
 function commandLines(): string[] {
   if (!existsSync("/proc/self/cmdline"))
     return execFileSync("ps", ["-A", "-ww", "-o", "args="], { encoding: "utf8" }).split("\n");

@@ -5,7 +5,10 @@ import { promisify } from "node:util";
 const run = promisify(execFile);
 const repository = join(__dirname, "..", "..");
 
-/** All that an example prints; `path` is relative to examples/. An exit code other than 0, or none in time, rejects with what it has written. */
+/**
+ * Runs an example and returns its output. `path` is relative to examples/. Rejects with the output so far after a
+ * non-zero exit code or a time-out.
+ */
 export async function runExample(path: string, env: NodeJS.ProcessEnv = {}): Promise<string> {
   const { stdout } = await run(process.execPath, ["--import", "tsx", join("examples", path)], {
     cwd: repository,

@@ -5,26 +5,29 @@ import { inVariant, variant } from "./variant";
 
 export interface SpecDatabase {
   readonly schema: string;
-  /** The address of the server, with an application_name by which this file's connections are known. */
+  /** The server's address, with an application_name that identifies this file's connections. */
   readonly url: string;
-  /** The address for pools, which in some variants of the specs is another. */
+  /** The address for pools, which differs in some variants. */
   readonly poolUrl: string;
-  /** For looking at, and breaking, things from outside. */
+  /** For observing and breaking things from outside. */
   readonly pool: Pool;
   sql<Row extends QueryResultRow>(text: string, values?: unknown[]): Promise<Row[]>;
-  /** A backend on this file's schema, maybe by another way to the server or as another role; closed after the spec. */
+  /**
+   * Opens a backend on this file's schema, optionally by another address or as another role. It is closed after the
+   * spec.
+   */
   open(options?: PostgresResultBackendOptions, connection?: string | PoolConfig): Promise<PostgresResultBackend>;
-  /** Another schema, dropped after the file's specs. */
+  /** Registers another schema, which is dropped after the file's specs. */
   createSchema(name: string): void;
-  /** What pg_stat_activity shows of this file's connections (not those of `pool`). */
+  /** This file's connections in pg_stat_activity, without those of `pool`. */
   connections(): Promise<{ pid: number; application_name: string; query: string; wait_event: string | null }[]>;
-  /** Those of them that a backend has to end: not what PgBouncer keeps open for others. */
+  /** The connections that a backend has to close: all but those that PgBouncer keeps open for others. */
   ownConnections(): Promise<unknown[]>;
   listeners(): Promise<number[]>;
   terminateListeners(): Promise<void>;
 }
 
-/** A schema of its own for a spec file, migrated, and dropped at the end. After each spec nothing of it may be left connected. */
+/** Creates and migrates a schema for a spec file and drops it at the end. After each spec no connection may be left. */
 export function specDatabase(name: string, { migrated = true }: { migrated?: boolean } = {}): SpecDatabase {
   const server = process.env["DATABASE_URL"];
   if (server === undefined) throw new Error("DATABASE_URL is not set; specs run under Jest's global setup.");

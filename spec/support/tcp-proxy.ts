@@ -2,41 +2,44 @@ import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 
 /**
- * `pass`: carries everything. `blackhole`: accepts, and carries nothing, as a lost route does; what is sent meanwhile is lost. `refuse`: ends each new connection
- * at once.
+ * `pass`: forwards everything. `blackhole`: accepts connections and drops what is sent, as a lost route does. `refuse`:
+ * closes each new connection at once.
  */
 export type ProxyMode = "pass" | "blackhole" | "refuse";
 
-/** A way to a server that can be broken. */
+/** A path to a server that can be broken. */
 export class TcpProxy {
   mode: ProxyMode = "pass";
-  /** How much later each piece arrives, in milliseconds, in both directions. */
+  /** Delay of each chunk in both directions, in milliseconds. */
   delayMs = 0;
-  /** How fast each connection carries what it carries, in each direction. */
+  /** Rate of each connection in each direction. */
   bytesPerSecond = Infinity;
-  /** What the server says, in one piece with being ready for a query, before it is gone; undefined while it is well. */
+  /** Bytes that the server sends, together with ReadyForQuery, before its connection ends; undefined for none. */
   lastWords: Uint8Array | undefined;
-  /** What the mode `refuse` tells each new connection in the name of the server, once that has said who it is; undefined: it ends without a word. */
+  /**
+   * Bytes that the mode `refuse` sends to each new connection in the server's name after the startup message;
+   * undefined: it closes without a word.
+   */
   refusal: Uint8Array | undefined;
-  /** Changes what the server says. */
+  /** Rewrites the server's answers. */
   rewrite: ((chunk: Buffer) => Buffer) | undefined;
-  /** When connections were attempted, on the clock of `performance.now()`. */
+  /** Times of attempted connections, on the clock of `performance.now()`. */
   readonly attempts: number[] = [];
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
   readonly #clients = new Set<Socket>();
   readonly #upstreams = new Set<Socket>();
-  /** Those that stay open and carry nothing any more. */
+  /** Connections that stay open and carry nothing any more. */
   readonly #stranded = new WeakSet<Socket>();
-  /** Clients that get no answer any more. */
+  /** Clients that get no more answers. */
   readonly #unanswered = new WeakSet<Socket>();
-  /** Those whose clients have something held back, with what the server is yet to get, in order. */
+  /** Connections whose clients' bytes are held back, with those bytes in order. */
   readonly #held = new Map<Socket, (() => void)[]>();
   #target: { host: string; port: number };
 
   private constructor(target: { host: string; port: number }) {
     this.#target = target;
-    // Half open: otherwise the proxy would answer a FIN that a dead peer would not, and hide what it is to show.
+    // Half open: otherwise the proxy would answer a FIN that a dead peer would not, and hide the fault.
     this.#server = createServer({ allowHalfOpen: true }, (socket) => this.#accept(socket));
   }
 
@@ -47,7 +50,7 @@ export class TcpProxy {
     return proxy;
   }
 
-  /** The same address, by way of the proxy. */
+  /** The same address by way of the proxy. */
   route(url: string): string {
     const routed = new URL(url);
     routed.hostname = "127.0.0.1";
@@ -55,43 +58,52 @@ export class TcpProxy {
     return routed.href;
   }
 
-  /** Leads new connections to another server, as a name does that was pointed elsewhere; those that are open stay where they are. */
+  /** Leads new connections to another server, as a changed DNS name does. Open connections stay where they are. */
   retarget(url: string): void {
     this.#target = targetOf(url);
   }
 
-  /** Says something to every client in the name of the server. */
+  /** Sends bytes to every client in the server's name. */
   inject(bytes: Uint8Array): void {
     for (const socket of this.#clients) socket.write(bytes);
   }
 
-  /** Says something to the server in the name of every client, as a pooler does between two of them. Clients hear the answer unless {@link TcpProxy.rewrite} takes it out. */
+  /**
+   * Sends bytes to the server in the name of every client, as a pooler does between two of them. Clients get the answer
+   * unless {@link TcpProxy.rewrite} removes it.
+   */
   injectUpstream(bytes: Uint8Array): void {
     for (const socket of this.#upstreams) socket.write(bytes);
   }
 
-  /** From now on the connections that are open carry nothing, and neither end is told, as when a router forgets them. New ones are not concerned. */
+  /**
+   * From now on, open connections carry nothing and neither end is told, as when a router forgets them. New connections
+   * work.
+   */
   strand(): void {
     for (const socket of this.#sockets) this.#stranded.add(socket);
   }
 
-  /** From now on what clients send over the connections that are open is held back, also after they have ended. New connections are not concerned. */
+  /**
+   * From now on, bytes from clients on open connections are held back, even after the clients have ended. New
+   * connections work.
+   */
   hold(): void {
     for (const socket of this.#clients) this.#held.set(socket, []);
   }
 
-  /** From now on what the server answers over the connections that are open is lost. New connections are not concerned. */
+  /** From now on, the server's answers on open connections are lost. New connections work. */
   loseAnswers(): void {
     for (const socket of this.#clients) this.#unanswered.add(socket);
   }
 
-  /** Lets the server have what was held back, as when lost packets arrive at last. */
+  /** Forwards what was held back to the server, as when delayed packets arrive at last. */
   releaseHeld(): void {
     for (const forwards of this.#held.values()) for (const forward of forwards) forward();
     this.#held.clear();
   }
 
-  /** Ends every connection that goes through, with a reset. */
+  /** Resets every open connection. */
   cut(): void {
     for (const socket of this.#sockets) socket.resetAndDestroy();
   }
@@ -128,7 +140,7 @@ export class TcpProxy {
   }
 
   #carry(from: Socket, to: Socket, change = (chunk: Buffer): Buffer => chunk): void {
-    // In their order, also when the delay has been shortened meanwhile.
+    // Keeps the order when the delay is shortened meanwhile.
     const late: (() => void)[] = [];
     let freeAt = 0;
     const pass = (forward: () => void, bytes = 0): void => {
@@ -156,7 +168,7 @@ export class TcpProxy {
     });
     from.on("end", () => {
       if (!this.#stranded.has(from)) pass(() => to.end());
-      // Somebody has given up; with nobody to answer, this end would stay half open, and the other one for ever.
+      // The other end has given up. Without an answer this end would stay half open, and so would the other.
       else from.destroy();
     });
     from.on("close", () => pass(() => to.destroy()));

@@ -6,16 +6,16 @@ import { TLSSocket } from "node:tls";
 
 const folder = join(__dirname, "..", "fixtures", "tls");
 const key = readFileSync(join(folder, "server.key"));
-/** The certificate of the proxy, for `localhost`, signed by itself. */
+/** The self-signed certificate of the proxy, for `localhost`. */
 export const certificate = readFileSync(join(folder, "server.crt"), "utf8");
 /** The message SSLRequest (PostgreSQL docs, "Message Formats"). */
 const sslRequest = Buffer.from([0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f]);
 
-/** A way to a server that speaks TLS, and only that. */
+/** A path to a server that accepts only TLS. */
 export class TlsProxy {
-  /** Connections that were encrypted, so far. */
+  /** Number of encrypted connections so far. */
   encrypted = 0;
-  /** Whether it has stopped carrying anything. */
+  /** True once it has stopped carrying anything. */
   isSilent = false;
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();

@@ -2,14 +2,15 @@ import type { Notifier, PostgresResultBackendOptions } from "kojin-postgres";
 import { nats } from "kojin-postgres/nats";
 
 /**
- * In which way the ordinary specs use the library; each has to pass in each. `pgbouncer`: the pool goes through PgBouncer in transaction mode, LISTEN goes
- * directly. `pool-of-one`: each pool has a single connection. `deferred`: announcements come after the commit. `nats`: notifications come over NATS, and nobody listens.
+ * The way in which the ordinary specs use the library. All specs have to pass in each. `pgbouncer`: the pool goes
+ * through PgBouncer in transaction mode, LISTEN goes directly. `pool-of-one`: each pool has a single connection.
+ * `deferred`: announcements come after the commit. `nats`: notifications come over NATS, and no process listens.
  */
 export type Variant = "plain" | "pgbouncer" | "pool-of-one" | "deferred" | "nats";
 
 export const variant = (process.env["SPEC_VARIANT"] ?? "plain") as Variant;
 
-/** The address for pools, and options that go with it, in the present variant. */
+/** The address for pools and the options of the current variant. */
 export function inVariant(url: string): { poolUrl: string; options: PostgresResultBackendOptions } {
   const changed = new URL(url);
   switch (variant) {
@@ -34,7 +35,7 @@ export function inVariant(url: string): { poolUrl: string; options: PostgresResu
 
 let notifier: Notifier | undefined;
 
-/** What all backends of a spec file have their notifications by in the variant `nats`. */
+/** The notifier of all backends of a spec file in the variant `nats`. */
 export function natsOfSpecs(): Notifier {
   return (notifier ??= nats({ servers: process.env["SPEC_NATS_URL"] ?? "" }));
 }

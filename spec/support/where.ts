@@ -2,7 +2,7 @@ import { natsServerMissing } from "./nats-server";
 import { pgBouncerMissing } from "./pgbouncer";
 import { postgresMajor } from "./postgres-version";
 
-/** Specs that only some machines can run; where one cannot, it says why. */
+/** A spec that only some machines can run. Elsewhere it is skipped with a reason. */
 export function itWhere(isPossible: boolean, reason: string): typeof it.skip {
   if (isPossible) return it;
   console.info(`Skipped here: ${reason}`);

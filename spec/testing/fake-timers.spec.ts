@@ -64,7 +64,7 @@ describe.each<[string, Parameters<typeof jest.useFakeTimers>[0]]>([
 it("the timers of node:test end waits and times to live", async () => {
   const repository = resolve(__dirname, "../..");
   const fixture = join(__dirname, "fixtures/node-test-timers.ts");
-  // Started by a test of its own, `node --test` would report to that one.
+  // Otherwise `node --test` would report to the test that started it.
   const env = { ...process.env, NODE_TEST_CONTEXT: undefined };
   const run = promisify(execFile)(process.execPath, ["--import", "tsx", "--test", fixture], { cwd: repository, env });
   expect((await run).stdout).toMatch(/pass 2\n/);

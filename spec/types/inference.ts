@@ -1,4 +1,4 @@
-// Compiled by `npm run types`, and never run: it fails to compile where a type is inferred otherwise than here.
+// Compiled by `npm run types` and never run. It fails to compile if a type is inferred differently.
 import { type } from "arktype";
 import type { Observable } from "rxjs";
 import * as v from "valibot";
@@ -13,7 +13,7 @@ import {
   type WaitOptions,
 } from "kojin-postgres";
 
-/** Whether two types are the same, and not only assignable to one another: `any` is the same as nothing else. */
+/** True if two types are the same, not only assignable to one another: `any` equals nothing else. */
 type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
 declare function expectType<Expected>(): {
   of<Actual>(actual: Actual, ...isOther: Same<Actual, Expected> extends true ? [] : [never]): void;

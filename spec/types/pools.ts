@@ -1,8 +1,11 @@
-// Compiled by `npm run types`, and never run: it fails to compile where a pool of some version of `pg` is not taken.
+// Compiled by `npm run types` and never run. It fails to compile if a pool of some version of `pg` is not accepted.
 import type { Pool, PoolClient, QueryResult } from "pg";
 import { type ConnectionPool, PostgresResultBackend } from "kojin-postgres";
 
-/** The declarations of older versions of `@types/pg` (8.0 to 8.11), as far as they differ: no `options`, no `ending`, another `release`. */
+/**
+ * The declarations of older versions of `@types/pg` (8.0 to 8.11), as far as they differ: no `options`, no `ending`,
+ * another `release`.
+ */
 interface OldClient {
   query<R = Record<string, unknown>>(text: string, values?: unknown[]): Promise<{ rows: R[]; rowCount: number }>;
   query(text: string, callback: (error: Error, result: { rows: unknown[] }) => void): void;
@@ -18,7 +21,7 @@ interface OldPool {
   connect(callback: (error: Error, client: OldClient, done: (release?: unknown) => void) => void): void;
   end(): Promise<void>;
 }
-/** One that gives its clients by promise alone. */
+/** A pool that hands out clients by promise only. */
 interface PromisingPool {
   connect(): Promise<Pick<PoolClient, "query" | "release">>;
 }

@@ -3,10 +3,13 @@ import { firstValueFrom, take, toArray } from "rxjs";
 import type { PostgresResultBackend } from "kojin-postgres";
 import { eventually } from "../../support/eventually";
 
-/** Runs a statement from outside, with the usual settings. */
+/** Runs a statement on a connection with the usual settings. */
 export type RunSql = (text: string, values?: unknown[]) => Promise<Record<string, unknown>[]>;
 
-/** Migrates an empty schema, migrates it again, and has its tables refuse certain rows, so that batches with them are stored row by row. */
+/**
+ * Migrates an empty schema twice. Then makes its tables refuse certain rows, so that batches with them are stored row
+ * by row.
+ */
 export async function migrateTwice(backend: PostgresResultBackend, schema: string, sql: RunSql): Promise<void> {
   expect((await backend.planMigration()).pending).toHaveLength(2);
   expect((await backend.migrate()).applied).toHaveLength(2);
@@ -16,7 +19,7 @@ export async function migrateTwice(backend: PostgresResultBackend, schema: strin
     await sql(`alter table ${escapeIdentifier(schema)}.${table} add constraint fit check (task_id <> 'unfit')`);
 }
 
-/** Stores, reads, waits for, streams, expires, deletes and prunes results. `backend` is traced or not. */
+/** Stores, reads, waits for, streams, expires, deletes and prunes results, with or without tracing. */
 export async function roundOfResults(backend: PostgresResultBackend, schema: string, sql: RunSql): Promise<void> {
   const ids = ["round 1", "round 2", "round 3", "round 4", "round 5"];
   const streamed = firstValueFrom(backend.results$().pipe(take(6), toArray()));
@@ -44,7 +47,7 @@ export async function roundOfResults(backend: PostgresResultBackend, schema: str
   expect(await Promise.all(waits)).toEqual(settled);
   expect((await streamed).map(({ taskId }) => taskId).sort()).toEqual(["alone", ...ids]);
 
-  // Once more, with a row that the table refuses: then each is stored by itself.
+  // Again with a row that the table refuses, so that each row is stored by itself.
   const refused = backend.store("unfit", 1);
   await Promise.all([
     expect(refused).rejects.toMatchObject({ name: "DatabaseError", sqlState: "23514" }),
@@ -61,7 +64,7 @@ export async function roundOfResults(backend: PostgresResultBackend, schema: str
   expect(rows.map(({ is_success }) => is_success)).toEqual([true, false, true, true, true]);
   expect(rows.map(({ is_traced_well }) => is_traced_well)).toEqual([true, true, true, true, true]);
   const ttls = [86_400_000, 86_400_000, null, 123_456_789, 86_400_000];
-  // The lifetime begins with the statement, and the time of the row is its own.
+  // The lifetime begins with the statement, and each row has a time of its own.
   rows.forEach(({ ttl_ms }, index) => {
     if (ttls[index] === null) expect(ttl_ms).toBeNull();
     else expect(Math.abs(Number(ttl_ms) - Number(ttls[index]))).toBeLessThan(60_000);
@@ -99,7 +102,7 @@ export async function roundOfGroups(backend: PostgresResultBackend): Promise<voi
     code: "GROUP_FAILED",
     failures: [expect.objectContaining({ taskId: "null", message: "Task null failed: Error: NULL" })],
   });
-  // With a member that the table refuses, so that each is finished by itself.
+  // With a member that the table refuses, so that each member is finished by itself.
   const refused = backend.completeGroupMember("for ever", "unfit", 1);
   await Promise.all([
     expect(refused).rejects.toMatchObject({ name: "DatabaseError", sqlState: "23514" }),
@@ -120,14 +123,14 @@ export async function roundOfGroups(backend: PostgresResultBackend): Promise<voi
   expect(await backend.getGroup("by number")).toMatchObject({ completed: 3 });
 }
 
-/** Does what takes longer than a limit of 100 ms for each statement or transaction. */
+/** Makes calls that take longer than a limit of 100 ms per statement or transaction. */
 export async function slowRound(backend: PostgresResultBackend): Promise<void> {
   const ids = Array.from({ length: 10_000 }, (_, index) => `member ${index}`);
   await backend.initGroup("large", ids);
   expect(await backend.getGroup("large")).toMatchObject({ total: 10_000, completed: 0 });
 }
 
-/** Has the backend look at itself; nothing that concerns the schema, the session or the way of a result may be wrong. */
+/** Runs `health` and `diagnose`, which must find no fault in the schema, the session or the delivery of results. */
 export async function roundOfChecks(backend: PostgresResultBackend): Promise<void> {
   expect(await backend.health()).toMatchObject({ ok: true, problems: [] });
   const found = Object.fromEntries((await backend.diagnose()).map(({ check, verdict }) => [check, verdict]));

@@ -7,7 +7,7 @@ import { postmasterOf } from "../../support/processes";
 import { eventually } from "../../support/eventually";
 import { installedPostgres } from "../../support/postgres-version";
 
-/** A server of a spec's own, to be stopped, killed and started again: its port, password and data stay. */
+/** A server for one spec, which can be stopped, killed and restarted with the same port, password and data. */
 export class FaultServer {
   readonly #dataDir: string;
   readonly #folder: string;
@@ -33,7 +33,10 @@ export class FaultServer {
     return this.#running.url;
   }
 
-  /** As an operator would, or as a crash does (`kill -9` of the postmaster). Resolves once the postmaster is gone. */
+  /**
+   * Stops the server as an operator would, or as a crash does (`kill -9` of the postmaster). Resolves once the
+   * postmaster is gone.
+   */
   async stop(how: "fast" | "immediate" | "kill -9"): Promise<void> {
     if (!this.#isUp) return;
     this.#isUp = false;
@@ -41,7 +44,7 @@ export class FaultServer {
     await this.#running.stop(how === "fast" ? "fast" : "immediate");
   }
 
-  /** Starts it again where it was. After a kill its children take a moment to notice, and until then a new postmaster refuses to start. */
+  /** Starts it again. After a kill, a new postmaster refuses to start until the old children have noticed. */
   async start(): Promise<void> {
     const port = this.#running.port;
     const restart = async (): Promise<EmbeddedPostgres> =>
@@ -57,7 +60,8 @@ export class FaultServer {
   }
 
   /**
-   * Another server with the same data: a standby that follows this one until it is promoted. This one is restarted for the copy.
+   * Starts a standby with the same data, which follows this server until it is promoted. Restarts this server for the
+   * copy.
    */
   async startStandby(): Promise<FaultServer> {
     await this.stop("fast");
@@ -79,7 +83,7 @@ export class FaultServer {
     );
   }
 
-  /** Runs statements by a connection of their own; gives the rows of the last. */
+  /** Runs statements on a connection of their own and returns the rows of the last. */
   async sql<Row>(text: string, values: unknown[] = []): Promise<Row[]> {
     const client = new Client({ connectionString: this.url, application_name: "spec admin" });
     client.on("error", () => undefined);
@@ -92,7 +96,7 @@ export class FaultServer {
     }
   }
 
-  /** What is connected to it, but for the specs themselves: nothing, once every backend is closed. */
+  /** Sessions on the server other than the specs' own: none, once every backend is closed. */
   async clients(): Promise<{ pid: number; application_name: string; state: string; wait_event: string | null }[]> {
     return this.sql(
       `select pid, application_name, state, wait_event from pg_stat_activity
@@ -100,7 +104,7 @@ export class FaultServer {
     );
   }
 
-  /** Changes settings of the running server; `null` takes one back. Only those that take effect by a reload. */
+  /** Changes settings of the running server by a reload. `null` resets a setting. */
   async configure(settings: Readonly<Record<string, string | null>>): Promise<void> {
     for (const [name, value] of Object.entries(settings)) {
       await this.sql(
@@ -116,14 +120,14 @@ export class FaultServer {
   }
 }
 
-/** A temporary folder that the account of the server may enter. */
+/** Creates a temporary folder that the server's account may enter. */
 async function createFolder(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), "fault-server-"));
   await chmod(folder, 0o755);
   return folder;
 }
 
-/** Gives a copy, which belongs to whoever made it, to the owner of the original; Postgres also insists on the mode of the folder. */
+/** Gives a copy the owner and mode of the original, which Postgres insists on. */
 async function ownLike(original: string, copy: string): Promise<void> {
   const { uid, gid } = await stat(original);
   for (const entry of await readdir(copy, { recursive: true })) await chown(join(copy, entry), uid, gid);

@@ -4,27 +4,29 @@ import { eventually } from "../../support/eventually";
 import { natsOfSpecs, variant } from "../../support/variant";
 import { FaultServer } from "./fault-server";
 
-/** What the specs of one file break, and what they look at it with. */
+/** The server of one spec file, and the means to break and observe it. */
 export interface FaultSuite {
   readonly server: FaultServer;
-  /** What backends told their logger, in order. */
+  /** Messages to the backends' logger, in order. */
   readonly messages: string[];
-  /** A backend on the server, or by another way to it; closed after the file's specs. */
+  /** Opens a backend on the server, which is closed after the file's specs. */
   open(options?: PostgresResultBackendOptions, url?: string): Promise<PostgresResultBackend>;
-  /** Somebody else's connection to the server; ended after the file's specs. */
+  /** Opens a connection of another application, which is ended after the file's specs. */
   connect(): Promise<Client>;
 }
 
-/** These specs bring their own ways to the server, so of the variants only how results are announced is theirs. */
+/** These specs choose their own paths to the server, so variants only change how results are announced. */
 const notifyMode = (): PostgresResultBackendOptions => {
   if (variant === "nats") return { notifier: natsOfSpecs() };
   return variant === "deferred" ? { notify: "deferred" } : {};
 };
 
-/** A number of rows that went without their notification: 0 where none of them was to have one. */
+/** Number of rows stored without notification, or 0 in variants whose statements never notify. */
 export const whenLoud = (rows: number): number => (variant === "deferred" || variant === "nats" ? 0 : rows);
 
-/** A migrated server for the specs of one file. Once they are through, and every backend is closed, nothing may be left connected to it. */
+/**
+ * Starts a migrated server for the specs of one file. At the end, with every backend closed, no connection may be left.
+ */
 export function faultSuite(settings: Readonly<Record<string, string>> = {}): FaultSuite {
   let server: FaultServer | undefined;
   const opened: PostgresResultBackend[] = [];

@@ -1,7 +1,7 @@
 import type { PostgresResultBackend } from "kojin-postgres";
 import type { Subscription } from "rxjs";
 
-/** What every kind of stream of one backend has emitted, and the errors with which streams have ended, by their names. */
+/** Collects the items of every kind of stream of one backend, and the names of the errors that ended them. */
 export class Streams {
   readonly seen: Record<string, unknown[]> = {};
   readonly errors: Record<string, unknown> = {};

@@ -1,10 +1,13 @@
 import fc from "fast-check";
 import { maxIdBytes } from "../../../lib/value/arguments";
 
-/** For properties that wait for a database: one that fails by a timeout has to end, with its counterexample, before Jest loses its patience. */
+/**
+ * For properties that wait for a database: a run that takes too long has to end with its counterexample before Jest's
+ * time-out.
+ */
 export const bounded = { interruptAfterTimeLimit: 25_000 } as const;
 
-/** What means something to JSON, to array literals, to LIKE, to the driver, or to the Rust crate. */
+/** Texts with a meaning in JSON, array literals, LIKE, the driver or the Rust crate. */
 const fragments = [
   '"',
   "'",
@@ -39,14 +42,14 @@ const fragments = [
   ";",
 ];
 
-/** One or a few characters that Postgres can hold: anything but NUL and lone surrogates. */
+/** One or a few characters that Postgres can hold: anything but NUL and unpaired surrogates. */
 export const anyUnit = fc.oneof(
   { weight: 3, arbitrary: fc.constantFrom(...fragments) },
   { weight: 2, arbitrary: fc.string({ unit: "grapheme", minLength: 1, maxLength: 1 }).map(withoutNul) },
   { weight: 1, arbitrary: fc.string({ unit: "binary", minLength: 1, maxLength: 1 }).map(withoutNul) },
 );
 
-/** Text of 1 to `maxBytes` bytes of UTF-8: often short, sometimes as long as it may be. */
+/** Text of 1 to `maxBytes` bytes of UTF-8: often short, sometimes of the full length. */
 export function anyText(maxBytes: number): fc.Arbitrary<string> {
   const short = fc.string({ unit: anyUnit, minLength: 1, maxLength: 12 });
   const long = fc
@@ -57,10 +60,10 @@ export function anyText(maxBytes: number): fc.Arbitrary<string> {
     .map((text) => firstBytes(text, maxBytes));
 }
 
-/** An id as every call takes it. */
+/** An id that every call accepts. */
 export const anyId = anyText(maxIdBytes);
 
-/** What is no id: too long, empty, not representable, or no text at all. */
+/** An invalid id: too long, empty, not representable, or not a string. */
 export const anyBadId: fc.Arbitrary<unknown> = fc.oneof(
   fc.constant(""),
   anyId.map((id) => id + "x".repeat(maxIdBytes)),
@@ -73,7 +76,7 @@ function withoutNul(text: string): string {
   return text.replaceAll("\0", "\u0001");
 }
 
-/** The longest start of a text that has at most so many bytes, and at least one character. */
+/** The longest prefix of a text with at most `maxBytes` bytes, and at least one character. */
 function firstBytes(text: string, maxBytes: number): string {
   let bytes = 0;
   let units = 0;

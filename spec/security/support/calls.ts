@@ -1,17 +1,17 @@
 import { firstValueFrom, lastValueFrom, toArray } from "rxjs";
 import type { PostgresResultBackend } from "kojin-postgres";
 
-/** One call, made by a role, on things that the owner has prepared under an id of their own. */
+/** A call by a role on objects that the owner has prepared under an id of their own. */
 export interface Scene {
   readonly backend: PostgresResultBackend;
   readonly owner: PostgresResultBackend;
   readonly id: string;
 }
 
-// Longer than any spec may take: what is refused only when the time is up fails.
+// Longer than any spec may take, so that a call refused only at its deadline fails the spec.
 const wait = 120_000;
 
-/** Under `id`: a result; a group of the tasks a and b that is done, with results; and something of each that has expired. */
+/** Prepares, under `id`: a result; a completed group of the tasks a and b; and an expired one of each. */
 export async function prepare(owner: PostgresResultBackend, id: string): Promise<void> {
   await owner.store(id, { of: id });
   await owner.store(`${id} expired`, 1, { ttlMs: 1 });
@@ -22,7 +22,7 @@ export async function prepare(owner: PostgresResultBackend, id: string): Promise
 
 const done = (groupId: string): object => ({ groupId, total: 2, completed: 2, failed: 0, done: true });
 
-/** Each call of the API that asks the database, and what it answers. */
+/** Each call of the API that asks the database, with its answer. */
 export const calls: Readonly<Record<string, (scene: Scene) => Promise<void>>> = {
   store: async ({ backend, id }) => backend.store(`${id} stored`, 1),
   "store with onConflict keep": async ({ backend, id }) => backend.store(id, 2, { onConflict: "keep" }),
@@ -85,10 +85,13 @@ export const calls: Readonly<Record<string, (scene: Scene) => Promise<void>>> = 
   prune: async ({ backend }) => expect((await backend.prune()).groups).toBeGreaterThanOrEqual(0),
 };
 
-/** What a storer can do besides, since storing takes the right to read: an upsert that says `excluded.result` asks for it. */
+/**
+ * Calls that a storer can make as well, since storing needs the right to read: an upsert that says `excluded.result`
+ * asks for it.
+ */
 export const besides: readonly string[] = ["get", "getSettled", "wait", "waitSettled", "result$", "results$"];
 
-/** What each role is for; all else but `besides` is refused. */
+/** The calls that each role is for. All others except `besides` are refused. */
 export const allowed = {
   storer: [
     "store",

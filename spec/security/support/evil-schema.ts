@@ -1,7 +1,9 @@
 import { escapeIdentifier } from "pg";
 import type { SpecDatabase } from "../../support/spec-database";
 
-/** A schema full of traps: functions and operators named like those of Postgres, which note who ran them. */
+/**
+ * A schema full of traps: functions and operators named like those of Postgres, which record the role that ran them.
+ */
 export class EvilSchema {
   /** Quoted. */
   readonly name: string;
@@ -20,7 +22,7 @@ export class EvilSchema {
     await this.#database.sql(`grant select, insert on ${this.name}.sprung to public`);
   }
 
-  /** What has run, and as whom. */
+  /** The traps that were run, with the roles that ran them. */
   async sprung(): Promise<{ trap: string; ran_as: string }[]> {
     return this.#database.sql(`select distinct trap, ran_as from ${this.name}.sprung`);
   }
@@ -29,7 +31,10 @@ export class EvilSchema {
     await this.#database.sql(`truncate ${this.name}.sprung`);
   }
 
-  /** Functions and operators of exactly the types that ours use, for a search_path with this schema before pg_catalog. */
+  /**
+   * Plants functions and operators of exactly the types that ours use, for a search_path with this schema before
+   * pg_catalog.
+   */
   async plantExact(): Promise<void> {
     const types = ["text", "int", "bigint", "boolean", "timestamptz", "jsonb"];
     const comparisons = ["=", "<>", "<", "<=", ">", ">="];
@@ -60,8 +65,9 @@ export class EvilSchema {
   }
 
   /**
-   * Operators on pairs of types for which Postgres itself has none and converts one side: with this schema anywhere in search_path they fit better. So do functions
-   * that take the text that a literal is, where Postgres has the type that was meant.
+   * Plants operators on pairs of types for which Postgres has none and converts one side: with this schema anywhere in
+   * search_path they fit better. Does the same with functions that take a literal as text where Postgres expects
+   * another type.
    */
   async plantCloser(): Promise<void> {
     const pairs = await this.#database.sql<{ operator: string; left: string; right: string; returns: string }>(

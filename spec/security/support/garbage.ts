@@ -21,7 +21,7 @@ const versions = fc.constantFrom("0", "2", '"1"', "null", "1.5", "[1]", "1e400",
 const ids = fc.array(fc.string({ unit: "grapheme", minLength: 1, maxLength: 80 }), { maxLength: 90 });
 const inline = fc.tuple(fc.string(), fc.json(), fc.option(fc.json()), fc.maxSafeNat());
 
-/** What anybody might send, the more like ours the more dangerous; `awaited` are ids that somebody waits for, and that are never named in a form that counts. */
+/** Payloads that anyone might send, many of them close to valid ones. `awaited` ids are never named in a valid form. */
 function anyPayload(awaited: readonly string[]): fc.Arbitrary<string> {
   const quoted = JSON.stringify(awaited);
   const valid = fc.record({ v: fc.constant(1) });
@@ -37,7 +37,7 @@ function anyPayload(awaited: readonly string[]): fc.Arbitrary<string> {
       .oneof(arrayOf("0"), arrayOf("{}"), arrayOf("[]"), arrayOf('["a","b",null,1,2]'), arrayOf("null"))
       .chain((wide) => names.map((name) => `{"v":1,"${name}":${wide}}`)),
     fc.oneof(arrayOf('""'), arrayOf('"\\u0000"'), arrayOf('"\\ud800"')).map((wide) => `{"v":1,"ids":${wide}}`),
-    // Of another version, and for whom it is not.
+    // Of another version, or not for this library.
     fc.tuple(versions, names).map(([version, name]) => `{"v":${version},"${name}":${quoted}}`),
     fc.constantFrom(
       `{"__proto__":{"v":1,"ids":${quoted}}}`,
@@ -47,7 +47,7 @@ function anyPayload(awaited: readonly string[]): fc.Arbitrary<string> {
       `[{"v":1,"ids":${quoted}}]`,
       JSON.stringify(JSON.stringify({ v: 1, ids: awaited })),
     ),
-    // Right in form.
+    // Well-formed.
     fc
       .tuple(valid, fc.constantFrom("ids", "groups", "done", "members"), ids)
       .map(([payload, name, texts]) => JSON.stringify({ ...payload, [name]: texts })),
@@ -58,7 +58,7 @@ function anyPayload(awaited: readonly string[]): fc.Arbitrary<string> {
   );
 }
 
-/** Payloads that fit, some of them to the last byte. What is cut off is garbage, too. */
+/** Payloads that fit the limit, some of them exactly. Those that are cut off are invalid too. */
 export function garbage(count: number, seed: number, awaited: readonly string[]): string[] {
   const padding = fc.constantFrom(0, 0, 0, maxPayloadBytes);
   return fc

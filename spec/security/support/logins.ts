@@ -1,7 +1,10 @@
 import { Client } from "pg";
 import { type SpecDatabase, withParameter } from "../../support/spec-database";
 
-/** Roles of a spec file that can log in, dropped at its end. To be made after the file's database, so that the schema is gone by then. */
+/**
+ * Login roles of a spec file, dropped at its end. Create it after the file's database, so that the schema is dropped
+ * first.
+ */
 export class Logins {
   readonly #database: SpecDatabase;
   readonly #names = new Set<string>();
@@ -11,14 +14,14 @@ export class Logins {
     afterAll(async () => this.#dropAll());
   }
 
-  /** A name that no other file uses. It is dropped at the end, too, whoever creates the role. */
+  /** A name that no other file uses. The role is dropped at the end, whichever way it was created. */
   name(what: string): string {
     const name = `spec_${what}_${process.pid}`;
     this.#names.add(name);
     return name;
   }
 
-  /** Creates a role that has the rights of others, and none besides; gives the address to log in with. */
+  /** Creates a role that has exactly the rights of others. Gives the address to log in with. */
   async create(what: string, memberOf: readonly string[] = []): Promise<string> {
     const name = this.name(what);
     await this.#database.sql(`create role ${name} login password 'x'`);
@@ -28,14 +31,14 @@ export class Logins {
     return url.href;
   }
 
-  /** A bare connection, not one of those that a backend must not leave behind; for the caller to end. */
+  /** Opens a connection that the caller ends and that does not count as a backend's. */
   async connect(url: string): Promise<Client> {
     const client = new Client(withParameter(url, "application_name", "spec stranger"));
     await client.connect();
     return client;
   }
 
-  /** By a connection of its own, as the file's pool has ended. */
+  /** On a connection of its own, since the file's pool has ended. */
   async #dropAll(): Promise<void> {
     const client = new Client({ connectionString: process.env["DATABASE_URL"], application_name: "spec admin" });
     await client.connect();

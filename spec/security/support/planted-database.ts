@@ -5,15 +5,18 @@ import { migrations } from "../../../lib/schema/migration-files";
 import { sqlLiterals } from "../../../tools/sql/sql-literals";
 import { withParameter } from "../../support/spec-database";
 
-/** Types that parameters and literals of ours may have, and for which another role may have made something that fits better than what Postgres has. */
+/**
+ * Types that our parameters and literals may have, and for which another role may have created a better match than
+ * Postgres's own.
+ */
 const types = ["text", "varchar", "name", "int", "bigint", "numeric", "float8", "boolean", "timestamptz", "interval"];
 const moreTypes = ["jsonb", "json", "regclass", "uuid", "oid", '"char"', "text[]", "int[]", "bigint[]", "jsonb[]"];
 const allTypes = [...types, ...moreTypes];
 const operatorNames = ["=", "<>", "<", "<=", ">", ">=", "+", "-", "*", "/", "%", "||", "~", "~~", "~~*", "->", "->>"];
 
 /**
- * A database in which another role, which may create objects in `public` and in the schema of the tables, has planted functions, operators, types and tables under the names that this
- * package uses. Each records its use.
+ * A database in which another role, with the right to create objects in `public` and in the tables' schema, has planted
+ * functions, operators, types and tables under the names that this package uses. Each records its use.
  */
 export class PlantedDatabase {
   readonly url: string;
@@ -71,12 +74,15 @@ export class PlantedDatabase {
       ...operatorPlants("public"),
       ...tables.flatMap(({ name }) => tablePlants("public", name, name)),
       ...ownTables.flatMap((name) => tablePlants("public", name, "pg_class")),
-      // Last: what stands above is to have the real ones.
+      // Last, since the statements above need the real ones.
       ...typePlants("public"),
     ]);
   }
 
-  /** Creates objects in a schema that holds our tables: types, and functions that differ from those that are there in their parameters alone. */
+  /**
+   * Creates objects in a schema that holds our tables: types, and functions that differ from existing ones in their
+   * parameters alone.
+   */
   async plantBeside(schema: string): Promise<void> {
     const name = escapeIdentifier(schema);
     await this.admin.query(`grant usage, create on schema ${name} to ${this.#planter}`);
@@ -94,7 +100,7 @@ export class PlantedDatabase {
     await this.admin.query("truncate public.planted_runs");
   }
 
-  /** The address of a role, maybe with a search path of its own. */
+  /** The address of a role, with an optional search path. */
   as(role: string, searchPath?: string): string {
     const url = new URL(this.url);
     [url.username, url.password] = [role, "x"];
@@ -103,7 +109,10 @@ export class PlantedDatabase {
     return url.href;
   }
 
-  /** A pool, ended with the database; with `temporary`, each of its sessions has temporary types and tables by the names of others. */
+  /**
+   * A pool, ended with the database. With `temporary`, each of its sessions has temporary types and tables with the
+   * same names.
+   */
   pool(config: PoolConfig, temporary = false): Pool {
     // Awaited by the pool, although its types do not say so.
     const onConnect = (client: ClientBase): void => client.query(temporaryPlants()) as unknown as undefined;
@@ -178,7 +187,7 @@ const typePlants = (schema: string): string[] =>
       `create domain ${schema}.${name} as pg_catalog.${base} check (public.planted_note('type ${name}'))`,
   );
 
-/** In every session's own schema, which comes first for types and tables, whatever the search path. */
+/** In each session's temporary schema, which comes first for types and tables, whatever the search path. */
 function temporaryPlants(): string {
   const tables = [...ownTables, "kojin_chunks", "kojin_streams"].map(
     (name) =>
@@ -252,7 +261,7 @@ const trap = (name: string, parameters: string, returns: string, what: string): 
   `create function ${name}(${parameters}) returns ${returns} language plpgsql as $trap$
    begin perform public.planted_note(${escapeLiteral(what)}); return ${returns === "void" ? "" : "null"}; end $trap$`;
 
-/** Words in the SQL of this package that may be names, where a pattern follows. */
+/** Words in the SQL of this package that may be names, before the given pattern. */
 function usedWords(follow: string): string[] {
   const root = join(__dirname, "..", "..", "..");
   const files = readdirSync(join(root, "lib"), { recursive: true, encoding: "utf8" }).filter((file) =>
