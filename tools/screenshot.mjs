@@ -4,7 +4,7 @@ import { statSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { startDashboard } from "../lib/dashboard/index.ts";
+import { startDashboard } from "../lib/dashboard/dashboard.ts";
 import { startEmbeddedPostgres } from "../lib/embedded/index.ts";
 import { PostgresResultBackend } from "../lib/index.ts";
 import { launchChromium } from "../spec/dashboard/support/chromium.ts";
@@ -22,7 +22,7 @@ try {
   await page.goto(dashboard.url);
   await page.locator("#status", { hasText: "Listening" }).waitFor();
   await work();
-  await page.locator("#wake-up:has-text('ms')").waitFor();
+  await page.locator("#heartbeat:has-text('ms')").waitFor();
   await page.screenshot({ path: file });
 } finally {
   await browser.close();

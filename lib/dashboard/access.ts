@@ -5,15 +5,15 @@ import { hostname } from "node:os";
 import type { ResolvedDashboardOptions } from "./dashboard-options";
 import { urlHost } from "./dashboard-options";
 
-/** Why a request is not answered. */
-export interface Refusal {
+/** Why a request is denied. */
+export interface Denial {
   readonly status: 401 | 403;
   readonly message: string;
 }
 
 /**
- * Decides who may ask. Other pages in the same browser may not, whatever they are called: their requests name another origin, and where a foreign name has been pointed
- * at this machine (DNS rebinding), the name is in the Host header.
+ * Decides which requests are answered. Other pages in the same browser are denied: their requests carry another origin
+ * or, if a foreign name was pointed at this machine (DNS rebinding), a foreign Host header.
  */
 export class Access {
   readonly #isLoopback: boolean;
@@ -26,32 +26,33 @@ export class Access {
     const own = isLoopback ? ["localhost", "127.0.0.1", "[::1]"] : ["localhost", hostname()];
     this.#names = new Set([...own, urlHost(host)].map((name) => name.toLowerCase()));
     this.#token = token;
-    // Cookies know no ports: two dashboards of one machine must not overwrite each other's.
+    // Browsers share cookies between ports: two dashboards on one machine must not overwrite each other's.
     this.#cookieName = `kojin-dashboard-${digest(token ?? "")
       .toString("hex")
       .slice(0, 12)}`;
   }
 
-  /** Why `request` for `url` is refused; undefined if it is let in. */
-  refusal(request: IncomingMessage, url: URL): Refusal | undefined {
-    if (!this.#isKnownHost(request.headers.host)) return { status: 403, message: "Not known by that name here." };
-    if (!isSameOrigin(request)) return { status: 403, message: "Other origins are not answered." };
+  /** The reason to deny `request` for `url`; undefined to allow it. */
+  check(request: IncomingMessage, url: URL): Denial | undefined {
+    if (!this.#isKnownHost(request.headers.host)) return { status: 403, message: "This host name is not allowed." };
+    if (!isSameOrigin(request)) return { status: 403, message: "Requests from other origins are not allowed." };
     if (!this.#hasToken(request, url))
-      return { status: 401, message: "A token is needed: open the address that the command has printed." };
+      return { status: 401, message: "A token is required. Open the address that the command printed." };
     return undefined;
   }
 
-  /** The cookie that stands for the token from now on, where `url` has brought it; scripts of the page cannot read it. */
+  /** The cookie that replaces the token in `url`, if there is one. Scripts of the page cannot read it. */
   cookieFor(url: URL): string | undefined {
     if (this.#token === undefined || url.searchParams.get("token") === null) return undefined;
-    // Not Strict: whoever follows a link to the page from elsewhere would be refused after the redirect. Requests of other origins are, in any case.
+    // Not Strict: a visitor who follows a link from elsewhere would be denied after the redirect. Other origins are
+    // denied anyway.
     return `${this.#cookieName}=${encodeURIComponent(this.#token)}; HttpOnly; SameSite=Lax; Path=/`;
   }
 
   #isKnownHost(header: string | undefined): boolean {
     const name = header === undefined ? undefined : hostOf(`http://${header}`)?.hostname;
     if (name === undefined) return false;
-    // A name can be pointed anywhere, an address cannot. The port does not matter: it is another one behind a tunnel.
+    // A name can be made to point here, an address cannot. The port is ignored, because a tunnel changes it.
     return this.#names.has(name) || (!this.#isLoopback && isIP(name.replace(/^\[|\]$/g, "")) !== 0);
   }
 
@@ -73,25 +74,25 @@ export class Access {
   }
 }
 
-/** Browsers say where a request comes from in one header, in both, or (a navigation, or none of their pages) in neither. */
+/** Browsers name the origin of a request in one header, in both, or (a navigation from the address bar) in neither. */
 function isSameOrigin({ headers }: IncomingMessage): boolean {
   const { origin, host } = headers;
   if (origin !== undefined && hostOf(origin)?.host !== hostOf(`http://${host ?? ""}`)?.host) return false;
   const site = headers["sec-fetch-site"];
   if (site === undefined || site === "same-origin" || site === "none") return true;
-  // Somebody who follows a link to the page. In a frame of somebody else's page it would not be a document.
+  // A link to the page. In a frame of another page, the destination would not be a document.
   return headers["sec-fetch-mode"] === "navigate" && headers["sec-fetch-dest"] === "document";
 }
 
-/** Of a bare origin; undefined for anything else. */
+/** Parses a bare origin; undefined for anything else. */
 function hostOf(origin: string): { readonly host: string; readonly hostname: string } | undefined {
-  // The parser takes more than that for an address, such as a user before the name.
+  // The parser alone would accept more, such as a user before the name.
   if (!/^https?:\/\/[^/\\?#@\s]+$/i.test(origin) || !URL.canParse(origin)) return undefined;
   const { host, hostname: name } = new URL(origin);
   return { host, hostname: name };
 }
 
-/** Takes as long whether a character is right or wrong, and whatever the lengths are. */
+/** Compares in constant time, whatever the lengths. */
 const isSame = (given: string, expected: string): boolean => timingSafeEqual(digest(given), digest(expected));
 
 const digest = (text: string): Buffer => createHash("sha256").update(text).digest();

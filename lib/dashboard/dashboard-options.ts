@@ -4,25 +4,24 @@ import { isIP } from "node:net";
 import { checkInteger, typeName } from "../value/arguments";
 
 export interface DashboardOptions {
-  /** Where to listen. 0 to 65 535; 0 takes any that is free. Default 5480. */
+  /** The port to listen on. 0 to 65 535; 0 takes any free one. Default 5480. */
   readonly port?: number;
-  /** The address, or a name of it, to listen at. Default `127.0.0.1`: nobody else on the network gets there. */
+  /** The address or host name to listen on. Default `127.0.0.1`, which only this machine can reach. */
   readonly host?: string;
   /**
-   * What whoever asks has to know: at least 16 visible characters of ASCII. Default: none where only this machine can ask; elsewhere one is made, and is part of
-   * the address that {@link startDashboard} gives.
+   * The secret that opens the page: at least 16 visible characters of ASCII. Default: none if only this machine can
+   * reach the page; otherwise one is generated and becomes part of the dashboard's address.
    */
   readonly token?: string;
-  /** Whether values and messages of failures are shown, and not only ids and states. Default `false`. */
+  /** Shows values and failure messages besides ids and states. Default `false`. */
   readonly showResults?: boolean;
 }
 
-/** The options with every default filled in. */
+/** The options with defaults applied. */
 export interface ResolvedDashboardOptions {
   readonly port: number;
-  /** What was asked for, for the address to show. */
   readonly host: string;
-  /** What that is as an address. */
+  /** The address that `host` resolves to. */
   readonly address: string;
   readonly isLoopback: boolean;
   readonly token: string | undefined;
@@ -30,40 +29,38 @@ export interface ResolvedDashboardOptions {
 }
 
 const defaultPort = 5480;
-// Long enough not to be guessed, and nothing that a cookie, a header or an address would have to escape in several ways.
+// Too long to guess, and without characters that cookies, headers or addresses escape in different ways.
 const tokenPattern = /^[\x21-\x7e]{16,}$/;
 
-/** Fills in the defaults; rejects with a `TypeError` or `RangeError` for what does not fit, and with the resolver's error for a name that is none. */
+/**
+ * Applies the defaults.
+ *
+ * @throws TypeError, RangeError An option is invalid.
+ * @throws Error of Node, such as `ENOTFOUND`: `host` cannot be resolved.
+ */
 export async function resolveDashboardOptions(options: DashboardOptions): Promise<ResolvedDashboardOptions> {
   const { port = defaultPort, host = "127.0.0.1", token, showResults = false } = options;
   checkInteger(port, "port", 0, 65_535);
-  checkText(host, "host");
+  if (typeof host !== "string") throw new TypeError(`host: expected a string, got ${typeName(host)}.`);
+  if (host === "") throw new RangeError("host: expected an address or a host name, got an empty string.");
   checkToken(token);
   if (typeof showResults !== "boolean")
     throw new TypeError(`showResults: expected true or false, got ${typeName(showResults)}.`);
-  // What counts is where a name leads: many a machine's own leads to 127.0.1.1, and localhost need not lead here.
+  // The address decides, not the name: a machine's own name often resolves to 127.0.1.1, and localhost may not be
+  // local.
   const { address } = await lookup(host);
-  const isLoopback = isLoopbackAddress(address);
-  const required = isLoopback ? undefined : randomBytes(24).toString("base64url");
-  return { port, host, address, isLoopback, token: token ?? required, showResults };
+  const isLoopback = address === "::1" || (isIP(address) === 4 && address.startsWith("127."));
+  const generated = isLoopback ? undefined : randomBytes(24).toString("base64url");
+  return { port, host, address, isLoopback, token: token ?? generated, showResults };
 }
 
-/** An address or a name as it stands in a URL. */
+/** An address or a host name as it appears in a URL. */
 export const urlHost = (host: string): string => (isIP(host) === 6 ? `[${host}]` : host);
-
-function isLoopbackAddress(address: string): boolean {
-  return address === "::1" || (isIP(address) === 4 && address.startsWith("127."));
-}
 
 function checkToken(token: unknown): void {
   if (token === undefined) return;
   if (typeof token !== "string") throw new TypeError(`token: expected a string, got ${typeName(token)}.`);
-  // Not shown: it is a secret, and errors end up in logs.
+  // The message does not contain the token: it is a secret, and errors are logged.
   if (!tokenPattern.test(token))
     throw new RangeError("token: expected at least 16 visible characters of ASCII without spaces.");
-}
-
-function checkText(value: unknown, what: string): void {
-  if (typeof value !== "string") throw new TypeError(`${what}: expected a string, got ${typeName(value)}.`);
-  if (value === "") throw new RangeError(`${what}: expected an address or a name, got an empty string.`);
 }

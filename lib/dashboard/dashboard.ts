@@ -1,27 +1,35 @@
 import { once } from "node:events";
+import { readdirSync, readFileSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import { extname, join } from "node:path";
+import { defer, finalize, type Observable } from "rxjs";
+import { eventResponse } from "../http/event-stream";
+import { sendResponse } from "../http/send-response";
 import type { PostgresResultBackend } from "../postgres-backend";
 import { Access } from "./access";
-import { type Asset, readAssets, securityHeaders } from "./assets";
 import {
   type DashboardOptions,
   type ResolvedDashboardOptions,
   resolveDashboardOptions,
   urlHost,
 } from "./dashboard-options";
-import { EventStream, type EventStreamTimes } from "./event-stream";
 import { Monitor, type MonitorTimes } from "./monitor";
 
 /** A page that is being served. */
 export interface Dashboard extends AsyncDisposable {
-  /** Where to open it: with the token, if one is needed. */
+  /** The address of the page, including the token if there is one. */
   readonly url: string;
-  /** Ends every connection, and what was subscribed to for it. The backend stays open. May be called again. */
+  /** Closes all connections and their subscriptions. The backend stays open. Can be called again. */
   close(): Promise<void>;
 }
 
-export interface DashboardTimes extends EventStreamTimes, MonitorTimes {}
+export interface DashboardTimes extends MonitorTimes {
+  /** Time between two heartbeats of a connection, in milliseconds. */
+  readonly heartbeatMs: number;
+  /** Longest time in which a client may read nothing before it is disconnected, in milliseconds. */
+  readonly stallMs: number;
+}
 
 export const defaultDashboardTimes: DashboardTimes = {
   tickMs: 250,
@@ -31,22 +39,54 @@ export const defaultDashboardTimes: DashboardTimes = {
   heartbeatMs: 10_000,
   stallMs: 15_000,
 };
-/** Far more than there are people who look. */
-const maxStreams = 100;
+const maxPages = 100;
+const retryMs = 1_000;
+/** An event, because scripts cannot see comments, and the page reconnects if heartbeats stop. */
+const heartbeat = "event: heartbeat\ndata\n\n";
+
+const contentTypes: Readonly<Record<string, string>> = {
+  ".html": "text/html; charset=utf-8",
+  ".css": "text/css; charset=utf-8",
+  ".js": "text/javascript; charset=utf-8",
+  ".svg": "image/svg+xml",
+};
+
+/** Allows only the page's own files, no frames, and no text that becomes markup (Trusted Types). */
+const contentSecurityPolicy = [
+  "default-src 'none'",
+  "script-src 'self'",
+  "style-src 'self'",
+  "img-src 'self'",
+  "connect-src 'self'",
+  "base-uri 'none'",
+  "form-action 'none'",
+  "frame-ancestors 'none'",
+  "require-trusted-types-for 'script'",
+  "trusted-types 'none'",
+].join("; ");
+
+const securityHeaders: Readonly<Record<string, string>> = {
+  "Content-Security-Policy": contentSecurityPolicy,
+  "Cross-Origin-Resource-Policy": "same-origin",
+  "Referrer-Policy": "no-referrer",
+  "X-Content-Type-Options": "nosniff",
+  "X-Frame-Options": "DENY",
+  "Cache-Control": "no-store",
+};
 
 /**
- * Serves a page that shows what a backend sees: results, failures and groups as they come. It changes nothing in the database, and looks only while a page is open.
+ * Serves a live page of the results, failures and groups that a backend sees. The page only reads, and only while it is
+ * open.
  *
- * @throws TypeError, RangeError An option does not fit.
- * @throws Error of Node, such as `EADDRINUSE`: it cannot listen there.
+ * @throws TypeError, RangeError An option is invalid.
+ * @throws Error of Node, such as `EADDRINUSE`: the server cannot listen there.
  */
 export async function startDashboard(
   backend: PostgresResultBackend,
   options: DashboardOptions = {},
   times: DashboardTimes = defaultDashboardTimes,
 ): Promise<Dashboard> {
-  const resolved = await resolveDashboardOptions(options);
-  const dashboard = new DashboardServer(backend, resolved, times);
+  const dashboard = new DashboardServer(backend, await resolveDashboardOptions(options), times);
   await dashboard.listen();
   return dashboard;
 }
@@ -55,10 +95,10 @@ class DashboardServer implements Dashboard {
   readonly #options: ResolvedDashboardOptions;
   readonly #times: DashboardTimes;
   readonly #access: Access;
-  readonly #assets: ReadonlyMap<string, Asset> = readAssets();
   readonly #monitor: Monitor;
+  readonly #files = readFiles();
   readonly #server: Server;
-  #streams = 0;
+  #pages = 0;
   #url = "";
   #closing: Promise<void> | undefined;
 
@@ -68,9 +108,11 @@ class DashboardServer implements Dashboard {
     this.#access = new Access(options);
     this.#monitor = new Monitor(backend, options.showResults, times);
     this.#server = createServer((request, response) => this.#answer(request, response));
+    // Heartbeats keep a healthy connection busy. One without activity belongs to a client that reads nothing.
+    this.#server.setTimeout(times.stallMs);
   }
 
-  /** What it is after `listen`, for good: also where the dashboard is closed, to start another one there. */
+  /** Stays the same after `close`, so that another dashboard can be started there. */
   get url(): string {
     return this.#url;
   }
@@ -80,7 +122,7 @@ class DashboardServer implements Dashboard {
     this.#server.listen(this.#options.port, address);
     await once(this.#server, "listening");
     const { port } = this.#server.address() as AddressInfo;
-    // Nobody can be reached at "everywhere"; from this machine, this works.
+    // "All addresses" cannot be opened in a browser; this machine can.
     const shown = { "0.0.0.0": "127.0.0.1", "::": "::1" }[address] ?? host;
     this.#url = `http://${urlHost(shown)}:${port}/${token === undefined ? "" : `?token=${encodeURIComponent(token)}`}`;
   }
@@ -88,7 +130,7 @@ class DashboardServer implements Dashboard {
   async close(): Promise<void> {
     this.#closing ??= new Promise((resolve) => {
       this.#server.close(() => resolve());
-      // Streams never end by themselves.
+      // Event streams never end by themselves.
       this.#server.closeAllConnections();
     });
     await this.#closing;
@@ -100,51 +142,51 @@ class DashboardServer implements Dashboard {
 
   #answer(request: IncomingMessage, response: ServerResponse): void {
     for (const [name, value] of Object.entries(securityHeaders)) response.setHeader(name, value);
-    const reply = this.#replyTo(request);
-    if (reply === "events") {
-      this.#sendEvents(response);
-      return;
-    }
-    const { status, type, content, headers } = reply;
-    response.writeHead(status, { "Content-Type": type, "Content-Length": content.length, ...headers }).end(content);
+    sendResponse(response, this.#respond(request)).catch(() => response.destroy());
   }
 
-  #replyTo(request: IncomingMessage): Reply | "events" {
+  #respond(request: IncomingMessage): Response {
     const target = `http://dashboard${request.url ?? "/"}`;
-    const url = URL.canParse(target) ? new URL(target) : undefined;
-    if (url === undefined) return textReply(400, "No address.");
-    const refusal = this.#access.refusal(request, url);
-    if (refusal !== undefined) return textReply(refusal.status, refusal.message);
+    if (!URL.canParse(target)) return textResponse(400, "The address is not valid.");
+    const url = new URL(target);
+    const denial = this.#access.check(request, url);
+    if (denial !== undefined) return textResponse(denial.status, denial.message);
     if (request.method !== "GET" && request.method !== "HEAD")
-      return { ...textReply(405, "Only GET."), headers: { Allow: "GET, HEAD" } };
-    if (url.pathname === "/events") {
-      if (this.#streams >= maxStreams) return textReply(503, "Too many are looking already.");
-      return request.method === "HEAD" ? textReply(200, "Events.") : "events";
-    }
-    const asset = this.#assets.get(url.pathname);
-    if (asset === undefined) return textReply(404, "Nothing here.");
+      return textResponse(405, "Only GET and HEAD are allowed.", { Allow: "GET, HEAD" });
+    if (url.pathname === "/events") return this.#respondWithEvents();
+    const file = this.#files.get(url.pathname);
+    if (file === undefined) return textResponse(404, "Not found.");
     const cookie = url.pathname === "/" ? this.#access.cookieFor(url) : undefined;
-    if (cookie === undefined) return { status: 200, ...asset };
-    // Away with the token from the address bar and the history.
-    return { ...textReply(303, "Without the token."), headers: { "Set-Cookie": cookie, Location: "./" } };
+    // Removes the token from the address bar and the history.
+    if (cookie !== undefined)
+      return new Response(null, { status: 303, headers: { "Set-Cookie": cookie, Location: "./" } });
+    return new Response(file.content, { headers: { "Content-Type": file.type } });
   }
 
-  #sendEvents(response: ServerResponse): void {
-    this.#streams += 1;
-    const stream = new EventStream(response, this.#times);
-    const subscription = this.#monitor.frames$.subscribe((frame) => stream.send(frame));
-    response.on("close", () => {
-      this.#streams -= 1;
-      subscription.unsubscribe();
-    });
+  #respondWithEvents(): Response {
+    if (this.#pages >= maxPages) return textResponse(503, "Too many pages are open.");
+    return eventResponse(() => this.#events$(), { heartbeatMs: this.#times.heartbeatMs, retryMs }, heartbeat);
+  }
+
+  #events$(): Observable<string> {
+    return defer(() => {
+      this.#pages += 1;
+      return this.#monitor.events$;
+    }).pipe(finalize(() => (this.#pages -= 1)));
   }
 }
 
-interface Reply extends Asset {
-  readonly status: number;
-  readonly headers?: Readonly<Record<string, string>>;
+/** Reads the files of the page, by path. The build copies them beside this module. */
+function readFiles(): ReadonlyMap<string, { readonly type: string; readonly content: string }> {
+  const folder = join(__dirname, "page");
+  const files = readdirSync(folder).map((name) => {
+    const type = contentTypes[extname(name)] ?? "application/octet-stream";
+    const file = { type, content: readFileSync(join(folder, name), "utf8") };
+    return [name === "index.html" ? "/" : `/${name}`, file] as const;
+  });
+  return new Map(files);
 }
 
-function textReply(status: number, text: string): Reply {
-  return { status, type: "text/plain; charset=utf-8", content: Buffer.from(`${text}\n`) };
+function textResponse(status: number, text: string, headers: Readonly<Record<string, string>> = {}): Response {
+  return new Response(`${text}\n`, { status, headers: { "Content-Type": "text/plain; charset=utf-8", ...headers } });
 }

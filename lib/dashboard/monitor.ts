@@ -16,103 +16,106 @@ import {
 } from "rxjs";
 import { TaskFailedError } from "../errors";
 import type { Health } from "../admin/health";
+import { formatEvent } from "../http/event-stream";
 import type { ListenStatus } from "../notifications/notifier";
 import type { PostgresResultBackend } from "../postgres-backend";
 import type { GroupProgress, TaskOutcome } from "../result-backend";
-import { asJsonText, type JsonText, layOut } from "../value/json-text";
-import type { Frame } from "./event-stream";
+import { asJsonText, JsonText, layOut } from "../value/json-text";
 import { GroupList, type GroupListTimes } from "./group-list";
-import { Rate } from "./rate";
-import { Recent } from "./recent";
+import { RecentCounts, RecentEntries } from "./recent";
 
 /** A result as the page shows it. */
-interface Seen {
+interface SeenResult {
   readonly taskId: string;
   readonly isFailure: boolean;
-  /** In milliseconds since 1970, on this process's clock. */
+  /** Milliseconds since 1970 on this process's clock. */
   readonly seenAt: number;
-  /** The value, or name and message of the failure; only where results are to be shown. */
+  /** The value, or name and message of the failure; only if results are shown. */
   readonly detail?: string;
 }
 
-interface DoneGroup extends GroupProgress {
+interface CompletedGroup extends GroupProgress {
   readonly seenAt: number;
 }
 
-/** All that the page shows. */
+/** Everything that the page shows. */
 export interface DashboardState {
   readonly status: ListenStatus;
   readonly problems: readonly string[];
   readonly resultsPerSecond: number;
-  /** Of each of the last 60 seconds, oldest first. */
+  /** The counts of the last 60 seconds, oldest first. */
   readonly history: readonly number[];
   readonly resultsSeen: number;
   readonly failuresSeen: number;
-  /** How long the latest notification that was timed took from the pool to the listener; null while nothing is heard. */
-  readonly wakeUpMs: number | null;
+  /** Time the latest heartbeat took from the pool to the listener; null unless the listener is listening. */
+  readonly heartbeatMs: number | null;
   readonly databaseMs: number | null;
   readonly notifyQueueUsage: number | null;
   readonly reconnects: number;
-  /** Null until they have been read. */
+  /** Null before the first read. */
   readonly groups: readonly GroupProgress[] | null;
   readonly hasMoreGroups: boolean;
   readonly showsResults: boolean;
-  readonly results: readonly (Seen & { readonly number: number })[];
-  readonly failures: readonly (Seen & { readonly number: number })[];
-  readonly doneGroups: readonly (DoneGroup & { readonly number: number })[];
+  readonly results: readonly (SeenResult & { readonly number: number })[];
+  readonly failures: readonly (SeenResult & { readonly number: number })[];
+  readonly completedGroups: readonly (CompletedGroup & { readonly number: number })[];
 }
 
 export interface MonitorTimes extends GroupListTimes {
-  /** Between two states, in milliseconds, however much happens. */
+  /** Shortest time between two states, in milliseconds. */
   readonly tickMs: number;
-  /** Between two looks at the database's health, and between two attempts at what has failed. */
+  /** Time between two health checks, and before a failed subscription is retried, in milliseconds. */
   readonly healthMs: number;
 }
 
-const [groupLimit, resultLimit, failureLimit, doneGroupLimit] = [50, 20, 20, 10];
-const historySeconds = 60;
-/** The rate is an average over these: of a single second it would jump about. */
-const rateSeconds = 5;
+const maxGroups = 50;
+const maxResults = 20;
+const maxCompletedGroups = 10;
 const maxDetailLength = 300;
+const historySeconds = 60;
+/** The rate is an average, because the count of a single second varies too much to be read. */
+const rateSeconds = 5;
 
 /**
- * Looks at a backend as long as anybody looks at it: the first subscriber of {@link Monitor.frames$} starts all subscriptions and reads, the last one ends them.
- * Lists and counts are kept in between.
+ * Watches a backend while there are subscribers: the first one starts all subscriptions and reads, and the last one
+ * ends them. Lists and counts are kept in between.
  */
 export class Monitor {
-  /** The whole state, now and at every change, the same for everybody. */
-  readonly frames$: Observable<Frame>;
+  /** The state as a server-sent event, first as it is and then at each change. All subscribers share it. */
+  readonly events$: Observable<string>;
   readonly #backend: PostgresResultBackend;
   readonly #times: MonitorTimes;
   readonly #showResults: boolean;
-  readonly #rate = new Rate(historySeconds);
-  readonly #results = new Recent<Seen>(resultLimit);
-  readonly #failures = new Recent<Seen>(failureLimit);
-  readonly #doneGroups = new Recent<DoneGroup>(doneGroupLimit);
+  readonly #counts = new RecentCounts(historySeconds);
+  readonly #results = new RecentEntries<SeenResult>(maxResults);
+  readonly #failures = new RecentEntries<SeenResult>(maxResults);
+  readonly #completedGroups = new RecentEntries<CompletedGroup>(maxCompletedGroups);
   readonly #groups: GroupList;
-  /** What has failed lately, with the time up to which it counts: nothing tells that it works again. */
-  readonly #problems = new Map<string, number>();
+  /** Recent errors with the time until which each is shown: a stream that works again does not report it. */
+  readonly #errors = new Map<string, number>();
   #health: Health | undefined;
 
   constructor(backend: PostgresResultBackend, showResults: boolean, times: MonitorTimes) {
     this.#backend = backend;
     this.#showResults = showResults;
     this.#times = times;
-    this.#groups = new GroupList(backend, groupLimit, times);
-    // Ids go on within a run, and differ from those of another.
+    this.#groups = new GroupList(backend, maxGroups, times);
+    // The id of an event names the run of this server and a number.
     const run = randomBytes(4).toString("hex");
-    let frames = 0;
-    this.frames$ = defer(() => this.#watch()).pipe(
-      map((data) => ({ id: `${run}-${(frames += 1)}`, data })),
-      share({ connector: () => new ReplaySubject<Frame>(1) }),
+    let events = 0;
+    this.events$ = defer(() => this.#watch()).pipe(
+      map((state) => formatEvent("state", new JsonText(state), `${run}-${(events += 1)}`)),
+      share({ connector: () => new ReplaySubject<string>(1) }),
     );
   }
 
   #watch(): Observable<string> {
     const { tickMs, healthMs } = this.#times;
     const watched = [
-      this.#backend.results$({ schema: asJsonText }).pipe(tap((outcome) => this.#onResult(outcome))),
-      this.#backend.groupCompletions$().pipe(tap((group) => this.#doneGroups.add({ ...group, seenAt: Date.now() }))),
+      this.#backend.results$({ schema: asJsonText }).pipe(tap((outcome) => this.#addResult(outcome))),
+      this.#backend
+        .groupCompletions$()
+        .pipe(tap((group) => this.#completedGroups.add({ ...group, seenAt: Date.now() }))),
       this.#groups.follow(),
       timer(0, healthMs).pipe(
         exhaustMap(async () => this.#backend.health()),
@@ -126,39 +129,39 @@ export class Monitor {
     return merge(...watched, states$);
   }
 
-  /** Tries again what has failed, for as long as somebody looks: rights may be given, and tables made. */
+  /** Retries for ever: missing rights can be granted, and missing tables created. */
   #retried(): MonoTypeOperatorFunction<never> {
     const { healthMs } = this.#times;
     return retry({
       delay: (error: unknown) => {
         const message = error instanceof Error ? error.message : String(error);
-        this.#problems.set(message, performance.now() + 2 * healthMs);
+        this.#errors.set(message, performance.now() + 2 * healthMs);
         return timer(healthMs);
       },
     });
   }
 
-  #onResult(outcome: TaskOutcome<JsonText>): void {
+  #addResult(outcome: TaskOutcome<JsonText>): void {
     const isFailure = outcome.status === "rejected";
     const detail = this.#showResults ? { detail: detailOf(outcome) } : {};
     const seen = { taskId: outcome.taskId, isFailure, seenAt: Date.now(), ...detail };
-    this.#rate.add();
+    this.#counts.add();
     this.#results.add(seen);
     if (isFailure) this.#failures.add(seen);
   }
 
   #state(): DashboardState {
     const { status, heartbeatMs, reconnects } = this.#backend.stats();
-    const history = this.#rate.history();
-    const lately = history.slice(-rateSeconds);
+    const history = this.#counts.history();
+    const resultsPerSecond = history.slice(-rateSeconds).reduce((sum, count) => sum + count, 0) / rateSeconds;
     return {
       status,
-      problems: this.#currentProblems(),
-      resultsPerSecond: lately.reduce((sum, count) => sum + count, 0) / rateSeconds,
+      problems: this.#problems(),
+      resultsPerSecond,
       history,
       resultsSeen: this.#results.added,
       failuresSeen: this.#failures.added,
-      wakeUpMs: status === "listening" ? (heartbeatMs ?? null) : null,
+      heartbeatMs: status === "listening" ? (heartbeatMs ?? null) : null,
       databaseMs: this.#health?.databaseMs ?? null,
       notifyQueueUsage: this.#health?.notifyQueueUsage ?? null,
       reconnects,
@@ -167,13 +170,13 @@ export class Monitor {
       showsResults: this.#showResults,
       results: this.#results.entries,
       failures: this.#failures.entries,
-      doneGroups: this.#doneGroups.entries,
+      completedGroups: this.#completedGroups.entries,
     };
   }
 
-  #currentProblems(): readonly string[] {
-    for (const [message, until] of this.#problems) if (until < performance.now()) this.#problems.delete(message);
-    return [...new Set([...(this.#health?.problems ?? []), ...this.#problems.keys()])];
+  #problems(): readonly string[] {
+    for (const [message, until] of this.#errors) if (until < performance.now()) this.#errors.delete(message);
+    return [...new Set([...(this.#health?.problems ?? []), ...this.#errors.keys()])];
   }
 }
 
@@ -185,7 +188,7 @@ function detailOf(outcome: TaskOutcome<JsonText>): string {
   );
 }
 
-/** Not through the middle of a character. */
+/** Cuts between two characters, not within a surrogate pair. */
 function shorten(text: string): string {
   const start = text.slice(0, maxDetailLength);
   return start.length === text.length ? text : `${start.toWellFormed().replace(/\uFFFD$/, "")}…`;

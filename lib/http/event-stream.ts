@@ -1,133 +1,151 @@
-import { type Observable, Subscription } from "rxjs";
+import { fromEvent, NEVER, type Observable, of, Subscription, takeUntil } from "rxjs";
 import { checkDurationMs, longestTimerMs } from "../value/arguments";
 import { stringifyExactly } from "../value/json-text";
-import { type RequestOptions, signalOf } from "./request";
+import { type RequestOptions, signalOf } from "./respond";
+import type { HttpHeaders } from "./send-response";
 
 export interface EventStreamOptions extends RequestOptions {
-  /** How long nothing may be sent before a comment is, which keeps proxies from cutting the connection, in milliseconds. 1 or more; `Infinity` sends none. Default 15 000. */
+  /**
+   * Longest time without an event before a comment is sent, which keeps proxies from closing the connection, in
+   * milliseconds. 1 or more; `Infinity` sends none. Default 15 000.
+   */
   readonly heartbeatMs?: number;
-  /** How long a client whose connection was lost waits before it connects again, in milliseconds. Default 3 000. */
+  /** Delay before a client that lost its connection reconnects, in milliseconds. Default 3 000. */
   readonly retryMs?: number;
 }
 
-/** One event as it is sent. With an `id` the client can tell after a reconnect that it has seen it. */
+/** Formats one server-sent event. A client that reconnects reports the `id` of the last event it received. */
 export function formatEvent(event: string, data: unknown, id?: string): string {
-  // JSON has no line breaks, so one line of data is enough.
+  // JSON contains no line breaks, so one line of data is enough.
   return `event: ${event}\n${id === undefined ? "" : `id: ${id}\n`}data: ${stringifyExactly(data) ?? "null"}\n\n`;
 }
 
 /**
- * A response that streams events. Each has to stand for itself, since a client that reads slowly gets the latest only. Nothing is subscribed to before the body is
- * read, and everything is let go of when it is cancelled.
+ * Creates a response that streams events. A slow client receives only the latest one, so each event must be complete by
+ * itself. Nothing is subscribed to before the body is read; cancelling the body unsubscribes.
+ *
+ * @param follow - Creates the stream for a client, from the id of the last event that it received; undefined if there
+ *   is nothing to follow that event.
+ * @param heartbeat - Default: a comment, which scripts of a page cannot see.
  */
-export function eventResponse(events$: Observable<string>, options: EventStreamOptions): Response {
-  const { heartbeatMs = 15_000, retryMs = 3_000 } = options;
+export function eventResponse(
+  follow: (lastEventId: string | undefined) => Observable<string> | undefined,
+  options: EventStreamOptions,
+  heartbeat = ": heartbeat\n\n",
+): Response {
+  const { heartbeatMs = 15_000, retryMs = 3_000, request } = options;
   checkDurationMs(heartbeatMs, "heartbeatMs", { min: 1, infinite: true });
   checkDurationMs(retryMs, "retryMs");
-  const body = new EventBody(events$, { heartbeatMs, retryMs: Math.ceil(retryMs), signal: signalOf(options) });
-  // Nothing is made ahead of its being read: what lies in a buffer grows old.
+  const events$ = follow(request === undefined ? undefined : lastEventIdOf(request.headers));
+  // 204 tells an `EventSource` not to reconnect (HTML standard, server-sent events).
+  if (events$ === undefined) return new Response(null, { status: 204, headers: { "Cache-Control": "no-store" } });
+  const greeting = `retry: ${Math.ceil(retryMs)}\n\n`;
+  const body = new EventBody(events$.pipe(takeUntil(abort$(signalOf(options)))), greeting, { heartbeat, heartbeatMs });
+  // No read-ahead: an event in a buffer may be outdated when it is sent.
   return new Response(new ReadableStream<Uint8Array>(body, { highWaterMark: 0 }), {
     headers: {
       "Content-Type": "text/event-stream",
-      // A transformation, such as compression, would hold events back.
+      // A transformation such as compression would delay events.
       "Cache-Control": "no-store, no-transform",
-      // nginx holds back what it proxies unless told otherwise (its manual, proxy_buffering).
+      // Stops nginx from buffering (nginx docs, proxy_buffering).
       "X-Accel-Buffering": "no",
     },
   });
 }
 
-/** To a client that connects again after its last event: 204 tells an `EventSource` not to come back (HTML standard, server-sent events). */
-export const endedResponse = (): Response =>
-  new Response(null, { status: 204, headers: { "Cache-Control": "no-store" } });
-
-interface BodyOptions {
-  readonly heartbeatMs: number;
-  readonly retryMs: number;
-  readonly signal: AbortSignal | undefined;
+function lastEventIdOf(headers: HttpHeaders): string | undefined {
+  const value = isFetchHeaders(headers) ? headers.get("last-event-id") : headers["last-event-id"];
+  return typeof value === "string" && value !== "" ? value : undefined;
 }
 
-/** The source of the body. Holds one event at the most, whatever the client's pace. */
+const isFetchHeaders = (headers: HttpHeaders): headers is { get(name: string): string | null } =>
+  typeof headers.get === "function";
+
+function abort$(signal: AbortSignal | undefined): Observable<unknown> {
+  if (signal === undefined) return NEVER;
+  return signal.aborted ? of(undefined) : fromEvent(signal, "abort");
+}
+
+type Controller = ReadableStreamDefaultController<Uint8Array>;
+
+/** Writes events as fast as the client reads them, and keeps at most one that is not sent yet. */
 class EventBody {
   readonly #events$: Observable<string>;
-  readonly #options: BodyOptions;
+  readonly #greeting: string;
+  readonly #heartbeat: { readonly heartbeat: string; readonly heartbeatMs: number };
   readonly #encoder = new TextEncoder();
-  readonly #work = new Subscription();
-  #heartbeat: NodeJS.Timeout | undefined;
+  readonly #subscription = new Subscription();
+  #timer: NodeJS.Timeout | undefined;
   #hasBegun = false;
   #hasEnded = false;
-  #isReading = false;
-  #latest: string | undefined;
+  #canSend = false;
+  #pending: string | undefined;
 
-  constructor(events$: Observable<string>, options: BodyOptions) {
+  constructor(events$: Observable<string>, greeting: string, heartbeat: { heartbeat: string; heartbeatMs: number }) {
     this.#events$ = events$;
-    this.#options = options;
+    this.#greeting = greeting;
+    this.#heartbeat = heartbeat;
   }
 
-  /** Called while somebody reads and there is nothing yet to be read. */
-  pull(controller: ReadableStreamDefaultController<Uint8Array>): void {
-    this.#isReading = true;
+  /** Called when the client can take more. */
+  pull(controller: Controller): void {
+    this.#canSend = true;
     if (this.#hasBegun) this.#flush(controller);
     else this.#begin(controller);
   }
 
   cancel(): void {
-    this.#work.unsubscribe();
+    this.#subscription.unsubscribe();
   }
 
-  #begin(controller: ReadableStreamDefaultController<Uint8Array>): void {
+  #begin(controller: Controller): void {
     this.#hasBegun = true;
-    const { signal, heartbeatMs, retryMs } = this.#options;
-    // At once, so that the headers leave too.
-    this.#send(controller, `retry: ${retryMs}\n\n`);
-    const end = (): void => {
-      this.#hasEnded = true;
-      this.#flush(controller);
-    };
-    const abort = (): void => {
-      this.#latest = undefined;
-      end();
-    };
-    if (signal?.aborted === true) {
-      abort();
-      return;
-    }
-    signal?.addEventListener("abort", abort);
-    this.#work.add(() => signal?.removeEventListener("abort", abort));
-    if (heartbeatMs <= longestTimerMs) {
-      const beat = (): void => {
-        if (this.#isReading) this.#send(controller, ": heartbeat\n\n");
-      };
-      this.#heartbeat = setInterval(beat, heartbeatMs);
-      this.#work.add(() => clearInterval(this.#heartbeat));
-    }
-    const next = (event: string): void => {
-      this.#latest = event;
-      this.#flush(controller);
-    };
-    const error = (reason: unknown): void => {
-      this.#work.unsubscribe();
-      controller.error(reason);
-    };
-    this.#work.add(this.#events$.subscribe({ next, error, complete: end }));
+    // Before any event, so that the headers are sent at once.
+    this.#send(controller, this.#greeting);
+    this.#startHeartbeat(controller);
+    const events = this.#events$.subscribe({
+      next: (event) => {
+        this.#pending = event;
+        this.#flush(controller);
+      },
+      error: (error: unknown) => {
+        this.#subscription.unsubscribe();
+        controller.error(error);
+      },
+      complete: () => {
+        this.#subscription.unsubscribe();
+        this.#hasEnded = true;
+        this.#flush(controller);
+      },
+    });
+    this.#subscription.add(events);
   }
 
-  #flush(controller: ReadableStreamDefaultController<Uint8Array>): void {
-    if (this.#work.closed) return;
-    if (this.#latest !== undefined && this.#isReading) {
-      const event = this.#latest;
-      this.#latest = undefined;
-      this.#heartbeat?.refresh();
-      this.#send(controller, event);
-    }
-    if (!this.#hasEnded || this.#latest !== undefined) return;
-    this.#work.unsubscribe();
-    controller.close();
+  #startHeartbeat(controller: Controller): void {
+    const { heartbeat, heartbeatMs } = this.#heartbeat;
+    if (heartbeatMs > longestTimerMs) return;
+    const beat = (): void => {
+      if (this.#canSend) this.#send(controller, heartbeat);
+    };
+    this.#timer = setInterval(beat, heartbeatMs);
+    this.#subscription.add(() => {
+      clearInterval(this.#timer);
+      this.#timer = undefined;
+    });
   }
 
-  #send(controller: ReadableStreamDefaultController<Uint8Array>, text: string): void {
-    // Before it is given: with another read waiting, that calls `pull` again.
-    this.#isReading = false;
+  #flush(controller: Controller): void {
+    const event = this.#pending;
+    if (event === undefined && this.#hasEnded) controller.close();
+    if (event === undefined || !this.#canSend) return;
+    this.#pending = undefined;
+    this.#timer?.refresh();
+    this.#send(controller, event);
+  }
+
+  #send(controller: Controller, text: string): void {
+    // Before the text is passed on: if the client already asks for more, `enqueue` calls `pull`.
+    this.#canSend = false;
     controller.enqueue(this.#encoder.encode(text));
   }
 }

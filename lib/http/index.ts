@@ -1,12 +1,7 @@
 export { respond } from "./respond";
-export type { RespondOptions } from "./respond";
+export type { FailureOptions, Problem, RequestOptions, RespondOptions } from "./respond";
 export { sendResponse } from "./send-response";
-export type { NodeResponse } from "./send-response";
-export { sseGroup } from "./sse-group";
-export type { SseGroupOptions } from "./sse-group";
-export { sseResult } from "./sse-result";
-export type { SseResultOptions } from "./sse-result";
+export type { HttpHeaders, HttpRequest, NodeResponse } from "./send-response";
+export { sseGroup, sseResult } from "./events";
+export type { SseGroupOptions, SseResultOptions, StreamErrorOptions } from "./events";
 export type { EventStreamOptions } from "./event-stream";
-export type { FailureOptions, Problem } from "./problem";
-export type { HttpHeaders, HttpRequest, RequestOptions } from "./request";
-export type { StreamErrorOptions } from "./stream-error";

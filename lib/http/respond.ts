@@ -1,35 +1,74 @@
-import type { TaskFailedError } from "../errors";
-import { isWaitTimeout, isTaskFailed, isBackendClosed } from "../value/foreign";
+import { STATUS_CODES } from "node:http";
+import type { TaskFailedError, TaskFailure } from "../errors";
 import type { ResultBackend } from "../result-backend";
-import { checkDurationMs, typeName } from "../value/arguments";
-import { asJsonText } from "../value/json-text";
-import { type FailureOptions, jsonResponse, problemOfId, problemResponse, toProblem } from "./problem";
-import { pathOf, type RequestOptions, signalOf } from "./request";
+import { checkDurationMs, checkId, typeName } from "../value/arguments";
+import { exactFailure } from "../value/failure";
+import { isBackendClosed, isTaskFailed, isWaitTimeout } from "../value/foreign";
+import { asJsonText, stringifyExactly } from "../value/json-text";
+import type { HttpRequest } from "./send-response";
+
+export interface RequestOptions {
+  /**
+   * The request to answer. Provides the `Location` of a 202, the `Last-Event-ID` of a stream and, if it has one, the
+   * `signal`.
+   */
+  readonly request?: HttpRequest;
+  /** Aborts when the client no longer needs the response. Default: the request's `signal`. */
+  readonly signal?: AbortSignal;
+}
+
+export interface FailureOptions {
+  /**
+   * Tells the client the name, message, code, details and cause of the error that a task failed with. Default `false`:
+   * error texts are written for operators, and may name files, hosts or other people's data.
+   */
+  readonly showErrors?: boolean;
+}
 
 export interface RespondOptions extends RequestOptions, FailureOptions {
-  /** How long the client may be kept waiting for the result, in milliseconds. 0 looks once. Stay below the timeouts of proxies on the way; 60 s is common. */
+  /** Longest wait for the result, in milliseconds. 0 looks once. Stay below the timeouts of proxies, often 60 s. */
   readonly waitMs: number;
-  /** Where to ask again, as the `Location` of a 202. Default: path and query of `request`; without either there is no such header. */
+  /**
+   * Where the client asks again: the `Location` of a 202. Default: path and query of `request`; without both there is
+   * no such header.
+   */
   readonly location?: string;
-  /** When to ask again, in milliseconds; `Retry-After` has it in whole seconds, rounded up. Default 1 000. */
+  /**
+   * Delay before the client asks again, in milliseconds; `Retry-After` has whole seconds, rounded up. Default 1 000.
+   */
   readonly retryAfterMs?: number;
-  /** The response to a task that failed, where some failures are the client's to mend. Default: a problem with status 500. */
+  /**
+   * Creates the response for a failed task, if the client can correct some failures. Default: a problem with status
+   * 500.
+   */
   readonly onFailure?: (error: TaskFailedError) => Response | Promise<Response>;
 }
 
+/** Why there is no result, as in RFC 9457: the body of `application/problem+json`, or the data of an event. */
+export interface Problem {
+  /** The name of the status. */
+  readonly title: string;
+  readonly status: number;
+  readonly detail: string;
+  /** A constant to switch on. */
+  readonly code: "INVALID_ID" | "TASK_FAILED" | "WAIT_TIMEOUT" | "BACKEND_CLOSED" | "INTERNAL";
+  /** The error that the task failed with; only if `showErrors` is set. */
+  readonly failure?: TaskFailure;
+}
+
 /**
- * The response to a request for the result of a task:
+ * Creates the response to a request for the result of a task:
  *
- * - 200 with the result as JSON, at once if it is stored, else as soon as it is within `waitMs`;
- * - 202 with `Location` and `Retry-After` if it is not there by then, also while the database cannot be reached;
- * - 500 as `application/problem+json` with the code `TASK_FAILED` if the task failed, without a word of the error unless `showErrors` is set;
- * - 400, the same way, with `INVALID_ID` for an id that no task can have;
- * - 503, the same way, with `BACKEND_CLOSED` and `Retry-After` while the server shuts down;
- * - 499 without a body once `signal` has aborted: nobody is there to read it.
+ * - 200 with the result as JSON, if it is stored or is stored within `waitMs`;
+ * - 202 with `Location` and `Retry-After` if it is not stored by then, or the database cannot be reached;
+ * - 400 as `application/problem+json` with the code `INVALID_ID` if the id is invalid;
+ * - 499 without a body if `signal` has aborted;
+ * - 500 as a problem with the code `TASK_FAILED` if the task failed, without the error unless `showErrors` is set;
+ * - 503 as a problem with the code `BACKEND_CLOSED`, and `Retry-After`, if the server shuts down.
  *
- * It does not ask who may see a result: check that before. An id that was never given to a task looks like a task that is not done.
+ * An unknown id is answered with 202. `respond` does not check whether the client may see the result; check that first.
  *
- * @throws `DatabaseError` Reading is not allowed, or fails for good.
+ * @throws `DatabaseError` The role may not read results, or reading fails for good.
  * @throws `SchemaError` The tables are missing.
  */
 export async function respond(
@@ -52,13 +91,10 @@ export async function respond(
   } catch (error) {
     if (signal?.aborted === true && (error === signal.reason || signal.reason === undefined))
       return new Response(null, { status: 499 });
-    if (isWaitTimeout(error)) {
+    if (isWaitTimeout(error))
       return jsonResponse(202, { taskId, status: "pending" }, { ...retryAfter, ...locationHeader(options) });
-    }
-    if (!isBackendClosed(error)) throw error;
-    const response = problemResponse(toProblem(error, options));
-    response.headers.set("Retry-After", retryAfter["Retry-After"]);
-    return response;
+    if (isBackendClosed(error)) return problemResponse(toProblem(error), retryAfter);
+    throw error;
   }
 }
 
@@ -70,7 +106,55 @@ async function failureResponse(reason: unknown, options: RespondOptions): Promis
   return onFailure(reason);
 }
 
+/** Without the host: behind a proxy the client knows this server by another name. */
 function locationHeader({ location, request }: RespondOptions): Record<string, string> {
-  const target = location ?? (request === undefined ? undefined : pathOf(request));
-  return target === undefined ? {} : { Location: target };
+  const target = request?.originalUrl ?? request?.url;
+  if (location !== undefined) return { Location: location };
+  if (target === undefined || !URL.canParse(target, "http://localhost")) return {};
+  // A path that begins with two slashes would be taken for the name of another host.
+  const oneSlash = (text: string): string => text.replace(/^[/\\]+/, "/");
+  const { pathname, search } = new URL(oneSlash(target), "http://localhost");
+  return { Location: oneSlash(pathname) + search };
+}
+
+export const signalOf = ({ signal, request }: RequestOptions): AbortSignal | undefined => signal ?? request?.signal;
+
+/** The part of an error that a client may see. */
+export function toProblem(error: unknown, { showErrors = false }: FailureOptions = {}): Problem {
+  if (isTaskFailed(error)) {
+    const problem = createProblem(500, "TASK_FAILED", "The task failed.");
+    return showErrors ? { ...problem, failure: exactFailure(error.failure) } : problem;
+  }
+  if (isWaitTimeout(error)) {
+    const what = error.groupId === undefined ? "task" : "group";
+    return createProblem(410, "WAIT_TIMEOUT", `The ${what} did not finish in time.`);
+  }
+  if (isBackendClosed(error)) return createProblem(503, "BACKEND_CLOSED", "The server is shutting down.");
+  return createProblem(500, "INTERNAL", "The result could not be read.");
+}
+
+/** The problem with the id of a request; undefined for a valid id. */
+export function problemOfId(id: string, what: "taskId" | "groupId"): Problem | undefined {
+  try {
+    checkId(id, what);
+    return undefined;
+  } catch (error) {
+    // A value that is not a string is a mistake in the server, not in the request.
+    if (!(error instanceof RangeError)) throw error;
+    return createProblem(400, "INVALID_ID", error.message);
+  }
+}
+
+function createProblem(status: number, code: Problem["code"], detail: string): Problem {
+  return { title: STATUS_CODES[status] ?? "", status, detail, code };
+}
+
+export function problemResponse(problem: Problem, headers: Readonly<Record<string, string>> = {}): Response {
+  return jsonResponse(problem.status, problem, { ...headers, "Content-Type": "application/problem+json" });
+}
+
+/** Forbids caching: a result can be replaced, and can be private. */
+function jsonResponse(status: number, value: unknown, headers: Readonly<Record<string, string>> = {}): Response {
+  const common = { "Content-Type": "application/json", "Cache-Control": "no-store" };
+  return new Response(stringifyExactly(value) ?? "null", { status, headers: { ...common, ...headers } });
 }

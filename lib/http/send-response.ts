@@ -1,97 +1,99 @@
 import type { ServerResponse } from "node:http";
 import type { Http2ServerResponse } from "node:http2";
-import type { HttpRequest } from "./request";
 
-/** A response of `node:http` or `node:http2`; that of Express is one, and `reply.raw` of Fastify. */
+/** A response of `node:http` or `node:http2`, including Express' response and Fastify's `reply.raw`. */
 export type NodeResponse = ServerResponse | Http2ServerResponse;
 
 /**
- * Sends a Fetch `Response` by way of `node:http`, at the pace at which the client reads. When the client goes away, the body is cancelled. Headers that are set
- * already stay, unless the response has others of that name.
+ * The parts of a request that this package reads. Fetch requests (Hono, Next), Express and Fastify requests, and the
+ * `IncomingMessage` of `node:http` all fit.
+ */
+export interface HttpRequest {
+  readonly url?: string | undefined;
+  /** The URL before a router removed its mount path, as in Express and Fastify. */
+  readonly originalUrl?: string | undefined;
+  readonly headers: HttpHeaders;
+  /** Aborts when the client disconnects. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Fetch `Headers`, or the headers of `node:http`, whose names are lower case. */
+export type HttpHeaders =
+  { get(name: string): string | null } | Readonly<Record<string, string | readonly string[] | undefined>>;
+
+/**
+ * Sends a Fetch `Response` through `node:http`, at the speed of the client. If the client disconnects, the body is
+ * cancelled. Headers that were set before stay, unless the response has a header of the same name.
  *
- * @param response - What `respond`, `sseResult` or `sseGroup` give; or a function of the request that gives it, whose `signal` aborts when the client goes away.
- * @returns Resolves when everything is sent, or nobody is there to be sent it. Rejects with what `response` or its body fail with; if something was sent by then, the
- *   connection is cut.
+ * @param response - A response of `respond`, `sseResult` or `sseGroup`, or a function that creates it from a request
+ *   whose `signal` aborts when the client disconnects.
+ * @returns Resolves when the response is sent or the client has disconnected. Rejects with the error of `response` or
+ *   of its body; if the headers were sent by then, the connection is closed.
  */
 export async function sendResponse(
   target: NodeResponse,
   response: Response | Promise<Response> | ((request: HttpRequest) => Response | Promise<Response>),
 ): Promise<void> {
   const client = target as ServerResponse;
-  const gone = new AbortController();
-  const leave = (): void => gone.abort();
-  client.once("close", leave);
-  if (client.destroyed || client.socket?.destroyed === true) leave();
+  const disconnected = new AbortController();
+  const abort = (): void => disconnected.abort();
+  client.once("close", abort);
+  if (client.destroyed || client.socket?.destroyed === true) abort();
   try {
-    const given = await (typeof response === "function" ? response(requestOf(client, gone.signal)) : response);
-    await send(client, given, gone.signal);
+    const created = typeof response === "function" ? response(toRequest(client, disconnected.signal)) : response;
+    await send(client, await created, disconnected.signal);
   } catch (error) {
-    // Whoever has been told that the client is gone may say so.
-    if (!gone.signal.aborted || error !== gone.signal.reason) throw error;
+    // A wait that was aborted because the client disconnected.
+    if (!disconnected.signal.aborted || error !== disconnected.signal.reason) throw error;
   } finally {
-    client.off("close", leave);
+    client.off("close", abort);
   }
 }
 
-function requestOf({ req }: ServerResponse, signal: AbortSignal): HttpRequest {
+function toRequest({ req }: ServerResponse, signal: AbortSignal): HttpRequest {
   const { originalUrl } = req as { originalUrl?: string };
   return { url: req.url, originalUrl, headers: req.headers, signal };
 }
 
-async function send(client: ServerResponse, response: Response, gone: AbortSignal): Promise<void> {
+async function send(client: ServerResponse, response: Response, disconnected: AbortSignal): Promise<void> {
   const { body } = response;
-  if (gone.aborted) {
+  if (disconnected.aborted) {
     await body?.cancel();
     return;
   }
-  const reader = body?.getReader();
   client.statusCode = response.status;
-  setHeaders(client, response.headers);
-  if (client.req.method === "HEAD") await reader?.cancel();
-  else if (reader !== undefined) await write(client, reader, gone);
-  client.end();
-}
-
-function setHeaders(client: ServerResponse, headers: Headers): void {
-  for (const [name, value] of headers) {
+  for (const [name, value] of response.headers) {
     if (name === "set-cookie") client.setHeader(name, [client.getHeader(name) ?? [], value].flat().map(String));
     else client.setHeader(name, value);
   }
+  if (client.req.method === "HEAD") await body?.cancel();
+  else if (body !== null) await write(client, body.getReader(), disconnected);
+  client.end();
 }
 
 async function write(
   client: ServerResponse,
   reader: ReadableStreamDefaultReader<Uint8Array>,
-  gone: AbortSignal,
+  disconnected: AbortSignal,
 ): Promise<void> {
   const cancel = (): void => void reader.cancel().catch(() => undefined);
-  gone.addEventListener("abort", cancel);
+  disconnected.addEventListener("abort", cancel);
   try {
     for (;;) {
       const { done, value } = await reader.read();
       if (done) return;
       if (client.destroyed) cancel();
-      else if (!client.write(value)) await drained(client, gone);
+      else if (!client.write(value)) {
+        const drained = new Promise<void>((resolve) => client.once("drain", resolve));
+        // A body that is cancelled, or gives up on a client that reads nothing, ends this wait, too.
+        await Promise.race([drained, reader.closed]);
+      }
     }
   } catch (error) {
-    // Ended in good order, what was sent would look complete.
+    // A proper end would make an incomplete response look complete.
     client.destroy();
     throw error;
   } finally {
-    gone.removeEventListener("abort", cancel);
+    disconnected.removeEventListener("abort", cancel);
   }
-}
-
-/** Resolves once the client has read on, or is gone. */
-async function drained(client: ServerResponse, gone: AbortSignal): Promise<void> {
-  if (gone.aborted) return;
-  await new Promise<void>((resolve) => {
-    const goOn = (): void => {
-      client.off("drain", goOn);
-      gone.removeEventListener("abort", goOn);
-      resolve();
-    };
-    client.on("drain", goOn);
-    gone.addEventListener("abort", goOn);
-  });
 }

@@ -1,6 +1,7 @@
 import { networkInterfaces } from "node:os";
 import type { PostgresResultBackend } from "kojin-postgres";
-import { type Dashboard, type DashboardOptions, startDashboard } from "../../lib/dashboard/index";
+import { type Dashboard, startDashboard } from "../../lib/dashboard/dashboard";
+import type { DashboardOptions } from "../../lib/dashboard/dashboard-options";
 import { specDatabase } from "../support/spec-database";
 import { ask } from "./support/requests";
 
@@ -55,7 +56,7 @@ describe("who may ask the dashboard", () => {
     ];
     for (const host of hosts) {
       const { status, text } = await ask(new URL(path, url).href, { host });
-      expect([host, status, text]).toEqual([host, 403, "Not known by that name here.\n"]);
+      expect([host, status, text]).toEqual([host, 403, "This host name is not allowed.\n"]);
     }
   });
 
@@ -165,7 +166,7 @@ describe("who may ask the dashboard", () => {
         "x-content-type-options": "nosniff",
         "referrer-policy": "no-referrer",
         "cross-origin-resource-policy": "same-origin",
-        "cache-control": "no-store",
+        "cache-control": path === "/events" ? "no-store, no-transform" : "no-store",
       });
     }
     const { text } = await ask(url.href);

@@ -53,7 +53,7 @@ describeWithChromium()("the dashboard's page, for everybody", () => {
   it("is reached by the keyboard in the order of the page, with the focus to be seen", async () => {
     const page = await suite.open((await suite.start()).url);
     expect(await tabOrder(page, 5)).toEqual(
-      ["skip", "pause", "results", "failures", "done"].map((id) => ({ id, outline: "solid" })),
+      ["skip", "pause", "results", "failures", "completed"].map((id) => ({ id, outline: "solid" })),
     );
     await page.reload();
     await page.keyboard.press("Tab");
@@ -86,7 +86,7 @@ describeWithChromium()("the dashboard's page, for everybody", () => {
     const page = await suite.open((await suite.start()).url);
     await page.getByRole("banner").waitFor();
     await page.getByRole("main").waitFor();
-    for (const name of ["Now", "Open groups", "Latest results", "Latest failures", "Groups that got done"]) {
+    for (const name of ["Now", "Open groups", "Latest results", "Latest failures", "Completed groups"]) {
       await page.getByRole("heading", { name, level: 2 }).waitFor();
       expect(await page.getByRole("region", { name }).count()).toBeGreaterThan(0);
     }
@@ -104,7 +104,7 @@ describeWithChromium()("the dashboard's page, for everybody", () => {
         `    - text: 1, size unknown`,
       ].join("\n"),
     );
-    await page.getByRole("img", { name: /^Results in each of the last 60 seconds: \d+ at the most$/ }).waitFor();
+    await page.getByRole("img", { name: /^Results per second over the last 60 seconds: at most \d+$/ }).waitFor();
     expect(await page.locator("html").getAttribute("lang")).toBe("en");
   });
 

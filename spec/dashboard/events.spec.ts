@@ -6,7 +6,7 @@ import {
   defaultDashboardTimes,
   startDashboard,
 } from "../../lib/dashboard/dashboard";
-import type { DashboardOptions } from "../../lib/dashboard/index";
+import type { DashboardOptions } from "../../lib/dashboard/dashboard-options";
 import type { DashboardState } from "../../lib/dashboard/monitor";
 import { eventually } from "../support/eventually";
 import { specDatabase } from "../support/spec-database";
@@ -60,7 +60,7 @@ describe("what the dashboard tells", () => {
     return wanted;
   }
 
-  it("is the listener, rates, open groups, and the latest results, failures and groups that got done", async () => {
+  it("is the listener, rates, open groups, and the latest results, failures and completed groups", async () => {
     const events = await start({}, { healthMs: 100 });
     await storing.initGroup("half", 2);
     const work = async (): Promise<void> => {
@@ -75,8 +75,8 @@ describe("what the dashboard tells", () => {
       work,
       (state) =>
         state.results.length === 2 &&
-        state.doneGroups.length === 1 &&
-        state.wakeUpMs !== null &&
+        state.completedGroups.length === 1 &&
+        state.heartbeatMs !== null &&
         state.groups?.some(({ completed }) => completed === 1) === true,
     );
     const state = stateOf(event);
@@ -89,7 +89,7 @@ describe("what the dashboard tells", () => {
       hasMoreGroups: false,
       showsResults: false,
       failures: [{ taskId: "bad", isFailure: true }],
-      doneGroups: [{ groupId: "whole", total: 1, completed: 0, failed: 1, done: true }],
+      completedGroups: [{ groupId: "whole", total: 1, completed: 0, failed: 1, done: true }],
     });
     // Two that are read together come in any order.
     expect(state.results.map(({ number }) => number)).toEqual([2, 1]);
@@ -99,7 +99,7 @@ describe("what the dashboard tells", () => {
     ]);
     expect(state.groups).toContainEqual({ groupId: "half", total: 2, completed: 1, failed: 0, done: false });
     expect(state.history).toHaveLength(60);
-    expect(state.wakeUpMs).toBeGreaterThan(0);
+    expect(state.heartbeatMs).toBeGreaterThan(0);
     expect(Math.abs(Date.now() - (state.results[0]?.seenAt ?? 0))).toBeLessThan(60_000);
     // A second later it is counted into the rate.
     await look(events, ({ resultsPerSecond }) => resultsPerSecond === 0.4);
@@ -113,7 +113,8 @@ describe("what the dashboard tells", () => {
       await storing.initGroup("group", 1);
       await storing.completeGroupMember("group", "member", { token: secret });
     };
-    const isAll = ({ results, doneGroups }: DashboardState): boolean => results.length >= 2 && doneGroups.length > 0;
+    const isAll = ({ results, completedGroups }: DashboardState): boolean =>
+      results.length >= 2 && completedGroups.length > 0;
     const hidden = await lookDuring(await start(), store, isAll);
     expect(hidden.data).not.toContain(secret);
     expect(hidden.data).not.toContain("RangeError");

@@ -63,7 +63,7 @@ describeWithChromium()("the dashboard's page", () => {
     await page.getByRole("region", { name: "Latest failures" }).getByRole("row", { name: "bad task" }).waitFor();
     expect(await page.locator("#failures tbody tr").count()).toBe(1);
     await page.locator("#rate:not(:text-is('0'))").waitFor();
-    await page.locator("#wake-up:has-text('ms')").waitFor();
+    await page.locator("#heartbeat:has-text('ms')").waitFor();
     expect(complaints).toEqual([]);
   });
 
@@ -130,6 +130,6 @@ describeWithChromium()("the dashboard's page", () => {
     expect(suite.complaints).toEqual([]);
     await dashboard.close();
     await suite.start({ port, token: "second-token-of-two" });
-    await page.getByText("Not let in any more.").waitFor();
+    await page.getByText("Access denied.").waitFor();
   });
 });

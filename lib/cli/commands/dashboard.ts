@@ -1,7 +1,8 @@
 import { once } from "node:events";
 import { parsePort } from "../arguments";
 import { examples, type RegisterCommand } from "../command";
-import { type DashboardOptions, startDashboard } from "../../dashboard/index";
+import { startDashboard } from "../../dashboard/dashboard";
+import type { DashboardOptions } from "../../dashboard/dashboard-options";
 import { exitCodes } from "../exit-codes";
 import { UsageError } from "../failure";
 

@@ -1,46 +1,46 @@
-/** The server sends a sign of life every 10 s; one may get lost. */
-const silenceMs = 25_000;
+/** The server sends a heartbeat every 10 s; one may get lost. */
+const heartbeatTimeoutMs = 25_000;
 const retryMs = 2_000;
 
 /**
- * Keeps a connection to the server, for ever. A browser connects again by itself where the connection was cut, but neither where the server answered with an error, nor
- * where it has fallen silent.
+ * Keeps a connection to the server, for ever. A browser reconnects by itself if the connection was cut, but not if the server
+ * answered with an error, or if heartbeats stop.
  * Calls `onState` with each state, and `onConnection` with "connected", "reconnecting" or "refused".
  */
 export function connect(onState, onConnection) {
   let source;
-  let silence;
+  let timeout;
 
-  const onSignOfLife = () => {
-    clearTimeout(silence);
-    silence = setTimeout(reopen, silenceMs);
+  const onHeartbeat = () => {
+    clearTimeout(timeout);
+    timeout = setTimeout(reopen, heartbeatTimeoutMs);
     onConnection("connected");
   };
 
   const open = () => {
     source = new EventSource("events");
     source.addEventListener("state", ({ data }) => {
-      onSignOfLife();
+      onHeartbeat();
       onState(JSON.parse(data));
     });
-    source.addEventListener("heartbeat", onSignOfLife);
+    source.addEventListener("heartbeat", onHeartbeat);
     source.addEventListener("error", () => {
       onConnection("reconnecting");
-      if (source.readyState === EventSource.CLOSED) void askWhy();
+      if (source.readyState === EventSource.CLOSED) void retry();
     });
   };
 
   const reopen = () => {
-    clearTimeout(silence);
+    clearTimeout(timeout);
     source.close();
     onConnection("reconnecting");
     open();
   };
 
-  // An EventSource does not tell what was answered.
-  const askWhy = async () => {
-    const answer = await fetch("events", { method: "HEAD" }).catch(() => undefined);
-    if (answer?.status === 401 || answer?.status === 403) onConnection("refused");
+  // An EventSource does not report the status of a response, so the server is asked again.
+  const retry = async () => {
+    const response = await fetch("events", { method: "HEAD" }).catch(() => undefined);
+    if (response?.status === 401 || response?.status === 403) onConnection("refused");
     setTimeout(reopen, retryMs);
   };
 

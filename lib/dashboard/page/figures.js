@@ -1,19 +1,19 @@
 import { setText } from "./dom.js";
 
 const statusTexts = {
-  idle: ["Idle", "Nothing is waited for."],
+  idle: ["Idle", "No wait or stream is open."],
   connecting: ["Connecting…", "LISTEN is being set up."],
-  listening: ["Listening", "Notifications are heard."],
-  polling: ["Polling", "Notifications are not heard; results are read every second instead."],
-  closed: ["Closed", "The backend was closed."],
+  listening: ["Listening", "Notifications arrive."],
+  polling: ["Polling", "No notifications arrive; results are read every second instead."],
+  closed: ["Closed", "The backend is closed."],
 };
 const svgNamespace = "http://www.w3.org/2000/svg";
 
-/** What is wrong, in words; nothing while all is well. */
+/** Lists the current problems. */
 export function showProblems({ problems }) {
   const box = document.getElementById("problems");
   const shown = [...box.children].map(({ textContent }) => textContent);
-  // Only at a change: a screen reader speaks whatever is written here.
+  // Only at a change: a screen reader announces each update.
   if (shown.join("\n") === problems.join("\n")) return;
   box.replaceChildren(
     ...problems.map((problem) => {
@@ -33,19 +33,19 @@ export function showFigures(state) {
   setText("rate", formatNumber(state.resultsPerSecond));
   setText(
     "rate-note",
-    `Of tasks, over 5 seconds. Seen while a page was open: ${formatNumber(state.resultsSeen)}, of which failed: ${formatNumber(state.failuresSeen)}.`,
+    `Average of task results over 5 seconds. Seen while a page was open: ${formatNumber(state.resultsSeen)} (${formatNumber(state.failuresSeen)} failed).`,
   );
-  setText("wake-up", formatMs(state.wakeUpMs));
+  setText("heartbeat", formatMs(state.heartbeatMs));
   setText("database", formatMs(state.databaseMs));
   const usage = state.notifyQueueUsage === null ? "unknown" : `${formatNumber(100 * state.notifyQueueUsage)} % full`;
-  setText("database-note", `One query, there and back. Notification queue: ${usage}.`);
+  setText("database-note", `Round trip of one query. Notification queue: ${usage}.`);
   showHistory(state.history);
 }
 
 function showHistory(history) {
   const chart = document.getElementById("history");
   const most = Math.max(...history);
-  const label = `Results in each of the last ${history.length} seconds: ${formatNumber(most)} at the most`;
+  const label = `Results per second over the last ${history.length} seconds: at most ${formatNumber(most)}`;
   const points = history.map((count, index) => {
     const x = (240 * index) / (history.length - 1);
     return `${x.toFixed(1)},${(30 - (28 * count) / Math.max(most, 1)).toFixed(1)}`;

@@ -1,7 +1,7 @@
 import { setText } from "./dom.js";
 
 const list = document.getElementById("groups");
-/** From a group's id to what shows it. */
+/** The elements of each group, by id. */
 const shown = new Map();
 let made = 0;
 
@@ -17,7 +17,7 @@ export function showGroups({ groups, hasMoreGroups }) {
   let before = list.firstElementChild;
   for (const group of groups) {
     const view = shown.get(group.groupId) ?? createView(group.groupId);
-    // Only what is new is put in; what is there stays, with the focus and the selection in it.
+    // Existing items stay in place, so that focus and selection survive.
     if (view.item === before) before = before.nextElementSibling;
     else list.insertBefore(view.item, before);
     update(view, group);
@@ -25,15 +25,15 @@ export function showGroups({ groups, hasMoreGroups }) {
 }
 
 function noteOf(groups, hasMoreGroups) {
-  if (groups === null) return "Reading…";
-  if (groups.length === 0) return "None.";
-  return hasMoreGroups ? `The first ${groups.length}, by their ids; there are more.` : "By their ids.";
+  if (groups === null) return "Loading…";
+  if (groups.length === 0) return "No open groups.";
+  return hasMoreGroups ? `The first ${groups.length} by id; more are open.` : "Sorted by id.";
 }
 
 function createView(groupId) {
   made += 1;
   const item = document.createElement("li");
-  // Of its own direction: an id must not turn around what stands beside it.
+  // Isolated: an id with right-to-left text must not reorder the text beside it.
   const name = document.createElement("bdi");
   name.className = "id";
   name.id = `group-${made}`;

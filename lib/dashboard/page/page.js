@@ -5,8 +5,8 @@ import { showTables } from "./tables.js";
 
 const connectionTexts = {
   connected: "Live",
-  reconnecting: "Reconnecting… what is shown is from before.",
-  refused: "Not let in any more. Open the address that the command has printed.",
+  reconnecting: "Reconnecting… The page shows the last known state.",
+  refused: "Access denied. Open the address that the command printed.",
 };
 
 const badge = document.getElementById("connection");
@@ -23,13 +23,12 @@ function show() {
 }
 
 function showConnection(connection) {
-  // Only at a change: a screen reader speaks whatever is written here.
+  // Only at a change: a screen reader announces each update.
   if (badge.dataset.state === connection) return;
   badge.dataset.state = connection;
   badge.textContent = connectionTexts[connection];
 }
 
-// Whoever reads, or selects a text, can have it stand still.
 pause.addEventListener("click", () => {
   isPaused = !isPaused;
   pause.setAttribute("aria-pressed", String(isPaused));

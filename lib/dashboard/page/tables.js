@@ -1,30 +1,31 @@
-/** A table whose rows come in at the top and go out at the bottom; what is there is not touched. */
+/** A table that adds rows at the top and removes them at the bottom. Rows in between are not touched. */
 class Table {
   #box;
   #columns;
   #cellsOf;
+  #emptyText;
   #body;
   #newest = 0;
 
-  constructor(id, columns, cellsOf) {
+  constructor(id, emptyText, columns, cellsOf) {
     this.#box = document.getElementById(id);
+    this.#emptyText = emptyText;
     this.#columns = columns;
     this.#cellsOf = cellsOf;
     this.clear();
   }
 
-  /** As long as there is nothing, it says so. */
   clear() {
-    const nothing = document.createElement("p");
-    nothing.textContent = "None since a page was opened.";
-    this.#box.replaceChildren(nothing);
+    const empty = document.createElement("p");
+    empty.textContent = this.#emptyText;
+    this.#box.replaceChildren(empty);
     this.#body = undefined;
     this.#newest = 0;
   }
 
-  /** Of entries, newest first, each with a number that grows. */
+  /** Shows entries, newest first. Each has a higher number than those before it. */
   show(entries) {
-    // The server was started anew, and counts from the beginning.
+    // Another run of the server, which counts from 1.
     if ((entries[0]?.number ?? 0) < this.#newest) this.clear();
     if (entries.length === 0) return;
     this.#body ??= this.#createTable();
@@ -55,7 +56,7 @@ function createRow(cells) {
   return row;
 }
 
-/** An id, or anything else from the database: of its own direction, so that it cannot turn around what stands beside it. */
+/** Text from the database, isolated so that right-to-left text cannot reorder the text beside it. */
 function idOf(text) {
   const id = document.createElement("bdi");
   id.className = "id";
@@ -80,33 +81,38 @@ function stateOf(isFailure) {
 
 let tables;
 
-export function showTables({ results, failures, doneGroups, showsResults }) {
+export function showTables({ results, failures, completedGroups, showsResults }) {
   tables ??= createTables(showsResults);
   tables.results.show(results);
   tables.failures.show(failures);
-  tables.done.show(doneGroups);
+  tables.completed.show(completedGroups);
 }
 
 function createTables(showsResults) {
   const details = (title) => (showsResults ? [title] : []);
   const detailOf = ({ detail }) => (showsResults ? [idOf(detail)] : []);
   return {
-    results: new Table("results", ["Seen", "Task", "State", ...details("Result")], (entry) => [
+    results: new Table("results", "No results yet.", ["Seen", "Task", "State", ...details("Result")], (entry) => [
       timeOf(entry.seenAt),
       idOf(entry.taskId),
       stateOf(entry.isFailure),
       ...detailOf(entry),
     ]),
-    failures: new Table("failures", ["Seen", "Task", ...details("Failure")], (entry) => [
+    failures: new Table("failures", "No failures yet.", ["Seen", "Task", ...details("Failure")], (entry) => [
       timeOf(entry.seenAt),
       idOf(entry.taskId),
       ...detailOf(entry),
     ]),
-    done: new Table("done", ["Seen", "Group", "Succeeded", "Failed"], ({ seenAt, groupId, completed, failed }) => [
-      timeOf(seenAt),
-      idOf(groupId),
-      completed.toLocaleString("en"),
-      failed.toLocaleString("en"),
-    ]),
+    completed: new Table(
+      "completed",
+      "No completed groups yet.",
+      ["Seen", "Group", "Succeeded", "Failed"],
+      ({ seenAt, groupId, completed, failed }) => [
+        timeOf(seenAt),
+        idOf(groupId),
+        completed.toLocaleString("en"),
+        failed.toLocaleString("en"),
+      ],
+    ),
   };
 }

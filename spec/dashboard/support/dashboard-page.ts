@@ -2,7 +2,7 @@ import { escapeIdentifier } from "pg";
 import type { Browser, BrowserContextOptions, Page } from "playwright-core";
 import type { PostgresResultBackend } from "kojin-postgres";
 import { type Dashboard, startDashboard } from "../../../lib/dashboard/dashboard";
-import type { DashboardOptions } from "../../../lib/dashboard/index";
+import type { DashboardOptions } from "../../../lib/dashboard/dashboard-options";
 import { type SpecDatabase, specDatabase } from "../../support/spec-database";
 import { eventually } from "../../support/eventually";
 import { launchChromium } from "./chromium";
@@ -60,7 +60,7 @@ export function dashboardSuite(name: string): DashboardSuite {
     open: async (url, options) => {
       const page = await suite.visit(url, options);
       await page.locator("#status", { hasText: "Listening" }).waitFor();
-      await page.locator("#groups-note:not(:text('Reading…'))").waitFor();
+      await page.locator("#groups-note:not(:text('Loading…'))").waitFor();
       return page;
     },
     visit: async (url, options) => {

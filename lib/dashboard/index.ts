@@ -1,3 +1,0 @@
-export { startDashboard } from "./dashboard";
-export type { Dashboard } from "./dashboard";
-export type { DashboardOptions } from "./dashboard-options";
