@@ -25,7 +25,6 @@ import { Announcements } from "./results/announcements";
 import { DeferredPublisher } from "./results/deferred-publisher";
 import { type ResultStatements, resultStatements } from "./results/statements";
 import { Writer } from "./results/writer";
-import { Aborts } from "./waiting/signals";
 import type { Interest } from "./waiting/interest";
 import { Reader } from "./results/reader";
 import { Results } from "./results/results";
@@ -105,7 +104,6 @@ export class BackendCore {
       sweep: this.#sweep,
       troubles: this.troubles,
       selection: source.selection,
-      aborts: new Aborts(),
       countWake: (cause) => (this.#wokenBy[cause] += 1),
       countBatch: telemetry?.batchesOf("read"),
       isObserved: telemetry !== undefined,

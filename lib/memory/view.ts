@@ -1,6 +1,5 @@
 import { type Observable, Subject, type Subscription } from "rxjs";
-import { Call } from "../waiting/call";
-import { Deadlines } from "../waiting/deadlines";
+import { Call, Deadlines } from "../waiting/deadlines";
 import { BackendClosedError } from "../errors";
 import type { StoredResult } from "../value/stored-result";
 import type { ResolvedOptions } from "../options";
@@ -12,7 +11,7 @@ import type { MemoryStorage } from "./storage";
 import { now } from "./clock";
 import { soon } from "./soon";
 import { Watches } from "./watches";
-import { Aborts, throwIfAborted } from "../waiting/signals";
+import { throwIfAborted } from "../waiting/signals";
 
 /** What one backend has of its own: who waits, and whether it is closed. The storage may have others. */
 export class MemoryView {
@@ -26,7 +25,6 @@ export class MemoryView {
   readonly groups: Watches<MemoryGroup>;
   readonly stored$ = new Subject<StoredResult>();
   readonly groupDone$ = new Subject<GroupProgress>();
-  readonly #aborts = new Aborts();
   readonly #feeding: Subscription;
   #closing: Promise<void> | undefined;
 
@@ -62,9 +60,7 @@ export class MemoryView {
   async first<T>(source$: Observable<T>, { timeoutMs, signal }: WaitOptions, late: () => Error): Promise<T> {
     this.assertOpen();
     throwIfAborted(signal);
-    const call = new Call<T>(this.deadlines, timeoutMs, late);
-    const abortable = { error: (reason: unknown): void => call.reject(reason) };
-    if (signal !== undefined) this.#aborts.add(signal, abortable);
+    const call = new Call<T>(this.deadlines, timeoutMs, late, signal);
     const subscription = source$.subscribe({
       next: (value) => call.resolve(value),
       error: (error) => call.reject(error),
@@ -75,7 +71,6 @@ export class MemoryView {
       return await call.promise;
     } finally {
       subscription.unsubscribe();
-      if (signal !== undefined) this.#aborts.remove(signal, abortable);
     }
   }
 

@@ -282,7 +282,7 @@ export class BatchedWrites<Row, Outcome> {
     return true;
   }
 
-  #after(delayMs: number, expire: (reason?: Error) => void): void {
+  #after(delayMs: number, expire: (reason?: unknown) => void): void {
     const deadline: Deadline = { dueAt: performance.now() + delayMs, heapIndex: -1, expire };
     this.#parts.deadlines.add(deadline);
   }

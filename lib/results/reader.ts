@@ -1,6 +1,5 @@
 import { concatMap, map, type Observable } from "rxjs";
-import { Call } from "../waiting/call";
-import type { Deadlines } from "../waiting/deadlines";
+import { Call, type Deadlines } from "../waiting/deadlines";
 import { ResultEncodingError, ResultValidationError, type WaitTarget, WaitTimeoutError } from "../errors";
 import { isTaskFailed } from "../value/foreign";
 import type { StoredResult } from "../value/stored-result";
@@ -10,7 +9,7 @@ import { type Codec, decodeResult } from "../value/json";
 import { asJsonText, JsonText } from "../value/json-text";
 import { type ResultSchema, validate } from "../value/schema";
 import { toFailedError } from "./outcome";
-import { Aborts, throwIfAborted } from "../waiting/signals";
+import { throwIfAborted } from "../waiting/signals";
 import { lastReadMs } from "../waiting/waits";
 
 /** How long a check by a schema may take. */
@@ -29,7 +28,6 @@ export interface CheckLimits {
 export class Reader {
   readonly #codec: Codec | undefined;
   readonly #deadlines: Deadlines;
-  readonly #aborts = new Aborts();
   readonly #checks = new Set<Promise<unknown>>();
 
   constructor(deadlines: Deadlines, codec: Codec | undefined) {
@@ -163,16 +161,12 @@ export class Reader {
     throwIfAborted(limits?.signal);
     // What is left of the time, and as long as a last read. Never Infinity: what is not among the deadlines would outlive `close`.
     const leftMs = Math.min(Math.max(deadline - this.#deadlines.now(), lastReadMs), maxDurationMs);
-    const call = new Call<T>(this.#deadlines, leftMs, () => lateError(limits));
-    const abortable = { error: (reason: unknown): void => call.reject(reason) };
-    if (limits?.signal !== undefined) this.#aborts.add(limits.signal, abortable);
+    const call = new Call<T>(this.#deadlines, leftMs, () => lateError(limits), limits?.signal);
     check(there).then(
       (value) => call.resolve(value),
       (error: unknown) => call.reject(error),
     );
-    return call.promise.finally(() => {
-      if (limits?.signal !== undefined) this.#aborts.remove(limits.signal, abortable);
-    });
+    return call.promise;
   }
 }
 

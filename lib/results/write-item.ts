@@ -1,6 +1,5 @@
 import type { BatchItem } from "../waiting/batcher";
-import { type CallItem, QueuedCall } from "../waiting/call";
-import type { Deadlines } from "../waiting/deadlines";
+import { Call, type Deadlines } from "../waiting/deadlines";
 
 /** What was stored after a call of this age at most may be replaced by its first attempt, which costs nothing to check. */
 export const youngCallMs = 500;
@@ -8,14 +7,21 @@ export const youngCallMs = 500;
 /** Of two rows with the same key, the one that counts. */
 export type MergeRows<Row> = (queued: Row, added: Row) => Row;
 
-/** A call that writes a row. */
-export class WriteCall<Outcome> extends QueuedCall<Outcome> {
+/** A call that writes a row. Tells its item when it is rejected early, so that an item without calls can leave its queue. */
+export class WriteCall<Outcome> extends Call<Outcome> {
   /** When it was made, on the clock of `performance.now()`. */
   readonly madeAt: number;
+  /** Changes when the item is merged into another. */
+  item: Pick<WriteItem<unknown, Outcome>, "leave" | "lateError"> | undefined;
 
   constructor(deadlines: Deadlines, timeoutMs: number, late: () => Error) {
     super(deadlines, timeoutMs, late);
     this.madeAt = this.dueAt - timeoutMs;
+  }
+
+  override expire(reason?: unknown): void {
+    super.expire(reason ?? this.item?.lateError?.());
+    this.item?.leave();
   }
 }
 
@@ -25,7 +31,7 @@ interface Candidate<Row, Outcome> {
 }
 
 /** A row to write, with the calls that wait for it. Only rows of calls that still wait are written. */
-export class WriteItem<Row, Outcome> implements BatchItem, CallItem {
+export class WriteItem<Row, Outcome> implements BatchItem {
   readonly key: string;
   bytes: number;
   /** Attempts that have failed for this row alone. */

@@ -1,25 +1,36 @@
 import { longestTimerMs } from "../value/arguments";
+import { reasonOf } from "./signals";
 
-/** Something that ends at a time. `heapIndex` belongs to {@link Deadlines}; start it at -1. */
+/** Something that ends at a time, or when its signal aborts. `heapIndex` belongs to {@link Deadlines} and starts at -1. */
 export interface Deadline {
   /** On the clock of its {@link Deadlines}. `Infinity` is never due. */
   readonly dueAt: number;
+  readonly signal?: AbortSignal | undefined;
   heapIndex: number;
-  /** Called once: when due, or with the reason if everything ends early. Must not throw. */
-  expire(reason?: Error): void;
+  /** Called once: when due, or with a reason when the signal aborts or everything ends early. Must not throw. */
+  expire(reason?: unknown): void;
+}
+
+interface Listener {
+  readonly entries: Set<Deadline>;
+  readonly onAbort: () => void;
 }
 
 /**
- * Every deadline of a backend behind one timer: a binary heap in which each entry knows its place, so that one that is no longer
- * needed leaves at once. A timer each would cost 100 000 waits a timer object each, and leaving dead entries would keep finished waits alive.
+ * Every deadline of a backend behind one timer, and one listener on each signal.
+ *
+ * The binary heap stores each entry's index, so that a finished wait leaves at once instead of staying in memory until
+ * it is due. A timer for each of 100 000 waits would cost a timer object each. One signal may end hundreds of waits, and
+ * Node warns of a leak at its eleventh listener.
  */
 export class Deadlines {
   readonly #heap: Deadline[] = [];
+  readonly #listeners = new Map<AbortSignal, Listener>();
   #timer: NodeJS.Timeout | undefined;
   #timerDueAt = Infinity;
-  /** When the timer is to fire, which is earlier where it was cut to the longest one. */
+  /** Earlier than the time the timer is meant for where that is beyond the longest timer. */
   #firesAt = -Infinity;
-  /** The time, in milliseconds. Looked up at each call, so that fake timers may replace it later. */
+  /** Returns the time in milliseconds. The clock is looked up at each call, so that fake timers can replace it later. */
   readonly now: () => number;
 
   constructor(now: () => number = () => performance.now()) {
@@ -31,14 +42,16 @@ export class Deadlines {
   }
 
   add(entry: Deadline): void {
+    if (entry.signal !== undefined) this.#listen(entry.signal, entry);
     if (entry.dueAt === Infinity) return;
     this.#place(entry, this.#heap.length);
     this.#siftUp(entry);
     this.#arm();
   }
 
-  /** Forgets an entry; one that is not here is ignored. */
+  /** Forgets an entry; ignores one that was never added. */
   remove(entry: Deadline): void {
+    if (entry.signal !== undefined) this.#unlisten(entry.signal, entry);
     const index = entry.heapIndex;
     if (index < 0) return;
     entry.heapIndex = -1;
@@ -51,12 +64,36 @@ export class Deadlines {
     if (this.#heap.length === 0) this.#disarm();
   }
 
-  /** Ends all of them now. */
+  /** Ends every entry that has a time now. */
   expireAll(reason: Error): void {
     for (let first = this.#heap[0]; first !== undefined; first = this.#heap[0]) {
       this.remove(first);
       first.expire(reason);
     }
+  }
+
+  #listen(signal: AbortSignal, entry: Deadline): void {
+    const present = this.#listeners.get(signal);
+    if (present !== undefined) {
+      present.entries.add(entry);
+      return;
+    }
+    const entries = new Set([entry]);
+    const onAbort = (): void => {
+      for (const each of [...entries]) {
+        this.remove(each);
+        each.expire(reasonOf(signal));
+      }
+    };
+    this.#listeners.set(signal, { entries, onAbort });
+    signal.addEventListener("abort", onAbort);
+  }
+
+  #unlisten(signal: AbortSignal, entry: Deadline): void {
+    const listener = this.#listeners.get(signal);
+    if (listener === undefined || !listener.entries.delete(entry) || listener.entries.size > 0) return;
+    this.#listeners.delete(signal);
+    signal.removeEventListener("abort", listener.onAbort);
   }
 
   #arm(): void {
@@ -79,7 +116,8 @@ export class Deadlines {
 
   #expireDue(): void {
     this.#disarm();
-    // A timer that has fired is the truth, even if the clock stands still or has been set back, as when only timers are replaced in a test.
+    // The timer has fired, so its time has come even if the clock stands still or was set back, as when a test
+    // replaces timers only.
     const now = Math.max(this.now(), this.#firesAt);
     for (let first = this.#heap[0]; first !== undefined && first.dueAt <= now; first = this.#heap[0]) {
       this.remove(first);
@@ -117,5 +155,52 @@ export class Deadlines {
       index = childIndex;
     }
     this.#place(entry, index);
+  }
+}
+
+/** A promise with a deadline of its own: whatever happens to the database, the caller gets an answer in time. */
+export class Call<T> implements Deadline {
+  readonly promise: Promise<T>;
+  readonly dueAt: number;
+  readonly signal: AbortSignal | undefined;
+  heapIndex = -1;
+  readonly #deadlines: Deadlines;
+  readonly #late: () => Error;
+  #resolve!: (value: T) => void;
+  #reject!: (error: unknown) => void;
+  #isSettled = false;
+
+  /** `late` makes the error of a call that is not settled within `timeoutMs`. */
+  constructor(deadlines: Deadlines, timeoutMs: number, late: () => Error, signal?: AbortSignal) {
+    this.#deadlines = deadlines;
+    this.#late = late;
+    this.signal = signal;
+    this.dueAt = deadlines.now() + timeoutMs;
+    this.promise = new Promise<T>((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+    });
+    deadlines.add(this);
+  }
+
+  get isSettled(): boolean {
+    return this.#isSettled;
+  }
+
+  resolve(value: T): void {
+    this.#isSettled = true;
+    this.#deadlines.remove(this);
+    this.#resolve(value);
+  }
+
+  reject(error: unknown): void {
+    this.#isSettled = true;
+    this.#deadlines.remove(this);
+    this.#reject(error);
+  }
+
+  expire(reason?: unknown): void {
+    this.#isSettled = true;
+    this.#reject(reason ?? this.#late());
   }
 }

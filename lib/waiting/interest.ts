@@ -5,7 +5,6 @@ import type { Deadlines } from "./deadlines";
 import type { NotificationSelection } from "../notifications/notifier";
 import type { ResolvedOptions } from "../options";
 import type { SchemaCheck } from "../schema/schema-check";
-import type { Aborts } from "./signals";
 import type { WakeCause } from "./router";
 import type { Sweep } from "./sweep";
 import type { Troubles } from "./troubles";
@@ -18,7 +17,6 @@ export interface Interest {
   readonly clock: ServerClock;
   readonly schemaCheck: SchemaCheck;
   readonly deadlines: Deadlines;
-  readonly aborts: Aborts;
   readonly sweep: Sweep;
   readonly troubles: Troubles;
   /** Is told what is waited for, if the notifier needs subscriptions. */

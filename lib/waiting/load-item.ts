@@ -1,36 +1,23 @@
 import type { BatchItem } from "./batcher";
-import type { CallItem, QueuedCall } from "./call";
+import type { Call } from "./deadlines";
 import type { WakeCause } from "./router";
 
 /** A key to read, with the reason and the calls that wait for it. */
-export class LoadItem<T> implements BatchItem, CallItem {
+export class LoadItem<T> implements BatchItem {
   readonly bytes = 0;
-  readonly calls: QueuedCall<T | undefined>[] = [];
-  /** Calls that have not been rejected. */
-  #open = 0;
+  readonly calls: Call<T | undefined>[] = [];
 
   constructor(
     readonly key: string,
     public cause: WakeCause,
-    /** Whether it is read for those who watch the key, however many calls there are. */
+    /** Set if it is read for those who watch the key, however many calls there are. */
     public isRequested: boolean,
     public isAnnounced: boolean,
-    readonly abandon: (item: LoadItem<T>) => void,
   ) {}
 
-  add(call: QueuedCall<T | undefined>): void {
-    call.item = this;
-    this.calls.push(call);
-    this.#open += 1;
-  }
-
+  /** Not set once every call has been rejected. */
   get isWanted(): boolean {
-    return this.isRequested || this.#open > 0;
-  }
-
-  leave(): void {
-    this.#open -= 1;
-    if (this.#open === 0 && !this.isRequested) this.abandon(this);
+    return this.isRequested || this.calls.some(({ isSettled }) => !isSettled);
   }
 
   /**
@@ -41,7 +28,7 @@ export class LoadItem<T> implements BatchItem, CallItem {
     if (added.cause === "notification") this.cause = added.cause;
     this.isRequested ||= added.isRequested;
     this.isAnnounced ||= added.isAnnounced;
-    for (const call of added.calls) this.add(call);
+    this.calls.push(...added.calls);
     return this;
   }
 }

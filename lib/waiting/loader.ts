@@ -1,9 +1,8 @@
 import { firstValueFrom, merge, type Observable, timer } from "rxjs";
 import { Batcher } from "./batcher";
-import { QueuedCall } from "./call";
 import { isRowRefusal, mayPass } from "../database/backend-error";
 import { isTransient, retryTransient } from "../database/retry";
-import type { Deadlines } from "./deadlines";
+import { Call, type Deadlines } from "./deadlines";
 import { DatabaseError, BackendClosedError } from "../errors";
 import type { SchemaCheck } from "../schema/schema-check";
 import { LoadItem } from "./load-item";
@@ -144,11 +143,6 @@ export class Loader<T> {
     };
   }
 
-  /** Nobody waits for the item any more. */
-  readonly #abandon = (item: LoadItem<T>): void => {
-    for (const batcher of Object.values(this.#batchers)) batcher.remove(item);
-  };
-
   get counters(): ReadCounters {
     let [queued, inFlight] = [0, 0];
     for (const batcher of Object.values(this.#batchers)) {
@@ -165,7 +159,7 @@ export class Loader<T> {
 
   /** Reads a key for whoever watches it; `onFound` hears if it is there. */
   request(key: string, cause: WakeCause, isAnnounced = false): void {
-    this.#add(new LoadItem<T>(key, cause, true, isAnnounced, this.#abandon));
+    this.#add(new LoadItem<T>(key, cause, true, isAnnounced));
   }
 
   /** Reads once more what was announced and could not be read, as far as it `isWanted` still. */
@@ -182,9 +176,9 @@ export class Loader<T> {
       new DatabaseError(`Could not read results: no answer within ${retryTimeoutMs} ms.`, undefined, true, {
         cause: this.#lastError,
       });
-    const call = new QueuedCall<T | undefined>(deadlines, retryTimeoutMs, late);
-    const item = new LoadItem<T>(key, cause, false, false, this.#abandon);
-    item.add(call);
+    const call = new Call<T | undefined>(deadlines, retryTimeoutMs, late);
+    const item = new LoadItem<T>(key, cause, false, false);
+    item.calls.push(call);
     this.#add(item);
     return call.promise;
   }
@@ -207,7 +201,11 @@ export class Loader<T> {
 
   /** Reads keys in one statement; if one of them is at fault they are read apart, until it is alone and no other key is concerned. */
   async #run(queued: readonly LoadItem<T>[], place: number, lane: Lane): Promise<void> {
-    const items = this.#withoutLeavers(queued, lane);
+    // Calls can be rejected while their items are queued.
+    const items = this.#withoutLeavers(
+      queued.filter(({ isWanted }) => isWanted),
+      lane,
+    );
     if (items.length === 0) return;
     const keys = items.map(({ key }) => key);
     try {

@@ -6,7 +6,7 @@ import { checkDurationMs } from "../value/arguments";
 import { checkSchema } from "../value/schema";
 import type { Loader } from "./loader";
 import type { Router, WakeCause, Watcher } from "./router";
-import { type Abortable, type Aborts, checkSignal, reasonOf } from "./signals";
+import { checkSignal, reasonOf } from "./signals";
 import type { Sweep } from "./sweep";
 
 /** How long the last read at the deadline may take. Without it a result that came in time would be missed; without a limit a dead database would hold the caller. */
@@ -17,7 +17,6 @@ interface WaitParts<T> {
   readonly loader: Loader<T>;
   readonly sweep: Sweep;
   readonly deadlines: Deadlines;
-  readonly aborts: Aborts;
   /** Counts how each waiter was woken. */
   readonly countWake: (cause: WakeCause) => void;
   /** Whether a value is what is waited for; any other is only news. */
@@ -96,7 +95,7 @@ export class Waits<T> {
  * One subscription: the watcher in the router, the entry among the deadlines and the teardown in one object, as 100 000 may be open. RxJS calls `unsubscribe`
  * once, however the subscription ends.
  */
-class Wait<T> implements Watcher<T>, Deadline, Abortable, Unsubscribable {
+class Wait<T> implements Watcher<T>, Deadline, Unsubscribable {
   heapIndex = -1;
   dueAt: number;
   readonly beganAt: number;
@@ -108,15 +107,13 @@ class Wait<T> implements Watcher<T>, Deadline, Abortable, Unsubscribable {
   #latest: T | undefined;
 
   constructor(parts: WaitParts<T>, key: string, limits: WaitLimits, subscriber: Subscriber<T>) {
-    const { router, sweep, loader, deadlines, aborts } = parts;
-    const { signal } = limits;
+    const { router, sweep, loader, deadlines } = parts;
     this.key = key;
     this.#parts = parts;
     this.#limits = limits;
     this.#subscriber = subscriber;
     this.beganAt = deadlines.now();
     this.dueAt = this.beganAt + (this.#isSingleRead ? lastReadMs : this.#timeoutMs);
-    if (signal !== undefined) aborts.add(signal, this);
     // In the router before the read: what is stored from here on is announced, what was stored before is read.
     router.add(this);
     deadlines.add(this);
@@ -126,6 +123,10 @@ class Wait<T> implements Watcher<T>, Deadline, Abortable, Unsubscribable {
       sweep.enter();
       loader.request(key, "read");
     }
+  }
+
+  get signal(): AbortSignal | undefined {
+    return this.#limits.signal;
   }
 
   next(value: T, cause: WakeCause): void {
@@ -141,7 +142,7 @@ class Wait<T> implements Watcher<T>, Deadline, Abortable, Unsubscribable {
     this.#subscriber.error(error);
   }
 
-  expire(reason?: Error): void {
+  expire(reason?: unknown): void {
     if (reason !== undefined) {
       this.error(reason);
       return;
@@ -156,11 +157,10 @@ class Wait<T> implements Watcher<T>, Deadline, Abortable, Unsubscribable {
   }
 
   unsubscribe(): void {
-    const { router, sweep, deadlines, aborts } = this.#parts;
+    const { router, sweep, deadlines } = this.#parts;
     router.remove(this);
     if (!this.#isSingleRead) sweep.leave();
     deadlines.remove(this);
-    if (this.#limits.signal !== undefined) aborts.remove(this.#limits.signal, this);
   }
 
   get #timeoutMs(): number {

@@ -16,6 +16,7 @@ class AlwaysMigrated extends SchemaCheck {
 describe("two reads of the same key under way", () => {
   /** Each read waits until it is answered, with a number for a key that is there. */
   const answers: ((value?: number) => void)[] = [];
+  const asked: (readonly string[])[] = [];
   const seen: number[] = [];
   const reasons: ReadReason[] = [];
   const deadlines = new Deadlines();
@@ -23,15 +24,19 @@ describe("two reads of the same key under way", () => {
 
   beforeEach(() => {
     answers.length = 0;
+    asked.length = 0;
     seen.length = 0;
     reasons.length = 0;
     loader = new Loader<number>({
-      read: async ([key = ""]) =>
-        new Promise<ReadAnswer<number>>((resolve) =>
+      read: async (keys) => {
+        asked.push(keys);
+        const [key = ""] = keys;
+        return new Promise<ReadAnswer<number>>((resolve) =>
           answers.push((value) =>
             resolve({ found: new Map(value === undefined ? [] : [[key, { value, isOld: false }]]) }),
           ),
-        ),
+        );
+      },
       schemaCheck: new AlwaysMigrated(new Database(new Pool(), "public"), "public", 1),
       deadlines,
       closed$: NEVER,
@@ -139,15 +144,18 @@ describe("two reads of the same key under way", () => {
     ]);
   });
 
-  it("leaves out a key that nobody waits for any more, but not one that is watched", async () => {
+  it("leaves out a key whose calls have been rejected, but not one that is watched", async () => {
     await request(1);
     await request(2);
     const rejected = loader.load("late", "read").catch((error: unknown) => error);
     loader.request("watched", "sweep");
-    expect(loader.counters.queued).toBe(2);
     deadlines.expireAll(new Error("too late"));
     expect(await rejected).toMatchObject({ message: "too late" });
-    expect(loader.counters.queued).toBe(1);
+    for (const answer of answers) answer();
+    await eventually(() => expect(answers).toHaveLength(3));
+    expect(asked.at(-1)).toEqual(["watched"]);
+    answers[2]?.();
+    await loader.drain();
   });
 
   it("takes ten times as long for ten times as many calls for one key", async () => {
