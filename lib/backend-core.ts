@@ -1,10 +1,11 @@
-import { firstValueFrom, filter, Subject } from "rxjs";
+import { setMaxListeners } from "node:events";
+import { filter, firstValueFrom } from "rxjs";
 import { Database } from "./database/database";
 import type { OwnPool } from "./database/own-pool";
 import type { ConnectionPool } from "./database/pool";
 import { ServerClock } from "./database/server-clock";
 import { SessionConfig } from "./database/session-config";
-import { settledWithin } from "./database/within";
+import { settledWithin } from "./database/race";
 import { Deadlines } from "./waiting/deadlines";
 import { BackendClosedError, DatabaseError, SchemaError } from "./errors";
 import { Claims } from "./groups/claims";
@@ -54,7 +55,9 @@ export class BackendCore {
   readonly claims: Claims;
   readonly pruner: Pruner;
   readonly announcements: Announcements;
-  readonly closed$ = new Subject<never>();
+  readonly #closed = new AbortController();
+  /** Aborts once nothing more is sent. */
+  readonly closed = this.#closed.signal;
   readonly troubles: Troubles;
   /** Absent where it is off, so that it costs a look. */
   readonly telemetry: Telemetry | undefined;
@@ -89,13 +92,15 @@ export class BackendCore {
     const telemetry = Telemetry.create(options);
     this.telemetry = telemetry;
     this.#sweep = new Sweep(this.notifications, options.sweepIntervalMs, () => this.#wakeups.rereadAll("sweep"));
-    const { database, clock, schemaCheck, closed$ } = this;
+    // Node warns of a leak at the eleventh listener; each call under way has one.
+    setMaxListeners(0, this.closed);
+    const { database, clock, schemaCheck } = this;
     const common = {
       options,
       database,
       clock,
       schemaCheck,
-      closed$,
+      closed: this.closed,
       deadlines: this.#deadlines,
       announcements: this.announcements,
     };
@@ -211,7 +216,7 @@ export class BackendCore {
     );
     this.announcements.close();
     this.clock.close();
-    this.closed$.error(new BackendClosedError());
+    this.#closed.abort(new BackendClosedError());
     this.#deadlines.expireAll(new BackendClosedError());
     this.#sweep.close();
     this.#wakeups.close();

@@ -8,7 +8,7 @@ import type { ConnectionPool } from "./pool";
 import { ask, cancelStatement, checkOut, destroySocket, giveBack, send } from "./pooled-client";
 import { PreparedNames } from "./prepared-names";
 import { type ErrorOrigin, sqlStateOf } from "./sql-states";
-import { settledWithin } from "./within";
+import { settledWithin } from "./race";
 
 export interface Query {
   readonly text: string;

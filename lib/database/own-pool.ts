@@ -1,13 +1,14 @@
 import { defaults, Pool, type PoolClient, type PoolConfig } from "pg";
 import { parseIntoClientConfig } from "pg-connection-string";
 import { typeName } from "../value/arguments";
-import { mayConcernOptions } from "./lone-session";
+import { mayConcernOptions } from "./dedicated-session";
 import { destroySocket } from "./pooled-client";
+import { settledWithin } from "./race";
 import { longestAttemptMs } from "./retry";
 import { sqlStateOf } from "./sql-states";
 
-/** How long a pool may take to end politely. */
-const farewellMs = 1_000;
+/** Longest time for a pool to end by itself. */
+const endTimeoutMs = 1_000;
 
 /**
  * Longest time for a statement, on the server: twice that of an attempt, since reads of large results go on as long as bytes arrive. It ends what no cancel request could reach.
@@ -77,10 +78,7 @@ export class OwnPool {
   }
 
   async end(): Promise<void> {
-    let timer: NodeJS.Timeout | undefined;
-    const tooLong = new Promise<void>((resolve) => (timer = setTimeout(resolve, farewellMs)));
-    await Promise.race([this.pool.end().catch(() => undefined), tooLong]);
-    clearTimeout(timer);
+    await settledWithin(this.pool.end(), endTimeoutMs);
     // On a dead connection the driver would wait until TCP gives up.
     for (const client of this.#clients) destroySocket(client);
   }

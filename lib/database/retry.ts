@@ -1,21 +1,21 @@
-import { defer, firstValueFrom, merge, type Observable, retry, throwError, timer } from "rxjs";
 import { DatabaseError } from "../errors";
-import { backoffMs } from "./backoff";
+import { pause, unlessAborted } from "./race";
 
 const firstDelayMs = 50;
 const longestDelayMs = 2_000;
-/** Longest time for one attempt where there is much time: a connection that is dead without notice must not hold it for days. */
+
+/** Longest time for one attempt, so that a dead connection does not hold a call with a long limit for days. */
 export const longestAttemptMs = 300_000;
 
 export interface RetryOptions {
   /** When to give up, on the clock of `performance.now()`. */
   readonly dueAt: number;
-  /** Longest time for one attempt, in milliseconds. Default: half of what there is, so that a connection that is dead without anybody knowing leaves time for another. */
+  /** Longest time for one attempt. Default: half of the time left, so that a dead connection leaves time for another. */
   readonly attemptMs?: number;
-  /** Errors when the backend closes; nothing is tried after that. */
-  readonly closed$: Observable<never>;
+  /** Nothing is attempted once one of these has aborted; the call then rejects with its reason. */
+  readonly signals: readonly AbortSignal[];
   readonly onRetry?: (error: DatabaseError) => void;
-  /** Whether to try again after an error. Default: after a transient one. */
+  /** Tells whether to try again after an error. Default: {@link isTransient}. */
   readonly isPassing?: (error: unknown) => error is DatabaseError;
 }
 
@@ -23,53 +23,38 @@ export const isTransient = (error: unknown): error is DatabaseError =>
   error instanceof DatabaseError && error.transient;
 
 /**
- * Repeats `attempt` while it fails with an error that may pass and there is time; then rejects with the last error. Each attempt is told how long it may take, in
- * milliseconds. For work that nobody waits for by itself: what is under way when the backend closes goes on to its own end, and nothing follows it.
+ * Repeats `attempt`, which is told how long it may take, while it fails with an error that may pass and there is time;
+ * then rejects with the last error. An attempt that is under way when a signal aborts runs to its own end.
  */
-export function retryTransient<T>(attempt: (attemptMs: number) => Promise<T>, options: RetryOptions): Promise<T> {
-  const longestMs = Math.min(options.attemptMs ?? (options.dueAt - performance.now()) / 2, longestAttemptMs);
-  const attemptMs = (): number => Math.max(1, Math.min(longestMs, options.dueAt - performance.now()));
-  // Nearly every first attempt is the last one: the machinery for more is made when it is needed.
-  return attempt(attemptMs()).catch(async (error: unknown) => {
-    if (!(options.isPassing ?? isTransient)(error)) throw error;
-    return firstValueFrom(
-      merge(
-        furtherAttempts(error, async () => attempt(attemptMs()), options),
-        options.closed$,
-      ),
-    );
-  });
+export async function retryTransient<T>(
+  attempt: (attemptMs: number) => Promise<T>,
+  { dueAt, signals, onRetry, isPassing = isTransient, ...options }: RetryOptions,
+): Promise<T> {
+  const longestMs = Math.min(options.attemptMs ?? (dueAt - performance.now()) / 2, longestAttemptMs);
+  for (let retry = 1; ; retry += 1) {
+    try {
+      return await attempt(Math.max(1, Math.min(longestMs, dueAt - performance.now())));
+    } catch (error) {
+      const delayMs = backoffMs(retry, firstDelayMs, longestDelayMs);
+      if (!isPassing(error) || performance.now() + delayMs >= dueAt) throw error;
+      onRetry?.(error);
+      await pause(delayMs, signals);
+    }
+  }
 }
 
-/** The same for callers that wait for it: when the backend closes they hear of it, whatever is under way. */
-export async function retryUntilClosed<T>(
+/** Does the same as {@link retryTransient}, but rejects as soon as a signal aborts, even during an attempt. */
+export async function retryUntilAborted<T>(
   attempt: (attemptMs: number) => Promise<T>,
   options: RetryOptions,
 ): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const subscription = options.closed$.subscribe({ error: reject });
-    retryTransient(attempt, options)
-      .then(resolve, reject)
-      .finally(() => subscription.unsubscribe());
-  });
+  return unlessAborted(retryTransient(attempt, options), options.signals);
 }
 
-/** The attempts after the first, which failed with `firstError`. */
-function furtherAttempts<T>(firstError: unknown, attempt: () => Promise<T>, options: RetryOptions): Observable<T> {
-  let failed = true;
-  const isPassing = options.isPassing ?? isTransient;
-  return defer(async () => {
-    if (!failed) return attempt();
-    failed = false;
-    throw firstError;
-  }).pipe(
-    retry({
-      delay: (error: unknown, count) => {
-        const delayMs = backoffMs(count, firstDelayMs, longestDelayMs);
-        if (!isPassing(error) || performance.now() + delayMs >= options.dueAt) return throwError(() => error);
-        options.onRetry?.(error);
-        return timer(delayMs);
-      },
-    }),
-  );
+/**
+ * Returns the delay before attempt `attempt` (1 is the first retry): doubling from `baseMs` up to `capMs`, with up to
+ * half of it taken off at random, so that processes that lost the same server do not come back in step.
+ */
+export function backoffMs(attempt: number, baseMs: number, capMs: number, random: () => number = Math.random): number {
+  return Math.min(capMs, baseMs * 2 ** Math.min(attempt - 1, 30)) * (0.5 + random() / 2);
 }

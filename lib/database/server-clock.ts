@@ -1,6 +1,6 @@
 import { BackendClosedError } from "../errors";
 import type { Database } from "./database";
-import { settledWithin } from "./within";
+import { settledWithin } from "./race";
 
 /** A newer sample is read in the background once the latest one is older than this. */
 const refreshAfterMs = 60_000;

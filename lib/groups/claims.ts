@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type { Database } from "../database/database";
-import { retryUntilClosed } from "../database/retry";
+import { retryUntilAborted } from "../database/retry";
 import type { ResolvedOptions } from "../options";
 import type { ClaimOptions, GroupClaim, GroupProgress, SqlClient } from "../result-backend";
 import { type FencedWriteParts, fencedWrite } from "../results/fenced-write";
@@ -66,10 +66,10 @@ export class Claims {
   }
 
   async #read(purpose: string, text: string, values: unknown[]): Promise<unknown[][]> {
-    const { database, options, closed$ } = this.#parts;
+    const { database, options, closed } = this.#parts;
     const dueAt = performance.now() + options.retryTimeoutMs;
     const read = async (attemptMs: number): Promise<unknown[][]> =>
       database.query({ purpose, text, values }, attemptMs);
-    return retryUntilClosed(read, { dueAt, closed$ });
+    return retryUntilAborted(read, { dueAt, signals: [closed] });
   }
 }

@@ -1,6 +1,6 @@
-import { distinctUntilChanged, filter, firstValueFrom, from, map, merge, mergeMap, Observable, of } from "rxjs";
+import { distinctUntilChanged, filter, firstValueFrom, from, map, mergeMap, Observable, of } from "rxjs";
 import { mayPass } from "../database/backend-error";
-import { isTransient, retryUntilClosed } from "../database/retry";
+import { isTransient, retryUntilAborted } from "../database/retry";
 import { WaitTimeoutError } from "../errors";
 import type { Notification } from "../notifications/payload";
 import type { StoredResult } from "../value/stored-result";
@@ -306,9 +306,9 @@ export class Groups implements NotificationReceiver {
 
   /** A group as it is now, however long an outage lasts. */
   async #present(groupId: string, signal: AbortSignal): Promise<StoredGroup | undefined> {
-    return retryUntilClosed(async () => this.loader.load(groupId, "read"), {
+    return retryUntilAborted(async () => this.loader.load(groupId, "read"), {
       dueAt: Infinity,
-      closed$: merge(this.#interest.closed$, abortOf(signal)),
+      signals: [this.#interest.closed, signal],
       isPassing: mayPass,
     });
   }
@@ -324,15 +324,15 @@ export class Groups implements NotificationReceiver {
     values: unknown[],
     { dueAt, signal }: Partial<ReadLimits> = {},
   ): Promise<Row[]> {
-    const { database, options, closed$, schemaCheck } = this.#interest;
+    const { database, options, closed, schemaCheck } = this.#interest;
     const attempt = async (attemptMs: number): Promise<Row[]> => {
       await schemaCheck.pass(attemptMs);
       return database.query<Row>({ purpose, text, values, isPaced: true }, attemptMs);
     };
-    return retryUntilClosed(attempt, {
+    return retryUntilAborted(attempt, {
       dueAt: dueAt ?? performance.now() + options.retryTimeoutMs,
       attemptMs: options.retryTimeoutMs / 2,
-      closed$: signal === undefined ? closed$ : merge(closed$, abortOf(signal)),
+      signals: signal === undefined ? [closed] : [closed, signal],
       // A call is rejected by what a policy raises; a stream or a wait goes on.
       isPassing: dueAt === undefined ? isTransient : mayPass,
     });
@@ -367,15 +367,5 @@ function whileSubscribed<T>(work: (signal: AbortSignal) => Promise<T>): Observab
     const subscription = from(work(unsubscribed.signal)).subscribe(subscriber);
     subscription.add(() => unsubscribed.abort());
     return subscription;
-  });
-}
-
-/** Errors with the reason when a signal aborts. */
-function abortOf(signal: AbortSignal): Observable<never> {
-  return new Observable((subscriber) => {
-    const abort = (): void => subscriber.error(signal.reason);
-    if (signal.aborted) abort();
-    signal.addEventListener("abort", abort);
-    return () => signal.removeEventListener("abort", abort);
   });
 }

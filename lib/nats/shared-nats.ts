@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { backoffMs } from "../database/backoff";
+import { backoffMs } from "../database/retry";
 import type { Logger } from "../logger";
 import type { NatsClient } from "./client";
 import { NatsLink } from "./nats-link";

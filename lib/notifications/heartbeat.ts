@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { withTimeLimit } from "../database/race";
 import { isNotificationFault } from "../database/sql-states";
 import { DatabaseError } from "../errors";
 
@@ -30,18 +31,15 @@ export class Heartbeat {
   async prove(send: (nonce: string) => Promise<void>, timeoutMs: number): Promise<Proof> {
     const nonce = randomBytes(8).toString("hex");
     const startedAt = performance.now();
-    let timer: NodeJS.Timeout | undefined;
     const settled = new Promise<"alive" | "unproven">((settle) => this.#awaited.set(nonce, settle));
     try {
       await Promise.race([send(nonce), settled]);
-      const tooLate = new Promise<"deaf">((resolve) => (timer = setTimeout(() => resolve("deaf"), timeoutMs)));
-      const verdict = await Promise.race([settled, tooLate]);
+      const verdict = await withTimeLimit<"alive" | "unproven" | "deaf">(settled, timeoutMs, () => "deaf");
       return verdict === "alive" ? { verdict, roundTripMs: performance.now() - startedAt } : { verdict };
     } catch (error) {
       const isBlocked = error instanceof DatabaseError && isNotificationFault(error.sqlState);
       return { verdict: isBlocked ? "blocked" : "unproven" };
     } finally {
-      clearTimeout(timer);
       this.#awaited.delete(nonce);
     }
   }

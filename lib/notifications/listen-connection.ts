@@ -1,12 +1,12 @@
 import type { EventEmitter } from "node:events";
 import createSubscriber, { type Subscriber } from "pg-listen";
 import { Client, type ClientConfig } from "pg";
-import { type LoneConnection, openLoneSession } from "../database/lone-session";
+import { type DedicatedConnection, type DedicatedSession, openDedicatedSession } from "../database/dedicated-session";
 
 const queryTimeoutMs = 5_000;
 
 // A listener that the server believes alive holds back the notification queue of the whole cluster, so the server, too, has to notice a dead peer soon
-// (PostgreSQL docs, "Connections and Authentication"). Poolers refuse startup options; see openLoneSession.
+// (PostgreSQL docs, "Connections and Authentication"). Poolers refuse startup options; see openDedicatedSession.
 const sessionOptions =
   "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3 -c tcp_user_timeout=30000 -c idle_session_timeout=0";
 
@@ -20,14 +20,16 @@ export interface ListenHandlers {
  * One LISTEN connection, from its opening to its first fault, over pg-listen used single-shot. Its own reconnecting gives up after three seconds, does not
  * notice a silent peer, and can leave a connection behind when it is closed meanwhile; `retryLimit: 1` means no attempt at all, and an error at once.
  */
-export class ListenConnection {
-  readonly #connection: LoneConnection;
+export class ListenConnection implements DedicatedSession {
+  readonly #connection: DedicatedConnection;
+  readonly #channel: string;
   readonly #subscriber: Subscriber;
   readonly #handlers: ListenHandlers;
   #ended = false;
 
-  private constructor(connection: LoneConnection, handlers: ListenHandlers) {
+  private constructor(connection: DedicatedConnection, channel: string, handlers: ListenHandlers) {
     this.#connection = connection;
+    this.#channel = channel;
     this.#handlers = handlers;
     const { config } = connection;
     const singleFault = { ...config, connection: failingOnce(config) };
@@ -51,15 +53,15 @@ export class ListenConnection {
     handlers: ListenHandlers,
     signal: AbortSignal,
   ): Promise<ListenConnection> {
-    return openLoneSession({
-      config,
-      sessionOptions,
-      queryTimeoutMs,
-      create: (connection) => new ListenConnection(connection, handlers),
-      connect: (session) => session.#subscriber.connect().then(() => session.listen(channel)),
-      signal,
-      abortMessage: "The listener was closed.",
-    });
+    return openDedicatedSession(
+      { config, sessionOptions, queryTimeoutMs, signal },
+      (connection) => new ListenConnection(connection, channel, handlers),
+    );
+  }
+
+  async connect(): Promise<void> {
+    await this.#subscriber.connect();
+    await this.listen(this.#channel);
   }
 
   /** Resolves once LISTEN is confirmed. A failure leaves the connection unusable. */

@@ -1,5 +1,4 @@
-import { areSameValues } from "../database/same-values";
-import type { SessionConfig } from "../database/session-config";
+import { areSameValues, type SessionConfig } from "../database/session-config";
 import { type ListenClient, type ListenTimes, SharedListener } from "./shared-listener";
 
 /**

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { exhaustMap, filter, firstValueFrom, interval, map, merge, Subject, tap } from "rxjs";
-import { backoffMs } from "../database/backoff";
+import { backoffMs } from "../database/retry";
 import { describe } from "../database/backend-error";
 import type { SessionConfig } from "../database/session-config";
 import type { Logger } from "../logger";
@@ -105,7 +105,7 @@ export class SharedListener {
       this.#syncChannels();
       return;
     }
-    this.#stopping.abort();
+    this.#stopping.abort(new Error("The listener was closed"));
     await this.#running;
   }
 
@@ -173,7 +173,7 @@ export class SharedListener {
     });
     failed.catch(() => undefined);
     // To be stopped is to be lost.
-    const stop = (): void => lose(new Error("The listener was closed"));
+    const stop = (): void => lose(signal.reason as Error);
     signal.addEventListener("abort", stop);
     let connection: ListenConnection | undefined;
     try {

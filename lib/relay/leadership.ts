@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { backoffMs } from "../database/backoff";
+import { backoffMs } from "../database/retry";
 import type { SessionConfig } from "../database/session-config";
 import { LockSession } from "./lock-session";
 

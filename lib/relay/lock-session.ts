@@ -1,5 +1,5 @@
 import { Client, type ClientConfig } from "pg";
-import { type LoneConnection, openLoneSession } from "../database/lone-session";
+import { type DedicatedConnection, type DedicatedSession, openDedicatedSession } from "../database/dedicated-session";
 
 /** For one answer, after which the session is given up: well before the server does so, and gives its lock to somebody else. */
 const queryTimeoutMs = 2_000;
@@ -10,14 +10,14 @@ const sessionOptions =
   "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3 -c tcp_user_timeout=10000 -c idle_session_timeout=10000";
 
 /** A session of the server that holds one advisory lock, or tries for it. The lock goes with the session, however that ends. */
-export class LockSession {
-  readonly #connection: LoneConnection;
+export class LockSession implements DedicatedSession {
+  readonly #connection: DedicatedConnection;
   readonly #client: Client;
   readonly #key: string;
   #isOpen = false;
   #isEnded = false;
 
-  private constructor(connection: LoneConnection, key: string, onLost: (error: Error) => void) {
+  private constructor(connection: DedicatedConnection, key: string, onLost: (error: Error) => void) {
     this.#connection = connection;
     this.#key = key;
     this.#client = new Client(connection.config);
@@ -39,15 +39,10 @@ export class LockSession {
     onLost: (error: Error) => void,
     signal: AbortSignal,
   ): Promise<LockSession> {
-    return openLoneSession({
-      config,
-      sessionOptions,
-      queryTimeoutMs,
-      create: (connection) => new LockSession(connection, key, onLost),
-      connect: (session) => session.#connect(),
-      signal,
-      abortMessage: "The relay was closed",
-    });
+    return openDedicatedSession(
+      { config, sessionOptions, queryTimeoutMs, signal },
+      (connection) => new LockSession(connection, key, onLost),
+    );
   }
 
   /** Whether the lock is to be had, and so held from now on. To be asked only while it is not held: it would have to be given back as often. */
@@ -77,7 +72,7 @@ export class LockSession {
     await this.#connection.end(this.#client.end());
   }
 
-  async #connect(): Promise<void> {
+  async connect(): Promise<void> {
     await this.#client.connect();
     // A pooler gives its clients process numbers of its own.
     if (

@@ -1,4 +1,5 @@
 import type { Subscription } from "rxjs";
+import { settledWithin } from "../database/race";
 import type { NotifierChannel, NotificationSource, ListenReport } from "../notifications/notifier";
 import type { RelayCounters } from "./counters";
 import { Forwarder } from "./forwarder";
@@ -61,10 +62,7 @@ export class Term {
   /** Listens no more, and tells what there is. */
   async finish(): Promise<void> {
     this.#subscription.unsubscribe();
-    let timer: NodeJS.Timeout | undefined;
-    const tooLong = new Promise<void>((resolve) => (timer = setTimeout(resolve, finishLimitMs)));
-    await Promise.race([this.#forwarder.drain(), tooLong]);
-    clearTimeout(timer);
+    await settledWithin(this.#forwarder.drain(), finishLimitMs);
   }
 
   /** Tells nothing more, from this moment on; resolves once nothing is left connected. */

@@ -1,6 +1,5 @@
 import { Batcher } from "../waiting/batcher";
-import { backoffMs } from "../database/backoff";
-import { isTransient } from "../database/retry";
+import { backoffMs, isTransient } from "../database/retry";
 import { isNotificationFault, sqlStates } from "../database/sql-states";
 import type { Deadline } from "../waiting/deadlines";
 import { BackendClosedError, DatabaseError, ResultBackendError } from "../errors";

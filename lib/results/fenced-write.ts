@@ -1,5 +1,4 @@
-import type { Observable } from "rxjs";
-import { retryUntilClosed } from "../database/retry";
+import { retryUntilAborted } from "../database/retry";
 import type { ServerClock } from "../database/server-clock";
 import { sqlStates } from "../database/sql-states";
 import type { DatabaseError } from "../errors";
@@ -10,7 +9,7 @@ import { youngCallMs } from "./write-item";
 export interface FencedWriteParts {
   readonly schemaCheck: SchemaCheck;
   readonly clock: ServerClock;
-  readonly closed$: Observable<never>;
+  readonly closed: AbortSignal;
 }
 
 /** The limits of one attempt. Times of the server are in seconds since 1970. */
@@ -27,7 +26,7 @@ export interface FencedAttempt {
 
 /** Repeats a write that travels alone while it fails with a transient error. Each attempt carries its deadline in the server's time. */
 export async function fencedWrite<T>(
-  { schemaCheck, clock, closed$ }: FencedWriteParts,
+  { schemaCheck, clock, closed }: FencedWriteParts,
   limitMs: number,
   write: (attempt: FencedAttempt) => Promise<T>,
 ): Promise<T> {
@@ -51,5 +50,5 @@ export async function fencedWrite<T>(
     // A statement that came late shows a clock that is wrong, and after a lost session the next one may be with another server.
     if (mayReachAnotherServer(error) || error.sqlState === sqlStates.lateStatement) clock.invalidate();
   };
-  return retryUntilClosed(attempt, { dueAt, closed$, onRetry });
+  return retryUntilAborted(attempt, { dueAt, signals: [closed], onRetry });
 }

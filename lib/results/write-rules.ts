@@ -1,4 +1,3 @@
-import type { Observable } from "rxjs";
 import { longestAttemptMs } from "../database/retry";
 import type { ServerClock } from "../database/server-clock";
 import type { Deadlines } from "../waiting/deadlines";
@@ -13,7 +12,7 @@ export interface WriteParts {
   readonly schemaCheck: SchemaCheck;
   readonly clock: ServerClock;
   readonly deadlines: Deadlines;
-  readonly closed$: Observable<never>;
+  readonly closed: AbortSignal;
   readonly announcements: Announcements;
   /** Told of the size of each statement; for telemetry. */
   readonly countBatch?: ((size: number) => void) | undefined;

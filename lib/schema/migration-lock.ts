@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { backoffMs } from "../database/backoff";
+import { backoffMs } from "../database/retry";
 import { BeginError, type Database, type TransactionLimits } from "../database/database";
 import { sqlStates } from "../database/sql-states";
 import { DatabaseError } from "../errors";

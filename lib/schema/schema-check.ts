@@ -1,7 +1,7 @@
 import { notMigratedMessage } from "../database/backend-error";
 import type { Database } from "../database/database";
 import { sqlStates } from "../database/sql-states";
-import { within } from "../database/within";
+import { withTimeLimit } from "../database/race";
 import { DatabaseError, SchemaError } from "../errors";
 import { versionTable } from "./migration-files";
 
@@ -31,7 +31,10 @@ export class SchemaCheck {
   async pass(timeoutMs: number): Promise<void> {
     if (this.#isGood) return;
     this.#checking ??= this.#check(timeoutMs).finally(() => (this.#checking = undefined));
-    await within(timeoutMs, this.#checking, purpose);
+    await withTimeLimit(this.#checking, timeoutMs, () => {
+      const message = `Could not ${purpose}: no answer within ${Math.round(timeoutMs)} ms.`;
+      throw new DatabaseError(message, undefined, true);
+    });
   }
 
   async #check(timeoutMs: number): Promise<void> {

@@ -1,4 +1,3 @@
-import type { Observable } from "rxjs";
 import type { Database } from "../database/database";
 import type { ServerClock } from "../database/server-clock";
 import type { Deadlines } from "./deadlines";
@@ -21,7 +20,7 @@ export interface Interest {
   readonly troubles: Troubles;
   /** Is told what is waited for, if the notifier needs subscriptions. */
   readonly selection: NotificationSelection | undefined;
-  readonly closed$: Observable<never>;
+  readonly closed: AbortSignal;
   readonly countWake: (cause: WakeCause) => void;
   readonly countBatch?: ((size: number) => void) | undefined;
   /** Whether results are read with what telemetry shows of them. */

@@ -1,6 +1,6 @@
-import { firstValueFrom, merge, type Observable, timer } from "rxjs";
 import { Batcher } from "./batcher";
 import { isRowRefusal, mayPass } from "../database/backend-error";
+import { pause } from "../database/race";
 import { isTransient, retryTransient } from "../database/retry";
 import { Call, type Deadlines } from "./deadlines";
 import { DatabaseError, BackendClosedError } from "../errors";
@@ -73,7 +73,7 @@ export interface LoaderParts<T> {
   readonly read: (keys: readonly string[], timeoutMs: number, care?: ReadCare) => Promise<ReadAnswer<T>>;
   readonly schemaCheck: SchemaCheck;
   readonly deadlines: Deadlines;
-  readonly closed$: Observable<never>;
+  readonly closed: AbortSignal;
   readonly retryTimeoutMs: number;
   /** Told of the size of each statement; for telemetry. */
   readonly countBatch?: ((size: number) => void) | undefined;
@@ -307,7 +307,7 @@ export class Loader<T> {
   }
 
   #read(keys: readonly string[], isCareful = this.#isCareful): Promise<ReadAnswer<T>> {
-    const { schemaCheck, closed$, retryTimeoutMs } = this.#parts;
+    const { schemaCheck, closed, retryTimeoutMs } = this.#parts;
     let attempts = 0;
     const attempt = (attemptMs: number): Promise<ReadAnswer<T>> => {
       attempts += 1;
@@ -330,7 +330,7 @@ export class Loader<T> {
       this.#noteFailure(error);
       this.#retries += 1;
     };
-    return retryTransient(attempt, { dueAt: performance.now() + retryTimeoutMs, closed$, onRetry });
+    return retryTransient(attempt, { dueAt: performance.now() + retryTimeoutMs, signals: [closed], onRetry });
   }
 
   /** Throws another error in place of one if a read that meets no row succeeds. Otherwise nothing can be read, and parts would fare no better. */
@@ -347,9 +347,9 @@ export class Loader<T> {
 
   /** Reads keys that are kept apart from the others. */
   async #readApart(keys: readonly string[], lane: Lane): Promise<ReadAnswer<T>> {
-    const { closed$ } = this.#parts;
+    const { closed } = this.#parts;
     const pauseMs = this.#suspects.pauseOf(lane);
-    if (pauseMs > 0) await firstValueFrom(merge(timer(pauseMs), closed$));
+    if (pauseMs > 0) await pause(pauseMs, [closed]);
     const limitMs = this.#suspects.limitOf(keys);
     if (limitMs === undefined) return this.#read(keys, lane === "patient" || this.#isCareful);
     const attempt = async (): Promise<ReadAnswer<T>> => {
@@ -362,7 +362,7 @@ export class Loader<T> {
           : error;
       });
     };
-    return retryTransient(attempt, { dueAt: performance.now() + limitMs, closed$ });
+    return retryTransient(attempt, { dueAt: performance.now() + limitMs, signals: [closed] });
   }
 
   #send(keys: readonly string[], timeoutMs: number, isCareful: boolean, limitMs?: number): Promise<ReadAnswer<T>> {

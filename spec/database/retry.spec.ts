@@ -1,6 +1,6 @@
-import { NEVER, Subject } from "rxjs";
-
-import { isTransient, type RetryOptions, retryTransient, retryUntilClosed } from "../../lib/database/retry";
+import fc from "fast-check";
+import { getEventListeners } from "node:events";
+import { backoffMs, isTransient, type RetryOptions, retryTransient, retryUntilAborted } from "../../lib/database/retry";
 import { BackendClosedError, DatabaseError, SchemaError } from "../../lib/errors";
 
 const transient = (message = "server gone"): DatabaseError => new DatabaseError(message, "57P01", true);
@@ -20,11 +20,11 @@ function attempts(...outcomes: (Error | string)[]): jest.Mock<Promise<string>, [
 function retrying(
   attempt: () => Promise<string>,
   options: Partial<RetryOptions> & { forMs?: number } = {},
-  retry = retryUntilClosed<string>,
+  retry = retryUntilAborted<string>,
 ): { outcome: () => unknown } {
   const { forMs = 10_000, ...rest } = options;
   let outcome: unknown = "pending";
-  void retry(attempt, { dueAt: performance.now() + forMs, closed$: NEVER, ...rest }).then(
+  void retry(attempt, { dueAt: performance.now() + forMs, signals: [], ...rest }).then(
     (value) => (outcome = value),
     (error: unknown) => (outcome = error),
   );
@@ -148,26 +148,26 @@ it("waits twice as long after each attempt, up to two seconds less what is left 
 
 describe("when the backend closes", () => {
   it("ends while it waits for the next attempt, which is not made", async () => {
-    const closed$ = new Subject<never>();
+    const closing = new AbortController();
     const attempt = attempts(transient());
-    const { outcome } = retrying(attempt, { closed$ });
+    const { outcome } = retrying(attempt, { signals: [closing.signal] });
     await jest.advanceTimersByTimeAsync(0);
     expect(jest.getTimerCount()).toBe(1);
     const closed = new BackendClosedError();
-    closed$.error(closed);
+    closing.abort(closed);
     await jest.advanceTimersByTimeAsync(10_000);
     expect(outcome()).toBe(closed);
     expect(attempt).toHaveBeenCalledTimes(1);
-    expect(closed$.observed).toBe(false);
+    expect(getEventListeners(closing.signal, "abort")).toEqual([]);
   });
 
   it("ends at once, also while an attempt is under way, and lets that fail in peace", async () => {
-    const closed$ = new Subject<never>();
+    const closing = new AbortController();
     let reject: (error: Error) => void = () => undefined;
     const attempt = jest.fn(() => new Promise<string>((_resolve, fail) => (reject = fail)));
-    const { outcome } = retrying(attempt, { closed$ });
+    const { outcome } = retrying(attempt, { signals: [closing.signal] });
     const closed = new BackendClosedError();
-    closed$.error(closed);
+    closing.abort(closed);
     await jest.advanceTimersByTimeAsync(0);
     expect(outcome()).toBe(closed);
     reject(transient());
@@ -176,12 +176,12 @@ describe("when the backend closes", () => {
   });
 
   it("lets an attempt that nobody waits for by itself come to its own end, and makes no other", async () => {
-    const closed$ = new Subject<never>();
+    const closing = new AbortController();
     let reject: (error: Error) => void = () => undefined;
     const attempt = jest.fn(() => new Promise<string>((_resolve, fail) => (reject = fail)));
-    const { outcome } = retrying(attempt, { closed$ }, retryTransient);
+    const { outcome } = retrying(attempt, { signals: [closing.signal] }, retryTransient);
     const closed = new BackendClosedError();
-    closed$.error(closed);
+    closing.abort(closed);
     await jest.advanceTimersByTimeAsync(0);
     expect(outcome()).toBe("pending");
     reject(transient());
@@ -191,17 +191,65 @@ describe("when the backend closes", () => {
   });
 
   it("no longer listens for that between attempts, or once it is done", async () => {
-    const closed$ = new Subject<never>();
-    const { outcome } = retrying(attempts(transient(), "value"), { closed$ });
+    const closing = new AbortController();
+    const { outcome } = retrying(attempts(transient(), "value"), { signals: [closing.signal] });
     await jest.advanceTimersByTimeAsync(0);
-    expect(closed$.observed).toBe(true);
+    expect(getEventListeners(closing.signal, "abort").length).toBeGreaterThan(0);
     await jest.advanceTimersByTimeAsync(100);
     expect(outcome()).toBe("value");
-    expect(closed$.observed).toBe(false);
+    expect(getEventListeners(closing.signal, "abort")).toEqual([]);
   });
 });
 
 it("calls transient only what the database failed with, and may not fail with again", () => {
   const errors = [transient(), permanent(), new BackendClosedError(), new Error("m"), { transient: true }, undefined];
   expect(errors.map(isTransient)).toEqual([true, false, false, false, false, false]);
+});
+
+describe("the delay before an attempt", () => {
+  const most = (): number => 1;
+  const least = (): number => 0;
+
+  it("doubles from the base up to the cap", () => {
+    const delays = [1, 2, 3, 4, 5, 6].map((attempt) => backoffMs(attempt, 50, 1_000, most));
+    expect(delays).toEqual([50, 100, 200, 400, 800, 1_000]);
+  });
+
+  it("takes at least half of that", () => {
+    const delays = [1, 2, 3, 4, 5, 6].map((attempt) => backoffMs(attempt, 50, 1_000, least));
+    expect(delays).toEqual([25, 50, 100, 200, 400, 500]);
+  });
+
+  it("takes a part in between at random", () => {
+    expect(backoffMs(1, 100, 1_000, () => 0.5)).toBe(75);
+    const delays = new Set(Array.from({ length: 100 }, () => backoffMs(3, 100, 1_000)));
+    expect(delays.size).toBeGreaterThan(50);
+  });
+
+  it.each([31, 32, 100, 1_100, Number.MAX_SAFE_INTEGER])("stays at the cap at attempt %p", (attempt) => {
+    expect(backoffMs(attempt, 50, 2_000, most)).toBe(2_000);
+  });
+
+  it("starts at the cap if the base is above it", () => {
+    expect(backoffMs(1, 5_000, 2_000, most)).toBe(2_000);
+  });
+
+  it("lies between half and all of what the attempt comes to, and never exceeds the cap", () => {
+    const attempt = fc.integer({ min: 1, max: 10_000 });
+    const ms = fc.integer({ min: 1, max: 1_000_000 });
+    fc.assert(
+      fc.property(attempt, ms, ms, (count, baseMs, capMs) => {
+        const whole = Math.min(capMs, baseMs * 2 ** Math.min(count - 1, 100));
+        // Below 2^30 times the base the cap always wins, so that no attempt is too large.
+        const delayMs = backoffMs(count, baseMs, capMs);
+        expect(delayMs).toBeGreaterThanOrEqual(whole / 2);
+        expect(delayMs).toBeLessThanOrEqual(whole);
+      }),
+    );
+  });
+
+  it("never shrinks from one attempt to the next, but for chance", () => {
+    const delays = Array.from({ length: 200 }, (_, index) => backoffMs(index + 1, 100, 15_000, least));
+    expect(delays).toEqual(delays.toSorted((a, b) => a - b));
+  });
 });

@@ -1,5 +1,4 @@
 import { Pool } from "pg";
-import { NEVER } from "rxjs";
 import { Database } from "../../lib/database/database";
 import { Deadlines } from "../../lib/waiting/deadlines";
 import { DatabaseError } from "kojin-postgres";
@@ -39,7 +38,7 @@ describe("two reads of the same key under way", () => {
       },
       schemaCheck: new AlwaysMigrated(new Database(new Pool(), "public"), "public", 1),
       deadlines,
-      closed$: NEVER,
+      closed: new AbortController().signal,
       retryTimeoutMs: 10_000,
       onFound: (_key, { value }, reason) => {
         seen.push(value);
@@ -187,7 +186,7 @@ describe("reads in an outage", () => {
       },
       schemaCheck: new AlwaysMigrated(new Database(new Pool(), "public"), "public", 1),
       deadlines,
-      closed$: NEVER,
+      closed: new AbortController().signal,
       retryTimeoutMs: 300,
       onFound: () => undefined,
       onDenied: () => undefined,
