@@ -21,7 +21,7 @@ export type {
   WaitOptions,
   WriteOptions,
 } from "./result-backend";
-export type { OpenGroupsOptions } from "./groups/group-arguments";
+export type { OpenGroupsOptions } from "./groups/group-rules";
 export type { MigrateOptions, MigrationReport } from "./schema/migrations";
 export type { MigrationProgress } from "./schema/migration-run";
 export type { MigrationPlan } from "./schema/migration-plan";

@@ -1,14 +1,12 @@
 /* eslint-disable @typescript-eslint/require-await -- an async method turns what is thrown into a rejection, as its contract says */
-import type { Observable } from "rxjs";
+import { filter, firstValueFrom, type Observable } from "rxjs";
 import { MemoryGroups } from "./memory/groups";
-import { MemoryResults } from "./memory/results";
 import { MemoryStorage } from "./memory/storage";
 import { MemoryView } from "./memory/view";
 import { resolveOptions } from "./options";
 import type {
   ClaimOptions,
   CloseOptions,
-  GroupBackend,
   GroupClaim,
   GroupOptions,
   GroupProgress,
@@ -21,9 +19,12 @@ import type {
   WaitOptions,
   WriteOptions,
 } from "./result-backend";
-import { checkDurationMs } from "./value/arguments";
+import { toStoreRow } from "./results/store-row";
+import { checkDurationMs, checkId, typeName } from "./value/arguments";
+import { encodeFailure } from "./value/failure";
+import { type Codec, encodeResult } from "./value/json";
 import { checkSchema } from "./value/schema";
-import type { Codec } from "./value/json";
+import type { StoredResult } from "./value/stored-result";
 import type { TaskId } from "./value/task";
 import { resolveWaitOptions } from "./waiting/waits";
 
@@ -32,18 +33,18 @@ export interface MemoryResultBackendOptions {
   readonly ttlMs?: number;
   /** Largest result, in bytes of JSON. Default 67 108 864 (64 MiB), as with Postgres. */
   readonly maxResultBytes?: number;
-  /** For results that JSON cannot hold, as with Postgres. Default: JSON alone. */
+  /** Encodes results that JSON cannot hold, as with Postgres. Default: JSON alone. */
   readonly codec?: Codec;
 }
 
 /**
- * Results and groups in the memory of this process: the same contract with no database, for tests of code that takes a `ResultBackend`. Results go through
- * JSON as they do with Postgres. Timeouts, times to live and deadlines follow fake timers, if those replace `performance` too, as Jest's do. Calls with
- * the option `client` reject with a `TypeError`, since there is no transaction to take part in. What has expired takes up memory until it is asked for again.
+ * Keeps results and groups in the memory of this process, for tests of code that takes a `ResultBackend`: the same contract
+ * without a database. Results are encoded as JSON, as with Postgres. Timeouts, times to live and deadlines follow fake timers
+ * that replace `Date`. Calls with the option `client` reject with a `TypeError`, since memory has no transactions. Expired
+ * results take up memory until they are asked for again.
  */
-export class MemoryResultBackend implements ResultBackend, GroupBackend {
+export class MemoryResultBackend implements ResultBackend {
   readonly #view: MemoryView;
-  readonly #results: MemoryResults;
   readonly #groups: MemoryGroups;
 
   constructor(options?: MemoryResultBackendOptions);
@@ -51,38 +52,40 @@ export class MemoryResultBackend implements ResultBackend, GroupBackend {
   constructor(options: MemoryResultBackendOptions | undefined, storage: MemoryStorage);
   constructor(options: MemoryResultBackendOptions = {}, storage = new MemoryStorage()) {
     this.#view = new MemoryView(storage, resolveOptions(options));
-    this.#results = new MemoryResults(this.#view);
     this.#groups = new MemoryGroups(this.#view);
   }
 
   /**
-   * Another backend on the same results and groups, as another process would have one on the same database: each hears what the other stores, and closing one
-   * leaves the other open.
+   * Creates another backend on the same results and groups, like another process on the same database: each hears what the
+   * other stores, and closing one leaves the other open.
    *
-   * @param options - Its own; what is left out is as in this one.
+   * @param options - Options of the new backend. Default: those of this one.
    */
   view(options: MemoryResultBackendOptions = {}): MemoryResultBackend {
-    const { storage, ttlMs, maxResultBytes, codec } = this.#view;
+    const { ttlMs, maxResultBytes, codec } = this.#view.options;
     const same = { ttlMs, maxResultBytes, ...(codec === undefined ? {} : { codec }) };
-    return new MemoryResultBackend({ ...same, ...options }, storage);
+    return new MemoryResultBackend({ ...same, ...options }, this.#view.storage);
   }
 
-  /** How many tasks and groups somebody waits for at this backend: 0 if a test has let go of everything. */
+  /** Counts the tasks and groups that this backend waits for: 0 if a test has ended all of its waits and streams. */
   stats(): { readonly waiting: number } {
     return { waiting: this.#view.results.size + this.#view.groups.size };
   }
 
   async store<T>(taskId: TaskId<T>, result: NoInfer<T>, options: StoreOptions = {}): Promise<void> {
-    this.#results.store(taskId, result, options);
+    checkId(taskId, "taskId");
+    const { maxResultBytes, codec } = this.#view.options;
+    this.#write(taskId, encodeResult(taskId, result, maxResultBytes, codec), null, options);
   }
 
   async fail(taskId: string, error: unknown, options: StoreOptions = {}): Promise<void> {
-    this.#results.fail(taskId, error, options);
+    checkId(taskId, "taskId");
+    this.#write(taskId, "null", encodeFailure(error, this.#view.options.maxResultBytes), options);
   }
 
   async get<T>(taskId: TaskId<T>, { schema }: ReadOptions<T> = {}): Promise<T | undefined> {
     checkSchema(schema);
-    return this.#view.reader.found(this.#results.read(taskId), schema);
+    return this.#view.reader.found(this.#find(taskId), schema);
   }
 
   async getSettled<T>(
@@ -90,13 +93,13 @@ export class MemoryResultBackend implements ResultBackend, GroupBackend {
     { schema }: ReadOptions<T> = {},
   ): Promise<PromiseSettledResult<T> | undefined> {
     checkSchema(schema);
-    return this.#view.reader.foundSettled(this.#results.read(taskId), schema);
+    return this.#view.reader.foundSettled(this.#find(taskId), schema);
   }
 
   async wait<T>(taskId: TaskId<T>, timeout: number | (WaitOptions & ReadOptions<T>)): Promise<T> {
     const { reader } = this.#view;
     const options = resolveWaitOptions(timeout);
-    const stored = this.#results.wait(taskId, options);
+    const stored = this.#wait(taskId, options);
     if (options.schema === undefined) return reader.value<T>(await stored);
     return reader.check(stored, options.schema, { target: { taskId }, ...options });
   }
@@ -107,21 +110,28 @@ export class MemoryResultBackend implements ResultBackend, GroupBackend {
   ): Promise<PromiseSettledResult<T>> {
     const { reader } = this.#view;
     const options = resolveWaitOptions(timeout);
-    const stored = this.#results.wait(taskId, options);
+    const stored = this.#wait(taskId, options);
     if (options.schema === undefined) return reader.settled<T>(await stored);
     return reader.checkSettled(stored, options.schema, { target: { taskId }, ...options });
   }
 
   async delete(taskId: string, options: WriteOptions = {}): Promise<boolean> {
-    return this.#results.delete(taskId, options);
+    checkId(taskId, "taskId");
+    this.#view.assertWritable(options);
+    return this.#view.storage.delete(taskId);
   }
 
-  result$<T>(taskId: TaskId<T>, options: ReadOptions<T> = {}): Observable<T> {
-    return this.#results.result$(taskId, options);
+  result$<T>(taskId: TaskId<T>, { schema }: ReadOptions<T> = {}): Observable<T> {
+    checkId(taskId, "taskId");
+    checkSchema(schema);
+    return this.#view.reader.values$(this.#view.results.watch$(taskId), schema);
   }
 
-  results$<T>(options: ResultFeedOptions<T> = {}): Observable<TaskOutcome<T>> {
-    return this.#results.results$<T>(options);
+  results$<T>({ where = () => true, schema }: ResultFeedOptions<T> = {}): Observable<TaskOutcome<T>> {
+    if (typeof where !== "function") throw new TypeError(`where: expected a function, got ${typeName(where)}.`);
+    checkSchema(schema);
+    const { reader, stored$ } = this.#view;
+    return reader.outcomes$(stored$.pipe(filter(({ taskId }) => where(taskId))), schema);
   }
 
   async initGroup(groupId: string, members: number | readonly string[], options: GroupOptions = {}): Promise<void> {
@@ -141,32 +151,39 @@ export class MemoryResultBackend implements ResultBackend, GroupBackend {
     return this.#groups.fail(groupId, taskId, error, options);
   }
 
-  async getGroupResults<T>(groupId: string, options: ReadOptions<T> = {}): Promise<T[]> {
-    return this.#groups.results(groupId, options);
+  async getGroupResults<T>(groupId: string, { schema }: ReadOptions<T> = {}): Promise<T[]> {
+    checkSchema(schema);
+    return this.#view.reader.all(this.#groups.results(groupId), schema);
   }
 
   async getGroup(groupId: string): Promise<GroupProgress | undefined> {
-    return this.#groups.read(groupId)?.progress();
+    return this.#groups.find(groupId)?.progress;
   }
 
   async waitGroup<T>(groupId: string, timeout: number | (WaitOptions & ReadOptions<T>)): Promise<T[]> {
-    return this.#groups.wait(groupId, timeout);
+    const { reader } = this.#view;
+    const options = resolveWaitOptions(timeout);
+    const stored = this.#groups.wait(groupId, options);
+    if (options.schema === undefined) return (await stored).map((each) => reader.value<T>(each));
+    return reader.checkAll(stored, options.schema, { target: { groupId }, ...options });
   }
 
   group$(groupId: string): Observable<GroupProgress> {
     return this.#groups.progress$(groupId);
   }
 
-  groupMembers$<T>(groupId: string, options: ReadOptions<T> = {}): Observable<TaskOutcome<T>> {
-    return this.#groups.members$(groupId, options);
+  groupMembers$<T>(groupId: string, { schema }: ReadOptions<T> = {}): Observable<TaskOutcome<T>> {
+    checkSchema(schema);
+    return this.#view.reader.outcomes$(this.#groups.members$(groupId), schema);
   }
 
-  groupResults$<T>(groupId: string, options: ReadOptions<T> = {}): Observable<T[]> {
-    return this.#groups.results$(groupId, options);
+  groupResults$<T>(groupId: string, { schema }: ReadOptions<T> = {}): Observable<T[]> {
+    checkSchema(schema);
+    return this.#view.reader.all$(this.#groups.results$(groupId), schema);
   }
 
   groupCompletions$(): Observable<GroupProgress> {
-    return this.#view.groupDone$.asObservable();
+    return this.#view.groupDone$;
   }
 
   async claimGroup(groupId: string, options: ClaimOptions = {}): Promise<GroupClaim | undefined> {
@@ -184,5 +201,23 @@ export class MemoryResultBackend implements ResultBackend, GroupBackend {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
+  }
+
+  #write(taskId: string, result: string, error: string | null, options: StoreOptions): void {
+    const row = toStoreRow(taskId, result, error, options, this.#view.options.ttlMs);
+    this.#view.assertWritable(options);
+    this.#view.storage.store(row);
+  }
+
+  #find(taskId: string): StoredResult | undefined {
+    checkId(taskId, "taskId");
+    this.#view.assertOpen();
+    return this.#view.storage.read(taskId);
+  }
+
+  async #wait(taskId: string, options: WaitOptions): Promise<StoredResult> {
+    checkId(taskId, "taskId");
+    this.#view.assertOpen();
+    return firstValueFrom(this.#view.results.watch$(taskId, options));
   }
 }

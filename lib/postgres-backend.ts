@@ -3,7 +3,7 @@ import { firstValueFrom, type Observable } from "rxjs";
 import { BackendCore } from "./backend-core";
 import { OwnPool } from "./database/own-pool";
 import type { ConnectionPool } from "./database/pool";
-import { type OpenGroupsOptions, toGroupSize, toOpenLimit, toUnclaimedLimit } from "./groups/group-arguments";
+import { checkMember, type OpenGroupsOptions, toGroupLimit, toGroupSize } from "./groups/group-rules";
 import { type Health, readHealth } from "./admin/health";
 import { diagnose, type DiagnoseOptions, type Diagnosis } from "./admin/diagnosis";
 import { countExpired, inspect, type Inspection } from "./admin/inspection";
@@ -283,7 +283,7 @@ export class PostgresResultBackend implements ResultBackend {
   }
 
   async unclaimedGroups(options: UnclaimedOptions = {}): Promise<GroupProgress[]> {
-    const limit = toUnclaimedLimit(options);
+    const limit = toGroupLimit(options);
     this.#core.assertOpen();
     return this.#core.claims.unclaimed(limit);
   }
@@ -293,7 +293,7 @@ export class PostgresResultBackend implements ResultBackend {
    * ones only, however many others are kept; `group$` has what happens to one of them.
    */
   async openGroups(options: OpenGroupsOptions = {}): Promise<GroupProgress[]> {
-    const limit = toOpenLimit(options);
+    const limit = toGroupLimit(options);
     this.#core.assertOpen();
     return this.#core.groups.open(limit);
   }
@@ -392,9 +392,4 @@ export class PostgresResultBackend implements ResultBackend {
     const stored$ = results.waits.watch$(taskId, options);
     return telemetry === undefined ? firstValueFrom(stored$) : telemetry.wait(taskId, stored$);
   }
-}
-
-function checkMember(groupId: string, taskId: string): void {
-  checkId(groupId, "groupId");
-  checkId(taskId, "taskId");
 }

@@ -1,7 +1,7 @@
 import { DatabaseError, GroupFailedError, ResultEncodingError } from "../errors";
 import type { StoredResult } from "../value/stored-result";
 import { compareBytes } from "../value/byte-order";
-import { toFailedError } from "../results/outcome";
+import { toFailedError } from "../value/failure";
 
 /** A row of a page of members: the group as it is in the same snapshot, and a member, or nulls where no more follow. */
 export type MemberPageRow = [

@@ -1,6 +1,5 @@
 import { escapeIdentifier } from "pg";
 import type { Database, Query } from "../database/database";
-import { GroupConflictError } from "../errors";
 import { channelOf } from "../notifications/channel";
 import type { SqlClient } from "../result-backend";
 import { BatchedWrites } from "../results/batched-writes";
@@ -11,7 +10,15 @@ import type { WriteCounters, WriteParts } from "../results/write-rules";
 import { SilentFallback } from "../results/silent-fallback";
 import { type FailureColumns, toDriverError } from "../results/write-errors";
 import { encodingError, rowLockTimeoutMs, writeLockTimeoutMs } from "../results/writer";
-import type { Conflict, GroupSize, MemberRow, Verdict } from "./group-rows";
+import {
+  type Conflict,
+  type GroupSize,
+  initConflict,
+  memberConflict,
+  type MemberRow,
+  type Verdict,
+  winner,
+} from "./group-rules";
 import { type GroupWriteStatements, groupWriteStatements } from "./group-write-statements";
 
 export interface GroupWriterParts extends WriteParts {
@@ -36,8 +43,7 @@ export class GroupWriter {
     this.#callers = groupWriteStatements(options.schema, { silent: false, lockTimeoutMs: undefined });
     this.#writes = new BatchedWrites<MemberRow, number>(parts, {
       what: "group members",
-      // A success outweighs a failure; else the last call wins.
-      merge: (queued, added) => (queued.error === null && added.error !== null ? queued : added),
+      merge: winner,
       split: () => "",
       send: async (rows, { isSilent, timeoutMs, giveUpAt, calledAt }) => {
         const text = (isSilent ? this.#silent : this.#loud).finish;
@@ -206,20 +212,5 @@ const toVerdict = (columns: readonly [...Verdict, ...unknown[]] | undefined): Ve
 
 function outcomeOf({ groupId, taskId }: MemberRow, verdict: Verdict | undefined): number | Error {
   const [completed = 0, conflict = null] = verdict ?? [];
-  if (conflict === null) return completed;
-  return new GroupConflictError(
-    groupId,
-    conflict === "members"
-      ? `Task ${taskId} is none of the members that group ${groupId} was declared with.`
-      : `Group ${groupId} has as many finished members as it may; task ${taskId} is one more.`,
-  );
-}
-
-function initConflict(groupId: string, total: number, conflict: Conflict): GroupConflictError {
-  const reasons: Record<Conflict, string> = {
-    total: `Group ${groupId} is initialised already, with another total than ${total}.`,
-    members: `Group ${groupId} was declared with other members, or others have finished.`,
-    overflow: `Group ${groupId} has more finished members than the ${total} it is to have.`,
-  };
-  return new GroupConflictError(groupId, reasons[conflict]);
+  return conflict === null ? completed : memberConflict(groupId, taskId, conflict);
 }

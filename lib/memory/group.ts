@@ -1,37 +1,27 @@
-import { GroupConflictError } from "../errors";
-import type { StoredResult } from "../value/stored-result";
+import { type Conflict, type GroupSize, initConflict, memberConflict, winner } from "../groups/group-rules";
 import type { GroupProgress } from "../result-backend";
 import { compareBytes } from "../value/byte-order";
-import { now } from "./clock";
+import type { StoredResult } from "../value/stored-result";
 
-/** The size of a group, or its members, and its times; checked already. */
-export interface GroupPlan {
-  readonly members: number | readonly string[];
-  readonly ttlMs: number;
-  readonly deadlineMs: number;
-}
-
-/** What one caller holds of a group: whoever has the latest has the group. */
-export interface Hold {
-  /** On the clock of `now`. */
+/** The lease of a claim. It ends when another caller claims the group. */
+export interface Lease {
+  /** In milliseconds, as `Date.now()` gives them. */
   until: number;
 }
 
-/** One group: who has finished, and who may act on it. A change that conflicts throws before anything has changed. */
+/** One group: its finished members, and the claim on it. A change that conflicts throws before it changes anything. */
 export class MemoryGroup {
   readonly groupId: string;
-  /** Times are those of `now`: the deadline while it is open, the end of its time to live once it is done. */
+  /** While the group is open, its deadline; once it is done, the end of its time to live. */
   expiresAt = Infinity;
-  deadlineMs = Infinity;
-  #ttlMs = Infinity;
-  #total: number | null = null;
-  #declared: readonly string[] | undefined;
-  #isDeclared: ReadonlySet<string> | undefined;
+  #size: GroupSize | undefined;
+  #declaredIds: ReadonlySet<string> | undefined;
   readonly #finished = new Map<string, StoredResult>();
+  /** The keys of `#finished` in order: reading on from an index costs as much as there is to read. */
   readonly #order: string[] = [];
   #completed = 0;
   #isDone = false;
-  #hold: Hold | undefined;
+  #lease: Lease | undefined;
 
   constructor(groupId: string) {
     this.groupId = groupId;
@@ -42,70 +32,65 @@ export class MemoryGroup {
   }
 
   get isClaimed(): boolean {
-    return this.#hold !== undefined && this.#hold.until > now();
+    return this.#lease !== undefined && this.#lease.until > Date.now();
   }
 
-  progress(): GroupProgress {
-    const [finished, completed] = [this.#finished.size, this.#completed];
+  get deadlineMs(): number {
+    return this.#size?.deadlineMs ?? Infinity;
+  }
+
+  get progress(): GroupProgress {
     return {
       groupId: this.groupId,
-      total: this.#total,
-      completed,
-      failed: finished - completed,
+      total: this.#size?.total ?? null,
+      completed: this.#completed,
+      failed: this.#finished.size - this.#completed,
       done: this.#isDone,
     };
   }
 
-  init({ members, ttlMs, deadlineMs }: GroupPlan): void {
-    const ids = typeof members === "number" ? undefined : members;
-    const total = typeof members === "number" ? members : members.length;
-    if (this.#total !== null) {
-      this.#assertSame(total, ids);
-      return;
-    }
-    this.#assertFits(total, ids);
-    this.#total = total;
-    this.#declared = ids;
-    this.#isDeclared = ids === undefined ? undefined : new Set(ids);
-    this.#ttlMs = ttlMs;
-    this.deadlineMs = deadlineMs;
-    this.expiresAt = now() + deadlineMs;
-    this.#settle();
+  init(size: GroupSize): void {
+    const conflict = this.#size === undefined ? this.#conflictWithMembers(size) : conflictBetween(this.#size, size);
+    if (conflict !== undefined) throw initConflict(this.groupId, size.total, conflict);
+    if (this.#size !== undefined) return;
+    this.#size = size;
+    this.#declaredIds = size.memberIds === null ? undefined : new Set(size.memberIds);
+    this.expiresAt = Date.now() + this.deadlineMs;
+    this.#endIfComplete();
   }
 
-  /** Takes what became of a member; tells how many are completed with it. */
+  /** Takes the outcome of a member, and returns how many members are completed with it. */
   finish(outcome: StoredResult): number {
-    const present = this.#finished.get(outcome.taskId);
-    if (present === undefined) this.#assertRoom(outcome.taskId);
-    // A success outweighs a failure, whichever comes first.
-    if (present?.error === null && outcome.error !== null) return this.#completed;
-    if (present === undefined) this.#order.push(outcome.taskId);
-    if (outcome.error === null && present?.error !== null) this.#completed += 1;
-    this.#finished.set(outcome.taskId, outcome);
-    this.#settle();
+    const { taskId } = outcome;
+    const present = this.#finished.get(taskId);
+    if (present === undefined) this.#add(taskId);
+    const kept = present === undefined ? outcome : winner(present, outcome);
+    if (kept.error === null && present?.error !== null) this.#completed += 1;
+    this.#finished.set(taskId, kept);
+    this.#endIfComplete();
     return this.#completed;
   }
 
-  /** What became of its members, in the order in which they finished, from the one at `index` on. */
+  /** Gives the outcomes of members in the order in which they finished, from an index on. */
   finishedFrom(index: number): StoredResult[] {
     return this.#outcomesOf(this.#order.slice(index));
   }
 
-  /** What became of its members, in declared order, or else by id. */
+  /** Gives the outcomes of members in their declared order, or else by the bytes of their ids. */
   outcomes(): StoredResult[] {
-    return this.#outcomesOf(this.#declared ?? [...this.#order].sort(compareBytes));
+    return this.#outcomesOf(this.#size?.memberIds ?? [...this.#order].sort(compareBytes));
   }
 
-  claim(leaseMs: number): Hold | undefined {
+  claim(leaseMs: number): Lease | undefined {
     if (!this.#isDone || this.isClaimed) return undefined;
-    this.#hold = { until: now() + leaseMs };
-    return this.#hold;
+    this.#lease = { until: Date.now() + leaseMs };
+    return this.#lease;
   }
 
-  /** Makes a claim last for good, unless somebody else has taken it over. */
-  keep(hold: Hold): boolean {
-    if (this.#hold !== hold) return false;
-    hold.until = Infinity;
+  /** Makes a claim permanent, unless another caller has claimed the group since. */
+  keep(lease: Lease): boolean {
+    if (this.#lease !== lease) return false;
+    lease.until = Infinity;
     return true;
   }
 
@@ -113,35 +98,27 @@ export class MemoryGroup {
     return ids.flatMap((id) => this.#finished.get(id) ?? []);
   }
 
-  #settle(): void {
-    if (this.#isDone || this.#finished.size !== this.#total) return;
+  #add(taskId: string): void {
+    if (this.#declaredIds?.has(taskId) === false) throw memberConflict(this.groupId, taskId, "members");
+    if (this.#finished.size === this.#size?.total) throw memberConflict(this.groupId, taskId, "overflow");
+    this.#order.push(taskId);
+  }
+
+  #endIfComplete(): void {
+    if (this.#isDone || this.#finished.size !== this.#size?.total) return;
     this.#isDone = true;
-    this.expiresAt = now() + this.#ttlMs;
+    this.expiresAt = Date.now() + (this.#size.ttlMs ?? Infinity);
   }
 
-  #assertSame(total: number, ids: readonly string[] | undefined): void {
-    if (total !== this.#total)
-      throw this.#conflict(`was initialised with ${String(this.#total)} members, not ${total}`);
-    const isSame = ids === undefined || ids.every((id, index) => id === this.#declared?.[index]);
-    if (!isSame || (total > 0 && ids !== undefined && this.#declared === undefined))
-      throw this.#conflict("was initialised with other members");
+  #conflictWithMembers({ total, memberIds }: GroupSize): Conflict | undefined {
+    if (this.#finished.size > total) return "overflow";
+    const declaredIds = new Set(memberIds ?? this.#order);
+    return this.#order.every((taskId) => declaredIds.has(taskId)) ? undefined : "members";
   }
+}
 
-  #assertFits(total: number, ids: readonly string[] | undefined): void {
-    const { size } = this.#finished;
-    if (size > total) throw this.#conflict(`has ${size} members that are finished, more than ${total}`);
-    const declared = new Set(ids);
-    const stray = ids === undefined ? undefined : this.#order.find((id) => !declared.has(id));
-    if (stray !== undefined) throw this.#conflict(`has a finished member that is not among the declared: ${stray}`);
-  }
-
-  #assertRoom(taskId: string): void {
-    if (this.#isDeclared?.has(taskId) === false) throw this.#conflict(`has no member ${taskId}`);
-    if (this.#total !== null && this.#finished.size >= this.#total)
-      throw this.#conflict(`has ${this.#total} members already, and ${taskId} is none of them`);
-  }
-
-  #conflict(clause: string): GroupConflictError {
-    return new GroupConflictError(this.groupId, `Group ${this.groupId} ${clause}.`);
-  }
+function conflictBetween(present: GroupSize, given: GroupSize): Conflict | undefined {
+  if (present.total !== given.total) return "total";
+  const isSame = given.memberIds?.every((taskId, index) => taskId === present.memberIds?.[index]) ?? true;
+  return isSame ? undefined : "members";
 }

@@ -1,54 +1,54 @@
-import { type Observable, Subject, type Subscription } from "rxjs";
-import { Call, Deadlines } from "../waiting/deadlines";
-import { BackendClosedError } from "../errors";
-import type { StoredResult } from "../value/stored-result";
+import { merge, type Observable, Subject } from "rxjs";
+import { BackendClosedError, WaitTimeoutError } from "../errors";
 import type { ResolvedOptions } from "../options";
-import type { GroupProgress, WaitOptions } from "../result-backend";
-import type { Codec } from "../value/json";
+import type { GroupProgress, WriteOptions } from "../result-backend";
 import { Reader } from "../results/reader";
+import { typeName } from "../value/arguments";
+import type { StoredResult } from "../value/stored-result";
+import { Call, Deadlines } from "../waiting/deadlines";
 import type { MemoryGroup } from "./group";
 import type { MemoryStorage } from "./storage";
-import { now } from "./clock";
-import { soon } from "./soon";
-import { Watches } from "./watches";
-import { throwIfAborted } from "../waiting/signals";
+import { MemoryWaits } from "./waits";
 
-/** What one backend has of its own: who waits, and whether it is closed. The storage may have others. */
+/** The parts of a backend that others on the same storage do not share: its options, its waits, and its closing. */
 export class MemoryView {
   readonly storage: MemoryStorage;
-  readonly ttlMs: number;
-  readonly maxResultBytes: number;
-  readonly codec: Codec | undefined;
-  readonly deadlines = new Deadlines(now);
+  readonly options: Pick<ResolvedOptions, "ttlMs" | "maxResultBytes" | "codec">;
+  // Not by `performance.now()`: `node:test`, and Vitest before 3, replace timers and `Date` but not `performance`,
+  // so that waits would never end.
+  readonly deadlines = new Deadlines(() => Date.now());
   readonly reader: Reader;
-  readonly results: Watches<StoredResult>;
-  readonly groups: Watches<MemoryGroup>;
-  readonly stored$ = new Subject<StoredResult>();
-  readonly groupDone$ = new Subject<GroupProgress>();
-  readonly #feeding: Subscription;
+  readonly results: MemoryWaits<StoredResult>;
+  readonly groups: MemoryWaits<MemoryGroup>;
+  /** Every result that is stored from now on. */
+  readonly stored$: Observable<StoredResult>;
+  /** Every group that is done from now on. */
+  readonly groupDone$: Observable<GroupProgress>;
+  readonly #closed$ = new Subject<never>();
   #closing: Promise<void> | undefined;
 
-  constructor(
-    storage: MemoryStorage,
-    { ttlMs, maxResultBytes, codec }: Pick<ResolvedOptions, "ttlMs" | "maxResultBytes" | "codec">,
-  ) {
+  constructor(storage: MemoryStorage, options: MemoryView["options"]) {
     this.storage = storage;
-    this.ttlMs = ttlMs;
-    this.maxResultBytes = maxResultBytes;
-    this.codec = codec;
-    this.reader = new Reader(this.deadlines, codec);
-    this.results = new Watches<StoredResult>(
-      storage.stored$,
-      ({ taskId }) => taskId,
-      (taskId) => storage.read(taskId),
-    );
-    this.groups = new Watches<MemoryGroup>(
-      storage.groupChanged$,
-      ({ groupId }) => groupId,
-      (groupId) => storage.group(groupId),
-    );
-    this.#feeding = storage.stored$.subscribe(this.stored$);
-    this.#feeding.add(storage.groupDone$.subscribe(this.groupDone$));
+    this.options = options;
+    this.reader = new Reader(this.deadlines, options.codec);
+    this.stored$ = merge(storage.stored$, this.#closed$);
+    this.groupDone$ = merge(storage.groupDone$, this.#closed$);
+    this.results = new MemoryWaits<StoredResult>({
+      deadlines: this.deadlines,
+      changes$: storage.stored$,
+      keyOf: ({ taskId }) => taskId,
+      read: (taskId) => storage.read(taskId),
+      isAnswer: () => true,
+      timeoutError: (taskId, timeoutMs) => new WaitTimeoutError({ taskId }, timeoutMs),
+    });
+    this.groups = new MemoryWaits<MemoryGroup>({
+      deadlines: this.deadlines,
+      changes$: storage.groupChanged$,
+      keyOf: ({ groupId }) => groupId,
+      read: (groupId) => storage.group(groupId),
+      isAnswer: ({ isDone }) => isDone,
+      timeoutError: (groupId, timeoutMs, latest) => WaitTimeoutError.forGroup(groupId, timeoutMs, latest?.progress),
+    });
   }
 
   /** @throws {@link BackendClosedError} */
@@ -56,22 +56,11 @@ export class MemoryView {
     if (this.#closing !== undefined) throw new BackendClosedError();
   }
 
-  /** The first value of a stream, unless time or signal end the wait before. `late` makes the error for the former. */
-  async first<T>(source$: Observable<T>, { timeoutMs, signal }: WaitOptions, late: () => Error): Promise<T> {
+  /** Refuses a write that is meant for a transaction: a test in which it took effect at once would pass wrongly. */
+  assertWritable({ client }: WriteOptions): void {
+    if (client !== undefined)
+      throw new TypeError(`client: expected none, since memory has no transactions, got ${typeName(client)}.`);
     this.assertOpen();
-    throwIfAborted(signal);
-    const call = new Call<T>(this.deadlines, timeoutMs, late, signal);
-    const subscription = source$.subscribe({
-      next: (value) => call.resolve(value),
-      error: (error) => call.reject(error),
-    });
-    // Its first look comes before this. By a timer, as the others are, the answer would have to wait for fake timers to be advanced.
-    if (timeoutMs === 0) soon(() => call.reject(late()));
-    try {
-      return await call.promise;
-    } finally {
-      subscription.unsubscribe();
-    }
   }
 
   async close(drainMs: number): Promise<void> {
@@ -83,11 +72,8 @@ export class MemoryView {
     if (drainMs > 0) await this.#drain(drainMs);
     this.results.close();
     this.groups.close();
-    this.#feeding.unsubscribe();
-    // A subject that has errored also errors whoever subscribes to it later.
-    this.stored$.error(new BackendClosedError());
-    this.groupDone$.error(new BackendClosedError());
-    // What is left there are checks by schemas: a wait whose result has come, and has not been checked.
+    this.#closed$.error(new BackendClosedError());
+    // Only checks by schemas are left: the result is there and its check has not ended.
     this.deadlines.expireAll(new BackendClosedError());
   }
 

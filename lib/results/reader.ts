@@ -8,7 +8,7 @@ import { maxDurationMs } from "../value/arguments";
 import { type Codec, decodeResult } from "../value/json";
 import { asJsonText, JsonText } from "../value/json-text";
 import { type ResultSchema, validate } from "../value/schema";
-import { toFailedError } from "./outcome";
+import { toFailedError } from "../value/failure";
 import { throwIfAborted } from "../waiting/signals";
 import { lastReadMs } from "../waiting/waits";
 

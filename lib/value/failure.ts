@@ -1,4 +1,4 @@
-import type { TaskFailure } from "../errors";
+import { TaskFailedError, type TaskFailure } from "../errors";
 import { JsonText, parseExactly, stringifyExactly } from "./json-text";
 import { fitsAsJsonb, maxTextBytes, minFailureBytes } from "./jsonb-text";
 
@@ -156,4 +156,10 @@ export function reviveError(failure: TaskFailure): Error {
   if (failure.code !== undefined) Object.assign(error, { code: failure.code });
   if (failure.details !== undefined) Object.assign(error, { details: failure.details });
   return error;
+}
+
+/** Creates the error of a failed task from its stored JSON text. */
+export function toFailedError(taskId: string, error: string): TaskFailedError {
+  const failure = decodeFailure(error);
+  return new TaskFailedError(taskId, failure, { cause: reviveError(failure) });
 }

@@ -12,10 +12,10 @@ import type { Sweep } from "./sweep";
 /** How long the last read at the deadline may take. Without it a result that came in time would be missed; without a limit a dead database would hold the caller. */
 export const lastReadMs = 1_000;
 
-interface WaitParts<T> {
+export interface WaitParts<T> {
   readonly router: Router<T>;
-  readonly loader: Loader<T>;
-  readonly sweep: Sweep;
+  readonly loader: Pick<Loader<T>, "request" | "load" | "lastError">;
+  readonly sweep: Pick<Sweep, "enter" | "leave">;
   readonly deadlines: Deadlines;
   /** Counts how each waiter was woken. */
   readonly countWake: (cause: WakeCause) => void;
