@@ -139,7 +139,7 @@ describe("rows that a policy of the application makes slow, or refuses", () => {
       // NATS does not announce rows inserted by plain SQL.
       const reader = await suite.open({ sweepIntervalMs: 5_000 });
       await reader.ready();
-      const [ids, huge] = [names(`beside ${what}`, 1_000), names(`huge ${what}`, 100)];
+      const [ids, huge] = [names(`beside ${what}`, 1_000), names(`huge ${what}`, 20)];
       const waits = [...ids, ...huge].map(async (id) => reader.wait(id, 240_000));
       const outcomes = Promise.allSettled(waits);
       await eventually(() => expect(reader.stats().reads.inFlight).toBe(0));

@@ -43,19 +43,19 @@ describe("migrate() while workers of the Rust crate write", () => {
     return schema;
   }
 
-  it("holds up no statement for longer than 2 s over 1 000 000 rows, and counts every member once", async () => {
-    const schema = await crateSchema(10_000, 100);
+  it("holds up no statement for longer than 2 s over 400 000 rows, and counts every member once", async () => {
+    const schema = await crateSchema(4_000, 100);
     const backend = await database.open({ schema });
     const workers = [1, 2].map((number) => new BusyWorker(database, schema, number));
     for (const worker of workers)
-      worker.start(Array.from({ length: 500 }, (_, index) => `group ${1 + ((index * 19) % 10_000)}`));
+      worker.start(Array.from({ length: 500 }, (_, index) => `group ${1 + ((index * 19) % 4_000)}`));
     const progress: MigrationProgress[] = [];
     const { applied } = await backend.migrate({ onProgress: (each) => progress.push(each) });
     await Promise.all(workers.map(async (worker) => worker.stop()));
     expect(applied).toHaveLength(2);
     expect(await database.sql(differencesText(escapeIdentifier(schema)))).toEqual([]);
     const numbered = progress.filter(({ step }) => step === "Members from before").at(-1);
-    expect(numbered?.rows).toBeGreaterThanOrEqual(1_000_000);
+    expect(numbered?.rows).toBeGreaterThanOrEqual(400_000);
     for (const { longestMs } of workers) expect(longestMs).toBeLessThan(2_000);
     // Making the rows takes longer than the migration.
   }, 900_000);
