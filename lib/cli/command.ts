@@ -1,18 +1,103 @@
-import type { Command } from "commander";
-import type { ExitCode } from "./exit-codes";
-import type { Session } from "./session";
+import { Command, InvalidArgumentError } from "commander";
+import ms from "ms";
+import { checkSchemaName } from "../options";
+import { checkDurationMs, checkId, maxDurationMs } from "../value/arguments";
+import { type ExitCode, exitCodes } from "./exit-codes";
+import { type GlobalOptions, Session, type Terminal } from "./session";
 
-/** What a command does with its arguments and its options; gives the code with which the program ends. */
-export type Handler<Options> = (session: Session, args: readonly string[], options: Options) => Promise<ExitCode>;
+/** Runs a command and returns its exit code. */
+type Handler<Options> = (session: Session, args: readonly string[], options: Options) => Promise<ExitCode>;
 
-/** Makes an action for commander of a handler. */
-export type Run = <Options>(handler: Handler<Options>) => (...parameters: unknown[]) => Promise<void>;
+/** One run of the program. */
+export class Run {
+  readonly terminal: Terminal;
+  exitCode: ExitCode = exitCodes.ok;
 
-/** Adds one command to the program. */
-export type RegisterCommand = (program: Command, run: Run) => void;
+  constructor(terminal: Terminal) {
+    this.terminal = terminal;
+  }
+}
 
-/** Examples for the end of a command's help. */
-export function examples(...lines: readonly (readonly [command: string, purpose: string])[]): string {
-  const width = Math.max(...lines.map(([command]) => command.length));
-  return `\nExamples:\n${lines.map(([command, purpose]) => `  $ kojin-postgres ${command.padEnd(width)}  # ${purpose}`).join("\n")}`;
+/** A command whose help ends with examples, and whose handler has a session. */
+export class CliCommand extends Command {
+  readonly #run: Run;
+
+  constructor(run: Run, name?: string) {
+    super(name);
+    this.#run = run;
+  }
+
+  override createCommand(name?: string): CliCommand {
+    return new CliCommand(this.#run, name);
+  }
+
+  examples(...lines: readonly (readonly [command: string, purpose: string])[]): this {
+    const width = Math.max(...lines.map(([command]) => command.length));
+    const texts = lines.map(([command, purpose]) => `  $ kojin-postgres ${command.padEnd(width)}  # ${purpose}`);
+    return this.addHelpText("after", `\nExamples:\n${texts.join("\n")}`);
+  }
+
+  /** Opens a session for the handler and closes it afterwards. An error of either is printed and sets the exit code. */
+  handle<Options>(handler: Handler<Options>): this {
+    return this.action(async () => {
+      const session = new Session(this.#run.terminal, this.optsWithGlobals<GlobalOptions>());
+      this.#run.exitCode = await handler(session, this.args, this.opts() as Options)
+        .finally(async () => session.close())
+        .catch((error: unknown) => session.printFailure(error));
+    });
+  }
+}
+
+export const parseId = parser((text) => {
+  checkId(text, "taskId");
+  return text;
+});
+
+export const parseSchema = parser((text) => {
+  checkSchemaName(text);
+  return text;
+});
+
+/** Parses `30s`, `1.5h`, `250` (milliseconds) or `never` to milliseconds. */
+export const parseDuration = parser(toMilliseconds);
+
+export const parseFiniteDuration = parser((text) => {
+  const durationMs = toMilliseconds(text);
+  checkDurationMs(durationMs, "duration");
+  return durationMs;
+});
+
+export const parseTtl = parser((text) => {
+  const durationMs = toMilliseconds(text);
+  if (durationMs <= 0) throw new RangeError("Expected a duration above 0.");
+  return durationMs;
+});
+
+export function parseInteger(min: number, max: number): (text: string) => number {
+  return parser((text) => {
+    const value = Number(text);
+    if (!/^\d+$/.test(text) || value < min || value > max)
+      throw new RangeError(`Expected a whole number from ${min} to ${max}.`);
+    return value;
+  });
+}
+
+/** Commander names the option or argument only for an error of its own class. */
+function parser<T>(parse: (text: string) => T): (text: string) => T {
+  return (text) => {
+    try {
+      return parse(text);
+    } catch (error) {
+      throw new InvalidArgumentError(error instanceof Error ? error.message : String(error));
+    }
+  };
+}
+
+function toMilliseconds(text: string): number {
+  if (text === "never") return Infinity;
+  // `ms` returns undefined for a text that is not a duration, and throws if it is empty.
+  const durationMs = /^[\d.]/.test(text) ? (ms(text as ms.StringValue) as number | undefined) : undefined;
+  if (durationMs === undefined || durationMs > maxDurationMs)
+    throw new RangeError("Expected a duration such as 500ms, 30s, 5m, 2h, 7d, or never.");
+  return durationMs;
 }

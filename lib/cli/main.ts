@@ -1,20 +1,20 @@
 #!/usr/bin/env node
-import { exitCodeOfSignal } from "./failure";
+import { exitCodeOfSignal } from "./exit-codes";
 import { runProgram } from "./program";
 
-/** How long a command may take to end in order once it was asked to. */
-const graceMs = 5_000;
+/** Longest time that a command may take to end after a signal. */
+const maxShutdownMs = 5_000;
 
 const interruption = new AbortController();
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
   process.on(signal, () => {
-    // The second time is meant.
+    // A second signal ends the program at once.
     if (interruption.signal.aborted) process.exit(exitCodeOfSignal(signal));
     interrupt(signal);
   });
 }
 for (const stream of [process.stdout, process.stderr]) {
-  // Whoever read it has gone, as `head` does: no reason for an error.
+  // The reader of a pipe has exited, as `head` does. That is not an error.
   stream.on("error", (error: NodeJS.ErrnoException) => {
     if (error.code !== "EPIPE") throw error;
     interrupt("SIGPIPE");
@@ -23,7 +23,7 @@ for (const stream of [process.stdout, process.stderr]) {
 
 function interrupt(signal: NodeJS.Signals): void {
   interruption.abort(signal);
-  setTimeout(() => process.exit(exitCodeOfSignal(signal)), graceMs).unref();
+  setTimeout(() => process.exit(exitCodeOfSignal(signal)), maxShutdownMs).unref();
 }
 
 void runProgram(process.argv.slice(2), {

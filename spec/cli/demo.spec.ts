@@ -13,6 +13,6 @@ describe("the command demo", () => {
     expect(stdout()).toMatch(/^A group of 5,000 members was done/m);
     const worker = /worker (\d+) stores/.exec(stdout())?.[1] ?? "";
     expect(() => process.kill(Number(worker), 0)).toThrow("ESRCH");
-    expect(processesNaming(join("lib", "cli", "demo", "worker"))).toEqual([]);
+    expect(processesNaming(join("lib", "cli", "commands", "demo-worker"))).toEqual([]);
   });
 });

@@ -60,7 +60,7 @@ describe("migrate, status, doctor and prune", () => {
     await cli.run(["store", "shown", "1"]);
     const { exitCode, stdout, stderr } = await cli.run(["status"]);
     expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
-    for (const words of ["version 2 of 2", "kojin_results", "0 results, 0 groups", "Health     ok"])
+    for (const words of ["version 2 of 2", "kojin_results", "0 results, 0 groups to prune", "Health     ok"])
       expect(stdout).toContain(words);
     expect(stdout).toMatch(/^Triggers +(\d+) of \1 enabled$/m);
     expect(stdout).toMatch(/^Listening +yes, [\d.]+ ms from the pool to the listener$/m);
@@ -79,7 +79,7 @@ describe("migrate, status, doctor and prune", () => {
     expect(doctor.exitCode).toBe(1);
     expect(doctor.stdout).toMatch(/^PROBLEM +triggers .*kojin_results_notify_insert/m);
     expect(doctor.stdout).toMatch(/^ +Remedy: .*kojin-postgres migrate/m);
-    expect(doctor.stdout).toContain("1 problem(s).");
+    expect(doctor.stdout).toContain("1 problem found.");
     expect((await cli.run(["migrate", "--dry-run"])).stdout).toContain(
       "Would repair the trigger kojin_results_notify_insert.",
     );

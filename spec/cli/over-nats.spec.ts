@@ -87,7 +87,7 @@ describeWithNats()("commands where notifications come over NATS", () => {
       [["--notifier", "redis"], "Allowed choices are listen, nats"],
       [["--nats", "nats://u:hunter22@"], "expected addresses such as nats://host:4222"],
       [["--nats", server.url, "--nats-prefix", "a.*"], "prefix: expected tokens"],
-      [["--nats", server.url, "--nats-creds", "/no/such/file"], "The file with the credentials cannot be read"],
+      [["--nats", server.url, "--nats-creds", "/no/such/file"], "Cannot read the NATS credentials file"],
     ] as const) {
       const { exitCode, stderr } = await cli.run(["get", "x", ...args]);
       expect([exitCode, stderr]).toEqual([2, expect.stringContaining(words)]);

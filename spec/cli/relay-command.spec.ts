@@ -180,11 +180,11 @@ describeWithNats()("kojin-postgres relay", () => {
     [["--nats", "nats://u:hunter22@"], "expected addresses such as nats://host:4222"],
     [["--nats-prefix", "a.*"], "prefix: expected tokens"],
     [["--nats-shards", "0"], "Expected a whole number from 1 to 4096"],
-    [["--notifier", "listen"], "by nothing else"],
-    [["--port", "70000"], "Expected a port"],
-    [["--host", "0.0.0.0"], "without --port nothing is answered"],
+    [["--notifier", "listen"], "cannot use --notifier listen"],
+    [["--port", "70000"], "Expected a whole number from 0 to 65535"],
+    [["--host", "0.0.0.0"], "--host needs --port"],
     [["--port", "0", "--host", "no such host"], "--host: "],
-    [["--nats-creds", "/no/such/file"], "The file with the credentials cannot be read: ENOENT"],
+    [["--nats-creds", "/no/such/file"], "Cannot read the NATS credentials file: ENOENT"],
   ])("ends with 2, and says why, for %j", async (args, words) => {
     const { exitCode, stderr } = await cli.run(["relay", ...args]);
     expect(exitCode).toBe(2);
@@ -197,7 +197,7 @@ describeWithNats()("kojin-postgres relay", () => {
       const { exitCode, stderr } = await startCli(["relay", "--nats", nats.url, ...args], { env }).done;
       return [exitCode, stderr];
     };
-    expect(await ends([])).toEqual([2, expect.stringContaining("give its address by --url")]);
+    expect(await ends([])).toEqual([2, expect.stringContaining("set DATABASE_URL or pass --url")]);
     expect(await ends(["--url", "mysql://x"])).toEqual([2, expect.stringContaining("such as postgres://")]);
     expect(await ends([], { DATABASE_URL: "postgres://x@127.0.0.1:1/x" })).toEqual([
       6,

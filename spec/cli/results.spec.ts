@@ -38,7 +38,7 @@ describe("store, get, wait and group", () => {
   it("end with 3 where there is nothing", async () => {
     const missing = await cli.run(["get", "nothing"]);
     expect(missing).toMatchObject({ exitCode: 3, stdout: "" });
-    expect(missing.stderr).toContain("no result of task nothing");
+    expect(missing.stderr).toContain("Task nothing has no result");
     expect(await cli.json(["get", "nothing"])).toEqual({ taskId: "nothing", status: "missing" });
     expect(await cli.run(["group", "nothing"])).toMatchObject({ exitCode: 3, stdout: "" });
     expect(await cli.json(["group", "nothing"])).toEqual({ groupId: "nothing", status: "missing" });

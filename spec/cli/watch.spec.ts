@@ -1,6 +1,5 @@
 import { PassThrough } from "node:stream";
-import { BarView } from "../../lib/cli/watch/bar-view";
-import type { WatchEvent } from "../../lib/cli/watch/events";
+import { BarView, type WatchEvent } from "../../lib/cli/commands/watch-views";
 import { eventually } from "../support/eventually";
 import { specDatabase } from "../support/spec-database";
 import { cliOf, jsonLines } from "./support/run-cli";
@@ -64,6 +63,17 @@ describe("watch", () => {
     expect(jsonLines<WatchEvent>(stdout).at(-1)?.type).toBe("rates");
   });
 
+  it("accepts times beyond the longest timer of Node", async () => {
+    const backend = await database.open();
+    const watching = cli.start(["watch", "--json", "--no-groups", "--for", "30d", "--every", "never"]);
+    await watching.shows('"listening"');
+    await backend.store("watched for long", 1);
+    await watching.shows('"watched for long"');
+    watching.interrupt();
+    const { stdout } = await watching.done;
+    expect(jsonLines<WatchEvent>(stdout).filter(({ type }) => type === "rates")).toHaveLength(1);
+  });
+
   it("draws bars on a terminal, and gives the cursor back", async () => {
     const backend = await database.open();
     await backend.initGroup("drawn", 4);
@@ -107,10 +117,6 @@ describe("the bars of watch", () => {
     view.close();
     expect(text).toContain("first  done, 3 of 3 completed");
     expect(drawn()).toContain("third");
-    // After its end nothing is drawn any more.
-    view.show(progress("second", 2));
-    view.close();
-    expect(drawn()).toBe("");
   });
 
   it("are drawn again below lines that were printed, also those that have not changed", async () => {

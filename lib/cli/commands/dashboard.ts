@@ -1,48 +1,41 @@
 import { once } from "node:events";
-import { parsePort } from "../arguments";
-import { examples, type RegisterCommand } from "../command";
 import { startDashboard } from "../../dashboard/dashboard";
 import type { DashboardOptions } from "../../dashboard/dashboard-options";
-import { exitCodes } from "../exit-codes";
-import { UsageError } from "../failure";
+import { parseInteger, type CliCommand } from "../command";
+import { exitCodes, toUsageError } from "../exit-codes";
+import type { Session } from "../session";
 
-export const dashboard: RegisterCommand = (program, run) => {
+export const dashboard = (program: CliCommand): void => {
   program
     .command("dashboard")
-    .summary("a live page of results and groups")
+    .summary("serve a live page of results and groups")
     .description(
-      "Serves a page that shows results, failures and groups as they come, on this machine only unless told otherwise. Without an address of a database it starts a server of its own. Ctrl-C ends it, with 0.",
+      "Serves a page that shows results, failures and groups as they arrive. By default only this machine can open it. Without a database address it starts a temporary server. Ctrl-C ends the command and exits with 0.",
     )
-    .option("--port <number>", "where to listen; 0 takes any that is free (default: 5480)", parsePort)
-    .option("--host <name>", "the address to listen at; others than this machine's need a token (default: 127.0.0.1)")
-    .option("--token <text>", "what whoever asks has to know; made if one is needed and none is given")
-    .option("--show-results", "values and messages of failures, too; mind who sees the page")
-    .addHelpText(
-      "after",
-      examples(
-        ["dashboard", "of DATABASE_URL"],
-        ["dashboard --port 8080 --show-results", "with values"],
-        ["dashboard --host 0.0.0.0", "for others, with a token in the address that is printed"],
-      ),
+    .option("--port <number>", "port to listen on; 0 takes any free one (default: 5480)", parseInteger(0, 65_535))
+    .option("--host <name>", "address to listen on; others than this machine's need a token (default: 127.0.0.1)")
+    .option("--token <text>", "token that clients must present; created if one is needed and none is given")
+    .option("--show-results", "also show values and failure messages; anyone who opens the page sees them")
+    .examples(
+      ["dashboard", "of DATABASE_URL"],
+      ["dashboard --port 8080 --show-results", "with values"],
+      ["dashboard --host 0.0.0.0", "for other machines; prints an address with a token"],
     )
-    .action(
-      run<DashboardOptions>(async (session, _args, { port, host, token, showResults }) =>
-        session.withBackend(
-          async (backend) => {
-            const given = { port, host, token, showResults };
-            // An option that was not given is not there at all.
-            const options = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
-            await using page = await startDashboard(backend, options).catch((error: unknown) => {
-              if (error instanceof TypeError || error instanceof RangeError) throw new UsageError(error.message);
-              throw error;
-            });
-            if (session.isJson) session.printJson({ url: page.url });
-            else session.print(`The dashboard is at ${page.url}\nCtrl-C ends it.`);
-            if (!session.interrupted.aborted) await once(session.interrupted, "abort");
-            return exitCodes.ok;
-          },
-          { embedded: true },
-        ),
-      ),
-    );
+    .handle<DashboardOptions>(async (session, _args, { port, host, token, showResults }) => {
+      const backend = session.url === undefined ? await connectToTemporaryServer(session) : await session.connect();
+      const given = Object.entries({ port, host, token, showResults }).filter(([, value]) => value !== undefined);
+      await using page = await startDashboard(backend, Object.fromEntries(given)).catch((error: unknown) => {
+        throw toUsageError(error);
+      });
+      session.printJson({ url: page.url });
+      session.print(`The dashboard is at ${page.url}\nPress Ctrl-C to stop it.`);
+      if (!session.interrupted.aborted) await once(session.interrupted, "abort");
+      return exitCodes.ok;
+    });
 };
+
+async function connectToTemporaryServer(session: Session): ReturnType<Session["connect"]> {
+  const backend = await session.connect(await session.startServer());
+  await backend.migrate();
+  return backend;
+}

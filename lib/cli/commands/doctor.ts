@@ -1,56 +1,39 @@
 import type { Diagnosis } from "../../index";
-import { examples, type RegisterCommand } from "../command";
+import type { CliCommand } from "../command";
 import { exitCodes } from "../exit-codes";
 import type { Session } from "../session";
 import { printable } from "../text";
 
-interface Options {
-  readonly probe: boolean;
-}
-
-const labels: Readonly<Record<Diagnosis["verdict"], string>> = {
-  ok: "ok",
-  warning: "warning",
-  problem: "PROBLEM",
-  unknown: "unknown",
-};
-
-export const doctor: RegisterCommand = (program, run) => {
+export const doctor = (program: CliCommand): void => {
   program
     .command("doctor")
-    .summary("why are waits slow or deaf, and what to do")
+    .summary("find what makes waits slow or miss notifications")
     .description(
-      "Checks each thing that makes waits slow or deaf: an old server or a standby, a pooler in between, a listener that does not hear, the notification queue and lock, too many listeners, roles that write without announcing, a schema that is missing or was renamed, triggers, replication; and stores a result, waits for it and deletes it. Says the remedy for each. Ends with 1 if there is a problem; a warning is none.",
+      "Checks the server, the pooler, the listener, the notification queue and lock, roles, triggers, the schema and replication. Stores a test result, waits for it and deletes it. Prints a remedy for each problem, and exits with 1 if there is one. Warnings do not count.",
     )
-    .option("--no-probe", "store nothing, and make no temporary table")
-    .addHelpText(
-      "after",
-      examples(
-        ["doctor", "all of it"],
-        ["doctor --no-probe", "reading only"],
-        ["doctor --url postgres://pooler/app --listen-url postgres://db/app", "as the program does it"],
-        ["doctor --json | jq '.checks[] | select(.verdict != \"ok\")'", "what is wrong, for a monitor"],
-      ),
+    .option("--no-probe", "store no test result, and create no temporary table")
+    .examples(
+      ["doctor", "all checks"],
+      ["doctor --no-probe", "only reads"],
+      ["doctor --url postgres://pooler/app --listen-url postgres://db/app", "with the addresses of your program"],
+      ["doctor --json | jq '.checks[] | select(.verdict != \"ok\")'", "what is wrong, for a monitor"],
     )
-    .action(
-      run<Options>(async (session, _args, { probe }) =>
-        session.withBackend(async (backend) => {
-          const checks = await backend.diagnose({ probe });
-          const isWell = !checks.some(({ verdict }) => verdict === "problem");
-          if (session.isJson) session.printJson({ ok: isWell, checks });
-          else print(session, checks, isWell);
-          return isWell ? exitCodes.ok : exitCodes.failed;
-        }),
-      ),
-    );
+    .handle<{ readonly probe: boolean }>(async (session, _args, { probe }) => {
+      const backend = await session.connect();
+      const checks = await backend.diagnose({ probe });
+      const problems = checks.filter(({ verdict }) => verdict === "problem").length;
+      session.printJson({ ok: problems === 0, checks });
+      printChecks(session, checks);
+      session.print(problems === 0 ? "No problems found." : `${problems} problem${problems === 1 ? "" : "s"} found.`);
+      return problems === 0 ? exitCodes.ok : exitCodes.failed;
+    });
 };
 
-function print(session: Session, checks: readonly Diagnosis[], isWell: boolean): void {
+function printChecks(session: Session, checks: readonly Diagnosis[]): void {
   const width = Math.max(...checks.map(({ check }) => check.length));
   for (const { check, verdict, finding, remedy } of checks) {
-    session.print(printable(`${labels[verdict].padEnd(7)}  ${check.padEnd(width)}  ${finding}`));
+    const label = verdict === "problem" ? "PROBLEM" : verdict;
+    session.print(printable(`${label.padEnd(7)}  ${check.padEnd(width)}  ${finding}`));
     if (remedy !== undefined) session.print(printable(`${" ".repeat(width + 11)}Remedy: ${remedy}`));
   }
-  const problems = checks.filter(({ verdict }) => verdict === "problem").length;
-  session.print(isWell ? "Nothing that would make waits slow or deaf." : `${problems} problem(s).`);
 }

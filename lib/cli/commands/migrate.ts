@@ -1,12 +1,11 @@
-import { examples, type RegisterCommand } from "../command";
-import { exitCodes } from "../exit-codes";
-import { migrationScript } from "../../schema/migration-script";
 import type { MigrationProgress } from "../../schema/migration-run";
-import { parseDuration } from "../arguments";
+import { migrationScript } from "../../schema/migration-script";
+import { parseDuration, type CliCommand } from "../command";
+import { exitCodes } from "../exit-codes";
 import type { Session } from "../session";
 import { inDigits } from "../text";
 
-interface Options {
+interface MigrateOptions {
   readonly dryRun?: boolean;
   readonly print?: boolean;
   readonly online?: boolean;
@@ -14,95 +13,81 @@ interface Options {
   readonly lockWait?: number;
 }
 
-/** Between two lines about the same step. */
+/** Shortest time between two notes about the same step. */
 const progressIntervalMs = 2_000;
 
-export const migrate: RegisterCommand = (program, run) => {
+export const migrate = (program: CliCommand): void => {
   program
     .command("migrate")
     .summary("create or upgrade the tables")
     .description(
-      "Creates or upgrades tables and triggers, and repairs triggers that were left disabled, or dropped. Any number of processes may do so at once, and writers go on meanwhile. What is up to date is left alone.",
+      "Creates or upgrades tables and triggers, and repairs triggers that are disabled or missing. Any number of processes may run it at once, and writers continue meanwhile.",
     )
-    .option("--dry-run", "say what would be run, and change nothing")
-    .option(
-      "--print",
-      "print the SQL instead, for psql or a migration tool; needs no database. With --dry-run: only what is pending",
+    .option("--dry-run", "show what would run, and change nothing")
+    .option("--print", "print the SQL and run nothing; needs no database unless --dry-run limits it to what is pending")
+    .option("--online", "with --print: a psql script that runs step by step, while writers continue")
+    .option("--recount", "count open groups again from their members, after the tables were copied")
+    .option("--lock-wait <duration>", "how long to wait for locks of other sessions (default: 5m)", parseDuration)
+    .examples(
+      ["migrate", "at deployment"],
+      ["migrate --dry-run", "what would run?"],
+      ["migrate --print > kojin.sql", "the whole script, for other tools"],
+      ["migrate --print --online | psql --set ON_ERROR_STOP=1", "the same, while writers continue"],
+      ["migrate --schema jobs", "into a schema other than public"],
     )
-    .option("--online", "with --print: a script for psql that lets writers go on, step by step")
-    .option("--recount", "count groups that are not done anew, from their members: after they were copied")
-    .option("--lock-wait <duration>", "how long to go on asking for a lock that others hold; default 5m", parseDuration)
-    .addHelpText(
-      "after",
-      examples(
-        ["migrate", "at deployment"],
-        ["migrate --dry-run", "what would it do?"],
-        ["migrate --print > kojin.sql", "all of it, to run by other means"],
-        ["migrate --print --online | psql --set ON_ERROR_STOP=1", "the same while writers go on"],
-        ["migrate --schema jobs", "into another schema than public"],
-      ),
-    )
-    .action(
-      run<Options>(async (session, _args, { dryRun, print, online = false, recount, lockWait }) => {
-        if (print === true && dryRun !== true) return printScript(session, 0, online);
-        return session.withBackend(async (backend) => {
-          if (dryRun !== true) {
-            const options = {
-              onProgress: progressNotes(session),
-              ...(recount === undefined ? {} : { recount }),
-              ...(lockWait === undefined ? {} : { lockWaitMs: lockWait }),
-            };
-            return report(session, await backend.migrate(options));
-          }
-          const plan = await backend.planMigration();
-          if (print === true) return printScript(session, plan.version, online);
-          return report(session, { ...plan, applied: plan.pending, repaired: plan.disabledTriggers }, "Would run");
-        });
-      }),
-    );
+    .handle<MigrateOptions>(async (session, _args, options) => {
+      if (options.print === true) await printScript(session, options);
+      else if (options.dryRun === true) await showPlan(session);
+      else await runMigrations(session, options);
+      return exitCodes.ok;
+    });
 };
 
-/** Tells of each step, and now and then of the rows it has handled, or of the sessions it waits for. */
+async function printScript(session: Session, { dryRun = false, online = false }: MigrateOptions): Promise<void> {
+  const { schema } = session;
+  const after = dryRun ? (await (await session.connect()).planMigration()).version : 0;
+  const sql = migrationScript({ schema, after, online });
+  session.printJson({ schema, after, sql });
+  if (sql === "") session.note(`Schema "${schema}" is up to date: nothing to run.`);
+  else session.print(sql.trimEnd());
+}
+
+async function showPlan(session: Session): Promise<void> {
+  const { schema, version, pending, disabledTriggers } = await (await session.connect()).planMigration();
+  session.printJson({ schema, version, dryRun: true, applied: pending, repaired: disabledTriggers });
+  printSteps(session, version, [
+    ...pending.map(({ name }) => `Would run ${name}.`),
+    ...disabledTriggers.map((name) => `Would repair the trigger ${name}.`),
+  ]);
+}
+
+async function runMigrations(session: Session, { recount, lockWait }: MigrateOptions): Promise<void> {
+  const backend = await session.connect();
+  const { schema, version, applied, repaired } = await backend.migrate({
+    onProgress: progressNotes(session),
+    ...(recount === undefined ? {} : { recount }),
+    ...(lockWait === undefined ? {} : { lockWaitMs: lockWait }),
+  });
+  session.printJson({ schema, version, dryRun: false, applied, repaired });
+  printSteps(session, version, [
+    ...applied.map(({ name }) => `Ran ${name}.`),
+    ...repaired.map((name) => `Repaired the trigger ${name}.`),
+  ]);
+}
+
+function printSteps(session: Session, version: number, steps: readonly string[]): void {
+  for (const step of steps.length === 0 ? ["Nothing to do."] : steps) session.print(step);
+  session.print(`Schema "${session.schema}" has version ${version}.`);
+}
+
+/** Notes each step, and from time to time its rows or the sessions that it waits for. */
 function progressNotes(session: Session): (progress: MigrationProgress) => void {
   let [latest, notedAt] = ["", 0];
   return ({ migration, step, rows, waitingFor }) => {
     const title = `${migration}: ${step}`;
-    const isDue = title !== latest || performance.now() - notedAt > progressIntervalMs;
-    if (!isDue) return;
+    if (title === latest && performance.now() - notedAt <= progressIntervalMs) return;
     [latest, notedAt] = [title, performance.now()];
-    const detail =
-      waitingFor === undefined ? (rows > 0 ? `, ${inDigits(rows)} rows` : "") : `, waits for ${waitingFor}`;
-    session.note(`${title}${detail} …`);
+    const counted = rows > 0 ? `, ${inDigits(rows)} rows` : "";
+    session.note(`${title}${waitingFor === undefined ? counted : `, waits for ${waitingFor}`} …`);
   };
-}
-
-function printScript(session: Session, after: number, online: boolean): number {
-  const { schema } = session;
-  const sql = migrationScript({ schema, after, online });
-  if (session.isJson) session.printJson({ schema, after, sql });
-  else if (sql === "") session.note(`Schema "${schema}" is up to date: nothing to run.`);
-  else session.print(sql.trimEnd());
-  return exitCodes.ok;
-}
-
-interface Report {
-  readonly schema: string;
-  readonly version: number;
-  readonly applied: readonly { readonly version: number; readonly name: string }[];
-  readonly repaired: readonly string[];
-}
-
-function report(session: Session, outcome: Report, verb = "Ran"): number {
-  const { schema, version, applied, repaired } = outcome;
-  const isDryRun = verb !== "Ran";
-  if (session.isJson) {
-    session.printJson({ schema, version, dryRun: isDryRun, applied, repaired });
-    return exitCodes.ok;
-  }
-  for (const { name } of applied) session.print(`${verb} ${name}.`);
-  for (const name of repaired)
-    session.print(isDryRun ? `Would repair the trigger ${name}.` : `Repaired the trigger ${name}.`);
-  if (applied.length + repaired.length === 0) session.print("Nothing to do.");
-  session.print(`Schema "${schema}" has version ${version}.`);
-  return exitCodes.ok;
 }

@@ -1,80 +1,161 @@
 import { once } from "node:events";
-import { type Relay, startRelay } from "../../relay/index";
-import { parsePort } from "../arguments";
-import { examples, type RegisterCommand } from "../command";
-import { exitCodes } from "../exit-codes";
-import { UsageError } from "../failure";
-import { showReport } from "../relay/lines";
-import { StatusServer } from "../relay/status-server";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { urlHost } from "../../dashboard/dashboard-options";
+import { type Relay, type RelayReport, startRelay } from "../../relay/index";
+import { parseInteger, type CliCommand } from "../command";
+import { exitCodes, UsageError } from "../exit-codes";
 import type { Session } from "../session";
+import { printable } from "../text";
 
-interface Options {
+interface StatusOptions {
   readonly port?: number;
   readonly host?: string;
 }
 
-export const relay: RegisterCommand = (program, run) => {
+export const relay = (program: CliCommand): void => {
   program
     .command("relay")
-    .summary("hand on notifications over NATS")
+    .summary("forward notifications to NATS")
     .description(
-      "Listens in Postgres, and tells over NATS what is announced there: by the triggers, for writers that do not tell over NATS themselves. Of several on a schema one does so, and the others stand by to take over. Goes on until it is ended; Ctrl-C and SIGTERM end it in order, with 0.",
+      "Listens in Postgres and forwards notifications over NATS, for writers that do not publish to NATS themselves. If several relays run on a schema, one leads and the others stand by. Ctrl-C and SIGTERM end the command and exit with 0.",
     )
-    .option("--port <number>", "answers /healthz and /metrics there; 0 takes any that is free", parsePort)
-    .option("--host <name>", "the address for that (default: 127.0.0.1)")
-    .addHelpText(
-      "after",
-      examples(
-        ["relay --nats nats://one:4222,nats://two:4222", "of DATABASE_URL"],
-        ["relay --port 9464", "answers a health check"],
-        ["relay --host 0.0.0.0 --port 9464 --json", "in a container"],
-      ),
+    .option("--port <number>", "serve /healthz and /metrics; 0 takes any free port", parseInteger(0, 65_535))
+    .option("--host <name>", "address to serve them on (default: 127.0.0.1)")
+    .examples(
+      ["relay --nats nats://one:4222,nats://two:4222", "of DATABASE_URL"],
+      ["relay --port 9464", "with a health check"],
+      ["relay --host 0.0.0.0 --port 9464 --json", "in a container"],
     )
-    .action(
-      run<Options>(async (session, _args, options) => {
-        if (options.host !== undefined && options.port === undefined)
-          throw new UsageError("--host says where --port is; without --port nothing is answered.");
-        if (session.options.notifier === "listen")
-          throw new UsageError("The relay hands on over NATS, by nothing else.");
-        const notifier = session.notifier();
-        return session.withPool(async (pool) => {
-          const { listenUrl } = session.options;
-          const listen = listenUrl === undefined ? {} : { listen: { connection: listenUrl } };
-          await using relaying = startRelay(pool, {
-            notifier,
-            schema: session.schema,
-            logger: session.logger,
-            ...listen,
-          });
-          await using status = await startStatus(session, options, relaying);
-          if (status !== undefined) showAddress(session, status.url);
-          const subscription = relaying.changes$.subscribe((each) => showReport(session, each));
-          if (!session.interrupted.aborted) await once(session.interrupted, "abort");
-          await relaying.close();
-          subscription.unsubscribe();
-          return exitCodes.ok;
-        });
-      }),
-    );
+    .handle<StatusOptions>(async (session, _args, { port, host }) => {
+      if (host !== undefined && port === undefined) throw new UsageError("--host needs --port.");
+      if (session.options.notifier === "listen")
+        throw new UsageError("The relay forwards to NATS and cannot use --notifier listen.");
+      const { listenUrl } = session.options;
+      const notifier = session.createNotifier();
+      await using relaying = startRelay(await session.openPool(), {
+        notifier,
+        schema: session.schema,
+        logger: session.logger,
+        ...(listenUrl === undefined ? {} : { listen: { connection: listenUrl } }),
+      });
+      await using server = new StatusServer(session, relaying);
+      if (port !== undefined) await server.listen(port, host);
+      relaying.changes$.subscribe((report) => printReport(session, report));
+      if (!session.interrupted.aborted) await once(session.interrupted, "abort");
+      return exitCodes.ok;
+    });
 };
 
-async function startStatus(
-  session: Session,
-  { port, host = "127.0.0.1" }: Options,
-  relaying: Relay,
-): Promise<StatusServer | undefined> {
-  if (port === undefined) return undefined;
-  try {
-    const hide = (text: string): string => session.withoutSecrets(text);
-    return await StatusServer.start({ port, host, hide, report: () => relaying.report });
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOTFOUND")
-      throw new UsageError(`--host: ${(error as Error).message}`);
-    throw error;
+function printReport(session: Session, report: RelayReport): void {
+  const at = new Date().toISOString();
+  const { role, ok, listen, notifier } = report;
+  const problems = report.problems.map((problem) => session.redact(problem));
+  session.printJson({ at, type: "relay", role, ok, listen: listen.status, notifier: notifier.status, problems });
+  const state = role === "leader" ? `relays from Postgres to ${notifier.name}` : "another relay leads";
+  session.print(`${at.slice(11, 23)}  ${role.padEnd(7)}  ${printable(ok ? state : problems.join(" "))}`);
+}
+
+interface Reply {
+  readonly status: number;
+  readonly type: string;
+  readonly text: string;
+}
+
+/** Serves `/healthz` for orchestrators and `/metrics` for Prometheus. */
+class StatusServer implements AsyncDisposable {
+  readonly #session: Session;
+  readonly #relay: Relay;
+  readonly #server = createServer((request, response) => this.#answer(request, response));
+
+  constructor(session: Session, relaying: Relay) {
+    this.#session = session;
+    this.#relay = relaying;
+  }
+
+  /** Listens and prints the address. */
+  async listen(port: number, host = "127.0.0.1"): Promise<void> {
+    this.#server.listen(port, host);
+    await once(this.#server, "listening").catch((error: unknown) => {
+      const { code, message } = error as NodeJS.ErrnoException;
+      throw code === "ENOTFOUND" ? new UsageError(`--host: ${message}`) : error;
+    });
+    const url = `http://${urlHost(host)}:${(this.#server.address() as AddressInfo).port}`;
+    this.#session.printJson({ at: new Date().toISOString(), type: "http", url });
+    this.#session.print(`Serving ${url}/healthz and ${url}/metrics.`);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await new Promise<void>((resolve) => {
+      this.#server.close(() => resolve());
+      this.#server.closeAllConnections();
+    });
+  }
+
+  #answer({ method = "", url = "/" }: IncomingMessage, response: ServerResponse): void {
+    const { status, type, text } = this.#reply(method, url.replace(/\?.*$/, ""));
+    response
+      .writeHead(status, {
+        "Content-Type": type,
+        "Content-Length": Buffer.byteLength(text),
+        "Cache-Control": "no-store",
+        ...(status === 405 ? { Allow: "GET, HEAD" } : {}),
+      })
+      .end(text);
+  }
+
+  #reply(method: string, path: string): Reply {
+    const plain = "text/plain; charset=utf-8";
+    if (method !== "GET" && method !== "HEAD") return { status: 405, type: plain, text: "Use GET or HEAD.\n" };
+    const { report } = this.#relay;
+    if (path === "/metrics")
+      return { status: 200, type: "text/plain; version=0.0.4; charset=utf-8", text: toPrometheus(report) };
+    if (path !== "/healthz") return { status: 404, type: plain, text: "Try /healthz or /metrics.\n" };
+    const redact = (_key: string, value: unknown): unknown =>
+      typeof value === "string" ? this.#session.redact(value) : value;
+    return { status: report.ok ? 200 : 503, type: "application/json", text: `${JSON.stringify(report, redact)}\n` };
   }
 }
 
-function showAddress(session: Session, url: string): void {
-  if (session.isJson) session.printJson({ at: new Date().toISOString(), type: "http", url });
-  else session.print(`Answers ${url}/healthz and ${url}/metrics.`);
+/** Formats a report as Prometheus text, version 0.0.4. The metrics are documented in docs/relay.md. */
+function toPrometheus(report: RelayReport): string {
+  const { ok, role, listen, notifier, leadership } = report;
+  const reconnects = { listen: listen.reconnects, lock: leadership.reconnects, notifier: notifier.reconnects };
+  const heartbeats = { listen: seconds(listen.heartbeatMs), notifier: seconds(notifier.heartbeatMs) };
+  return [
+    gauge("ok", "1 if the relay leads, or could lead.", Number(ok)),
+    gauge("leader", "1 while the relay leads.", Number(role === "leader")),
+    gauge("listening", "1 while the leader receives notifications.", Number(listen.status === "listening")),
+    gauge("notifier_connected", "1 while NATS is connected.", Number(notifier.status === "listening")),
+    counter("terms_total", "Times that the relay became the leader.", report.terms),
+    counter("notifications_total", "Notifications received.", report.notifications, "kind"),
+    counter("invalid_payloads_total", "Payloads that are not notifications of this package.", report.invalid),
+    counter("ids_total", "Ids forwarded.", report.ids, "kind"),
+    counter("rescans_total", "Times that all processes were asked to read everything.", report.rescans, "cause"),
+    counter("publishes_failed_total", "Messages not confirmed at first.", report.unconfirmed),
+    counter("reconnects_total", "Connections lost.", reconnects, "connection"),
+    gauge("unpublished_ids", "Ids waiting or being sent.", report.unpublished),
+    gauge("lag_seconds", "Age of the oldest unpublished id.", seconds(report.lagMs)),
+    gauge("last_notification_age_seconds", "Time since the last notification.", seconds(report.lastNotificationAgeMs)),
+    gauge("heartbeat_seconds", "Round trip of the last heartbeat.", heartbeats, "connection"),
+  ].join("");
+}
+
+const seconds = (durationMs: number | undefined): number => (durationMs === undefined ? NaN : durationMs / 1_000);
+
+/** One value, or one for each value of a label. */
+type Samples = number | Readonly<Record<string, number>>;
+
+const gauge = (name: string, help: string, samples: Samples, label?: string): string =>
+  metric("gauge", name, help, samples, label);
+const counter = (name: string, help: string, samples: Samples, label?: string): string =>
+  metric("counter", name, help, samples, label);
+
+function metric(type: "gauge" | "counter", name: string, help: string, samples: Samples, label = ""): string {
+  const fullName = `kojin_relay_${name}`;
+  const lines =
+    typeof samples === "number"
+      ? [`${fullName} ${samples}`]
+      : Object.entries(samples).map(([key, value]) => `${fullName}{${label}="${key}"} ${value}`);
+  return `# HELP ${fullName} ${help}\n# TYPE ${fullName} ${type}\n${lines.join("\n")}\n`;
 }

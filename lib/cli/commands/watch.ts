@@ -1,16 +1,31 @@
 import { Option } from "commander";
-import { parseDuration } from "../arguments";
-import { examples, type RegisterCommand } from "../command";
-import { exitCodes } from "../exit-codes";
-import { UsageError } from "../failure";
+import {
+  concat,
+  defer,
+  EMPTY,
+  filter,
+  fromEvent,
+  interval,
+  map,
+  merge,
+  NEVER,
+  type Observable,
+  of,
+  takeUntil,
+  tap,
+  timer,
+} from "rxjs";
+import type { TaskFailedError } from "../../errors";
+import type { PostgresResultBackend, TaskOutcome } from "../../index";
+import { longestTimerMs } from "../../value/arguments";
+import { exactFailure } from "../../value/failure";
+import { asJsonText, type JsonText } from "../../value/json-text";
+import { parseDuration, type CliCommand } from "../command";
+import { exitCodes, UsageError } from "../exit-codes";
 import type { Session } from "../session";
-import { BarView } from "../watch/bar-view";
-import type { WatchView } from "../watch/events";
-import { JsonView } from "../watch/json-view";
-import { LineView } from "../watch/line-view";
-import { Watcher } from "../watch/watcher";
+import { BarView, LineView, type RatesEvent, type UntimedEvent, type WatchEvent } from "./watch-views";
 
-interface Options {
+interface WatchOptions {
   readonly results: boolean;
   readonly groups: boolean;
   readonly prefix: string;
@@ -19,50 +34,117 @@ interface Options {
   readonly for: number;
 }
 
-const barRatesIntervalMs = 1_000;
-const lineRatesIntervalMs = 10_000;
-
-export const watch: RegisterCommand = (program, run) => {
+export const watch = (program: CliCommand): void => {
   program
     .command("watch")
-    .summary("results and groups as they come")
+    .summary("show results and groups as they arrive")
     .description(
-      "Shows every result that is stored from now on, by whatever process, and how far the open groups are. On a terminal each group has a bar; elsewhere there is a line for each event. Values are not shown unless asked for. Ctrl-C ends it, with 0.",
+      "Shows every result that any process stores from now on, and the progress of open groups: as bars on a terminal, otherwise as lines. Values are hidden unless you ask for them. Ctrl-C ends the command and exits with 0.",
     )
-    .option("--no-results", "groups only")
-    .option("--no-groups", "results only")
-    .option("--prefix <text>", "only tasks and groups whose id begins so", "")
-    .option("--show-results", "the values, too; mind who sees the terminal, or the log")
-    .option("--every <duration>", "between two rates (default: 1s on a terminal, else 10s)", parseDuration)
+    .option("--no-results", "show only groups")
+    .option("--no-groups", "show only results")
+    .option("--prefix <text>", "show only tasks and groups whose id begins with this", "")
+    .option("--show-results", "show values, which then also appear in logs")
+    .option("--every <duration>", "time between two rates (default: 1s on a terminal, otherwise 10s)", parseDuration)
     .addOption(
-      new Option("--for <duration>", "end by itself after that").argParser(parseDuration).default(Infinity, "never"),
+      new Option("--for <duration>", "stop after this time").argParser(parseDuration).default(Infinity, "never"),
     )
-    .addHelpText(
-      "after",
-      examples(
-        ["watch", "everything"],
-        ["watch --prefix upload: --no-groups", "some results"],
-        ["watch --json --for 1m | jq -r 'select(.status == \"rejected\").taskId'", "which tasks fail?"],
-      ),
+    .examples(
+      ["watch", "everything"],
+      ["watch --prefix upload: --no-groups", "some results"],
+      ["watch --json --for 1m | jq -r 'select(.status == \"rejected\").taskId'", "tasks that fail"],
     )
-    .action(
-      run<Options>(async (session, _args, options) => {
-        if (!options.results && !options.groups)
-          throw new UsageError("Without results and groups there is nothing to watch.");
-        const { results, groups, prefix, showResults = false } = options;
-        const isBars = session.terminal.out.isTTY === true && !session.isJson;
-        const ratesIntervalMs = Math.max(100, options.every ?? (isBars ? barRatesIntervalMs : lineRatesIntervalMs));
-        return session.withBackend(async (backend) => {
-          const view = createView(session, isBars);
-          const limits = { signal: session.interrupted, forMs: options.for, ratesIntervalMs };
-          await new Watcher(backend, view, { results, groups, prefix, showResults, ...limits }).run();
-          return exitCodes.ok;
-        });
-      }),
-    );
+    .handle<WatchOptions>(async (session, _args, options) => {
+      if (!options.results && !options.groups)
+        throw new UsageError("With --no-results and --no-groups there is nothing to watch.");
+      const backend = await session.connect();
+      const bars = usesBars(session) ? new BarView(session.terminal.out) : undefined;
+      const view = bars ?? new LineView(session);
+      try {
+        await watch$(session, backend, options).forEach((event) => view.show(event));
+      } finally {
+        bars?.close();
+      }
+      return exitCodes.ok;
+    });
 };
 
-function createView(session: Session, isBars: boolean): WatchView {
-  if (session.isJson) return new JsonView(session);
-  return isBars ? new BarView(session.terminal.out) : new LineView(session);
+const usesBars = ({ terminal, isJson }: Session): boolean => terminal.out.isTTY === true && !isJson;
+
+/** Emits events and rates until the command is interrupted or its time is over, then the rates once more. */
+function watch$(session: Session, backend: PostgresResultBackend, options: WatchOptions): Observable<WatchEvent> {
+  const counter = new Counter();
+  const everyMs = options.every ?? (usesBars(session) ? 1_000 : 10_000);
+  const { interrupted } = session;
+  const ended$ = merge(
+    interrupted.aborted ? of(undefined) : fromEvent(interrupted, "abort"),
+    options.for > longestTimerMs ? NEVER : timer(options.for),
+  );
+  return concat(
+    merge(
+      events$(backend, options).pipe(tap((event) => counter.count(event))),
+      interval(Math.min(Math.max(everyMs, 100), longestTimerMs)).pipe(map(() => counter.rates())),
+    ).pipe(takeUntil(ended$)),
+    defer(() => of(counter.rates())),
+  ).pipe(map((event) => ({ at: new Date().toISOString(), ...event })));
+}
+
+function events$(
+  backend: PostgresResultBackend,
+  { results, groups, prefix, showResults = false }: WatchOptions,
+): Observable<UntimedEvent> {
+  const where = (taskId: string): boolean => taskId.startsWith(prefix);
+  const results$ = backend.results$({ where, schema: asJsonText });
+  const groups$ = backend.groupChanges$().pipe(filter(({ groupId }) => groupId.startsWith(prefix)));
+  // The status last: once it says "listening", the other streams miss nothing.
+  return merge(
+    results ? results$.pipe(map((outcome) => toResultEvent(outcome, showResults))) : EMPTY,
+    groups ? groups$.pipe(map((progress) => ({ type: "group" as const, ...progress }))) : EMPTY,
+    backend.status$.pipe(map((status) => ({ type: "listener" as const, status }))),
+  );
+}
+
+function toResultEvent(outcome: TaskOutcome<JsonText>, showResults: boolean): UntimedEvent {
+  const { taskId } = outcome;
+  if (outcome.status === "rejected") {
+    const { failure } = outcome.reason as TaskFailedError;
+    return { type: "result", taskId, status: "rejected", failure: exactFailure(failure) };
+  }
+  return { type: "result", taskId, status: "fulfilled", ...(showResults ? { value: outcome.value } : {}) };
+}
+
+/** Counts events since the start, and results per second since the previous rates. */
+class Counter {
+  readonly #openGroups = new Set<string>();
+  #results = 0;
+  #failures = 0;
+  #groupsDone = 0;
+  #previous = { results: 0, at: performance.now() };
+
+  count(event: UntimedEvent): void {
+    if (event.type === "result") {
+      this.#results += 1;
+      if (event.status === "rejected") this.#failures += 1;
+    } else if (event.type === "group") {
+      if (!event.done) this.#openGroups.add(event.groupId);
+      else {
+        this.#openGroups.delete(event.groupId);
+        this.#groupsDone += 1;
+      }
+    }
+  }
+
+  rates(): RatesEvent {
+    const { results, at } = this.#previous;
+    this.#previous = { results: this.#results, at: performance.now() };
+    const resultsPerSecond = ((this.#results - results) * 1_000) / Math.max(1, this.#previous.at - at);
+    return {
+      type: "rates",
+      results: this.#results,
+      failures: this.#failures,
+      groupsDone: this.#groupsDone,
+      openGroups: this.#openGroups.size,
+      resultsPerSecond: Math.round(resultsPerSecond * 10) / 10,
+    };
+  }
 }

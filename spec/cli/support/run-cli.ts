@@ -1,6 +1,6 @@
 import { PassThrough, Readable } from "node:stream";
 import { runProgram } from "../../../lib/cli/program";
-import type { Output } from "../../../lib/cli/terminal";
+import type { Output } from "../../../lib/cli/session";
 import { eventually } from "../../support/eventually";
 import type { SpecDatabase } from "../../support/spec-database";
 import { inVariant } from "../../support/variant";

@@ -1,18 +1,23 @@
-// The worker process of the demo. It takes tasks from its parent, one message each, and stores what becomes of them. It does not know who waits, or whether anybody does.
+// The worker process of the demo: takes tasks from its parent process and stores their results.
 
 import { PostgresResultBackend } from "../../index";
-import type { DemoTask } from "./tasks";
+
+/** A task of the demo. The queue is the IPC channel between the two processes. */
+export type DemoTask =
+  | { readonly kind: "square"; readonly taskId: string; readonly input: number }
+  | { readonly kind: "fail"; readonly taskId: string }
+  | { readonly kind: "member"; readonly groupId: string; readonly taskId: string; readonly input: number };
 
 async function main(): Promise<void> {
   const backend = await PostgresResultBackend.connect(process.env["DATABASE_URL"] ?? "");
-  const leave = (): void => void backend.close().then(() => process.exit());
-  // Ctrl-C in a terminal reaches both processes; the parent decides.
+  const exit = (): void => void backend.close().then(() => process.exit());
+  // Ctrl-C in a terminal reaches both processes. The parent decides when this one ends.
   process.on("SIGINT", () => undefined);
-  process.once("SIGTERM", leave);
-  process.once("disconnect", leave);
+  process.once("SIGTERM", exit);
+  process.once("disconnect", exit);
   process.on("message", (task: DemoTask) => void work(backend, task));
   process.send?.("ready");
-  if (!process.connected) leave();
+  if (!process.connected) exit();
 }
 
 async function work(backend: PostgresResultBackend, task: DemoTask): Promise<void> {

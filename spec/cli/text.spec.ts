@@ -1,4 +1,4 @@
-import { describeAddress, Secrets } from "../../lib/cli/secrets";
+import { describeAddress, Secrets } from "../../lib/cli/text";
 
 describe("secrets", () => {
   it.each([
@@ -25,6 +25,6 @@ describe("secrets", () => {
       "app@db.internal:5432/my app",
     );
     expect(describeAddress("postgres:///app")).toBe("/app");
-    expect(describeAddress("/var/run/postgresql app")).toBe("the address given");
+    expect(describeAddress("/var/run/postgresql app")).toBe("the given address");
   });
 });

@@ -1,4 +1,4 @@
-import { parseServers } from "../../lib/cli/nats/servers";
+import { parseServers } from "../../lib/cli/nats-notifier";
 
 describe("addresses of NATS", () => {
   it.each([
@@ -11,7 +11,7 @@ describe("addresses of NATS", () => {
       ["p%40ss", "p@ss"],
     ],
     ["one,nats://t0ken@two", { servers: ["nats://one", "nats://two"], token: "t0ken" }, ["t0ken"]],
-    // Whoever asks for it must not silently go without.
+    // Encryption that was asked for is required.
     ["tls://one", { servers: ["tls://one"], tls: {} }, []],
   ])("%s", (text, options, secrets) => {
     const access = parseServers(text);
@@ -23,7 +23,7 @@ describe("addresses of NATS", () => {
     "are expected, and not repeated, for %j",
     (text) => {
       expect(() => parseServers(text)).toThrow(
-        "NATS: expected addresses such as nats://host:4222, with commas between them.",
+        "NATS: expected addresses such as nats://host:4222, separated by commas.",
       );
     },
   );

@@ -1,0 +1,160 @@
+import { buffer } from "node:stream/consumers";
+import { Option } from "commander";
+import { type TaskFailedError, WaitTimeoutError } from "../../errors";
+import type { GroupProgress } from "../../index";
+import { exactFailure } from "../../value/failure";
+import { asJsonText, JsonText, layOut, parseExactly, stringifyExactly } from "../../value/json-text";
+import { parseDuration, parseId, parseTtl, type CliCommand } from "../command";
+import { type ExitCode, exitCodes, UsageError } from "../exit-codes";
+import type { Session } from "../session";
+import { inDigits, printable } from "../text";
+
+interface StoreOptions {
+  readonly ttl?: number;
+  readonly keep?: boolean;
+  readonly failed?: boolean;
+}
+
+export const store = (program: CliCommand): void => {
+  program
+    .command("store")
+    .summary("store the result of a task")
+    .description("Stores a result and wakes the processes that wait for it.")
+    .argument("<id>", "id of the task", parseId)
+    .argument("<json>", 'the result as JSON; "-" reads it from the standard input')
+    .option("--ttl <duration>", "how long to keep the result: 30s, 2h, 7d, never (default: 1d)", parseTtl)
+    .option("--keep", "keep an existing result")
+    .option("--failed", 'store an error: a string, or {"name", "message", "code", "details"}')
+    .examples(
+      [`store email-42 '{"sent": true}'`, "wakes every wait for email-42"],
+      ["store report-7 - --ttl 7d < report.json", "from a file, kept for a week"],
+      [`store email-43 --failed '"no such address"'`, "waits for email-43 fail"],
+    )
+    .handle<StoreOptions>(async (session, [taskId = "", json = ""], { ttl, keep, failed = false }) => {
+      const text = json === "-" ? decodeUtf8(await buffer(session.terminal.in)) : json;
+      const value = parseJson(text);
+      const options = {
+        ...(ttl === undefined ? {} : { ttlMs: ttl }),
+        ...(keep === true ? { onConflict: "keep" as const } : {}),
+      };
+      const backend = await session.connect();
+      await (failed ? backend.fail(taskId, value, options) : backend.store(taskId, new JsonText(text), options));
+      const stored = failed ? "failure" : "result";
+      session.printJson({ taskId, stored });
+      session.note(`Stored the ${stored} of task ${taskId}.`);
+      return exitCodes.ok;
+    });
+};
+
+/** Rejects invalid UTF-8, which would otherwise be stored with replacement characters. */
+function decodeUtf8(bytes: Buffer): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch (error) {
+    throw new UsageError("The standard input is not UTF-8.", { cause: error });
+  }
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return parseExactly(text);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new UsageError(`The result is not JSON: ${reason}. A string needs quotes: '"like this"'.`, { cause: error });
+  }
+}
+
+export const get = (program: CliCommand): void => {
+  program
+    .command("get")
+    .summary("print the result of a task")
+    .description("Prints the stored result as JSON. Exits with 3 if there is none, and with 5 if the task failed.")
+    .argument("<id>", "id of the task", parseId)
+    .examples(["get email-42", "the result"], ["get email-42 --json", "on one line, a failure as an object"])
+    .handle(async (session, [taskId = ""]) => {
+      const backend = await session.connect();
+      return printOutcome(session, taskId, await backend.getSettled(taskId, { schema: asJsonText }));
+    });
+};
+
+export const wait = (program: CliCommand): void => {
+  program
+    .command("wait")
+    .summary("wait for the result of a task")
+    .description(
+      "Prints the result as JSON as soon as any process stores it. Exits with 4 on timeout, and with 5 if the task failed.",
+    )
+    .argument("<id>", "id of the task", parseId)
+    .addOption(
+      new Option("--timeout <duration>", "longest wait: 500ms, 30s, 5m, never")
+        .argParser(parseDuration)
+        .default(30_000, "30s"),
+    )
+    .examples(
+      ["wait email-42", "up to 30 seconds"],
+      ["wait email-42 --timeout 5m && echo sent", "up to 5 minutes"],
+      ["wait email-42 --timeout 0", "reads once"],
+    )
+    .handle<{ readonly timeout: number }>(async (session, [taskId = ""], { timeout: timeoutMs }) => {
+      const backend = await session.connect();
+      try {
+        const options = { timeoutMs, signal: session.interrupted, schema: asJsonText };
+        return printOutcome(session, taskId, await backend.waitSettled(taskId, options));
+      } catch (error) {
+        if (!(error instanceof WaitTimeoutError && session.isJson)) throw error;
+        session.printJson({ taskId, status: "timeout", timeoutMs });
+        return exitCodes.timedOut;
+      }
+    });
+};
+
+/** Prints a value to the standard output; without `--json`, a failure goes to the standard error. */
+function printOutcome(session: Session, taskId: string, outcome: PromiseSettledResult<JsonText> | undefined): ExitCode {
+  if (outcome === undefined) {
+    session.printJson({ taskId, status: "missing" });
+    session.note(`Task ${taskId} has no result, or it has expired.`);
+    return exitCodes.notFound;
+  }
+  if (outcome.status === "fulfilled") {
+    session.printJson({ taskId, status: "fulfilled", value: outcome.value });
+    session.print(layOut(printable(outcome.value.text), "  "));
+    return exitCodes.ok;
+  }
+  const { failure, message } = outcome.reason as TaskFailedError;
+  session.printJson({ taskId, status: "rejected", failure: exactFailure(failure) });
+  session.note(message);
+  return exitCodes.taskFailed;
+}
+
+export const group = (program: CliCommand): void => {
+  program
+    .command("group")
+    .summary("print the progress of a group")
+    .description(
+      "Prints how many members have completed and failed. Exits with 3 if the group is unknown, and with 5 if it is done and members failed.",
+    )
+    .argument("<id>", "id of the group", parseId)
+    .option("--results", "also print the results of completed members")
+    .examples(["group book-7", "its progress"], ["group book-7 --results --json | jq .results", "its results"])
+    .handle<{ readonly results?: boolean }>(async (session, [groupId = ""], options) => {
+      const backend = await session.connect();
+      const progress = await backend.getGroup(groupId);
+      if (progress === undefined) {
+        session.printJson({ groupId, status: "missing" });
+        session.note(`There is no group ${groupId}, or it has expired.`);
+        return exitCodes.notFound;
+      }
+      const results =
+        options.results === true ? await backend.getGroupResults(groupId, { schema: asJsonText }) : undefined;
+      session.printJson({ ...progress, results });
+      session.print(printable(`${groupId}: ${describeProgress(progress)}`));
+      if (results !== undefined) session.print(layOut(printable(stringifyExactly(results) ?? ""), "  "));
+      return progress.done && progress.failed > 0 ? exitCodes.taskFailed : exitCodes.ok;
+    });
+};
+
+export function describeProgress({ total, completed, failed, done }: GroupProgress): string {
+  const size = total === null ? "an unknown number" : inDigits(total);
+  const failures = failed === 0 ? "" : `, ${inDigits(failed)} failed`;
+  return `${done ? "done, " : ""}${inDigits(completed)} of ${size} completed${failures}`;
+}
