@@ -15,12 +15,15 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
 });
 const env = { ...process.env };
-// Specs that no version or variant affects: the embedded server, those that use only public names, and the browser's
-// part of a page.
+// Specs that no version or variant affects: those without a database, the embedded server, those that use only public
+// names, and the browser's part of a page.
 const left = [
-  "spec/(embedded|cli|dashboard|http|operators|telemetry|examples|schemas|codec|types|docs-blocks|testing)",
+  "spec/(embedded|cli|dashboard|http|operators|telemetry|examples|schemas|codec|types|docs-blocks|testing|soak)",
+  "spec/(value|memory-backend|nats|relay|properties/(batcher|router|values))",
   "examples/",
 ];
+// Specs of SQL, which the way to the server does not affect.
+const aboutSql = ["spec/(security|environments)/", "spec/schema/(encodings|online-migration)", "spec/properties/ids"];
 
 // Specs that make no sense without LISTEN. Notifications over NATS have fault specs of their own, which always run.
 const aboutListen = [
@@ -67,7 +70,7 @@ if (values.variant !== undefined) {
   env.SPEC_VARIANT = values.variant;
   // Fault specs start their own servers and poolers, so of the variants only those that change announcements affect
   // them.
-  if (!["deferred", "nats"].includes(values.variant)) left.push("spec/faults");
+  if (!["deferred", "nats"].includes(values.variant)) left.push("spec/faults", ...aboutSql);
   if (isOverNats) left.push(...aboutListen);
 }
 
