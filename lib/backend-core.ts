@@ -2,7 +2,7 @@ import { setMaxListeners } from "node:events";
 import { filter, firstValueFrom } from "rxjs";
 import { Database } from "./database/database";
 import type { OwnPool } from "./database/own-pool";
-import type { ConnectionPool } from "./database/pool";
+import type { ConnectionPool } from "./database/connection";
 import { ServerClock } from "./database/server-clock";
 import { SessionConfig } from "./database/session-config";
 import { settledWithin } from "./database/race";

@@ -1,7 +1,7 @@
 export { PostgresResultBackend } from "./postgres-backend";
 export { MemoryResultBackend } from "./memory-backend";
 export type { MemoryResultBackendOptions } from "./memory-backend";
-export type { ConnectionPool, PooledConnection } from "./database/pool";
+export type { ConnectionPool, PooledConnection } from "./database/connection";
 export type { Logger } from "./logger";
 export type { BatchOptions, NotifyMode, PostgresResultBackendOptions, TelemetryOptions } from "./options";
 export type {

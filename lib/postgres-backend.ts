@@ -2,7 +2,7 @@ import type { PoolConfig } from "pg";
 import { firstValueFrom, type Observable } from "rxjs";
 import { BackendCore } from "./backend-core";
 import { OwnPool } from "./database/own-pool";
-import type { ConnectionPool } from "./database/pool";
+import type { ConnectionPool } from "./database/connection";
 import { checkMember, type OpenGroupsOptions, toGroupLimit, toGroupSize } from "./groups/group-rules";
 import { type Health, readHealth } from "./admin/health";
 import { diagnose, type DiagnoseOptions, type Diagnosis } from "./admin/diagnosis";

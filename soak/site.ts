@@ -1,6 +1,6 @@
 import { Client } from "pg";
 import { PostgresResultBackend } from "kojin-postgres";
-import { destroySocket } from "../lib/database/pooled-client";
+import { destroySocket } from "../lib/database/connection";
 import { postgresMajor } from "../spec/support/postgres-version";
 import { FaultServer } from "../spec/faults/support/fault-server";
 import { eventually } from "../spec/support/eventually";

@@ -1,4 +1,4 @@
-import { notifyQueueUsageText } from "../database/send-notification";
+import { notifyQueueUsageText } from "../database/database";
 import { type Check, type CheckContext, type Finding, ok, problem, warning } from "./check";
 
 /** From here on a filling queue should be looked at, as `health()` says too. */

@@ -1,75 +1,46 @@
-import type { PoolClient, QueryResultRow } from "pg";
 import { longestTimerMs } from "../value/arguments";
-import { BackendClosedError, ResultBackendError } from "../errors";
+import { BackendClosedError, DatabaseError, type ResultBackendError } from "../errors";
 import type { SqlClient } from "../result-backend";
 import { describe, originOf, toBackendError } from "./backend-error";
-import { hasPace, keepPace } from "./pace";
-import type { ConnectionPool } from "./pool";
-import { ask, cancelStatement, checkOut, destroySocket, giveBack, send } from "./pooled-client";
+import { checkOut, type Connection, type ConnectionPool, type Statement } from "./connection";
 import { PreparedNames } from "./prepared-names";
-import { type ErrorOrigin, sqlStateOf } from "./sql-states";
 import { settledWithin } from "./race";
+import { type ErrorOrigin, sqlStateOf, sqlStates } from "./sql-states";
+import { BeginError, beginLimited, beginWithin, toServerTimeout, type TransactionLimits } from "./transaction";
 
 export interface Query {
   readonly text: string;
   readonly values: readonly unknown[];
-  /** What it does, for error messages: "store results". */
+  /** What the statement does, for error messages: "store results". */
   readonly purpose: string;
-  /** Whether it is sent so often, and its plan matters so little, that it is worth preparing. */
+  /** Prepares the statement: it is sent often, and any plan will do. */
   readonly isPrepared?: boolean;
-  /** Gives the query to send in place of this one once there is a connection, which may have taken long; undefined: this one. */
+  /** Returns the query to send in place of this one once there is a connection, which may have taken long. */
   readonly whenSent?: () => Query | undefined;
-  /** Called right before the driver gets it, once there is a connection. */
+  /** Called right before the driver gets the statement, once there is a connection. */
   readonly onSend?: () => void;
-  /** Whether its time limit begins anew as long as the answer goes on arriving. For reads of results that may be large. */
+  /** Begins the time limit anew as long as the answer goes on arriving. For reads of results that may be large. */
   readonly isPaced?: boolean;
 }
 
-export interface TransactionLimits {
-  readonly timeoutMs: number;
-  readonly beginTimeoutMs: number;
-  readonly lockTimeoutMs?: number | undefined;
-  /** A statement that fails if it comes too late, sent in one piece with `commit`, which then does nothing. */
-  readonly commitGuard?: string | undefined;
-  /** Longest time for one statement, on the server. Default: all the time that is left. */
-  readonly statementTimeoutMs?: number | undefined;
-}
-
-/**
- * Longest time that the server lets a transaction of ours wait for its next statement. Each follows the answer to the one before, so one that does not come is lost, and what the
- * transaction has locked is to be free again.
- */
-const idleTimeoutMs = 30_000;
-
-/** How long `close` waits for the answers of statements that it has cancelled. */
+/** Longest time that `close` waits for the answers of statements that it has cancelled. */
 const lastAnswersMs = 1_000;
 
-/** Whatever the role's default: what comes after a lock is to see what was committed while it was waited for. */
-const beginText = "begin isolation level read committed";
+/** Reads how full the cluster's notification queue is, 0 to 1, and moves its end up to where every session has read. */
+export const notifyQueueUsageText = "select pg_catalog.pg_notification_queue_usage()";
 
-/** Lifts the role's `transaction_timeout`, which exists since version 17. */
-const unlimitedText = `; select case when pg_catalog.current_setting('transaction_timeout', true) is not null then pg_catalog.set_config('transaction_timeout', '0', true) end`;
-
-/** The cause of an error that came before the transaction began: nothing of it has happened, and another connection may do better. */
-export class BeginError extends Error {
-  override readonly name = "BeginError";
-}
-
-/** Queries on a pool, each with a deadline of its own, and each error made one of ours. */
+/** Runs queries on a pool, each with a time limit of its own, and turns every error into one of this package. */
 export class Database {
   readonly #pool: ConnectionPool;
   readonly #schema: string;
   readonly #names: PreparedNames;
-  /** Connections that are in use. */
-  readonly #busy = new Set<PoolClient>();
-  /** Connections that have left a statement unanswered, whatever the error that came of it. */
-  readonly #lost = new WeakSet<PoolClient>();
+  readonly #busy = new Set<Connection>();
   readonly #cancelling = new Set<Promise<void>>();
   #onIdle: () => void = () => undefined;
   #isClosed = false;
   #queries = 0;
 
-  /** `mayPrepare`: whether the pool's connections may be sessions of the server, and not of a transaction pooler. */
+  /** @param mayPrepare - The pool's connections are sessions of the server, and not of a transaction pooler. */
   constructor(pool: ConnectionPool, schema: string, mayPrepare = true) {
     this.#pool = pool;
     this.#schema = schema;
@@ -82,256 +53,202 @@ export class Database {
   }
 
   /**
-   * Runs one statement and gives its rows as arrays. Rejects after `timeoutMs` at the latest, however dead the connection is; whether the
-   * statement took effect is then unknown. The server is asked to cancel it.
+   * Runs one statement and returns its rows as arrays. Rejects after `timeoutMs` at the latest, and asks the server to
+   * cancel the statement; whether it took effect is then unknown.
    */
-  query<Row extends unknown[]>(query: Query, timeoutMs: number): Promise<Row[]> {
-    const limitMs = Math.min(timeoutMs, longestTimerMs);
-    const dueAt = performance.now() + limitMs;
-    // By callbacks, and one promise at the end: it is behind every store and every wake-up, and each promise on the way was a step more between an answer and its caller.
-    return new Promise((resolve, reject) => {
-      const fail = (error: unknown): void => reject(this.wrap(error, query.purpose, "connecting"));
-      const use = (client: PoolClient): void =>
-        this.#run<Row>(client, query.whenSent?.() ?? query, dueAt, (error, rows) => {
-          this.#noteIdle(client);
-          if (rows === undefined) {
-            resolve(this.#failAfter(error, client, query.purpose, dueAt));
-            return;
-          }
-          giveBack(client, true);
-          resolve(rows);
-        });
-      this.#checkOut(limitMs, use, fail);
-    });
+  async query<Row extends unknown[]>(query: Query, timeoutMs: number): Promise<Row[]> {
+    return this.#withConnection(query.purpose, timeoutMs, async (connection, remainingMs) =>
+      this.#run<Row>(connection, query.whenSent?.() ?? query, remainingMs),
+    );
   }
 
   /**
-   * Runs one statement that the server itself ends after `limitMs`, or sooner where the session says so. Takes three round trips, and leaves nothing running on the server: for
-   * statements that are likely to take too long. `timeoutMs` is for everything, the wait for a connection included.
+   * Runs one statement that the server itself ends after `limitMs`, or sooner if the session has a shorter limit. Takes
+   * three round trips: for statements that are likely to take too long. `timeoutMs` includes the wait for a connection.
    */
   async queryLimited<Row extends unknown[]>(query: Query, limitMs: number, timeoutMs: number): Promise<Row[]> {
-    return this.#withClient(query.purpose, timeoutMs, async (client, remainingMs) => {
-      this.#queries += 1;
-      query.onSend?.();
-      await ask(client, { text: `${beginText}; ${statementLimitText(limitMs)}` }, remainingMs());
-      try {
-        const statement = { text: query.text, values: [...query.values], rowMode: "array" as const };
-        const { rows } = await ask(client, statement, remainingMs());
-        await ask(client, { text: "commit" }, remainingMs());
-        return rows as unknown[] as Row[];
-      } catch (error) {
-        if (sqlStateOf(error) !== undefined)
-          await ask(client, { text: "rollback" }, remainingMs()).catch(() => undefined);
-        throw error;
-      }
+    return this.#withConnection(query.purpose, timeoutMs, async (connection, remainingMs) => {
+      await connection.ask({ text: beginLimited(limitMs) }, remainingMs());
+      return this.#finish(connection, remainingMs, "commit", async () => {
+        query.onSend?.();
+        const statement: Statement = { text: query.text, values: [...query.values], rowMode: "array" };
+        return (await this.#ask(connection, statement, remainingMs())).rows as unknown[] as Row[];
+      });
     });
   }
 
-  /**
-   * Runs `work` in a transaction on one connection, within `timeoutMs` in all; a server that does not even answer `begin` is waited for no longer than `beginTimeoutMs`, and a
-   * lock no longer than `lockTimeoutMs`. The server ends what takes longer, or is not continued, by itself.
-   */
+  /** Runs `work` in a transaction on one connection. The server ends it by itself if it exceeds the limits. */
   async transaction<T>(
     purpose: string,
-    { timeoutMs, beginTimeoutMs, lockTimeoutMs, statementTimeoutMs = Infinity, commitGuard }: TransactionLimits,
+    limits: TransactionLimits,
     work: (client: SqlClient) => Promise<T>,
   ): Promise<T> {
-    return this.#withClient(purpose, timeoutMs, async (client, remainingMs) => {
-      let unanswered: unknown;
-      const run = async (
-        text: string,
-        values: unknown[] = [],
-      ): Promise<{ rows: QueryResultRow[]; rowCount: number | null }> => {
-        this.#queries += 1;
-        if (this.#isClosed) throw (unanswered = new BackendClosedError());
-        // Without values it goes by the simple protocol, which takes several statements at once, as a migration file needs.
-        return ask(client, values.length === 0 ? { text } : { text, values }, remainingMs()).catch((error: unknown) => {
-          if (sqlStateOf(error) === undefined) unanswered = error;
-          throw error;
-        });
-      };
-      const leftMs = remainingMs();
-      const settings = {
-        statement_timeout: Math.min(leftMs, statementTimeoutMs),
-        idle_in_transaction_session_timeout: Math.min(leftMs, idleTimeoutMs),
-        ...(lockTimeoutMs === undefined ? {} : { lock_timeout: lockTimeoutMs }),
-      };
-      const sets = Object.entries(settings).map(([name, ms]) => `; set local ${name} = ${toServerTimeout(ms)}`);
-      const beginMs = Math.min(leftMs, beginTimeoutMs);
-      await ask(client, { text: beginText + sets.join("") + unlimitedText }, beginMs).catch((error: unknown) => {
+    return this.#withConnection(purpose, limits.timeoutMs, async (connection, remainingMs) => {
+      const [leftMs, { commitGuard }] = [remainingMs(), limits];
+      const text = beginWithin(limits, leftMs);
+      await connection.ask({ text }, Math.min(leftMs, limits.beginTimeoutMs)).catch((error: unknown) => {
         throw sqlStateOf(error) === undefined ? new BeginError(describe(error), { cause: error }) : error;
       });
-      try {
-        const outcome = await work({ query: run });
-        await run(commitGuard === undefined ? "commit" : `${commitGuard}; commit`);
-        return outcome;
-      } catch (error) {
-        // A connection that gave no answer is not asked again: it is thrown away, and the server rolls back by itself.
-        if (unanswered === undefined) await run("rollback").catch(() => undefined);
-        if (unanswered !== undefined) this.#lost.add(client);
-        throw error;
-      }
+      const commit = commitGuard === undefined ? "commit" : `${commitGuard}; commit`;
+      return this.#finish(connection, remainingMs, commit, async () => work(this.#client(connection, remainingMs)));
     });
   }
 
   /** Runs `work` on one connection, outside a transaction, for statements that cannot run in one. */
   async session<T>(purpose: string, timeoutMs: number, work: (client: SqlClient) => Promise<T>): Promise<T> {
-    return this.#withClient(purpose, timeoutMs, async (client, remainingMs) => {
-      const query = async (
-        text: string,
-        values: unknown[] = [],
-      ): Promise<{ rows: QueryResultRow[]; rowCount: number | null }> => {
-        this.#queries += 1;
-        if (this.#isClosed) throw new BackendClosedError();
-        return ask(client, { text, values }, remainingMs());
-      };
-      return work({ query });
-    });
+    return this.#withConnection(purpose, timeoutMs, async (connection, remainingMs) =>
+      work(this.#client(connection, remainingMs)),
+    );
   }
 
-  /** Whether a pooler stands before the server: it gives its clients process numbers of its own, which are not those of the sessions that they reach. */
+  /**
+   * Runs a statement that does nothing but notify. A notification queue that was full stays so after the session that
+   * held it up is gone: only a read of its usage moves its end (measured on 18.4). Then the statement is sent once
+   * more.
+   */
+  async notify(query: Query, timeoutMs: number): Promise<void> {
+    const dueAt = performance.now() + timeoutMs;
+    try {
+      await this.query(query, timeoutMs);
+    } catch (error) {
+      if (!(error instanceof DatabaseError) || error.sqlState !== sqlStates.programLimitExceeded) throw error;
+      const usage = { purpose: query.purpose, text: notifyQueueUsageText, values: [] };
+      await this.query(usage, Math.max(1, dueAt - performance.now()));
+      await this.query(query, Math.max(1, dueAt - performance.now()));
+    }
+  }
+
+  /** Tells whether there is a pooler before the server: it gives clients process numbers that are not the sessions'. */
   async isPooled(timeoutMs: number): Promise<boolean> {
-    return this.#withClient("look for a pooler", timeoutMs, async (client, remainingMs) => {
-      this.#queries += 1;
-      const { processID } = client as { processID?: number | null };
-      const { rows } = await ask(client, { text: "select pg_catalog.pg_backend_pid() as pid" }, remainingMs());
-      return typeof processID === "number" && (rows as { pid: number }[])[0]?.pid !== processID;
+    return this.#withConnection("look for a pooler", timeoutMs, async (connection, remainingMs) => {
+      const { processId } = connection;
+      const statement = { text: "select pg_catalog.pg_backend_pid() as pid" };
+      const { rows } = await this.#ask(connection, statement, remainingMs());
+      return processId !== undefined && (rows as { pid: number }[])[0]?.pid !== processId;
     });
   }
 
-  /** Makes any error of the driver or the server one of ours. */
+  /** Turns any error of the driver or the server into one of this package. */
   wrap(error: unknown, purpose: string, origin?: ErrorOrigin): ResultBackendError {
     return toBackendError(error, { purpose, schema: this.#schema, origin, isPoolEnding: this.#pool.ending === true });
   }
 
-  /**
-   * Sends nothing more: what waits for a connection fails once it would get one, and statements that are under way are cancelled. Connections that give no answer are destroyed, with
-   * what they have yet to send.
-   */
+  /** Sends nothing more: calls that wait for a connection reject, and statements under way are cancelled. */
   async close(): Promise<void> {
     this.#isClosed = true;
     const answered = new Promise<void>((resolve) => (this.#onIdle = resolve));
-    for (const client of this.#busy) this.#cancel(client);
+    for (const connection of this.#busy) this.#cancel(connection);
     if (this.#busy.size > 0) await settledWithin(answered, lastAnswersMs);
-    for (const client of this.#busy) destroySocket(client);
+    // With what they have yet to send.
+    for (const connection of this.#busy) connection.destroy();
     await settledWithin(Promise.all(this.#cancelling), lastAnswersMs);
   }
 
-  #noteIdle(client: PoolClient): void {
-    this.#busy.delete(client);
-    if (this.#busy.size === 0) this.#onIdle();
-  }
-
-  #cancel(client: PoolClient): void {
-    const { stream } = (this.#pool.options ?? {}) as { readonly stream?: unknown };
-    const cancelling = cancelStatement(client, stream).finally(() => this.#cancelling.delete(cancelling));
-    this.#cancelling.add(cancelling);
-  }
-
-  #checkOut(limitMs: number, use: (client: PoolClient) => void, fail: (error: unknown) => void): void {
-    if (this.#isClosed) {
-      fail(new BackendClosedError());
-      return;
-    }
-    const useIfOpen = (client: PoolClient): void => {
-      if (this.#isClosed) {
-        giveBack(client, true);
-        fail(new BackendClosedError());
-        return;
-      }
-      this.#busy.add(client);
-      use(client);
-    };
-    checkOut(this.#pool, limitMs, useIfOpen, fail);
-  }
-
-  /** Returns a connection on which something failed, if its session goes on, and rejects with what failed. */
-  async #failAfter(error: unknown, client: PoolClient, purpose: string, dueAt: number): Promise<never> {
-    const origin = await originOf(error, async () => ask(client, { text: "" }, remainingMs(dueAt)));
-    const isUnanswered = this.#lost.has(client) || (origin === "session" && sqlStateOf(causeOf(error)) === undefined);
-    if (isUnanswered) this.#cancel(client);
-    giveBack(client, origin === "statement" && !isUnanswered);
-    throw this.wrap(error, purpose, origin);
-  }
-
-  /** Runs a statement, prepared if that is wanted and works here. `done` is called once: with rows, or with an error. */
-  #run<Row extends unknown[]>(
-    client: PoolClient,
-    query: Query,
-    dueAt: number,
-    done: (error: unknown, rows?: Row[]) => void,
-  ): void {
+  /** Runs a statement, prepared if that is wanted and works here. */
+  async #run<Row extends unknown[]>(connection: Connection, query: Query, remainingMs: () => number): Promise<Row[]> {
     const name = query.isPrepared === true ? this.#names.nameOf(query.text) : undefined;
-    const limitMs = remainingMs(dueAt);
-    const isPaced = query.isPaced === true && hasPace(client);
-    let isDone = false;
-    let stopPace: (() => void) | undefined;
-    const onResult = (error: unknown, rows?: Row[]): void => {
-      if (isDone) return;
-      isDone = true;
-      stopPace?.();
-      // Sent once more, under no name, where a pooler has put another session in the place of the one that knew it.
-      if (rows === undefined && name !== undefined && this.#names.isLost(sqlStateOf(error)) && !this.#isClosed)
-        this.#run(client, { ...query, isPrepared: false }, dueAt, done);
-      else done(error, rows);
-    };
-    this.#queries += 1;
+    const statement: Statement = { text: query.text, values: [...query.values], rowMode: "array" };
     query.onSend?.();
-    if (isPaced) {
-      const isEnding = (): boolean => this.#pool.ending === true;
-      stopPace = keepPace(client, limitMs, isEnding, () => {
-        onResult(new Error("Query read timeout"));
-      });
+    try {
+      const named = name === undefined ? statement : { ...statement, name };
+      const { rows } = await this.#ask(connection, named, remainingMs(), query.isPaced);
+      return rows as unknown[] as Row[];
+    } catch (error) {
+      if (name === undefined || !this.#names.isLost(sqlStateOf(error)) || this.#isClosed) throw error;
+      // A pooler has put another session in the place of the one that knew the name.
+      return await this.#run(connection, { ...query, isPrepared: false }, remainingMs);
     }
-    const statement = { text: query.text, values: [...query.values], rowMode: "array" as const };
-    const named = name === undefined ? statement : { ...statement, name };
-    send<Row>(client, named, isPaced ? undefined : limitMs, (error, result) => {
-      onResult(error, result?.rows);
-    });
   }
 
-  async #withClient<T>(
+  #client(connection: Connection, remainingMs: () => number): SqlClient {
+    return {
+      query: async (text, values = []) => {
+        if (this.#isClosed) {
+          connection.lose();
+          throw new BackendClosedError();
+        }
+        // Without values by the simple protocol, which takes several statements at once, as a migration file needs.
+        return this.#ask(connection, values.length === 0 ? { text } : { text, values: [...values] }, remainingMs());
+      },
+    };
+  }
+
+  /**
+   * Commits what `work` does in a transaction that has begun, or rolls it back. A lost connection is not asked again.
+   */
+  async #finish<T>(
+    connection: Connection,
+    remainingMs: () => number,
+    commit: string,
+    work: () => Promise<T>,
+  ): Promise<T> {
+    const client = this.#client(connection, remainingMs);
+    try {
+      const outcome = await work();
+      await client.query(commit, []);
+      return outcome;
+    } catch (error) {
+      if (!connection.isLost) await client.query("rollback", []).catch(() => undefined);
+      throw error;
+    }
+  }
+
+  #ask(
+    connection: Connection,
+    statement: Statement,
+    limitMs: number,
+    isPaced?: boolean,
+  ): ReturnType<Connection["ask"]> {
+    this.#queries += 1;
+    return connection.ask(statement, limitMs, isPaced);
+  }
+
+  async #withConnection<T>(
     purpose: string,
     timeoutMs: number,
-    work: (client: PoolClient, remainingMs: () => number) => Promise<T>,
+    work: (connection: Connection, remainingMs: () => number) => Promise<T>,
   ): Promise<T> {
     const limitMs = Math.min(timeoutMs, longestTimerMs);
     const dueAt = performance.now() + limitMs;
-    const client = await new Promise<PoolClient>((use, fail) => {
-      this.#checkOut(limitMs, use, (error) => fail(this.wrap(error, purpose, "connecting")));
+    // At least 1, since 0 means no limit to the driver.
+    const remainingMs = (): number => Math.max(1, Math.ceil(dueAt - performance.now()));
+    const connection = await this.#checkOut(limitMs).catch((error: unknown) => {
+      throw this.wrap(error, purpose, "connecting");
     });
+    let origin: ErrorOrigin | undefined;
     try {
-      const outcome = await work(client, () => remainingMs(dueAt));
-      this.#noteIdle(client);
-      giveBack(client, true);
-      return outcome;
+      return await work(connection, remainingMs);
     } catch (error) {
-      this.#noteIdle(client);
-      return await this.#failAfter(error, client, purpose, dueAt);
+      origin = await originOf(error, async () => connection.ask({ text: "" }, remainingMs()));
+      if (connection.isLost) this.#cancel(connection);
+      throw this.wrap(error, purpose, origin);
+    } finally {
+      this.#busy.delete(connection);
+      if (this.#busy.size === 0) this.#onIdle();
+      connection.release(origin === undefined || origin === "statement");
     }
+  }
+
+  async #checkOut(limitMs: number): Promise<Connection> {
+    if (this.#isClosed) throw new BackendClosedError();
+    const connection = await checkOut(this.#pool, limitMs);
+    if (this.#isClosed) {
+      connection.release(true);
+      throw new BackendClosedError();
+    }
+    this.#busy.add(connection);
+    return connection;
+  }
+
+  #cancel(connection: Connection): void {
+    const cancelling = connection.cancel().finally(() => this.#cancelling.delete(cancelling));
+    this.#cancelling.add(cancelling);
   }
 }
 
-/** The error of the driver or the server behind one of ours. */
-const causeOf = (error: unknown): unknown => (error instanceof ResultBackendError ? error.cause : error);
-
-/** At least 1: 0 would mean no limit to the driver. */
-const remainingMs = (dueAt: number): number => Math.max(1, Math.ceil(dueAt - performance.now()));
-
 /**
- * Bounds how long a statement may wait for row locks and, if it notifies, for the cluster's notification lock at its commit; `statement_timeout` does not cover the
- * latter. So what we have given up on does not stay behind on the server, statement after statement.
+ * Bounds how long a statement may wait for row locks and, if it notifies, for the cluster's notification lock at its
+ * commit, which `statement_timeout` does not cover. A statement that was given up does not stay behind on the server.
  */
 export const lockTimeoutSetting = (timeoutMs: number): string =>
   `pg_catalog.set_config('lock_timeout', '${toServerTimeout(timeoutMs)}ms', true)`;
-
-/** Has the server end each further statement of the transaction after `limitMs`, unless the session has a limit that is shorter. */
-const statementLimitText = (limitMs: number): string => {
-  const [present, limit] = ["pg_catalog.current_setting('statement_timeout')::interval", toServerTimeout(limitMs)];
-  return `select pg_catalog.set_config('statement_timeout', case
-    when ${present} operator(pg_catalog.>) interval '0' and ${present} operator(pg_catalog.<) interval '${limit} milliseconds'
-    then pg_catalog.current_setting('statement_timeout') else '${limit}ms' end, true)`;
-};
-
-/** At least 1, since 0 means no limit, and no more than an int holds (PostgreSQL docs, `statement_timeout`). */
-const toServerTimeout = (timeoutMs: number): number => Math.min(Math.max(1, Math.ceil(timeoutMs)), 2 ** 31 - 1);

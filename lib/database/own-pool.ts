@@ -1,35 +1,42 @@
 import { defaults, Pool, type PoolClient, type PoolConfig } from "pg";
 import { parseIntoClientConfig } from "pg-connection-string";
 import { typeName } from "../value/arguments";
+import { destroySocket } from "./connection";
 import { mayConcernOptions } from "./dedicated-session";
-import { destroySocket } from "./pooled-client";
 import { settledWithin } from "./race";
 import { longestAttemptMs } from "./retry";
 import { sqlStateOf } from "./sql-states";
 
-/** Longest time for a pool to end by itself. */
+/** Longest time for a pool to end by itself. On a dead connection the driver would wait until TCP gives up. */
 const endTimeoutMs = 1_000;
 
 /**
- * Longest time for a statement, on the server: twice that of an attempt, since reads of large results go on as long as bytes arrive. It ends what no cancel request could reach.
+ * Longest time for a statement, on the server: twice that of an attempt, since reads of large results go on as long as
+ * bytes arrive. It ends what no cancel request could reach.
  */
 const statementTimeoutMs = 2 * longestAttemptMs;
 
 type OnConnect = Parameters<Pool["connect"]>[0];
 
-/** A pool with a limit for the statements of its sessions, as a parameter of their start. Poolers refuse it; the pool then does without. */
+/** A pool whose sessions start with a limit for their statements. Poolers refuse that; the pool then does without. */
 class LimitedPool extends Pool {
   override connect(): Promise<PoolClient>;
   override connect(callback: OnConnect): void;
   override connect(callback?: OnConnect): Promise<PoolClient> | undefined {
-    if (callback === undefined) {
-      return new Promise((resolve, reject) => {
-        this.connect((error, client) => {
-          if (client === undefined) reject(error ?? new Error("The pool gave no connection."));
-          else resolve(client);
-        });
-      });
+    if (callback !== undefined) {
+      this.#connect(callback);
+      return undefined;
     }
+    return new Promise((resolve, reject) => {
+      this.#connect((error, client) => {
+        if (client === undefined) reject(error ?? new Error("The pool gave no connection."));
+        else resolve(client);
+      });
+    });
+  }
+
+  #connect(callback: OnConnect): void {
+    // The driver gives these options to each new client.
     const { options } = this;
     const limit = options.statement_timeout;
     super.connect((error, client, release) => {
@@ -37,19 +44,17 @@ class LimitedPool extends Pool {
         callback(error, client, release);
         return;
       }
-      // The driver gives these options to each new client.
       delete options.statement_timeout;
       super.connect((again, second, releaseSecond) => {
-        // It was refused for something else.
+        // Something else was refused.
         if (second === undefined) options.statement_timeout = limit;
         callback(again, second, releaseSecond);
       });
     });
-    return undefined;
   }
 }
 
-/** A pool that this package made, and so has to end. */
+/** A pool that this package creates, and has to end. */
 export class OwnPool {
   readonly pool: Pool;
   readonly #clients = new Set<PoolClient>();
@@ -79,18 +84,15 @@ export class OwnPool {
 
   async end(): Promise<void> {
     await settledWithin(this.pool.end(), endTimeoutMs);
-    // On a dead connection the driver would wait until TCP gives up.
     for (const client of this.#clients) destroySocket(client);
   }
 }
 
-/** Whether the application has a limit of its own, which may be none. */
+/** Tells whether the application has a limit of its own, which may be none. */
 function hasStatementTimeout(config: PoolConfig): boolean {
   const { connectionString } = config;
-  const given: PoolConfig = {
-    ...config,
-    ...(connectionString === undefined ? {} : parseIntoClientConfig(connectionString)),
-  };
+  const ofAddress = connectionString === undefined ? {} : parseIntoClientConfig(connectionString);
+  const given: PoolConfig = { ...config, ...ofAddress };
   if (given.statement_timeout !== undefined || Boolean(defaults.statement_timeout)) return true;
   // The parameter would win over these.
   return /statement[-_]timeout/i.test([given.options, process.env["PGOPTIONS"], defaults.options].join(" "));

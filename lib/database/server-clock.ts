@@ -2,21 +2,23 @@ import { BackendClosedError } from "../errors";
 import type { Database } from "./database";
 import { settledWithin } from "./race";
 
-/** A newer sample is read in the background once the latest one is older than this. */
+/** Age of the latest sample from which a newer one is read in the background. */
 const refreshAfterMs = 60_000;
-/** How long a sample that is read in the background may take. */
+/** Longest time for a sample that is read in the background. */
 const refreshTimeoutMs = 5_000;
-/** The shortest time between a failure to read a sample in the background and the next attempt. */
+/** Shortest time between a failure to read a sample in the background and the next attempt. */
 const retryAfterMs = 1_000;
-/** How far two clocks may drift apart, as a share of the time that passes: ntpd slews a clock by 500 parts per million at most. */
+/** Share of the time by which two clocks may drift apart: ntpd slews a clock by 500 parts per million at most. */
 const largestDrift = 0.0005;
 
-/** The server's time in microseconds since 1970. Exact to the microsecond until 2106, when a double of seconds becomes too coarse. */
+/**
+ * Reads the server's time in microseconds since 1970, exact until 2106, when a double of seconds becomes too coarse.
+ */
 const clockText = `
   select (pg_catalog.date_part('epoch'::pg_catalog.text, pg_catalog.clock_timestamp())
     operator(pg_catalog.*) '1000000'::double precision)::bigint::pg_catalog.text`;
 
-/** One reading of the server's clock, taken between two local moments on the clock of `performance.now()`. */
+/** A reading of the server's clock, taken between two local moments on the clock of `performance.now()`. */
 interface Sample {
   readonly sentAt: number;
   readonly answeredAt: number;
@@ -24,14 +26,15 @@ interface Sample {
 }
 
 /**
- * Estimates the time on the server's clock at a local moment, as bounds that the true time lies between. Sends nothing while it is not used. The bounds hold until the server's clock
- * is set, or another server takes over; a part that notices calls {@link ServerClock.invalidate}.
+ * Estimates the time on the server's clock at a local moment, as bounds that the true time lies between. Sends nothing
+ * while it is not used. The bounds hold until the server's clock is set, or another server takes over; the part that
+ * notices calls {@link ServerClock.invalidate}.
  */
 export class ServerClock {
   readonly #database: Pick<Database, "query">;
   readonly #now: () => number;
   #sample: Sample | undefined;
-  /** When the latest sample was read, which need not be the one in use. */
+  /** Time of the latest reading, which need not be the sample in use. */
   #sampledAt = -Infinity;
   #sampling: Promise<void> | undefined;
   #isClosed = false;
@@ -41,52 +44,50 @@ export class ServerClock {
     this.#now = now;
   }
 
-  /** Whether there is a sample. Without one the bounds are infinite. */
+  /** There is a sample. Without one the bounds are infinite. */
   get isKnown(): boolean {
     return this.#sample !== undefined;
   }
 
-  /** The earliest time that the server's clock can have shown at `localMs`, in microseconds since 1970. */
+  /** Returns the earliest time that the server's clock can have shown at `localMs`, in microseconds since 1970. */
   lower(localMs: number): number {
     this.#refreshIfOld();
     return this.#sample === undefined ? -Infinity : lowerBound(this.#sample, localMs);
   }
 
-  /** The latest time that the server's clock can have shown at `localMs`, in microseconds since 1970. */
+  /** Returns the latest time that the server's clock can have shown at `localMs`, in microseconds since 1970. */
   upper(localMs: number): number {
     this.#refreshIfOld();
     return this.#sample === undefined ? Infinity : upperBound(this.#sample, localMs);
   }
 
-  /** {@link ServerClock.upper} by the present sample, also once that is forgotten. */
+  /** {@link ServerClock.upper} by the present sample, even after that is forgotten. */
   get upperBySample(): (localMs: number) => number {
     const sample = this.#sample;
     return (localMs) => (sample === undefined ? Infinity : upperBound(sample, localMs));
   }
 
-  /**
-   * Resolves once there is a sample; rejects if none could be read within `timeoutMs`. Callers share a reading, and one that fails because its own caller had less time is followed
-   * by another.
-   */
+  /** Resolves once there is a sample; rejects if none could be read within `timeoutMs`. Callers share a reading. */
   async ready(timeoutMs: number): Promise<void> {
     const dueAt = this.#now() + timeoutMs;
     while (this.#sample === undefined) {
       const sampling = this.#sampling;
       const remainingMs = Math.max(1, dueAt - this.#now());
       if (sampling === undefined) return this.#read(remainingMs);
+      // It fails early if its own caller has less time.
       await settledWithin(sampling, remainingMs);
-      // A query of its own where the shared one takes longer than this caller has: it rejects in time, with what is wrong.
+      // A query of its own if the shared one takes longer than this caller has: it rejects in time, with what is wrong.
       if (!this.isKnown && this.#now() >= dueAt) return this.#readOnce(1);
     }
   }
 
-  /** Reads a sample in the background. It takes the place of an earlier one if that has wider bounds, or does not fit the server's clock any more. */
+  /** Reads a sample in the background. It replaces one that has wider bounds, or no longer fits the server's clock. */
   refresh(): void {
     if (this.#isClosed) return;
     this.#read(refreshTimeoutMs).catch(() => (this.#sampledAt = this.#now() - refreshAfterMs + retryAfterMs));
   }
 
-  /** Forgets the sample, which turned out not to fit the server's clock, or may belong to another server. */
+  /** Forgets the sample, which did not fit the server's clock, or may belong to another server. */
   invalidate(): void {
     this.#sample = undefined;
     this.#sampledAt = -Infinity;
@@ -121,17 +122,15 @@ export class ServerClock {
   }
 }
 
-function lowerBound({ answeredAt, serverMicros }: Sample, localMs: number): number {
-  const elapsedMs = localMs - answeredAt;
-  return serverMicros + 1_000 * (elapsedMs - largestDrift * Math.abs(elapsedMs));
-}
+const lowerBound = ({ answeredAt, serverMicros }: Sample, localMs: number): number =>
+  serverMicros + 1_000 * (localMs - answeredAt - largestDrift * Math.abs(localMs - answeredAt));
 
-function upperBound({ sentAt, serverMicros }: Sample, localMs: number): number {
-  const elapsedMs = localMs - sentAt;
-  return serverMicros + 1_000 * (elapsedMs + largestDrift * Math.abs(elapsedMs));
-}
+const upperBound = ({ sentAt, serverMicros }: Sample, localMs: number): number =>
+  serverMicros + 1_000 * (localMs - sentAt + largestDrift * Math.abs(localMs - sentAt));
 
-/** Of two samples the one with the closer bounds at `localMs`; the newer one if they contradict each other, since the server's clock has been set in between. */
+/**
+ * Returns the sample with the closer bounds at `localMs`; the newer one if they contradict: the server's clock was set.
+ */
 function better(older: Sample, newer: Sample, localMs: number): Sample {
   const [olderLower, olderUpper] = [lowerBound(older, localMs), upperBound(older, localMs)];
   const [newerLower, newerUpper] = [lowerBound(newer, localMs), upperBound(newer, localMs)];

@@ -1,11 +1,11 @@
-import { type ClientConfig, Client, type PoolConfig } from "pg";
+import { Client, type ClientConfig, type PoolConfig } from "pg";
 import { parse } from "pg-connection-string";
-import type { ConnectionPool } from "./pool";
+import type { ConnectionPool } from "./connection";
 
-/** The kinds of sessions outside the pool, as `pg_stat_activity` shows them. */
+/** The purpose of a session outside the pool, as the end of its name in `pg_stat_activity`. */
 export type SessionRole = "listener" | "relay";
 
-/** Options of a pool that have no influence on where a session leads: those of the pool itself, and those for queries. */
+/** Options of a pool that do not decide where a session leads: those of the pool itself, and those for queries. */
 const poolOptions: ReadonlySet<string> = new Set([
   ...["allowExitOnIdle", "connectionTimeoutMillis", "idleTimeoutMillis", "log", "max", "maxLifetimeSeconds", "maxUses"],
   ...["min", "onConnect", "poolSize", "Promise", "query_timeout", "statement_timeout", "types", "verify"],
@@ -17,9 +17,9 @@ const driverOptions: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Says how to connect a session outside the pool: to the address given for it, or else as the pool does. It is resolved
- * anew for each attempt, as the driver does for each connection of a pool: the environment and files of certificates
- * may have changed.
+ * Configuration of sessions outside the pool: from the address given for them, or else as the pool connects. It is
+ * resolved for each attempt, as the driver does for each connection: the environment and certificate files may have
+ * changed.
  */
 export class SessionConfig {
   readonly #given: PoolConfig | undefined;
@@ -35,7 +35,7 @@ export class SessionConfig {
     this.#role = role;
   }
 
-  /** The configuration for the driver. Throws where none is certain to lead to the server of the pool. */
+  /** Returns the configuration for the driver. Throws if none is certain to lead to the pool's server. */
   resolve(): ClientConfig {
     const config = this.#takeApart().config;
     const { options, application_name: name } = parametersOf(config);
@@ -49,8 +49,8 @@ export class SessionConfig {
   }
 
   /**
-   * Everything that decides where a session leads and how it authenticates, to be compared by `areSameValues`; undefined
-   * where that cannot be told.
+   * Returns all that decides where a session leads and how it authenticates, for `areSameValues`; undefined if that
+   * cannot be told.
    */
   identity(): object | undefined {
     try {
@@ -70,7 +70,7 @@ export class SessionConfig {
       throw new Error("The pool does not say how it connects; give `listen: { connection }` an address");
     if ("connection" in given || (this.#isPools && isObject(given.stream)))
       throw new Error("The pool's only stream cannot be shared; give `listen: { connection }` an address");
-    // Taken apart here, since the driver lets what is in the address win over what is beside it.
+    // The driver would let what is in the address win over what is beside it.
     const { connectionString, ...rest } = given;
     const parsed = connectionString === undefined ? {} : without(parse(connectionString), driverOptions);
     const config = without({ ...rest, password: given.password, ...parsed }, poolOptions);
@@ -78,7 +78,7 @@ export class SessionConfig {
   }
 }
 
-/** What the driver makes of a configuration, its defaults and the environment; its types do not declare it. */
+/** Returns what the driver makes of a configuration, its defaults and the environment; its types do not declare it. */
 function parametersOf(config: ClientConfig): ClientConfig {
   // From a client that never connects, and has no stream of the application: to make one may be to open it.
   const client: unknown = new Client(without(config, new Set(["stream"])));
@@ -95,9 +95,9 @@ const withoutFunctions = (entries: object): object =>
 const maxDepth = 8;
 
 /**
- * Tells whether two configurations are certain to mean the same. Compares plain objects, arrays and bytes by their
- * contents, functions and instances of classes by identity: two functions with the same text can close over different
- * values. An absent entry equals an undefined one.
+ * Tells whether two configurations are certain to mean the same. Compares plain objects, arrays and bytes by contents,
+ * functions and instances of classes by identity: functions with the same text can close over different values.
+ * Node's `isDeepStrictEqual` calls getters, compares instances by contents, and skips entries hidden from enumeration.
  */
 export function areSameValues(one: unknown, other: unknown, depth = 0): boolean {
   if (Object.is(one, other)) return true;

@@ -1,4 +1,5 @@
 import { isError } from "../value/foreign";
+
 /** SQLSTATE codes that decide what is done next (PostgreSQL docs, appendix A). */
 export const sqlStates = {
   readOnlyTransaction: "25006",
@@ -25,14 +26,14 @@ export const sqlStates = {
 } as const;
 
 /**
- * Where an error came from. `connecting`: before there was a session. `session`: the session ended, or gave no answer. `statement`: the server refused one statement, and
- * the session goes on.
+ * The origin of an error. `connecting`: before there was a session. `session`: the session ended, or gave no answer.
+ * `statement`: the server refused one statement, and the session goes on.
  */
 export type ErrorOrigin = "connecting" | "session" | "statement";
 
 /**
- * Classes of SQLSTATE that speak of the session, the server or another transaction, also where they come with one statement: a pooler reports its own troubles that way,
- * and some keep the client's connection.
+ * Classes of SQLSTATE about the session, the server or another transaction, even if they come with one statement:
+ * poolers report their own errors that way, and some keep the client's connection.
  */
 const transientClasses: ReadonlySet<string> = new Set([
   "08", // connection exception
@@ -58,26 +59,20 @@ const transientStates: ReadonlySet<string> = new Set([
   "55006", // object_in_use
 ]);
 
-/** Whether a statement that the server refused may succeed if it is sent again; whatever ended the session is transient anyway. */
+/** Tells whether a statement that the server refused may succeed if it is sent again. */
 export function isTransientState(sqlState: string): boolean {
   return transientStates.has(sqlState) || transientClasses.has(sqlState.slice(0, 2));
 }
 
 /**
- * Whether a write may have failed for its notification alone: the notification queue of the cluster is full (54000, which has other causes too), or the lock that
- * notifying commits take was not to be had in time (55P03, likewise). The same write without a notification may succeed.
+ * Tells whether a write may have failed for its notification alone: the notification queue of the cluster is full
+ * (54000), or the lock that notifying commits take was not free in time (55P03). Both have other causes, too.
  */
 export function isNotificationFault(sqlState: string | undefined): boolean {
   return sqlState === sqlStates.programLimitExceeded || sqlState === sqlStates.lockNotAvailable;
 }
 
-/** Whether one row's content is to blame, so that the rest of its batch can be stored without it. */
-export function isRowFault(sqlState: string | undefined): boolean {
-  if (sqlState === undefined) return false;
-  return /^(22|23|54)/.test(sqlState) || sqlState === "21000";
-}
-
-/** The SQLSTATE of a server's error; undefined when no server spoke. */
+/** Returns the SQLSTATE of a server's error; undefined if no server answered. */
 export function sqlStateOf(error: unknown): string | undefined {
   if (!isError(error) || !("severity" in error) || !("code" in error)) return undefined;
   return typeof error.code === "string" ? error.code : undefined;

@@ -1,6 +1,5 @@
 import { distinctUntilChanged, ReplaySubject, Subject } from "rxjs";
 import { type Database, lockTimeoutSetting } from "../database/database";
-import { sendNotification } from "../database/send-notification";
 import type { SessionConfig } from "../database/session-config";
 import type { Logger } from "../logger";
 import { channelOf } from "./channel";
@@ -48,7 +47,7 @@ export class PostgresNotifications implements NotificationSource {
           text: `select ${lockTimeoutSetting(notifyLockTimeoutMs)}, pg_catalog.pg_notify($1::pg_catalog.text, $2::pg_catalog.text)`,
           values: [channel, payload],
         };
-        await sendNotification(options.database, query, notifyTimeoutMs);
+        await options.database.notify(query, notifyTimeoutMs);
       },
       receive: (payload) => this.#receive(payload),
       setStatus: (status, problem) => this.#setStatus(status, problem),

@@ -1,5 +1,5 @@
 import type { PoolConfig } from "pg";
-import type { ConnectionPool } from "../database/pool";
+import type { ConnectionPool } from "../database/connection";
 import { distinctUntilChanged, map, type Observable, Subject, startWith, Subscription } from "rxjs";
 import { Database } from "../database/database";
 import { SessionConfig, type SessionRole } from "../database/session-config";

@@ -1,5 +1,4 @@
 import type { Database } from "../database/database";
-import { sendNotification } from "../database/send-notification";
 import { encodePayloads, type PayloadName, payloadNames } from "../notifications/payload";
 import type { ResultStatements } from "./statements";
 
@@ -77,7 +76,7 @@ export class DeferredPublisher {
     };
     // Dropped when it fails: the results are stored, and the waiters' sweep finds them. A queue of old announcements would only delay new ones.
     try {
-      await sendNotification(this.#database, query, announceTimeoutMs);
+      await this.#database.notify(query, announceTimeoutMs);
       this.#isFailing = false;
     } catch (error) {
       if (this.#isClosed) return;

@@ -1,6 +1,5 @@
 import { escapeIdentifier, escapeLiteral } from "pg";
-import { lockTimeoutSetting } from "../database/database";
-import { notifyQueueUsageText } from "../database/send-notification";
+import { lockTimeoutSetting, notifyQueueUsageText } from "../database/database";
 import { maxTextBytes } from "../value/jsonb-text";
 import { boundedText, carefulText, estimatedBytes, readBudgetBytes, shortText } from "./bounded-text";
 import { type CommitStatements, commitStatements } from "./commit-statements";

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { backoffMs } from "../database/retry";
-import { BeginError, type Database, type TransactionLimits } from "../database/database";
+import type { Database } from "../database/database";
+import { BeginError, type TransactionLimits } from "../database/transaction";
 import { sqlStates } from "../database/sql-states";
 import { DatabaseError } from "../errors";
 import type { SqlClient } from "../result-backend";

@@ -1,6 +1,6 @@
 import { DatabaseError as ServerError } from "pg";
 
-import { isRowFault, isTransientState, sqlStateOf, sqlStates } from "../../lib/database/sql-states";
+import { isTransientState, sqlStateOf, sqlStates } from "../../lib/database/sql-states";
 
 /** An error as the driver makes it of a server's answer. */
 function serverError(code: string): ServerError {
@@ -60,36 +60,6 @@ describe("a statement that was refused may succeed later", () => {
     ["nothing known", ""],
   ])("but not after %s", (_name, state) => {
     expect(isTransientState(state)).toBe(false);
-  });
-});
-
-describe("a fault of one row", () => {
-  it.each([
-    ["character_not_in_repertoire", "22021"],
-    ["untranslatable_character", "22P05"],
-    ["invalid_text_representation", "22P02"],
-    ["datetime_field_overflow", "22008"],
-    ["not_null_violation", "23502"],
-    ["check_violation", "23514"],
-    ["cardinality_violation", "21000"],
-    ["program_limit_exceeded", sqlStates.programLimitExceeded],
-    ["statement_too_complex", sqlStates.statementTooComplex],
-  ])("is %s", (_name, state) => {
-    expect(isRowFault(state)).toBe(true);
-    expect(isTransientState(state)).toBe(false);
-  });
-
-  it.each([
-    ["no answer of a server", undefined],
-    ["nothing known", ""],
-    ["undefined_table", sqlStates.undefinedTable],
-    ["insufficient_privilege", sqlStates.insufficientPrivilege],
-    ["deadlock_detected", "40P01"],
-    ["too_many_connections", "53300"],
-    ["admin_shutdown", "57P01"],
-    ["a code with 22 further on", "42201"],
-  ])("is not %s", (_name, state) => {
-    expect(isRowFault(state)).toBe(false);
   });
 });
 

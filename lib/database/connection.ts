@@ -1,0 +1,268 @@
+import type { QueryResult } from "pg";
+import { longestTimerMs } from "../value/arguments";
+import { requestCancel } from "./cancel-request";
+import { sqlStateOf } from "./sql-states";
+
+/** Time after the driver's own limit before an answer is given up: a wrapper around `query` may not pass it on. */
+const graceMs = 100;
+/** Time between looks whether a pool is being ended: that of `pg` then never answers a call for a connection. */
+const endingCheckMs = 500;
+
+/**
+ * A pool of connections, as far as this package needs it: the `Pool` of `pg`, of any version and with any types, or one that has the same methods.
+ */
+export interface ConnectionPool {
+  /** Gives a connection by promise; a pool that also takes a callback, as that of `pg` does, is given one. */
+  connect(): Promise<PooledConnection>;
+  /** How its connections are made. Without it LISTEN needs an address of its own: `listen: { connection }`. */
+  readonly options?: object;
+  /** Whether the application has begun to end it. */
+  readonly ending?: boolean;
+}
+
+/** A connection that a {@link ConnectionPool} lends. */
+export interface PooledConnection {
+  query(text: string, values?: unknown[]): Promise<{ readonly rows: object[] }>;
+  /** Gives it back; with `true`, to be closed. */
+  release(destroy?: boolean): void;
+}
+
+export interface Statement {
+  readonly text: string;
+  readonly values?: unknown[];
+  readonly name?: string | undefined;
+  readonly rowMode?: "array";
+}
+
+/**
+ * A client as a pool lends it. Its methods may be the application's own; what is optional has no public name in `pg`.
+ */
+interface LentClient {
+  binary?: boolean;
+  readonly processID?: number | null;
+  readonly connection?: { readonly stream?: { readonly bytesRead?: number; unref?: () => void } };
+  /** Answers by callback, by promise, or by both. */
+  query(config: object, callback: (error: Error | null | undefined, result: QueryResult) => void): unknown;
+  release(destroy?: boolean): void;
+  end(done?: () => void): Promise<void>;
+  on?(event: "error", listener: () => void): void;
+  removeListener?(event: "error", listener: () => void): void;
+  removeAllListeners?(event: "error"): void;
+}
+
+const ignore = (): void => undefined;
+
+/**
+ * Takes a connection from a pool, or rejects after `timeoutMs`. A pool without `connectionTimeoutMillis` waits for
+ * ever, and so does one that is ended meanwhile. A client that comes too late goes straight back.
+ */
+export async function checkOut(pool: ConnectionPool, timeoutMs: number): Promise<Connection> {
+  return new Promise((resolve, reject) => {
+    const dueAt = performance.now() + timeoutMs;
+    let isSettled = false;
+    let taken: LentClient | undefined;
+    const fail = (error: unknown): void => {
+      isSettled = true;
+      clearTimeout(timer);
+      reject(error as Error);
+    };
+    const take = (client: LentClient): void => {
+      // It may come by callback and by promise.
+      if (client === taken) return;
+      if (isSettled) {
+        client.release();
+        return;
+      }
+      isSettled = true;
+      taken = client;
+      clearTimeout(timer);
+      resolve(new Connection(pool, client));
+    };
+    const check = (): void => {
+      const leftMs = dueAt - performance.now();
+      if (pool.ending === true) fail(new Error("The pool was ended before it gave a connection."));
+      else if (leftMs <= 0) fail(new Error(`No connection from the pool within ${Math.round(timeoutMs)} ms.`));
+      else timer = setTimeout(check, Math.min(leftMs, endingCheckMs)).unref();
+    };
+    // Not a reason for a process to go on: a pool that is not ended has a socket that keeps the process alive.
+    let timer = setTimeout(check, Math.min(timeoutMs, endingCheckMs)).unref();
+    try {
+      connect(pool, take, fail);
+    } catch (error) {
+      fail(error);
+    }
+  });
+}
+
+/**
+ * Calls `take` synchronously when the pool lets go of a client: a promise would go on a little later, and the error
+ * event of a server that dies in between, with no listener, would end the process. Some pools answer by promise alone.
+ */
+function connect(pool: ConnectionPool, take: (client: LentClient) => void, fail: (error: unknown) => void): void {
+  const { connect: call } = pool as { connect: (callback: (error?: Error, client?: LentClient) => void) => unknown };
+  const connecting = call.call(pool, (error, client) => {
+    if (client === undefined) fail(error ?? new Error("The pool gave no connection."));
+    else take(client);
+  });
+  if (!isThenable(connecting)) return;
+  connecting.then((client) => {
+    if (isObject(client)) take(client as LentClient);
+  }, fail);
+}
+
+/** A connection while this package has it from a pool. */
+export class Connection {
+  readonly #pool: ConnectionPool;
+  readonly #client: LentClient;
+  /** A client asks for the binary format. The driver reads that as UTF-8, which destroys numbers. */
+  readonly #isBinary: boolean;
+  #isLost = false;
+  #cancelling: Promise<void> | undefined;
+
+  constructor(pool: ConnectionPool, client: LentClient) {
+    this.#pool = pool;
+    this.#client = client;
+    this.#isBinary = client.binary === true;
+    if (this.#isBinary) client.binary = false;
+    client.on?.("error", ignore);
+  }
+
+  /** A statement was left unanswered, or a transaction unfinished: the connection is of no use any more. */
+  get isLost(): boolean {
+    return this.#isLost;
+  }
+
+  /** The process number of the session as the driver knows it; undefined where the driver does not. */
+  get processId(): number | undefined {
+    return this.#client.processID ?? undefined;
+  }
+
+  /**
+   * Sends a statement, and rejects after `limitMs`. With `isPaced` the limit begins anew as long as bytes arrive: a
+   * large answer over a slow link takes its time. An application's own `query` may throw, answer twice, or never
+   * answer.
+   */
+  async ask(statement: Statement, limitMs: number, isPaced = false): Promise<QueryResult> {
+    if (this.#isLost) throw new Error("The connection was given up.");
+    let stop = ignore;
+    const answered = new Promise<QueryResult>((resolve, reject) => {
+      const late = (): void => reject(new Error("Query read timeout"));
+      stop = isPaced ? this.#whenStalled(limitMs, late) : after(limitMs + graceMs, late);
+      const limit = isPaced ? {} : { query_timeout: limitMs };
+      const answering = this.#client.query({ ...statement, ...limit, types: rawValues }, (error, result) => {
+        if (error) reject(error);
+        else resolve(result);
+      });
+      const refuse = (error?: Error): void => reject(error ?? new Error("The query was rejected without a reason."));
+      if (isThenable(answering))
+        answering.then((result) => {
+          if (isObject(result)) resolve(result as QueryResult);
+        }, refuse);
+    });
+    try {
+      return await answered;
+    } catch (error) {
+      this.#isLost = sqlStateOf(error) === undefined;
+      throw error;
+    } finally {
+      stop();
+    }
+  }
+
+  /** Gives the connection up: nothing more is sent on it, and its session ends without an answer. */
+  lose(): void {
+    this.#isLost = true;
+  }
+
+  /**
+   * Has the server cancel what the connection is doing. Resolves when that has been tried. The connection is then
+   * closed once it is released, since the request may arrive late.
+   */
+  async cancel(): Promise<void> {
+    const { stream } = (this.#pool.options ?? {}) as { readonly stream?: unknown };
+    this.#cancelling ??= requestCancel(this.#client, stream);
+    return this.#cancelling;
+  }
+
+  /** Returns the connection to its pool; one that is not usable is closed. */
+  release(isUsable: boolean): void {
+    const client = this.#client;
+    if (this.#cancelling !== undefined) {
+      this.#closeAfter(this.#cancelling);
+    } else if (isUsable && !this.#isLost) {
+      if (this.#isBinary) client.binary = true;
+      client.removeListener?.("error", ignore);
+      client.release();
+    } else {
+      client.release(true);
+      this.destroy();
+    }
+  }
+
+  destroy(): void {
+    destroySocket(this.#client);
+  }
+
+  /**
+   * Returns the connection at once and closes it later: a pooler cannot cancel the statement of a client that is gone.
+   */
+  #closeAfter(cancelling: Promise<void>): void {
+    const client = this.#client;
+    // In place of the driver's, which would destroy the socket.
+    client.end = async (done?: () => void) => Promise.resolve(done?.());
+    client.release(true);
+    // Also the pool's, which would report the loss of a connection that it no longer has.
+    client.removeAllListeners?.("error");
+    client.on?.("error", ignore);
+    client.connection?.stream?.unref?.();
+    void cancelling.then(() => this.destroy());
+  }
+
+  /**
+   * Calls `late` once nothing has arrived for `limitMs`, or up to twice as long; at the limit if the application ends
+   * its pool.
+   */
+  #whenStalled(limitMs: number, late: () => void): () => void {
+    const bytesRead = (): number | undefined => this.#client.connection?.stream?.bytesRead;
+    let before = bytesRead();
+    const timer = setInterval(() => {
+      const now = bytesRead();
+      if (now === before || this.#pool.ending === true) late();
+      before = now;
+    }, limitMs);
+    return () => clearInterval(timer);
+  }
+}
+
+function after(delayMs: number, act: () => void): () => void {
+  const timer = setTimeout(act, Math.min(delayMs, longestTimerMs)).unref();
+  return () => clearTimeout(timer);
+}
+
+/**
+ * Destroys the socket of a client: the driver asks the peer to end a connection, and waits for ever if it does not
+ * answer.
+ */
+export function destroySocket(client: object): void {
+  (client as { connection?: { stream?: { destroy?: () => void } } }).connection?.stream?.destroy?.();
+}
+
+/**
+ * Decodes numbers that a double holds exactly, and booleans; everything else stays text. Replaces the parsers that an
+ * application may have given to `pg.types` or to its pool.
+ */
+const rawValues = {
+  getTypeParser(typeId: number): (value: string) => unknown {
+    if (typeId === booleanId) return (value) => value === "t";
+    return numberIds.has(typeId) ? Number : String;
+  },
+};
+
+// PostgreSQL source, pg_type.dat: bool; int2, int4, oid, float4, float8.
+const booleanId = 16;
+const numberIds: ReadonlySet<number> = new Set([21, 23, 26, 700, 701]);
+
+const isObject = (value: unknown): value is object => typeof value === "object" && value !== null;
+
+const isThenable = (value: unknown): value is PromiseLike<unknown> =>
+  isObject(value) && typeof (value as Partial<PromiseLike<unknown>>).then === "function";
