@@ -22,9 +22,8 @@ export type {
   WriteOptions,
 } from "./result-backend";
 export type { OpenGroupsOptions } from "./groups/group-rules";
-export type { MigrateOptions, MigrationReport } from "./schema/migrations";
+export type { MigrateOptions, MigrationPlan, MigrationReport } from "./schema/migrate";
 export type { MigrationProgress } from "./schema/migration-run";
-export type { MigrationPlan } from "./schema/migration-plan";
 export { migrationScript } from "./schema/migration-script";
 export type { MigrationScriptOptions } from "./schema/migration-script";
 export type { TriggerState } from "./schema/triggers";

@@ -26,8 +26,13 @@ import type {
   WaitOptions,
   WriteOptions,
 } from "./result-backend";
-import { type MigrationPlan, planMigration } from "./schema/migration-plan";
-import { migrate, type MigrateOptions, type MigrationReport } from "./schema/migrations";
+import {
+  migrate,
+  type MigrateOptions,
+  type MigrationPlan,
+  type MigrationReport,
+  planMigration,
+} from "./schema/migrate";
 import type { Stats } from "./admin/stats";
 import type { Announcement } from "./results/announcements";
 import { deleteResult } from "./results/delete";

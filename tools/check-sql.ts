@@ -1,7 +1,6 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join, relative } from "node:path";
-import { migrations, recountSql } from "../lib/schema/migration-files";
-import { sqlFor } from "../lib/schema/migration-steps";
+import { migrations, recountSql, sqlFor } from "../lib/schema/migration-files";
 import { sqlLiterals, unqualifiedWords } from "./sql/sql-literals";
 import { loadParser, sqlNames, transitionTablesOf, type UnqualifiedName } from "./sql/sql-names";
 

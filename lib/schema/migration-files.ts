@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { escapeIdentifier } from "pg";
+import { escapeIdentifier, escapeLiteral } from "pg";
+import { channelOf } from "../notifications/channel";
 
 export interface Migration {
   readonly version: number;
@@ -9,57 +10,92 @@ export interface Migration {
   readonly sql: string;
 }
 
+/** Part of a migration that runs by itself, so that no lock is held for longer than this part takes. */
+export type MigrationStep = TransactionStep | IndexStep | BatchesStep;
+
+/** Statements that run in one transaction. Each step locks one existing table at most. */
+interface TransactionStep {
+  readonly kind: "transaction";
+  readonly title: string;
+  readonly sql: string;
+}
+
+/** An index. If its table is large, it is built concurrently, outside a transaction. */
+export interface IndexStep {
+  readonly kind: "index";
+  readonly title: string;
+  readonly index: string;
+  readonly table: string;
+  readonly sql: string;
+}
+
+/** A function that is called for one page of rows after another, each in its own transaction. */
+export interface BatchesStep {
+  readonly kind: "batches";
+  readonly title: string;
+  readonly pageFunction: string;
+}
+
 /** The folder `sql/` of the package, which stands beside `dist/` as it stands beside `lib/`. */
 const folder = join(__dirname, "..", "..", "sql");
 
 let loaded: readonly Migration[] | undefined;
 
-/** All migrations, in order. */
+/** Returns all migrations, in order. */
 export function migrations(): readonly Migration[] {
   loaded ??= readdirSync(folder)
     .filter((file) => /^\d{4}_\w+\.sql$/.test(file))
     .sort()
-    .map((file) => ({
-      version: Number(file.slice(0, 4)),
-      name: file.slice(0, -".sql".length),
-      sql: readFileSync(join(folder, file), "utf8"),
-    }));
+    .map((file) => ({ version: Number(file.slice(0, 4)), name: file.slice(0, -".sql".length), sql: readSql(file) }));
   return loaded;
 }
 
-let recount: string | undefined;
+/** Returns the SQL that counts groups anew, in steps like those of a migration. */
+export const recountSql = (): string => readSql("recount.sql");
 
-/** Counts groups anew, in steps like those of a migration. */
-export function recountSql(): string {
-  recount ??= readFileSync(join(folder, "recount.sql"), "utf8");
-  return recount;
-}
+const readSql = (file: string): string => readFileSync(join(folder, file), "utf8");
 
 /** The version of the tables that this package works with. */
 export const latestVersion = (): number => migrations().at(-1)?.version ?? 0;
 
-/** Rows of the version table with these versions do not name migrations: they say which step of one has been run. */
-export const progressVersions = { migration: 0, recount: -1 } as const;
+/**
+ * Divides a migration at its markers: `-- @step TITLE`, `-- @index NAME on TABLE`, `-- @batches FUNCTION over TABLE:
+ * TITLE`.
+ */
+export function stepsOf(schema: string, sql: string): readonly MigrationStep[] {
+  const [, ...parts] = sqlFor(schema, sql).split(/^-- @(?=(?:step|index|batches) )/m);
+  return parts.map((part) => {
+    const end = part.indexOf("\n");
+    return toStep(part.slice(0, end), part.slice(end).trim());
+  });
+}
 
-/** The tables' record of what was applied. Names are qualified, so no setting of the session is needed for it. */
-export function versionTable(schema: string): {
-  readonly name: string;
-  readonly create: string;
-  readonly read: string;
-} {
-  const name = `${escapeIdentifier(schema)}.kojin_migrations`;
-  return {
-    name,
-    create: `create table if not exists ${name} (
-  version int primary key,
-  name pg_catalog.text not null,
-  applied_at timestamp with time zone not null default pg_catalog.now()
-)`,
-    // The version, 0 if none; and the progress of a migration, and of a recount, that has not ended.
-    read: `
-      select greatest(coalesce(pg_catalog.max(version), 0), 0)::pg_catalog.text as version,
-        pg_catalog.max(name) filter (where version operator(pg_catalog.=) ${progressVersions.migration}) as migrating,
-        pg_catalog.max(name) filter (where version operator(pg_catalog.=) ${progressVersions.recount}) as recounting
-      from ${name}`,
-  };
+function toStep(marker: string, sql: string): MigrationStep {
+  const index = /^index (?<index>\w+) on (?<table>\w+)$/.exec(marker)?.groups;
+  if (index !== undefined) {
+    const { index: name = "", table = "" } = index;
+    return { kind: "index", title: `Index ${name}`, index: name, table, sql };
+  }
+  const batches = /^batches (?<pageFunction>\w+) over \w+: (?<title>.+)$/.exec(marker)?.groups;
+  if (batches === undefined) return { kind: "transaction", title: marker.slice("step ".length), sql };
+  const { pageFunction = "", title = "" } = batches;
+  return { kind: "batches", title, pageFunction };
+}
+
+/** Returns the statement that builds an index without blocking writers. It cannot run in a transaction. */
+export function concurrently({ sql }: IndexStep): string {
+  return sql.replace(/^create index /m, "create index concurrently ");
+}
+
+/**
+ * Puts the name of the schema into the SQL of a migration. The quotes around functions get that name's hash: the name
+ * may hold `$$`, and would end them. A function replaces them, since `replaceAll` reads `$&` and the like in a text.
+ */
+export function sqlFor(schema: string, sql: string): string {
+  const [name, tag] = [escapeIdentifier(schema), channelOf(schema)];
+  return sql
+    .replaceAll("@channel@", escapeLiteral(tag))
+    .replaceAll("$$", () => `$${tag}$`)
+    .replaceAll("$name$", () => `$${tag}_name$`)
+    .replaceAll("@schema@.kojin", () => `${name}.kojin`);
 }

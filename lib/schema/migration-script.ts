@@ -2,24 +2,28 @@ import { escapeIdentifier, escapeLiteral } from "pg";
 import { channelOf } from "../notifications/channel";
 import { checkSchemaName } from "../options";
 import { checkInteger } from "../value/arguments";
-import { type Migration, migrations, versionTable } from "./migration-files";
+import { concurrently, type Migration, migrations, type MigrationStep, stepsOf } from "./migration-files";
 import { lockKey } from "./migration-lock";
-import { concurrently, type MigrationStep, stepsOf } from "./migration-steps";
+import { VersionTable } from "./version-table";
 
 export interface MigrationScriptOptions {
   /** The schema that holds the tables. Default `public`. */
   readonly schema?: string;
-  /** The version that the tables have already: only what is newer is given. 0 or more; default 0, everything. */
+  /**
+   * The version that the tables have already: the script holds only what is newer. 0 or more; default 0, everything.
+   */
   readonly after?: number;
   /**
-   * Whether writers can go on while the script runs over large tables: each step is a transaction of its own, and indexes are built concurrently. Such a script is for psql, which
-   * sends one statement at a time. Default `false`: one transaction, which a migration tool can run as it is.
+   * Lets writers go on while the script runs over large tables: each step is a transaction of its own, and indexes are
+   * built concurrently. Such a script is for psql, which sends one statement at a time. Default `false`: one
+   * transaction, which a migration tool can run as it is.
    */
   readonly online?: boolean;
 }
 
 /**
- * The SQL that `migrate()` runs, as one script for psql or a migration tool of your own. It may be run again. Empty if there is nothing newer than `after`.
+ * Returns the SQL that `migrate()` runs, as one script for psql or a migration tool of your own. It may be run again.
+ * Empty if there is nothing newer than `after`.
  */
 export function migrationScript({ schema = "public", after = 0, online = false }: MigrationScriptOptions = {}): string {
   checkSchemaName(schema);
@@ -31,40 +35,39 @@ export function migrationScript({ schema = "public", after = 0, online = false }
 }
 
 function plainScript(schema: string, title: string, chosen: readonly Migration[]): string {
-  const parts = chosen.flatMap((migration) => [
-    `-- ${migration.name}`,
-    ...stepsOf(schema, migration.sql).map((step) =>
-      step.kind === "batches" ? pageLoop(schema, step.pageFunction, false) : step.sql,
-    ),
-    recordVersion(schema, migration),
-  ]);
-  return [
-    `${title}
--- One transaction, which blocks writers of tables that exist already until it ends. Where your tool opens a transaction itself, leave out "begin" and "commit".
+  const begin = `${title}
+-- One transaction, which blocks writers of tables that exist already until it ends. If your tool opens a transaction
+-- itself, leave out "begin" and "commit".
 begin;
 select pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended(${escapeLiteral(lockKey(schema))}, 0));
-${prelude(schema, "set local")}`,
-    ...parts,
-    "commit;\n",
-  ].join("\n\n");
+${prelude(schema, "set local")}`;
+  const toSql = (step: MigrationStep): string =>
+    step.kind === "batches" ? pageLoop(schema, step.pageFunction, false) : step.sql;
+  return [begin, ...statementsOf(schema, chosen, toSql), "commit;\n"].join("\n\n");
 }
 
 function onlineScript(schema: string, title: string, chosen: readonly Migration[]): string {
-  const parts = chosen.flatMap((migration) => [
-    `-- ${migration.name}`,
-    ...stepsOf(schema, migration.sql).map((step) => onlineStep(schema, step)),
-    recordVersion(schema, migration),
-  ]);
-  return [
-    `${title}
--- For psql: psql --set ON_ERROR_STOP=1 --file SCRIPT. Writers go on meanwhile. What stands between "begin" and "commit" is a transaction; the rest must run outside of one:
--- indexes, which are built concurrently, and loops, which commit after each page of rows. A step that gets no lock within 700 ms ends the script: run it again, from the start.
+  const begin = `${title}
+-- For psql: psql --set ON_ERROR_STOP=1 --file SCRIPT. Writers go on meanwhile. What stands between "begin" and "commit" is
+-- a transaction; the rest must run outside of one: indexes, which are built concurrently, and loops, which commit after
+-- each page of rows. A step that gets no lock within 700 ms ends the script: run it again, from the start.
 set lock_timeout = '700ms';
 set statement_timeout = 0;
-${prelude(schema, "set")}`,
-    ...parts,
-    "reset search_path;\nreset statement_timeout;\nreset lock_timeout;\n",
-  ].join("\n\n");
+${prelude(schema, "set")}`;
+  const end = "reset search_path;\nreset statement_timeout;\nreset lock_timeout;\n";
+  return [begin, ...statementsOf(schema, chosen, (step) => onlineStep(schema, step)), end].join("\n\n");
+}
+
+function statementsOf(
+  schema: string,
+  chosen: readonly Migration[],
+  toSql: (step: MigrationStep) => string,
+): readonly string[] {
+  return chosen.flatMap((migration) => [
+    `-- ${migration.name}`,
+    ...stepsOf(schema, migration.sql).map(toSql),
+    new VersionTable(schema).recordSql(migration),
+  ]);
 }
 
 function onlineStep(schema: string, step: MigrationStep): string {
@@ -72,7 +75,7 @@ function onlineStep(schema: string, step: MigrationStep): string {
     case "transaction":
       return `-- ${step.title}\nbegin;\n${step.sql}\ncommit;`;
     case "index": {
-      // An interrupted build leaves an index that is not valid, and that "if not exists" would be content with.
+      // An interrupted build leaves an index that is not valid, which "if not exists" would keep.
       const name = `${escapeIdentifier(schema)}.${step.index}`;
       return `-- ${step.title}
 do ${escapeLiteral(dropInvalidBlock(schema, step.index, name))};
@@ -116,14 +119,10 @@ ${tag};`;
 function prelude(schema: string, set: string): string {
   return `do ${escapeLiteral(createSchemaBlock(schema))};
 ${set} search_path = pg_catalog, pg_temp;
-${versionTable(schema).create};`;
+${new VersionTable(schema).createSql};`;
 }
 
-function recordVersion(schema: string, { version, name }: Migration): string {
-  return `insert into ${versionTable(schema).name} (version, name) values (${version}, ${escapeLiteral(name)}) on conflict (version) do nothing;`;
-}
-
-/** `create schema if not exists` asks for the right to create one even where it exists. */
+/** `create schema if not exists` asks for the right to create one even if it exists. */
 function createSchemaBlock(schema: string): string {
   return `begin
   if not exists (select from pg_catalog.pg_namespace where nspname operator(pg_catalog.=) ${escapeLiteral(schema)}::pg_catalog.name) then
@@ -132,7 +131,7 @@ function createSchemaBlock(schema: string): string {
 end`;
 }
 
-/** On one line, in characters that every encoding has. */
+/** Returns a text on one line, in characters that every encoding has. */
 function asComment(text: string): string {
   return JSON.stringify(text).replace(/[^ -~]/g, "?");
 }

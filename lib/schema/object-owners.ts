@@ -31,8 +31,9 @@ const foreignObjects = `
   limit 1`;
 
 /**
- * Rejects where an object that a migration has just made, or replaced, belongs to another role: it was there before, and its
- * owner could still change what it does. A function runs with the rights of every writer. Superusers, the owner of the schema and its members, and roles that the present one is a member of are trusted.
+ * Rejects if an object that a migration has just created, or replaced, belongs to another role: it was there before,
+ * and its owner could still change what it does, with the rights of every writer. Trusted are superusers, the owner of
+ * the schema and its members, and roles that the present one is a member of.
  */
 export async function refuseForeignObjects(client: SqlClient, schema: string): Promise<void> {
   const [foreign] = (await client.query(foreignObjects, [schema])).rows as { object: string; owner: string }[];

@@ -1,33 +1,35 @@
 import { notMigratedMessage } from "../database/backend-error";
 import type { Database } from "../database/database";
-import { sqlStates } from "../database/sql-states";
 import { withTimeLimit } from "../database/race";
+import { sqlStates } from "../database/sql-states";
 import { DatabaseError, SchemaError } from "../errors";
-import { versionTable } from "./migration-files";
+import { type SchemaState, VersionTable } from "./version-table";
 
 const purpose = "check the schema";
 
-/** Reads the version of the tables once, and lets work pass only if it is the one this package works with. */
+/** Checks once that the tables have the version that this package works with, before anything else is sent. */
 export class SchemaCheck {
   readonly #database: Database;
   readonly #schema: string;
+  readonly #table: VersionTable;
   readonly #expected: number;
   #isGood = false;
   #checking: Promise<void> | undefined;
 
-  /** `expected` is the number of the newest migration that this package has. */
+  /** @param expected - The number of the newest migration that this package has. */
   constructor(database: Database, schema: string, expected: number) {
     this.#database = database;
     this.#schema = schema;
+    this.#table = new VersionTable(schema);
     this.#expected = expected;
   }
 
-  /** Whether it has passed; then there is nothing to wait for. */
+  /** The check has passed; there is nothing to wait for. */
   get isGood(): boolean {
     return this.#isGood;
   }
 
-  /** @throws {@link SchemaError} The tables are missing, older, or newer. Asked again, it looks again. */
+  /** @throws {@link SchemaError} The tables are missing, older, or newer. The next call checks again. */
   async pass(timeoutMs: number): Promise<void> {
     if (this.#isGood) return;
     this.#checking ??= this.#check(timeoutMs).finally(() => (this.#checking = undefined));
@@ -37,39 +39,44 @@ export class SchemaCheck {
     });
   }
 
-  async #check(timeoutMs: number): Promise<void> {
-    const state = await this.#state(timeoutMs);
-    // A role that may not read the version may still be allowed to do its work; if not, the work itself will say so.
-    if (state !== undefined) this.#compare(state.version, state.migrating);
-    this.#isGood = true;
-  }
-
-  /** The version of the tables; undefined if this role may not know. */
+  /**
+   * Reads the version of the tables; undefined if this role may not know.
+   *
+   * @throws {@link SchemaError} Nothing was migrated yet.
+   */
   async version(timeoutMs: number): Promise<number | undefined> {
-    return (await this.#state(timeoutMs))?.version;
+    const state = await this.state(timeoutMs);
+    if (state !== undefined && state.version === undefined) throw this.#notMigrated("missing");
+    return state?.version;
   }
 
-  async #state(timeoutMs: number): Promise<{ version: number; migrating: string | null } | undefined> {
-    const query = { purpose, text: versionTable(this.#schema).read, values: [] };
+  /** Reads the version table; undefined if this role may not. */
+  async state(timeoutMs: number): Promise<SchemaState | undefined> {
     try {
-      const [row] = await this.#database.query<[string, string | null]>(query, timeoutMs);
-      return { version: Number(row?.[0]), migrating: row?.[1] ?? null };
+      return await this.#database.session(purpose, timeoutMs, async (client) => this.#table.read(client));
     } catch (error) {
       if (error instanceof DatabaseError && error.sqlState === sqlStates.insufficientPrivilege) return undefined;
       throw error;
     }
   }
 
-  #compare(version: number, migrating: string | null): void {
-    if (version < this.#expected && migrating !== null) {
-      const message = `Schema "${this.#schema}" is being migrated, or a migration of it was interrupted (last step: ${migrating}). Wait for its end, or call backend.migrate() to go on with it.`;
-      throw new SchemaError(this.#schema, "outdated", message);
-    }
-    if (version < this.#expected) {
-      const reason = version === 0 ? "missing" : "outdated";
-      throw new SchemaError(this.#schema, reason, notMigratedMessage(this.#schema));
-    }
+  async #check(timeoutMs: number): Promise<void> {
+    const state = await this.state(timeoutMs);
+    // A role that may not read the version may still be allowed to do its work; if not, the work itself will say so.
+    if (state !== undefined) this.#compare(state);
+    this.#isGood = true;
+  }
+
+  #compare({ version = 0, migrating }: SchemaState): void {
     if (version > this.#expected) throw newerSchemaError(this.#schema, version, this.#expected);
+    if (version === this.#expected) return;
+    if (migrating === null) throw this.#notMigrated(version === 0 ? "missing" : "outdated");
+    const message = `Schema "${this.#schema}" is being migrated, or a migration of it was interrupted (last step: ${migrating}). Wait for its end, or call backend.migrate() to go on with it.`;
+    throw new SchemaError(this.#schema, "outdated", message);
+  }
+
+  #notMigrated(reason: "missing" | "outdated"): SchemaError {
+    return new SchemaError(this.#schema, reason, notMigratedMessage(this.#schema));
   }
 }
 
