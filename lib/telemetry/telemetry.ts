@@ -1,27 +1,13 @@
+import type { Attributes, Span, SpanContext, Tracer } from "@opentelemetry/api";
 import { firstValueFrom, type Observable } from "rxjs";
-import type { Attributes, Span, Tracer } from "@opentelemetry/api";
-import type { StoredResult } from "../value/stored-result";
-import type { ResolvedOptions } from "../options";
 import type { Stats } from "../admin/stats";
-import { loadApi, type OpenTelemetryApi } from "./api";
-import { Metrics } from "./metrics";
-import { attributes, scope } from "./names";
-import { decodeTraceContext, encodeTraceContext } from "./trace-context";
+import type { ResolvedOptions } from "../options";
 import { isError } from "../value/foreign";
+import type { StoredResult } from "../value/stored-result";
+import { attributes, loadApi, type OpenTelemetryApi, scope } from "./api";
+import { Metrics } from "./metrics";
 
-interface Operation {
-  readonly name: "store" | "fail" | "wait";
-  readonly type: "send" | "receive";
-  readonly kind: "PRODUCER" | "CLIENT";
-}
-
-const operations = {
-  store: { name: "store", type: "send", kind: "PRODUCER" },
-  fail: { name: "fail", type: "send", kind: "PRODUCER" },
-  wait: { name: "wait", type: "receive", kind: "CLIENT" },
-} as const satisfies Record<string, Operation>;
-
-/** What a backend shows of itself to OpenTelemetry. There is none where it is off, or where the API is not installed; then nothing here runs at all. */
+/** Traces and measures the calls of a backend. A backend without telemetry has no instance, so it costs nothing. */
 export class Telemetry {
   readonly #api: OpenTelemetryApi;
   readonly #tracer: Tracer | undefined;
@@ -29,38 +15,35 @@ export class Telemetry {
   readonly #destination: string;
   readonly #common: Attributes;
 
-  /** Of what the options ask for; `undefined` if that is nothing, or cannot be had. */
-  static create(
-    { telemetry: { traces, metrics }, schema, logger }: ResolvedOptions,
-    load = loadApi,
-  ): Telemetry | undefined {
+  /** Returns `undefined` if telemetry is off or the API package is not installed. */
+  static create({ telemetry: { traces, metrics }, schema, logger }: ResolvedOptions): Telemetry | undefined {
     if (!traces && !metrics) return undefined;
-    const api = load();
+    const api = loadApi();
     if (api !== undefined) return new Telemetry(api, `${schema}.kojin_results`, traces, metrics);
-    logger.warn("There is no telemetry, though it is asked for: the package @opentelemetry/api is not installed.");
+    logger.warn("Telemetry is off: the package @opentelemetry/api is not installed.");
     return undefined;
   }
 
-  constructor(api: OpenTelemetryApi, destination: string, traces: boolean, metrics: boolean) {
+  private constructor(api: OpenTelemetryApi, destination: string, traces: boolean, metrics: boolean) {
     this.#api = api;
     this.#destination = destination;
     this.#common = attributes.of(destination);
-    // By the global provider, also where it is set later: what `getTracer` gives then passes spans on to it.
+    // The tracer forwards to the global provider, even if that is set later.
     this.#tracer = traces ? api.trace.getTracer(scope.name, scope.version) : undefined;
     this.#metrics = metrics ? Metrics.of(api) : undefined;
   }
 
-  /** Whether results are to carry the context of the span that stored them. */
+  /** Whether a stored result carries the context of its span. */
   get isTracing(): boolean {
     return this.#tracer !== undefined;
   }
 
-  /** Reports the numbers of a backend until the function that it gives is called. */
+  /** Reports the figures of a backend until the returned function is called. */
   observe(stats: () => Stats): (() => void) | undefined {
     return this.#metrics?.observe(this.#destination, stats);
   }
 
-  /** Where to tell the sizes of batches of a kind. */
+  /** Returns a function that records the size of a batch. */
   batchesOf(kind: "store" | "group" | "read"): ((size: number) => void) | undefined {
     const metrics = this.#metrics;
     if (metrics === undefined) return undefined;
@@ -68,24 +51,24 @@ export class Telemetry {
     return (size) => metrics.batchSize.record(size, labels);
   }
 
-  /** A store, or the store of a failure: `send` takes the context that is to be stored with it. */
+  /** Traces a store. `send` takes the trace context to store with the result. */
   async store(
     name: "store" | "fail",
     taskId: string,
     send: (traceContext: string | null) => Promise<void>,
   ): Promise<void> {
-    await this.#run(operations[name], taskId, async (span) =>
+    await this.#run(name, taskId, async (span) =>
       send(span === undefined ? null : encodeTraceContext(span.spanContext())),
     );
   }
 
   async wait(taskId: string, stored$: Observable<StoredResult>): Promise<StoredResult> {
     const startedAt = performance.now();
-    return this.#run(operations.wait, taskId, async (span) => {
+    return this.#run("wait", taskId, async (span) => {
       const stored = await firstValueFrom(stored$);
       this.#recordWakeup(stored, performance.now() - startedAt);
       span?.setAttribute(attributes.taskStatus, stored.error === null ? "fulfilled" : "rejected");
-      // Afterwards, since who stores it is known only now; and a link and no parent, since many may wait for one result.
+      // The storing span is known only now. It is a link rather than a parent, since several waits may get one result.
       const context = decodeTraceContext(stored.traceContext);
       if (context !== undefined) span?.addLink({ context });
       return stored;
@@ -93,19 +76,20 @@ export class Telemetry {
   }
 
   /**
-   * Its age is by the clock of the database, at both ends, so that no two clocks meet; it lacks the way back of the read. A result that is older than the wait was there
-   * already, and woke nobody.
+   * Records the age of a result, unless it was stored before the wait began. The database measures it from storing to
+   * reading, so no two clocks meet; the way back of the read is not included.
    */
   #recordWakeup({ ageMs }: StoredResult, waitedMs: number): void {
     if (ageMs === undefined || ageMs > waitedMs) return;
     this.#metrics?.wakeupDuration.record(Math.max(ageMs, 0) / 1_000, this.#common);
   }
 
-  async #run<T>({ name, type, kind }: Operation, taskId: string, work: (span?: Span) => Promise<T>): Promise<T> {
+  async #run<T>(name: "store" | "fail" | "wait", taskId: string, work: (span?: Span) => Promise<T>): Promise<T> {
     const { context, trace, SpanKind, SpanStatusCode } = this.#api;
+    const [type, kind] = name === "wait" ? ["receive", SpanKind.CLIENT] : ["send", SpanKind.PRODUCER];
     const labels: Attributes = { ...this.#common, [attributes.operationName]: name, [attributes.operationType]: type };
     const span = this.#tracer?.startSpan(`${name} ${this.#destination}`, {
-      kind: SpanKind[kind],
+      kind,
       attributes: { ...labels, [attributes.messageId]: taskId },
     });
     const startedAt = performance.now();
@@ -113,8 +97,9 @@ export class Telemetry {
       if (span === undefined) return await work();
       return await context.with(trace.setSpan(context.active(), span), async () => work(span));
     } catch (error) {
-      labels[attributes.errorType] = isError(error) ? error.name : "_OTHER";
-      span?.setAttribute(attributes.errorType, labels[attributes.errorType] ?? "");
+      const errorType = isError(error) ? error.name : "_OTHER";
+      labels[attributes.errorType] = errorType;
+      span?.setAttribute(attributes.errorType, errorType);
       span?.recordException(isError(error) ? error : String(error));
       span?.setStatus({ code: SpanStatusCode.ERROR, message: isError(error) ? error.message : String(error) });
       throw error;
@@ -123,4 +108,23 @@ export class Telemetry {
       this.#metrics?.operationDuration.record((performance.now() - startedAt) / 1_000, labels);
     }
   }
+}
+
+// Version, trace id, span id and flags (W3C Trace Context, "traceparent header"). Ids of only zeros are invalid.
+const traceparent = /^00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})$/;
+
+/**
+ * Encodes a span for the column `trace_context`: always as W3C does, since the processes that read it may use another
+ * propagator than this one. Returns `null` for a span without an id, which an API without an SDK creates.
+ */
+function encodeTraceContext({ traceId, spanId, traceFlags }: SpanContext): string | null {
+  const text = `00-${traceId}-${spanId}-${traceFlags.toString(16).padStart(2, "0")}`;
+  return traceparent.test(text) ? text : null;
+}
+
+/** Returns `undefined` for text in another format, since any writer may fill the column. */
+function decodeTraceContext(text: string | null | undefined): SpanContext | undefined {
+  const [, traceId, spanId, flags] = traceparent.exec(text ?? "") ?? [];
+  if (traceId === undefined || spanId === undefined || flags === undefined) return undefined;
+  return { traceId, spanId, traceFlags: Number.parseInt(flags, 16), isRemote: true };
 }
