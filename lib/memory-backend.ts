@@ -1,4 +1,4 @@
-/* eslint-disable @typescript-eslint/require-await -- an async method turns what is thrown into a rejection, as its contract says */
+/* eslint-disable @typescript-eslint/require-await -- an async method turns what it throws into a rejection */
 import { filter, firstValueFrom, type Observable } from "rxjs";
 import { MemoryGroups } from "./memory/groups";
 import { MemoryStorage } from "./memory/storage";
@@ -38,10 +38,10 @@ export interface MemoryResultBackendOptions {
 }
 
 /**
- * Keeps results and groups in the memory of this process, for tests of code that takes a `ResultBackend`: the same contract
- * without a database. Results are encoded as JSON, as with Postgres. Timeouts, times to live and deadlines follow fake timers
- * that replace `Date`. Calls with the option `client` reject with a `TypeError`, since memory has no transactions. Expired
- * results take up memory until they are asked for again.
+ * Keeps results and groups in the memory of this process: the same contract without a database, for tests of code that
+ * takes a `ResultBackend`. Results are encoded as JSON, as with Postgres. Timeouts, times to live and deadlines follow
+ * fake timers that replace `Date`. Calls with the option `client` reject with a `TypeError`, since memory has no
+ * transactions. Expired results take up memory until they are asked for again.
  */
 export class MemoryResultBackend implements ResultBackend {
   readonly #view: MemoryView;
@@ -56,8 +56,8 @@ export class MemoryResultBackend implements ResultBackend {
   }
 
   /**
-   * Creates another backend on the same results and groups, like another process on the same database: each hears what the
-   * other stores, and closing one leaves the other open.
+   * Creates another backend on the same results and groups, like another process on the same database: each hears what
+   * the other stores, and closing one leaves the other open.
    *
    * @param options - Options of the new backend. Default: those of this one.
    */

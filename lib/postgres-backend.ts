@@ -290,7 +290,7 @@ export class PostgresResultBackend implements ResultBackend {
   async unclaimedGroups(options: UnclaimedOptions = {}): Promise<GroupProgress[]> {
     const limit = toGroupLimit(options);
     this.#core.assertOpen();
-    return this.#core.claims.unclaimed(limit);
+    return this.#core.groups.unclaimed(limit);
   }
 
   /**

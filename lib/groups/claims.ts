@@ -1,8 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { Database } from "../database/database";
-import { retryUntilAborted } from "../database/retry";
 import type { ResolvedOptions } from "../options";
-import type { ClaimOptions, GroupClaim, GroupProgress, SqlClient } from "../result-backend";
+import type { ClaimOptions, GroupClaim, SqlClient } from "../result-backend";
 import { type FencedWriteParts, fencedWrite } from "../results/fenced-write";
 import { checkDurationMs } from "../value/arguments";
 import type { GroupStatements } from "./group-statements";
@@ -13,7 +12,7 @@ export interface ClaimParts extends FencedWriteParts {
   readonly statements: GroupStatements;
 }
 
-/** Gives groups that are done to exactly one caller each. */
+/** Gives each done group to exactly one caller. */
 export class Claims {
   readonly #parts: ClaimParts;
 
@@ -27,7 +26,7 @@ export class Claims {
     const { statements } = this.#parts;
     const rows = await this.#write("claim a group", statements.claim, [groupId, token], [leaseMs ?? null], client);
     if (rows.length === 0) return undefined;
-    // By a connection of our own also where the claim was made by the caller's: that transaction is over when the work is done.
+    // Not with the caller's client: its transaction is over by the time the work is done.
     const ack = async (): Promise<boolean> => {
       if (leaseMs === undefined) return true;
       return (await this.#write("acknowledge a claim", statements.acknowledge, [groupId, token])).length > 0;
@@ -35,14 +34,7 @@ export class Claims {
     return { groupId, ack };
   }
 
-  async unclaimed(limit: number): Promise<GroupProgress[]> {
-    const rows = await this.#read("read unclaimed groups", this.#parts.statements.unclaimed, [limit]);
-    return rows.map(
-      ([groupId, total, completed, failed]) => ({ groupId, total, completed, failed, done: true }) as GroupProgress,
-    );
-  }
-
-  /** Runs a statement with the time from which it may not write between its parameters. */
+  /** Runs a statement, among whose parameters is the time from which it may not write. */
   async #write(
     purpose: string,
     text: string,
@@ -53,7 +45,7 @@ export class Claims {
     const { database, options } = this.#parts;
     if (client !== undefined) {
       try {
-        // The caller decides until when its transaction may write.
+        // The caller decides how long its transaction may write.
         const { rows } = await client.query(text, [...first, Infinity, ...rest]);
         return rows.map((row) => Object.values(row as Record<string, unknown>));
       } catch (error) {
@@ -63,13 +55,5 @@ export class Claims {
     return fencedWrite(this.#parts, options.retryTimeoutMs, async ({ timeoutMs, giveUpAt }) =>
       database.query({ purpose, text, values: [...first, giveUpAt, ...rest] }, timeoutMs),
     );
-  }
-
-  async #read(purpose: string, text: string, values: unknown[]): Promise<unknown[][]> {
-    const { database, options, closed } = this.#parts;
-    const dueAt = performance.now() + options.retryTimeoutMs;
-    const read = async (attemptMs: number): Promise<unknown[][]> =>
-      database.query({ purpose, text, values }, attemptMs);
-    return retryUntilAborted(read, { dueAt, signals: [closed] });
   }
 }

@@ -1,32 +1,35 @@
-import { Observable, type Subscriber, type Subscription } from "rxjs";
+import { defer, finalize, from, merge, Observable, share, type Subscriber, type TeardownLogic } from "rxjs";
 import { mayPass } from "../database/backend-error";
 import { BackendClosedError } from "../errors";
 import type { GroupProgress } from "../result-backend";
+import type { Loader } from "../waiting/loader";
 import type { Sweep } from "../waiting/sweep";
+import type { Troubles } from "../waiting/troubles";
+import type { GroupReads, StoredGroup } from "./group-reads";
+import { isSameProgress } from "./group-rules";
 
 export interface GroupChangesParts {
   readonly sweep: Sweep;
-  /** Every group that gets done, in the order of commits, whether or not a notification told of it. */
+  readonly troubles: Troubles;
+  readonly loader: Loader<StoredGroup>;
+  readonly reads: GroupReads;
+  /** Every group that is done from now on, in the order of commits. */
   readonly completions$: Observable<GroupProgress>;
-  /** The ids of groups that are open, at most so many. */
-  readonly readOpen: (limit: number) => Promise<readonly string[]>;
-  /** Told of each read of the open ones that fails, and when one succeeds. */
-  readonly onLook: (error?: Error) => void;
-  /** Has a group read; it comes back through {@link GroupChanges.offer}. */
-  readonly request: (groupId: string) => void;
 }
 
-/** Open groups that are looked for at once; of others one hears when they change. */
+/** Open groups that are read at the start. Others show when they change. */
 const maxOpenGroups = 1_000;
-/** Of so many groups it is remembered what was emitted last, so that nothing is emitted twice. */
+/** Groups whose latest state is remembered, so that no state is emitted twice. */
 const maxRemembered = 10_000;
 
-/** How far all groups are, for who looks at everything: the open ones first, then every change. While nobody looks it does nothing. */
+/** Streams the progress of all groups: the open ones first, then every change. Reads nothing without subscribers. */
 export class GroupChanges {
   readonly #parts: GroupChangesParts;
-  readonly #subscribers = new Set<Subscriber<GroupProgress>>();
+  /** The group that changed last comes last. */
   readonly #latest = new Map<string, GroupProgress>();
-  #completions: Subscription | undefined;
+  readonly #shared$ = new Observable<GroupProgress>((subscriber) => this.#follow(subscriber)).pipe(share());
+  #subscriber: Subscriber<GroupProgress> | undefined;
+  #subscribers = 0;
   #isReading = false;
   #isClosed = false;
 
@@ -35,99 +38,101 @@ export class GroupChanges {
   }
 
   get subscribers(): number {
-    return this.#subscribers.size;
+    return this.#subscribers;
   }
 
   get isObserved(): boolean {
-    return this.#subscribers.size > 0;
+    return this.#subscriber !== undefined;
   }
 
-  /** Every subscriber hears of all open groups anew. */
+  /** Emits all open groups to each subscriber, then every change. */
   changes$(): Observable<GroupProgress> {
-    return new Observable((subscriber) => {
-      if (this.#isClosed) {
-        subscriber.error(new BackendClosedError());
-        return undefined;
-      }
-      for (const progress of this.#latest.values()) if (!progress.done) subscriber.next(progress);
-      this.#subscribers.add(subscriber);
-      this.#parts.sweep.enter();
-      if (this.#subscribers.size === 1) this.#followCompletions();
-      this.catchUp();
-      return () => {
-        this.#subscribers.delete(subscriber);
-        this.#parts.sweep.leave();
-        if (this.isObserved) return;
-        this.#completions?.unsubscribe();
-        this.#latest.clear();
-      };
+    return defer(() => {
+      this.#subscribers += 1;
+      const open = [...this.#latest.values()].filter(({ done }) => !done);
+      return merge(from(open), this.#shared$).pipe(finalize(() => (this.#subscribers -= 1)));
     });
   }
 
-  /** Emits what was read, unless it is no change. That a group is done counts as one if it was seen while it was open; else the stream of completions tells whether it is news. */
+  /**
+   * Emits a group that was read, unless its state is known. A done group counts only if it was seen while it was open:
+   * otherwise the stream of completions decides whether it is new.
+   */
   offer(progress: GroupProgress): void {
-    if (progress.done && !this.#latest.has(progress.groupId)) return;
-    this.#emit(progress);
+    if (!progress.done || this.#latest.has(progress.groupId)) this.#emit(progress);
   }
 
-  #followCompletions(): void {
-    this.#completions = this.#parts.completions$.subscribe({
-      next: (progress) => this.#emit(progress),
-      error: (error: unknown) => this.error(error as Error),
-    });
-  }
-
-  #emit(progress: GroupProgress): void {
-    if (!this.isObserved) return;
-    const latest = this.#latest.get(progress.groupId);
-    if (latest !== undefined && isEqual(latest, progress)) return;
-    // The one that changed last stands last.
-    this.#latest.delete(progress.groupId);
-    this.#latest.set(progress.groupId, progress);
-    const [oldest] = this.#latest.keys();
-    if (this.#latest.size > maxRemembered && oldest !== undefined) this.#latest.delete(oldest);
-    for (const subscriber of [...this.#subscribers]) subscriber.next(progress);
-  }
-
-  /** Looks for groups that are open, and again at those that were: no notification may have told of them. */
+  /** Reads the open groups, and the remembered ones again, as their notifications may have been lost. */
   catchUp(): void {
     if (!this.isObserved || this.#isReading) return;
-    this.#isReading = true;
-    for (const { groupId, done } of this.#latest.values()) if (!done) this.#parts.request(groupId);
-    this.#parts
-      .readOpen(maxOpenGroups)
-      .then((groupIds) => {
-        this.#parts.onLook();
-        for (const groupId of groupIds) this.#parts.request(groupId);
-      })
-      .catch((error: unknown) => {
-        // However long an outage lasts: the next sweep, or the next connection, looks again.
-        if (!mayPass(error)) {
-          this.error(error as Error);
-          return;
-        }
-        this.#parts.onLook(error);
-        this.#parts.sweep.hurry();
-      })
-      .finally(() => (this.#isReading = false));
+    for (const { groupId, done } of this.#latest.values()) if (!done) this.#request(groupId);
+    void this.#readOpen();
   }
 
   error(error: Error): void {
-    for (const subscriber of [...this.#subscribers]) subscriber.error(error);
+    this.#subscriber?.error(error);
   }
 
-  /** Errors the streams; nobody can subscribe from here on. */
+  /** Errors the streams, and those to come. */
   close(): void {
     this.#isClosed = true;
     this.error(new BackendClosedError());
   }
-}
 
-function isEqual(one: GroupProgress, other: GroupProgress): boolean {
-  return (
-    one.completed === other.completed &&
-    one.failed === other.failed &&
-    one.total === other.total &&
-    one.done === other.done
-  );
+  #follow(subscriber: Subscriber<GroupProgress>): TeardownLogic {
+    if (this.#isClosed) {
+      subscriber.error(new BackendClosedError());
+      return undefined;
+    }
+    this.#subscriber = subscriber;
+    this.#parts.sweep.enter();
+    subscriber.add(
+      this.#parts.completions$.subscribe({
+        next: (progress) => this.#emit(progress),
+        error: (error: unknown) => subscriber.error(error),
+      }),
+    );
+    this.catchUp();
+    return () => {
+      this.#subscriber = undefined;
+      this.#parts.sweep.leave();
+      this.#latest.clear();
+    };
+  }
+
+  #emit(progress: GroupProgress): void {
+    if (this.#subscriber === undefined) return;
+    const { groupId } = progress;
+    const latest = this.#latest.get(groupId);
+    if (latest !== undefined && isSameProgress(latest, progress)) return;
+    this.#latest.delete(groupId);
+    this.#latest.set(groupId, progress);
+    const [oldest] = this.#latest.keys();
+    if (this.#latest.size > maxRemembered && oldest !== undefined) this.#latest.delete(oldest);
+    this.#subscriber.next(progress);
+  }
+
+  async #readOpen(): Promise<void> {
+    const { reads, sweep, troubles } = this.#parts;
+    this.#isReading = true;
+    try {
+      const groups = await reads.open(maxOpenGroups);
+      troubles.clear("open groups");
+      for (const { groupId } of groups) this.#request(groupId);
+    } catch (error) {
+      if (!mayPass(error)) {
+        this.error(error as Error);
+        return;
+      }
+      // However long an outage lasts, the next sweep or the next connection reads again.
+      troubles.fail("open groups", error);
+      sweep.hurry();
+    } finally {
+      this.#isReading = false;
+    }
+  }
+
+  #request(groupId: string): void {
+    this.#parts.loader.request(groupId, "reconnect");
+  }
 }

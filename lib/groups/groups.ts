@@ -1,46 +1,27 @@
-import { distinctUntilChanged, filter, firstValueFrom, from, map, mergeMap, Observable, of } from "rxjs";
+import { catchError, concatMap, defer, distinctUntilChanged, filter, firstValueFrom, map, Observable, of } from "rxjs";
 import { mayPass } from "../database/backend-error";
-import { isTransient, retryUntilAborted } from "../database/retry";
+import { retryUntilAborted } from "../database/retry";
 import { WaitTimeoutError } from "../errors";
-import type { Notification } from "../notifications/payload";
-import type { StoredResult } from "../value/stored-result";
 import type { SubscribedKeys } from "../notifications/notifier";
+import type { Notification } from "../notifications/payload";
 import type { GroupProgress, WaitOptions } from "../result-backend";
 import { TableCommits } from "../results/table-commits";
+import type { StoredResult } from "../value/stored-result";
 import { Feed } from "../waiting/feed";
 import type { Interest } from "../waiting/interest";
-import { type Found, Loader, type ReadAnswer, type ReadReason } from "../waiting/loader";
+import { type Found, Loader, type ReadReason } from "../waiting/loader";
 import { Refusals } from "../waiting/refusals";
 import { Router, type WakeCause } from "../waiting/router";
-import type { NotificationReceiver } from "../waiting/wakeups";
 import { lastReadMs, type WaitLimits, Waits } from "../waiting/waits";
+import type { NotificationReceiver } from "../waiting/wakeups";
 import { GroupChanges } from "./group-changes";
-import { GroupDeadlines } from "./group-deadlines";
-import { type MemberPageRow, type ReadMemberPage, resultsByNow, resultsOfDone } from "./group-results";
-import { type GroupStatements, groupStatements } from "./group-statements";
-import { type FinishedMember, type MemberPage, members$ } from "./member-stream";
-import { SettlingGroups } from "./settling-groups";
-import { type GroupRow, type StoredGroup, toStoredGroup } from "./stored-group";
+import { expiredError, GroupReads, type StoredGroup } from "./group-reads";
+import { isSameProgress } from "./group-rules";
+import { groupStatements } from "./group-statements";
+import { GroupTimers } from "./group-timers";
+import { members$, whileSubscribed } from "./member-stream";
 
-type FinishedRow = [
-  isDone: boolean,
-  completed: number,
-  failed: number,
-  taskId: string | null,
-  /** Null if it is longer than may be read. */
-  value: string | null,
-  isFailed: boolean | null,
-  finishedSeq: string | null,
-  candidates: number | null,
-];
-
-interface ReadLimits {
-  /** On the clock of `performance.now()`. */
-  readonly dueAt: number;
-  readonly signal: AbortSignal | undefined;
-}
-
-/** Reading and awaiting groups: the same parts as for results, with what is special to groups. */
+/** Reads and awaits groups: by the same parts as results, and by what is special to groups. */
 export class Groups implements NotificationReceiver {
   readonly router: Router<StoredGroup>;
   readonly loader: Loader<StoredGroup>;
@@ -49,10 +30,9 @@ export class Groups implements NotificationReceiver {
   readonly changes: GroupChanges;
   readonly #interest: Interest;
   readonly #refusals: Refusals;
-  readonly #statements: GroupStatements;
-  readonly #deadlines: GroupDeadlines;
-  readonly #settling: SettlingGroups;
-  /** Waits that have not been answered: when a group is known to be done its results are yet to be read. */
+  readonly #reads: GroupReads;
+  readonly #timers: GroupTimers;
+  /** Waits without an answer. The router no longer has those of done groups while their results are read. */
   readonly #waiting = new Set<Promise<unknown>>();
 
   constructor(interest: Interest) {
@@ -62,11 +42,12 @@ export class Groups implements NotificationReceiver {
       isObserved ? selection?.followAll("groups") : selection?.unfollowAll("groups");
     this.#interest = interest;
     const refusals = (this.#refusals = new Refusals(options.logger));
-    this.#statements = groupStatements(options);
+    const statements = groupStatements(options);
+    const reads = (this.#reads = new GroupReads(interest, statements));
     this.loader = new Loader({
       ...interest,
       retryTimeoutMs: options.retryTimeoutMs,
-      read: async (groupIds, timeoutMs, care) => this.#read(groupIds, timeoutMs, care?.limitMs),
+      read: async (groupIds, timeoutMs, care) => reads.groups(groupIds, timeoutMs, care?.limitMs),
       onRead: () => interest.troubles.clear("groups"),
       onFound: (groupId, found, reason) => this.#onFound(groupId, found, reason),
       onAbsent: (groupId) => {
@@ -107,99 +88,74 @@ export class Groups implements NotificationReceiver {
       onObserved,
       markOf: ({ progress, doneXid }) => ({ key: progress.groupId, xid: doneXid }),
       onLook: interest.troubles.of("completed groups"),
-      commits: new TableCommits(interest.database, this.#statements.commits, options.retryTimeoutMs),
+      commits: new TableCommits(interest.database, statements.commits, options.retryTimeoutMs),
       request: (groupId) => this.loader.request(groupId, "reconnect"),
     });
-    this.changes = new GroupChanges({
-      sweep,
-      completions$: this.completions$(),
-      onLook: interest.troubles.of("open groups"),
-      readOpen: async (limit) => (await this.open(limit)).map(({ groupId }) => groupId),
-      request: (groupId) => this.loader.request(groupId, "reconnect"),
-    });
-    this.#deadlines = new GroupDeadlines({
-      deadlines,
-      router,
-      load: async (groupId) => this.loader.load(groupId, "deadline"),
-    });
-    this.#settling = new SettlingGroups({
-      deadlines,
-      isWanted: (groupId) => router.has(groupId) || this.feed.subscribers > 0 || this.changes.isObserved,
-      request: (groupId, cause, isNew) => (isNew ? this.feed.ask(groupId) : this.loader.request(groupId, cause)),
-    });
+    const { loader, feed } = this;
+    const { troubles } = interest;
+    this.changes = new GroupChanges({ sweep, troubles, loader, reads, completions$: this.completions$() });
+    this.#timers = new GroupTimers({ deadlines, router, loader, feed, changes: this.changes });
   }
 
   /** Subscribers of all streams about all groups. */
   get subscribers(): number {
     const { feed, changes } = this;
-    // Those who follow changes share one subscription to the completions.
+    // The streams of changes share one subscription to the completions.
     return feed.subscribers + changes.subscribers - (changes.isObserved ? 1 : 0);
   }
 
-  /** How far a group is. One that is about to be done is waited for, unless members finish before they are declared. */
+  /** Reads how far a group is. Waits for a group to settle, unless more of its members are to be declared. */
   async progress(groupId: string): Promise<GroupProgress | undefined> {
     for (;;) {
       const group = await this.loader.load(groupId, "read");
       if (group === undefined || group.settlesMs === null || group.isDeclaredLate) return group?.progress;
-      await this.#settling.settled(group);
+      await this.#timers.settled(group);
     }
   }
 
-  /** How far a group is, at every change. */
+  /** Emits how far a group is, at every change. */
   group$(groupId: string): Observable<GroupProgress> {
     return this.waits.watch$(groupId).pipe(
       map(({ progress }) => progress),
-      distinctUntilChanged(
-        (a, b) => a.completed === b.completed && a.failed === b.failed && a.total === b.total && a.done === b.done,
-      ),
+      distinctUntilChanged(isSameProgress),
     );
   }
 
-  /** What became of its members, each once. */
+  /** Emits the outcome of each member once, in the order in which they finish. */
   members$(groupId: string): Observable<StoredResult> {
-    const read = async (text: string, values: unknown[], signal: AbortSignal): Promise<MemberPage> =>
-      toMemberPage(await this.#query<FinishedRow>("read group members", text, values, { dueAt: Infinity, signal }));
-    const { finishedMembers, unnumberedMembers } = this.#statements;
-    return members$(groupId, this.waits.watch$(groupId), {
-      readFinished: async (afterSeq, limit, signal) => read(finishedMembers, [groupId, afterSeq, limit], signal),
-      readUnnumbered: async (afterTaskId, limit, signal) =>
-        read(unnumberedMembers, [groupId, afterTaskId, limit], signal),
-    });
+    return members$(groupId, this.waits.watch$(groupId), this.#reads);
   }
 
-  /** Its results, once it is done. */
-  results$(groupId: string): Observable<StoredResult[]> {
-    return this.#done$(groupId).pipe(
-      mergeMap((group) =>
-        whileSubscribed(async (signal) => this.#resultsOf(group, { dueAt: Infinity, signal })).pipe(
-          mergeMap((results) => (results === undefined ? this.#resultsAgain$(group) : of(results))),
-        ),
-      ),
-    );
+  /** Emits the results of a group once it is done. Without limits it errors when the group expires. */
+  results$(groupId: string, limits?: WaitOptions): Observable<readonly StoredResult[]> {
+    return defer(() => this.#resultsUntil$(groupId, performance.now() + (limits?.timeoutMs ?? Infinity), limits));
   }
 
-  async wait(groupId: string, options: WaitOptions): Promise<StoredResult[]> {
-    const results = this.#wait(groupId, options);
+  async wait(groupId: string, options: WaitOptions): Promise<readonly StoredResult[]> {
+    const results = firstValueFrom(this.results$(groupId, options));
     this.#waiting.add(results);
     return results.finally(() => this.#waiting.delete(results));
   }
 
-  /** Resolves once nobody waits any more, with the results in hand. */
+  /** Resolves once no wait is open, with the results in hand. */
   async drain(): Promise<void> {
     await this.router.drain();
     await Promise.allSettled(this.#waiting);
   }
 
-  /** The results of the members that are completed by now. */
-  async results(groupId: string): Promise<StoredResult[]> {
-    return resultsByNow(groupId, this.#pageReader());
+  /** Reads the results of the members that are completed by now. */
+  async results(groupId: string): Promise<readonly StoredResult[]> {
+    return this.#reads.completed(groupId);
   }
 
-  /** Groups that are not done, by id. */
+  /** Reads groups that are not done, by id. */
   async open(limit: number): Promise<GroupProgress[]> {
-    type Columns = [groupId: string, total: number | null, completed: number, failed: number];
-    const rows = await this.#query<Columns>("read open groups", this.#statements.open, [limit]);
-    return rows.map(([groupId, total, completed, failed]) => ({ groupId, total, completed, failed, done: false }));
+    return this.#reads.open(limit);
+  }
+
+  /** Reads done groups that are free to be claimed, longest done first. */
+  async unclaimed(limit: number): Promise<GroupProgress[]> {
+    return this.#reads.unclaimed(limit);
   }
 
   completions$(): Observable<GroupProgress> {
@@ -232,140 +188,76 @@ export class Groups implements NotificationReceiver {
     this.changes.catchUp();
   }
 
-  async #read(groupIds: readonly string[], timeoutMs: number, limitMs?: number): Promise<ReadAnswer<StoredGroup>> {
-    const query = { purpose: "read groups", text: this.#statements.read, values: [groupIds] };
-    const { database } = this.#interest;
-    const rows = await (limitMs === undefined
-      ? database.query<GroupRow>(query, timeoutMs)
-      : database.queryLimited<GroupRow>(query, limitMs, timeoutMs));
-    return { found: new Map(rows.map((row) => [row[0], { value: toStoredGroup(row), isOld: row[7] }])) };
-  }
-
   #onFound(groupId: string, { value, isOld }: Found<StoredGroup>, reason: ReadReason): void {
     const { cause, isOvertaken } = reason;
     this.#refusals.clear(groupId);
-    // A group that a look asked for may be open again.
-    this.#settling.observe(value, cause, () => this.feed.isNew(value, reason));
+    this.#timers.observeSettling(value, reason);
+    // A group that the feed asked for may be open again.
     if (value.progress.done) this.feed.offer(value, reason);
     else this.feed.miss(groupId);
     if (isOvertaken) return;
     if (isOld && this.router.has(groupId)) this.#interest.sweep.countCaught(cause);
     this.router.next(groupId, value, cause);
-    this.#deadlines.observe(value);
+    this.#timers.observeDeadline(value);
     this.changes.offer(value.progress);
   }
 
-  async #wait(groupId: string, options: WaitOptions): Promise<StoredResult[]> {
-    const { timeoutMs, signal } = options;
-    const deadline = performance.now() + timeoutMs;
-    for (let leftMs = timeoutMs; ; leftMs = Math.max(0, deadline - performance.now())) {
-      const group = await this.#done(groupId, { ...options, timeoutMs: leftMs, callTimeoutMs: timeoutMs });
-      // Its results may take what is left of the time, and as long as a last read: neither longer, nor does an outage end the wait before.
-      const dueAt = Math.max(deadline, performance.now()) + lastReadMs;
-      try {
-        const results = await this.#resultsOf(group, { dueAt, signal });
-        if (results !== undefined) return results;
-      } catch (error) {
-        if (!mayPass(error)) throw error;
-        throw WaitTimeoutError.forGroup(groupId, timeoutMs, group.progress, { cause: error });
-      }
-      // It has expired since it was seen to be done, or is open again.
-      if (performance.now() >= deadline) throw WaitTimeoutError.forGroup(groupId, timeoutMs, group.progress);
-    }
+  #resultsUntil$(groupId: string, dueAt: number, limits?: WaitOptions): Observable<readonly StoredResult[]> {
+    const timeoutMs = Math.max(0, dueAt - performance.now());
+    return this.#done$(groupId, { ...limits, timeoutMs, callTimeoutMs: limits?.timeoutMs ?? Infinity }).pipe(
+      concatMap((group) =>
+        whileSubscribed(async (unsubscribed) => this.#resultsOf(group, dueAt, unsubscribed, limits)).pipe(
+          concatMap((results) => (results === undefined ? this.#resultsUntil$(groupId, dueAt, limits) : of(results))),
+        ),
+      ),
+    );
   }
 
-  /** Waits until a group is done. One that settles is waited for beyond the deadline, as long as a last read may take. */
-  async #done(groupId: string, options: WaitLimits): Promise<StoredGroup> {
-    try {
-      return await firstValueFrom(this.#done$(groupId, options));
-    } catch (error) {
-      if (!(error instanceof WaitTimeoutError && this.#settling.has(groupId))) throw error;
-      if ((await this.progress(groupId))?.done !== true) throw error;
-      return firstValueFrom(this.#done$(groupId, { ...options, timeoutMs: 0 }));
-    }
-  }
-
-  #done$(groupId: string, limits?: WaitLimits): Observable<StoredGroup> {
-    return this.waits.watch$(groupId, limits).pipe(filter(({ progress }) => progress.done));
-  }
-
-  async #resultsOf({ progress }: StoredGroup, limits: ReadLimits): Promise<StoredResult[] | undefined> {
-    return resultsOfDone(progress.groupId, progress.failed > 0, this.#pageReader(limits));
-  }
-
-  /** For a group that was done and is no longer: waits for it if it is open again, and errors if it has expired. */
-  #resultsAgain$(group: StoredGroup): Observable<StoredResult[]> {
-    const { progress, deadlineMs } = group;
-    return whileSubscribed(async (signal) => this.#present(progress.groupId, signal)).pipe(
-      mergeMap((present) => {
-        if (present !== undefined) return this.results$(progress.groupId);
-        throw WaitTimeoutError.forGroup(progress.groupId, deadlineMs ?? 0, progress);
+  /** Emits a group once it is done. Waits beyond the deadline for a group that settles, as long as a last read takes. */
+  #done$(groupId: string, limits: WaitLimits): Observable<StoredGroup> {
+    const done$ = (within: WaitLimits): Observable<StoredGroup> =>
+      this.waits.watch$(groupId, within).pipe(filter(({ progress }) => progress.done));
+    return done$(limits).pipe(
+      catchError((error: unknown) => {
+        if (!(error instanceof WaitTimeoutError && this.#timers.isSettling(groupId))) throw error;
+        return defer(async () => this.progress(groupId)).pipe(
+          concatMap((progress) => {
+            if (progress?.done !== true) throw error;
+            return done$({ ...limits, timeoutMs: 0 });
+          }),
+        );
       }),
     );
   }
 
-  /** A group as it is now, however long an outage lasts. */
-  async #present(groupId: string, signal: AbortSignal): Promise<StoredGroup | undefined> {
-    return retryUntilAborted(async () => this.loader.load(groupId, "read"), {
-      dueAt: Infinity,
-      signals: [this.#interest.closed, signal],
-      isPassing: mayPass,
-    });
+  /** Reads the results of a group that was seen to be done; undefined if it has to be waited for once more. */
+  async #resultsOf(
+    group: StoredGroup,
+    dueAt: number,
+    unsubscribed: AbortSignal,
+    limits?: WaitOptions,
+  ): Promise<readonly StoredResult[] | undefined> {
+    const { groupId } = group.progress;
+    const signals = limits?.signal === undefined ? [unsubscribed] : [unsubscribed, limits.signal];
+    try {
+      // The results may take what is left of the time, and as long as a last read. No outage ends the wait before.
+      const readDueAt = Math.max(dueAt, performance.now()) + lastReadMs;
+      const results = await this.#reads.resultsOfDone(group, { dueAt: readDueAt, signals });
+      if (results !== undefined) return results;
+    } catch (error) {
+      if (!mayPass(error)) throw error;
+      throw WaitTimeoutError.forGroup(groupId, limits?.timeoutMs ?? 0, group.progress, { cause: error });
+    }
+    // The group has expired since, or is open again.
+    if (limits === undefined && (await this.#isAbsent(groupId, signals))) throw expiredError(group);
+    if (performance.now() >= dueAt) throw WaitTimeoutError.forGroup(groupId, limits?.timeoutMs ?? 0, group.progress);
+    return undefined;
   }
 
-  #pageReader(limits?: ReadLimits): ReadMemberPage {
-    return async (kind, groupId, afterTaskId, maxRows) =>
-      this.#query<MemberPageRow>(`read group ${kind}`, this.#statements[kind], [groupId, afterTaskId, maxRows], limits);
+  /** Reads whether a group is absent, however long an outage lasts. */
+  async #isAbsent(groupId: string, signals: readonly AbortSignal[]): Promise<boolean> {
+    const load = async (): Promise<StoredGroup | undefined> => this.loader.load(groupId, "read");
+    const limits = { dueAt: Infinity, signals: [this.#interest.closed, ...signals], isPassing: mayPass };
+    return (await retryUntilAborted(load, limits)) === undefined;
   }
-
-  async #query<Row extends unknown[]>(
-    purpose: string,
-    text: string,
-    values: unknown[],
-    { dueAt, signal }: Partial<ReadLimits> = {},
-  ): Promise<Row[]> {
-    const { database, options, closed, schemaCheck } = this.#interest;
-    const attempt = async (attemptMs: number): Promise<Row[]> => {
-      await schemaCheck.pass(attemptMs);
-      return database.query<Row>({ purpose, text, values, isPaced: true }, attemptMs);
-    };
-    return retryUntilAborted(attempt, {
-      dueAt: dueAt ?? performance.now() + options.retryTimeoutMs,
-      attemptMs: options.retryTimeoutMs / 2,
-      signals: signal === undefined ? [closed] : [closed, signal],
-      // A call is rejected by what a policy raises; a stream or a wait goes on.
-      isPassing: dueAt === undefined ? isTransient : mayPass,
-    });
-  }
-}
-
-function toMemberPage(rows: readonly FinishedRow[]): MemberPage {
-  const [first] = rows;
-  const members = rows.flatMap(([, , , taskId, value, isFailed, finishedSeq]): FinishedMember[] => {
-    if (taskId === null) return [];
-    const hasError = isFailed === true && value !== null;
-    const stored: StoredResult = {
-      taskId,
-      result: isFailed === true ? "null" : (value ?? "null"),
-      error: hasError ? value : null,
-      storedAt: 0,
-      ...(value === null ? { isTooLarge: true } : {}),
-    };
-    return [{ stored, finishedSeq: Number(finishedSeq ?? 0) }];
-  });
-  return {
-    group: first && { isDone: first[0], finished: first[1] + first[2] },
-    members,
-    candidates: first?.[7] ?? null,
-  };
-}
-
-/** The outcome of work that goes on through any outage, until nobody is subscribed any more. */
-function whileSubscribed<T>(work: (signal: AbortSignal) => Promise<T>): Observable<T> {
-  return new Observable((subscriber) => {
-    const unsubscribed = new AbortController();
-    const subscription = from(work(unsubscribed.signal)).subscribe(subscriber);
-    subscription.add(() => unsubscribed.abort());
-    return subscription;
-  });
 }

@@ -1,113 +1,110 @@
-import { Observable, Subscription } from "rxjs";
-import { WaitTimeoutError } from "../errors";
+import {
+  concat,
+  concatMap,
+  defer,
+  EMPTY,
+  from,
+  map,
+  mergeMap,
+  Observable,
+  type ObservableInput,
+  tap,
+  throwError,
+} from "rxjs";
 import type { StoredResult } from "../value/stored-result";
-import { countsError, isLastPage } from "./group-results";
-import type { StoredGroup } from "./stored-group";
+import {
+  countsError,
+  expiredError,
+  type GroupCounts,
+  type GroupReads,
+  type MemberKind,
+  type StoredGroup,
+} from "./group-reads";
 
-/** A member that finished, and its place in the order in which members did. */
-export interface FinishedMember {
-  readonly stored: StoredResult;
-  readonly finishedSeq: number;
-}
-
-/** A page of members, with their group as it is in the same snapshot; undefined if the group is absent or has expired. */
-export interface MemberPage {
-  readonly group: { readonly isDone: boolean; readonly finished: number } | undefined;
-  readonly members: readonly FinishedMember[];
-  /** How many members there would be, if all of them had room in the page. */
-  readonly candidates: number | null;
-}
-
-export interface MemberReader {
-  /** A page of the members that finished after a given one, in that order. It goes on through any outage, until the signal aborts. */
-  readonly readFinished: (afterSeq: number, limit: number, signal: AbortSignal) => Promise<MemberPage>;
-  /** Members that finished without a number: only while triggers are disabled. */
-  readonly readUnnumbered: (afterTaskId: string, limit: number, signal: AbortSignal) => Promise<MemberPage>;
-}
-
-const pageRows = 500;
-
-/**
- * The members of a group as they finish, each once. Every change of the group, and every re-read of it, leads to reading on from where the last page ended; the
- * order of finishing is that of the commits, so nothing is skipped, and nothing has to be remembered but a number.
- */
-export function members$(
+/** Emits each member of a group once, as they finish. `group$` emits the group at every change, until it is done. */
+export const members$ = (
   groupId: string,
   group$: Observable<StoredGroup>,
-  reader: MemberReader,
-): Observable<StoredResult> {
-  return new Observable((subscriber) => {
-    let lastSeq = 0;
-    let emitted = 0;
-    let latest: StoredGroup | undefined;
-    let isReading = false;
-    let subscription = Subscription.EMPTY;
-    const unsubscribed = new AbortController();
+  reads: GroupReads,
+): Observable<StoredResult> => defer(() => new MemberStream(groupId, group$, reads).follow$());
 
-    const emit = (page: readonly FinishedMember[]): void => {
-      for (const { stored, finishedSeq } of page) {
-        lastSeq = Math.max(lastSeq, finishedSeq);
-        emitted += 1;
-        subscriber.next(stored);
-      }
-    };
-    const readPages = async (): Promise<MemberPage["group"]> => {
-      for (;;) {
-        const { group, members, candidates } = await reader.readFinished(lastSeq, pageRows, unsubscribed.signal);
-        emit(members);
-        if (isLastPage(members.length, candidates, pageRows) || subscriber.closed) return group;
-      }
-    };
-    const finish = async (finished: number, absent: StoredGroup): Promise<void> => {
-      for (let afterTaskId = "", isLast = false; emitted < finished && !isLast && !subscriber.closed;) {
-        const page = await reader.readUnnumbered(afterTaskId, pageRows, unsubscribed.signal);
-        if (page.group === undefined) throw expiredError(absent);
-        emit(page.members);
-        isLast = isLastPage(page.members.length, page.candidates, pageRows);
-        afterTaskId = page.members.at(-1)?.stored.taskId ?? "";
-      }
-      if (emitted < finished) throw countsError(groupId, emitted, finished);
-      subscriber.complete();
-    };
-    const readOn = async (): Promise<void> => {
-      isReading = true;
-      try {
-        // Once more if the group changed while it was being read.
-        for (let read: StoredGroup | undefined; read !== latest && !subscriber.closed;) {
-          read = latest;
-          const group = await readPages();
-          if (read?.progress.done !== true) continue;
-          if (group === undefined) throw expiredError(read);
-          if (group.isDone) await finish(group.finished, read);
-          // It has lost a member since, and is open again.
-          else follow();
-        }
-      } catch (error) {
-        subscriber.error(error);
-      } finally {
-        isReading = false;
-      }
-    };
-    const follow = (): void => {
-      subscription.unsubscribe();
-      if (subscriber.closed) return;
-      subscription = group$.subscribe({
-        next: (group) => {
-          latest = group;
-          if (!isReading) void readOn();
-        },
-        error: (error: unknown) => subscriber.error(error),
-        // Not completion: what has been read of the group may be ahead of what has been read of its members.
-      });
-    };
+/**
+ * Every change of the group leads to reading on from the end of the last page. Members are numbered in the order of
+ * commits, so this skips none, and only the last number has to be remembered.
+ */
+class MemberStream {
+  readonly #groupId: string;
+  readonly #group$: Observable<StoredGroup>;
+  readonly #reads: GroupReads;
+  #latest: StoredGroup | undefined;
+  #lastSeq = 0;
+  #emitted = 0;
 
-    follow();
-    return () => {
-      subscription.unsubscribe();
-      unsubscribed.abort();
-    };
-  });
+  constructor(groupId: string, group$: Observable<StoredGroup>, reads: GroupReads) {
+    this.#groupId = groupId;
+    this.#group$ = group$;
+    this.#reads = reads;
+  }
+
+  follow$(): Observable<StoredResult> {
+    return this.#group$.pipe(
+      tap((group) => (this.#latest = group)),
+      // Changes that come during a read lead to a single one after it.
+      concatMap((group) => (group === this.#latest ? this.#readOn$(group) : EMPTY)),
+    );
+  }
+
+  #readOn$(group: StoredGroup): Observable<StoredResult> {
+    let counts: GroupCounts | undefined;
+    const finished$ = this.#read$("finishedMembers", this.#lastSeq, (read) => (counts = read));
+    const rest$ = defer(() => {
+      if (!group.progress.done) return EMPTY;
+      if (counts === undefined) return throwError(() => expiredError(group));
+      // A group that has lost a member since is open again.
+      return counts.isDone ? this.#rest$(group, counts.completed + counts.failed) : this.follow$();
+    });
+    return concat(finished$, rest$);
+  }
+
+  /** Emits the members that finished without a number, while triggers were disabled. */
+  #rest$(group: StoredGroup, finished: number): Observable<StoredResult> {
+    if (this.#emitted >= finished) return EMPTY;
+    let isPresent = false;
+    const unnumbered$ = this.#read$("unnumberedMembers", "", (counts) => (isPresent = counts !== undefined));
+    const checked$ = defer(() => {
+      if (!isPresent) return throwError(() => expiredError(group));
+      if (this.#emitted >= finished) return EMPTY;
+      return throwError(() => countsError(this.#groupId, this.#emitted, finished));
+    });
+    return concat(unnumbered$, checked$);
+  }
+
+  /** Reads pages through any outage, and notes the counts that came with each. */
+  #read$(
+    kind: MemberKind,
+    after: string | number,
+    note: (counts: GroupCounts | undefined) => void,
+  ): Observable<StoredResult> {
+    return whileSubscribed((signal) =>
+      this.#reads.pages(kind, this.#groupId, after, { dueAt: Infinity, signals: [signal] }),
+    ).pipe(
+      tap(({ group }) => note(group)),
+      mergeMap(({ members }) => members),
+      tap(({ finishedSeq }) => {
+        this.#lastSeq = Math.max(this.#lastSeq, finishedSeq);
+        this.#emitted += 1;
+      }),
+      map(({ stored }) => stored),
+    );
+  }
 }
 
-const expiredError = ({ progress, deadlineMs }: StoredGroup): WaitTimeoutError =>
-  WaitTimeoutError.forGroup(progress.groupId, deadlineMs ?? 0, progress);
+/** Emits what work gives, which goes on through any outage, and aborts it when the subscription ends. */
+export function whileSubscribed<T>(work: (signal: AbortSignal) => ObservableInput<T>): Observable<T> {
+  return new Observable((subscriber) => {
+    const unsubscribed = new AbortController();
+    const subscription = from(work(unsubscribed.signal)).subscribe(subscriber);
+    subscription.add(() => unsubscribed.abort());
+    return subscription;
+  });
+}

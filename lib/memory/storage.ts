@@ -9,8 +9,8 @@ export class MemoryStorage {
   readonly #stored = new Subject<StoredResult>();
   readonly #groupChanged = new Subject<MemoryGroup>();
   readonly #groupDone = new Subject<GroupProgress>();
-  // As with a database, subscribers hear of a change after the call that made it. RxJS schedules this by a promise, which fake
-  // timers leave alone; Jest's replace `queueMicrotask`.
+  // As with a database, subscribers hear of a change after the call that made it. RxJS schedules this by a promise,
+  // which fake timers leave alone; those of Jest replace `queueMicrotask`.
   readonly stored$ = this.#stored.pipe(observeOn(asapScheduler));
   readonly groupChanged$ = this.#groupChanged.pipe(observeOn(asapScheduler));
   readonly groupDone$ = this.#groupDone.pipe(observeOn(asapScheduler));

@@ -37,7 +37,7 @@ export class MemoryWaits<T> {
     return this.#router.size;
   }
 
-  /** Emits the value of a key, now and at every change, and completes with the answer. Errors as {@link Waits.watch$} does. */
+  /** Emits the value of a key, now and at every change, and completes with the answer. */
   watch$(key: string, limits?: WaitLimits): Observable<T> {
     return this.#waits.watch$(key, limits);
   }

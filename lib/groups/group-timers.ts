@@ -1,0 +1,103 @@
+import { mayPass } from "../database/backend-error";
+import type { Deadline, Deadlines } from "../waiting/deadlines";
+import type { Feed } from "../waiting/feed";
+import type { Loader, ReadReason } from "../waiting/loader";
+import type { Router } from "../waiting/router";
+import type { GroupChanges } from "./group-changes";
+import { expiredError, type StoredGroup } from "./group-reads";
+
+export interface GroupTimerParts {
+  readonly deadlines: Deadlines;
+  readonly router: Router<StoredGroup>;
+  readonly loader: Loader<StoredGroup>;
+  readonly feed: Feed<StoredGroup>;
+  readonly changes: GroupChanges;
+}
+
+// The database's clock decides. This process asks a little late rather than early.
+const graceMs = 20;
+/** Delay after a failed read at a deadline: an expired group is not found, so no other read brings it up. */
+const retryMs = 1_000;
+
+/**
+ * Reads groups again when time alone has changed them, of which no notification tells: at their deadlines, and when a
+ * group that the Rust crate declares row by row has settled, as no other row has come for a while.
+ */
+export class GroupTimers {
+  readonly #parts: GroupTimerParts;
+  readonly #expiring = new Set<string>();
+  /** By group, whether the streams of all groups are to emit it. */
+  readonly #settling = new Map<string, boolean>();
+
+  constructor(parts: GroupTimerParts) {
+    this.#parts = parts;
+  }
+
+  isSettling(groupId: string): boolean {
+    return this.#settling.has(groupId);
+  }
+
+  /** Notes that an open group expires. To be called with each group that is read. */
+  observeDeadline(group: StoredGroup): void {
+    const { groupId, done } = group.progress;
+    if (done || group.leftMs === null || this.#expiring.has(groupId) || !this.#parts.router.has(groupId)) return;
+    this.#lookIn(group.leftMs, group);
+  }
+
+  /** Notes that a group settles. To be called with each group that is read, and the reason. */
+  observeSettling(group: StoredGroup, reason: ReadReason): void {
+    const { groupId } = group.progress;
+    if (group.settlesMs === null || !this.#isWatched(groupId)) return;
+    const isTimed = this.#settling.has(groupId);
+    this.#settling.set(groupId, this.#settling.get(groupId) === true || this.#parts.feed.isNew(group, reason));
+    if (isTimed) return;
+    this.#addTimer(group.settlesMs, (error) => {
+      const isNew = this.#settling.get(groupId);
+      this.#settling.delete(groupId);
+      if (error !== undefined || !this.#isWatched(groupId)) return;
+      if (isNew === true) this.#parts.feed.ask(groupId);
+      else this.#parts.loader.request(groupId, reason.cause);
+    });
+  }
+
+  /** Resolves when a group may have settled; rejects if the backend is closed first. */
+  async settled({ settlesMs }: StoredGroup): Promise<void> {
+    await new Promise<void>((resolve, reject) => {
+      this.#addTimer(settlesMs ?? 0, (error) => (error === undefined ? resolve() : reject(error)));
+    });
+  }
+
+  #isWatched(groupId: string): boolean {
+    const { router, feed, changes } = this.#parts;
+    return router.has(groupId) || feed.subscribers > 0 || changes.isObserved;
+  }
+
+  #lookIn(delayMs: number, group: StoredGroup): void {
+    const { groupId } = group.progress;
+    this.#expiring.add(groupId);
+    this.#addTimer(delayMs, (error) => {
+      this.#expiring.delete(groupId);
+      if (error === undefined && this.#parts.router.has(groupId)) void this.#look(group);
+    });
+  }
+
+  async #look(group: StoredGroup): Promise<void> {
+    const { groupId } = group.progress;
+    const { loader, router } = this.#parts;
+    try {
+      // A group that is still there has been observed again by the read.
+      if ((await loader.load(groupId, "deadline")) === undefined) router.error(groupId, expiredError(group));
+    } catch (error) {
+      if (mayPass(error) && router.has(groupId) && !this.#expiring.has(groupId)) this.#lookIn(retryMs, group);
+    }
+  }
+
+  #addTimer(delayMs: number, end: (error?: Error) => void): void {
+    const timer: Deadline = {
+      dueAt: performance.now() + Math.max(0, delayMs) + graceMs,
+      heapIndex: -1,
+      expire: (reason) => end(reason as Error | undefined),
+    };
+    this.#parts.deadlines.add(timer);
+  }
+}
