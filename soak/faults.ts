@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Client } from "pg";
-import { channelOf } from "../lib/notifications/channel";
+import { channelOf } from "../lib/notifications/payload";
 import type { SeededRandom } from "./random";
 import { canFillQueue, type ServerProcess, type Site } from "./site";
 

@@ -1,6 +1,6 @@
 import { escapeIdentifier } from "pg";
 import type { PostgresResultBackend } from "kojin-postgres";
-import { channelOf } from "../lib/notifications/channel";
+import { channelOf } from "../lib/notifications/payload";
 import { eventually } from "./support/eventually";
 import { itSincePostgres } from "./support/where";
 import { specDatabase } from "./support/spec-database";

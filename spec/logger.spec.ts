@@ -6,7 +6,7 @@ import { specDatabase } from "./support/spec-database";
 
 /** The two lines a logger gets for a connection that is lost and restored. */
 const expected = [
-  ["warn", /^Not listening: .+\. Waits are found by reading until it is back\.$/],
+  ["warn", /^Not listening: .+\. Waits poll every second until the listener is back\.$/],
   ["info", /^Listening again\.$/],
 ] as const;
 

@@ -1,7 +1,7 @@
 // A process whose connections listen on the library's channel and ignore the notifications.
 
 import { Client } from "pg";
-import { channelOf } from "../../lib/notifications/channel";
+import { channelOf } from "../../lib/notifications/payload";
 import { serve } from "../processes";
 
 const clients: Client[] = [];

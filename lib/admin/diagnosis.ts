@@ -1,6 +1,6 @@
 import { SchemaError } from "../errors";
 import { type Health, type HealthParts, readHealth } from "./health";
-import { channelOf } from "../notifications/channel";
+import { channelOf } from "../notifications/payload";
 import { latestVersion } from "../schema/migration-files";
 import { type Check, type CheckContext, type Finding, unknown } from "./check";
 import { checkListeners, checkListening, checkLock, checkPooler, checkQueue, checkRoundTrip } from "./listening-checks";

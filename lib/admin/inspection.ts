@@ -1,7 +1,7 @@
 import type { Database } from "../database/database";
 import { sqlStates } from "../database/sql-states";
 import { DatabaseError, SchemaError } from "../errors";
-import { channelOf } from "../notifications/channel";
+import { channelOf } from "../notifications/payload";
 import type { ResolvedOptions } from "../options";
 import type { PruneReport } from "./pruner";
 import { latestVersion } from "../schema/migration-files";

@@ -1,6 +1,6 @@
 import { escapeIdentifier } from "pg";
 import type { Database, Query } from "../database/database";
-import { channelOf } from "../notifications/channel";
+import { channelOf } from "../notifications/payload";
 import type { SqlClient } from "../result-backend";
 import { BatchedWrites } from "../results/batched-writes";
 import { isInTime } from "../results/expressions";

@@ -1,5 +1,5 @@
 import { crc32 } from "node:zlib";
-import { channelOf } from "../notifications/channel";
+import { channelOf } from "../notifications/payload";
 import type { NotificationKind } from "../notifications/notifier";
 
 /**

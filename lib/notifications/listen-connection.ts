@@ -2,38 +2,47 @@ import type { EventEmitter } from "node:events";
 import createSubscriber, { type Subscriber } from "pg-listen";
 import { Client, type ClientConfig } from "pg";
 import { type DedicatedConnection, type DedicatedSession, openDedicatedSession } from "../database/dedicated-session";
+import { unlessAborted } from "../database/race";
 
 const queryTimeoutMs = 5_000;
 
-// A listener that the server believes alive holds back the notification queue of the whole cluster, so the server, too, has to notice a dead peer soon
-// (PostgreSQL docs, "Connections and Authentication"). Poolers refuse startup options; see openDedicatedSession.
+// A listener that the server believes alive holds back the notification queue of the whole cluster, so the server must
+// notice a dead peer quickly (PostgreSQL docs, "Connections and Authentication"). Poolers refuse startup options; the
+// session then begins without them.
 const sessionOptions =
   "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3 -c tcp_user_timeout=30000 -c idle_session_timeout=0";
 
-export interface ListenHandlers {
-  onNotification(channel: string, payload: string): void;
-  /** Called at most once, and not after `dispose`. */
-  onLost(error: Error): void;
-}
+type NotificationHandler = (channel: string, payload: string) => void;
 
 /**
- * One LISTEN connection, from its opening to its first fault, over pg-listen used single-shot. Its own reconnecting gives up after three seconds, does not
- * notice a silent peer, and can leave a connection behind when it is closed meanwhile; `retryLimit: 1` means no attempt at all, and an error at once.
+ * One LISTEN connection, from its opening to its first fault, over pg-listen used for a single connection. pg-listen's
+ * own reconnecting gives up after three seconds, does not notice a silent peer, and can leave a connection behind when
+ * it is closed meanwhile; `retryLimit: 1` means no attempt at all and an immediate error.
  */
 export class ListenConnection implements DedicatedSession {
   readonly #connection: DedicatedConnection;
-  readonly #channel: string;
   readonly #subscriber: Subscriber;
-  readonly #handlers: ListenHandlers;
-  #ended = false;
+  readonly #life: AbortController;
+  /** Channels whose LISTEN the server has confirmed. */
+  readonly #confirmed = new Set<string>();
+  #wanted: ReadonlySet<string>;
+  #syncing: Promise<void> | undefined;
+  #isOpen = false;
+  #failure: Error | undefined;
+  #isDisposed = false;
 
-  private constructor(connection: DedicatedConnection, channel: string, handlers: ListenHandlers) {
+  private constructor(
+    connection: DedicatedConnection,
+    channel: string,
+    life: AbortController,
+    onNotification: NotificationHandler,
+  ) {
     this.#connection = connection;
-    this.#channel = channel;
-    this.#handlers = handlers;
+    this.#wanted = new Set([channel]);
+    this.#life = life;
     const { config } = connection;
-    const singleFault = { ...config, connection: failingOnce(config) };
-    this.#subscriber = createSubscriber(singleFault, {
+    const failing = { ...config, connection: failingOnce(config) };
+    this.#subscriber = createSubscriber(failing, {
       retryLimit: 1,
       retryInterval: 0,
       paranoidChecking: false,
@@ -42,56 +51,90 @@ export class ListenConnection implements DedicatedSession {
     // Attached before connecting and never removed: an error event without a listener ends the process.
     this.#subscriber.events.on("error", (error) => this.#lose(error));
     this.#subscriber.events.on("notification", ({ channel, payload }) => {
-      if (!this.#ended && typeof payload === "string") this.#handlers.onNotification(channel, payload);
+      if (!this.#isDisposed && typeof payload === "string") onNotification(channel, payload);
     });
   }
 
-  /** Connects, and listens to `channel`; resolves once the server has confirmed it. Rejects when `signal` aborts. */
+  /** Connects, and listens to `channel`. Aborting `life` cancels that; losing the connection later aborts `life`. */
   static async open(
     config: ClientConfig,
     channel: string,
-    handlers: ListenHandlers,
-    signal: AbortSignal,
+    life: AbortController,
+    onNotification: NotificationHandler,
   ): Promise<ListenConnection> {
     return openDedicatedSession(
-      { config, sessionOptions, queryTimeoutMs, signal },
-      (connection) => new ListenConnection(connection, channel, handlers),
+      { config, sessionOptions, queryTimeoutMs, signal: life.signal },
+      (connection) => new ListenConnection(connection, channel, life, onNotification),
     );
   }
 
   async connect(): Promise<void> {
     await this.#subscriber.connect();
-    await this.listen(this.#channel);
+    await this.listenTo(this.#wanted);
+    // The server's last words can arrive in one packet with the confirmation.
+    if (this.#failure !== undefined) throw this.#failure;
+    this.#isOpen = true;
   }
 
-  /** Resolves once LISTEN is confirmed. A failure leaves the connection unusable. */
-  async listen(channel: string): Promise<void> {
-    await this.#subscriber.listenTo(channel);
+  isListeningTo(channel: string): boolean {
+    return this.#confirmed.has(channel);
   }
 
-  async unlisten(channel: string): Promise<void> {
-    await this.#subscriber.unlisten(channel);
+  /** Listens to these channels and to no others. Resolves once the server has confirmed it; a failure loses the connection. */
+  async listenTo(channels: ReadonlySet<string>): Promise<void> {
+    this.#wanted = channels;
+    if (this.#syncing === undefined && this.#nextStatement() === undefined) return;
+    this.#syncing ??= unlessAborted(this.#sync(), [this.#life.signal]);
+    await this.#syncing;
   }
 
-  /** Ends the connection, by force if need be. */
   async dispose(): Promise<void> {
-    this.#ended = true;
+    this.#isDisposed = true;
     await this.#connection.end(this.#subscriber.close());
   }
 
+  /** One statement at a time: a channel can be wanted again while its UNLISTEN is under way. */
+  async #sync(): Promise<void> {
+    try {
+      for (let next = this.#nextStatement(); next !== undefined; next = this.#nextStatement()) await next();
+    } catch (error) {
+      this.#lose(error as Error);
+      throw error;
+    } finally {
+      // Synchronously after the last look at the channels: a later call starts anew.
+      this.#syncing = undefined;
+    }
+  }
+
+  #nextStatement(): (() => Promise<void>) | undefined {
+    for (const channel of this.#wanted) if (!this.#confirmed.has(channel)) return async () => this.#listen(channel);
+    for (const channel of this.#confirmed) if (!this.#wanted.has(channel)) return async () => this.#unlisten(channel);
+    return undefined;
+  }
+
+  async #listen(channel: string): Promise<void> {
+    await this.#subscriber.listenTo(channel);
+    this.#confirmed.add(channel);
+  }
+
+  async #unlisten(channel: string): Promise<void> {
+    this.#confirmed.delete(channel);
+    await this.#subscriber.unlisten(channel);
+  }
+
   #lose(error: Error): void {
-    if (this.#ended) return;
-    this.#ended = true;
-    this.#handlers.onLost(error);
+    if (this.#isDisposed) return;
+    this.#failure ??= error;
+    if (this.#isOpen) this.#life.abort(error);
   }
 }
 
 /**
- * The driver's connection under a client, which tells of its first error alone. A server that dies may send several, and pg-listen handles no more than two: the
- * third, an error event without a listener, ended the process.
+ * Creates the driver's connection for a client, reporting its first error only. A dying server may send several, and
+ * pg-listen handles no more than two: the third, an error event without a listener, ended the process.
  */
 function failingOnce(config: ClientConfig): EventEmitter {
-  // From a client that never connects, since only the driver knows how to make one out of a configuration. It has no public name.
+  // From a client that never connects: only the driver can make a connection from a configuration, under no public name.
   const { connection } = new Client(config) as unknown as { connection: EventEmitter };
   const emit = connection.emit.bind(connection);
   let hasFailed = false;

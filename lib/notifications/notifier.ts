@@ -2,58 +2,66 @@ import type { Observable } from "rxjs";
 import type { Logger } from "../logger";
 import type { Notification, PayloadName } from "./payload";
 
+/** The entry `kojin-postgres/notifier`: the types that a carrier of notifications implements. */
+export type { Notification, PayloadName } from "./payload";
+export type { StoredResult } from "../value/stored-result";
+
 /**
- * How notifications reach this process. `idle`: nothing was waited for yet. `connecting`: LISTEN is being set up. `listening`: it is confirmed. `polling`: it is
- * refused, does not work or is being retried, so waits are found by reading every second. `closed`: by `close()`.
+ * State of the notifications of this process. `idle`: nothing was waited for yet. `connecting`: LISTEN is being set up.
+ * `listening`: the server has confirmed it. `polling`: LISTEN is refused, does not work or is being retried, so waits
+ * read every second. `closed`: by `close()`.
  */
 export type ListenStatus = "idle" | "connecting" | "listening" | "polling" | "closed";
 
 export interface ListenReport {
   readonly status: ListenStatus;
-  /** Connections lost, or given up as deaf, so far. */
+  /** Number of connections lost, or given up because nothing arrived on them. */
   readonly reconnects: number;
-  /** Time the last heartbeat took, from the pool to the listener, in milliseconds; undefined before the first. */
+  /** Time of the latest heartbeat from the pool to the listener, in milliseconds; undefined before the first. */
   readonly heartbeatMs: number | undefined;
-  /** Why it is not listening, in words; undefined while it is. */
+  /** Reason, in words, for not listening; undefined while listening. */
   readonly problem: string | undefined;
 }
 
 /** What can be waited for: results of tasks, and groups. */
 export type NotificationKind = "tasks" | "groups";
 
-/** Keys of which it was possible to miss something, between the moment somebody began to wait for them and the one from which on notifications of them are heard. */
+/**
+ * Keys whose notifications may have been missed between the moment in which a wait for them began and the moment from
+ * which they are received.
+ */
 export interface SubscribedKeys {
   readonly kind: NotificationKind;
   readonly keys: readonly string[];
-  /** Whether everything of this kind is heard of from now on. */
+  /** True if, from now on, notifications about every key of this kind are received. */
   readonly isEverything: boolean;
 }
 
-/** Says which notifications are wanted, to a source that would not carry the others. What is counted here is counted until it is taken back as often. */
+/** Tells a source which notifications are wanted, so that it need not carry the others. Each call counts until it is undone. */
 export interface NotificationSelection {
-  /** Somebody begins to wait for a key that nobody waited for. */
+  /** The first wait for a key has begun. */
   follow(kind: NotificationKind, key: string): void;
-  /** Nobody waits for it any more. */
+  /** The last wait for a key has ended. */
   unfollow(kind: NotificationKind, key: string): void;
   /** Everything of a kind is wanted. */
   followAll(kind: NotificationKind): void;
   unfollowAll(kind: NotificationKind): void;
-  /** What has to be read once more, since notifications of it are heard only from now on. */
+  /** Emits what must be read once more, because its notifications are received only from now on. */
   readonly subscribed$: Observable<SubscribedKeys>;
 }
 
-/** Where notifications come from. Behind it stands a LISTEN connection, nothing at all (poll mode), or whatever a {@link Notifier} carries ids with. */
+/** A source of notifications: a LISTEN connection, nothing (when polling), or the carrier of a {@link Notifier}. */
 export interface NotificationSource {
-  /** Where one has to say what one wants to hear of; undefined where everything is heard anyway. */
+  /** Set by a source that carries only the notifications that are asked for. */
   readonly selection?: NotificationSelection;
   /** Never errors; completes when closed. */
   readonly notifications$: Observable<Notification>;
-  /** Replays the latest. `listening` is emitted anew after every interruption: notifications sent in between are lost. */
+  /** Replays the latest status. Emits `listening` anew after every interruption: notifications sent meanwhile are lost. */
   readonly status$: Observable<ListenStatus>;
   readonly report: ListenReport;
-  /** Payloads that were not ours; any role can send some. */
+  /** Number of payloads that were not valid. Any role can send some. */
   readonly invalid: number;
-  /** Says that notifications are needed from now on, until the function it gives is called. Opens the connection at the first call. */
+  /** Declares that notifications are needed until the returned function is called. The first call opens the connection. */
   demand(): () => void;
   close(): Promise<void>;
 }
@@ -61,36 +69,39 @@ export interface NotificationSource {
 /** Tells other processes what has been stored here. */
 export interface NotificationPublisher {
   /**
-   * Announces ids after the commit. Never throws and never waits: what cannot be said now is kept, within bounds, and said later.
+   * Announces ids after the commit. Never throws and never waits: what cannot be sent now is kept, within bounds, and sent
+   * later.
    *
-   * @param name - What the ids are: tasks with a result (`ids`), or groups whose members finished (`members`).
+   * @param name - Kind of the ids: tasks with a result (`ids`), or groups whose members finished (`members`).
    */
   announce(name: PayloadName, ids: Iterable<string>): void;
-  /** Asks all who wait to look at everything they wait for: something was stored, and nobody knows what. As {@link NotificationPublisher.announce} it never throws, and is kept. */
+  /**
+   * Asks every process to read everything it waits for, because it is unknown what was stored. Like
+   * {@link NotificationPublisher.announce} it never throws, and the request is kept.
+   */
   rescan(): void;
-  /** Resolves once everything is announced, or after a time that has an end. */
+  /** Resolves once everything is announced, or after a bounded time. */
   drain(): Promise<void>;
 }
 
-/** What one backend has of a {@link Notifier}. */
+/** The source and the publisher of one backend. */
 export interface NotifierChannel {
   readonly source: NotificationSource;
   readonly publisher: NotificationPublisher;
 }
 
-/** For whom a notifier opens a channel. */
 export interface NotifierChannelOptions {
-  /** The schema whose results are announced; other schemas are none of its business. */
+  /** The schema whose results are announced. Other schemas do not concern the channel. */
   readonly schema: string;
   readonly logger: Pick<Logger, "info" | "warn">;
   /** Called for each announcement that could not be confirmed, or was dropped. */
   readonly onUnconfirmed: () => void;
 }
 
-/** Carries notifications between processes beside Postgres, for the option `notifier`. Given to several backends it may share what it has among them. */
+/** Carries notifications between processes beside Postgres, for the option `notifier`. Several backends may share one. */
 export interface Notifier {
-  /** Such as `NATS`, for sentences. */
+  /** Name for messages, such as `NATS`. */
   readonly name: string;
-  /** Opens what one backend needs. Nothing is connected before it is used; the source's `close` ends it all. */
+  /** Opens the channel of one backend. Connects only when it is used; `close` of the source ends everything. */
   open(options: NotifierChannelOptions): NotifierChannel;
 }

@@ -1,27 +1,43 @@
+import { createHash } from "node:crypto";
 import type { StoredResult } from "../value/stored-result";
 
-/** What a payload can name: tasks with a result; groups that changed, that got done, or (where the writer cannot tell which of the two) whose members finished. */
+/**
+ * Names the channel on which a schema's results are announced; the triggers in `sql/` notify the same. A hash, since
+ * Postgres takes at most 63 bytes for a channel (LISTEN truncates a longer one, `pg_notify` fails, and with it the
+ * write), and in lower case, since LISTEN folds an unquoted name.
+ */
+export function channelOf(schema: string): string {
+  return `kojin_${createHash("sha256").update(schema, "utf8").digest("hex").slice(0, 16)}`;
+}
+
+/**
+ * What the ids of a payload are. `ids`: tasks with a result. `groups`: groups that changed. `done`: groups that completed.
+ * `members`: groups whose members finished, where the writer cannot tell which of the two.
+ */
 export type PayloadName = "ids" | "groups" | "done" | "members";
 export const payloadNames: readonly PayloadName[] = ["ids", "groups", "done", "members"];
 
-/** What a notification suggests. It never says what a result is (but for the inline entries that one has to opt in to), only where to look. */
+/** The content of a payload: what to read. It carries results only for stores that opt in to inline results. */
 export interface Notification {
   readonly taskIds: readonly string[];
   readonly inline: readonly StoredResult[];
-  /** Groups that changed, and are still open. */
+  /** Groups that changed and are still open. */
   readonly groupIds: readonly string[];
-  /** Groups that got done: announced once for each. */
+  /** Groups that completed. Each is announced once. */
   readonly doneGroupIds: readonly string[];
-  /** Groups that changed, and may be done. */
+  /** Groups that changed and may have completed. */
   readonly memberGroupIds: readonly string[];
-  /** Too much changed to name it: look at everything that is waited for. */
+  /** Too much changed to name it: read everything that is waited for. */
   readonly rescan: boolean;
 }
 
 /** Longest payload in bytes (PostgreSQL docs, NOTIFY: "must be shorter than 8000 bytes"). */
 export const maxPayloadBytes = 7_999;
 const targetPayloadBytes = 7_000;
-/** Of a payload with a result, before its time, which has 16 digits until 2286, its transaction, which has up to 20, and its end. */
+/**
+ * Longest start of a payload with a result. After it come the time, which has 16 digits until 2286, the transaction, which
+ * has up to 20, and the end.
+ */
 const maxInlineBytes = 7_900;
 const nothing: Notification = {
   taskIds: [],
@@ -32,10 +48,10 @@ const nothing: Notification = {
   rescan: false,
 };
 
-/** The payload that says: look at everything that is waited for. */
+/** Asks for everything that is waited for to be read. */
 export const rescanPayload = '{"v":1,"rescan":true}';
 
-/** Reads a payload, which any role that can connect may have sent: `undefined` for what is not ours. */
+/** Decodes a payload, which any role that can connect may have sent. Returns `undefined` if it is not valid. */
 export function decodePayload(payload: string): Notification | undefined {
   let parsed: unknown;
   try {
@@ -63,7 +79,7 @@ function decodeResults(entries: unknown): Notification | undefined {
     else if (!isInlineEntry(entry)) return undefined;
     else {
       const [taskId, result, error, storedAt, storedXid] = entry;
-      // Without a time and a transaction that can be compared it has to be read, as after any other notification: a writer can set any time, such as one of the year 2999.
+      // Without a comparable time and transaction the result must be read: a writer can set any time, such as the year 2999.
       if (Number.isSafeInteger(storedAt) && Number.isSafeInteger(storedXid))
         inline.push({ taskId, result, error, storedAt: storedAt as number, storedXid: storedXid as number });
       else taskIds.push(taskId);
@@ -75,7 +91,7 @@ function decodeResults(entries: unknown): Notification | undefined {
 const isTexts = (value: unknown): value is string[] =>
   Array.isArray(value) && value.every((each) => typeof each === "string");
 
-/** Without what cannot be an id in any database, and would fail the read of all the others. Foreign writers' ids may be longer than ours. */
+/** Drops what cannot be an id in any database and would fail the read of all others. Foreign writers' ids may be longer. */
 const possible = (ids: readonly string[]): readonly string[] => ids.filter(isPossible);
 const isPossible = (id: string): boolean => !id.includes("\0") && id.isWellFormed();
 
@@ -87,9 +103,9 @@ function isInlineEntry(entry: unknown): entry is [string, string, string | null,
   return isText && [storedAt, storedXid].every((each) => each === null || typeof each === "number");
 }
 
-/** The payloads that announce ids under a name, as the triggers would send them: as few as fit. */
+/** Encodes ids into as few payloads as fit, as the triggers would send them. */
 export function encodePayloads(name: PayloadName, ids: Iterable<string>): string[] {
-  // Nearly always all fit into one, which is known sooner for all of them together.
+  // Nearly always all fit into one payload, and one `stringify` is faster than many.
   const all = [...ids];
   const list = JSON.stringify(all);
   if (Buffer.byteLength(list) <= targetPayloadBytes) return list === "[]" ? [] : [payloadOf(name, list)];
@@ -115,8 +131,8 @@ export function encodePayloads(name: PayloadName, ids: Iterable<string>): string
 const payloadOf = (name: PayloadName, list: string): string => `{"v":1,"${name}":${list}}`;
 
 /**
- * The payload that carries a result of up to so many bytes, in two parts: between them come the time at which it is stored and the transaction, which only the statement that stores it knows.
- * `undefined` for one that is larger, or does not fit.
+ * Encodes a payload that carries a result, in two parts: between them come the time and the transaction in which it is
+ * stored, which only the storing statement knows. Returns `undefined` if the result exceeds `maxBytes` or does not fit.
  */
 export function encodeInline(
   { taskId, result, error }: Pick<StoredResult, "taskId" | "result" | "error">,

@@ -1,19 +1,13 @@
-import { distinctUntilChanged, ReplaySubject, Subject } from "rxjs";
 import { type Database, lockTimeoutSetting } from "../database/database";
 import type { SessionConfig } from "../database/session-config";
 import type { Logger } from "../logger";
-import { channelOf } from "./channel";
-import { decodePayload, type Notification } from "./payload";
-import type { NotificationSource, ListenReport, ListenStatus } from "./notifier";
-import { ListenerRegistry } from "./listener-registry";
-import { defaultListenTimes, type ListenClient, type ListenTimes, type SharedListener } from "./shared-listener";
+import { BaseNotificationSource } from "./notification-source";
+import { channelOf } from "./payload";
+import { defaultListenTimes, type ListenClient, type ListenTimes, SharedListener } from "./shared-listener";
 
 const notifyTimeoutMs = 3_000;
-// Shorter, so that the server tells why it takes so long, and nothing stays behind there.
+// Shorter, so that the server reports what it waits for, and the statement does not linger there.
 const notifyLockTimeoutMs = 2_000;
-
-/** The listeners of this process, which should have as few as possible. */
-const listeners = new ListenerRegistry();
 
 export interface PostgresNotificationsOptions {
   readonly config: SessionConfig;
@@ -23,70 +17,43 @@ export interface PostgresNotificationsOptions {
   readonly times?: ListenTimes;
 }
 
-/** Notifications by LISTEN, over the connection that this process shares. */
-export class PostgresNotifications implements NotificationSource {
+/** Receives notifications by LISTEN, over a connection that backends of this process share. */
+export class PostgresNotifications extends BaseNotificationSource implements ListenClient {
+  readonly channel: string;
+  readonly logger: Logger;
   readonly #options: PostgresNotificationsOptions;
-  readonly #notifications$ = new Subject<Notification>();
-  readonly #latest$ = new ReplaySubject<ListenStatus>(1);
-  readonly notifications$ = this.#notifications$.asObservable();
-  readonly status$ = this.#latest$.pipe(distinctUntilChanged());
-  readonly #client: ListenClient;
   #listener: SharedListener | undefined;
-  #report: ListenReport = { status: "idle", reconnects: 0, heartbeatMs: undefined, problem: undefined };
-  #invalid = 0;
 
   constructor(options: PostgresNotificationsOptions) {
+    super();
     this.#options = options;
-    this.#latest$.next("idle");
-    this.#client = {
-      channel: channelOf(options.schema),
-      logger: options.logger,
-      notify: async (channel, payload) => {
-        const query = {
-          purpose: "send a heartbeat",
-          text: `select ${lockTimeoutSetting(notifyLockTimeoutMs)}, pg_catalog.pg_notify($1::pg_catalog.text, $2::pg_catalog.text)`,
-          values: [channel, payload],
-        };
-        await options.database.notify(query, notifyTimeoutMs);
-      },
-      receive: (payload) => this.#receive(payload),
-      setStatus: (status, problem) => this.#setStatus(status, problem),
-      setHeartbeat: (heartbeatMs) => (this.#report = { ...this.#report, heartbeatMs }),
-      countReconnect: () => (this.#report = { ...this.#report, reconnects: this.#report.reconnects + 1 }),
-    };
-  }
-
-  get report(): ListenReport {
-    return this.#report;
-  }
-
-  get invalid(): number {
-    return this.#invalid;
+    this.channel = channelOf(options.schema);
+    this.logger = options.logger;
   }
 
   demand(): () => void {
-    if (this.#report.status === "closed") return () => undefined;
+    if (this.report.status === "closed") return () => undefined;
     // Attached only now: a process that stores and never waits has no listener.
-    this.#listener ??= listeners.attach(this.#client, this.#options.config, this.#options.times ?? defaultListenTimes);
-    return this.#listener.demand(this.#client);
+    const { config, times = defaultListenTimes } = this.#options;
+    this.#listener ??= SharedListener.attach(this, config, times);
+    return this.#listener.demand(this);
   }
 
-  async close(): Promise<void> {
-    this.#setStatus("closed");
-    this.#notifications$.complete();
-    this.#latest$.complete();
-    if (this.#listener !== undefined) await listeners.detach(this.#client, this.#listener);
+  override async close(): Promise<void> {
+    await super.close();
+    await this.#listener?.detach(this);
   }
 
-  #receive(payload: string): void {
-    const notification = decodePayload(payload);
-    if (notification === undefined) this.#invalid += 1;
-    else this.#notifications$.next(notification);
+  async notify(channel: string, payload: string): Promise<void> {
+    const query = {
+      purpose: "send a heartbeat",
+      text: `select ${lockTimeoutSetting(notifyLockTimeoutMs)}, pg_catalog.pg_notify($1::pg_catalog.text, $2::pg_catalog.text)`,
+      values: [channel, payload],
+    };
+    await this.#options.database.notify(query, notifyTimeoutMs);
   }
 
-  #setStatus(status: ListenStatus, problem?: string): void {
-    if (this.#report.status === "closed") return;
-    this.#report = { ...this.#report, status, problem };
-    this.#latest$.next(status);
+  protected override get heartbeatMs(): number | undefined {
+    return this.#listener?.heartbeatMs;
   }
 }

@@ -1,7 +1,6 @@
 import type { Query } from "../database/database";
 import { escapeIdentifier } from "pg";
-import { channelOf } from "../notifications/channel";
-import { encodePayloads, encodeInline } from "../notifications/payload";
+import { channelOf, encodeInline, encodePayloads } from "../notifications/payload";
 import { writtenBy } from "./expressions";
 import type { Attempt, EachAttempt, GuardedRow } from "./write-rules";
 import { storeStatement, type StoreTexts, type StoreVariant } from "./store-statement";

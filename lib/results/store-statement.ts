@@ -1,6 +1,6 @@
 import { escapeIdentifier } from "pg";
 import { lockTimeoutSetting } from "../database/database";
-import { channelOf } from "../notifications/channel";
+import { channelOf } from "../notifications/payload";
 import {
   isInTime,
   isNotNewer,

@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { escapeIdentifier, escapeLiteral } from "pg";
-import { channelOf } from "../notifications/channel";
+import { channelOf } from "../notifications/payload";
 
 export interface Migration {
   readonly version: number;

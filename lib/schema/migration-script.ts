@@ -1,5 +1,5 @@
 import { escapeIdentifier, escapeLiteral } from "pg";
-import { channelOf } from "../notifications/channel";
+import { channelOf } from "../notifications/payload";
 import { checkSchemaName } from "../options";
 import { checkInteger } from "../value/arguments";
 import { concurrently, type Migration, migrations, type MigrationStep, stepsOf } from "./migration-files";

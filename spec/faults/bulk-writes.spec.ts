@@ -1,6 +1,6 @@
 import { type Connection, escapeIdentifier, type Notification, Query } from "pg";
 import type { PostgresResultBackend } from "kojin-postgres";
-import { channelOf } from "../../lib/notifications/channel";
+import { channelOf } from "../../lib/notifications/payload";
 import { eventually } from "../support/eventually";
 import { specDatabase } from "../support/spec-database";
 import { itSincePostgres } from "../support/where";

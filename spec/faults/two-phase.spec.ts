@@ -1,6 +1,6 @@
 import type { Client } from "pg";
 import type { PostgresResultBackend } from "kojin-postgres";
-import { channelOf } from "../../lib/notifications/channel";
+import { channelOf } from "../../lib/notifications/payload";
 import { eventually } from "../support/eventually";
 import { faultSuite } from "./support/fault-suite";
 

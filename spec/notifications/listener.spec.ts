@@ -3,7 +3,7 @@ import { firstValueFrom, filter } from "rxjs";
 import { PostgresResultBackend, WaitTimeoutError, type ListenStatus } from "kojin-postgres";
 import { Database } from "../../lib/database/database";
 import { SessionConfig } from "../../lib/database/session-config";
-import { channelOf } from "../../lib/notifications/channel";
+import { channelOf } from "../../lib/notifications/payload";
 import { PostgresNotifications } from "../../lib/notifications/postgres-notifications";
 import { eventually } from "../support/eventually";
 import { specDatabase, withParameter } from "../support/spec-database";

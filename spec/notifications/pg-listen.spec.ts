@@ -4,8 +4,7 @@ import { join } from "node:path";
 import createSubscriber, { type Options, type Subscriber } from "pg-listen";
 import { Database } from "../../lib/database/database";
 import { SessionConfig } from "../../lib/database/session-config";
-import { channelOf } from "../../lib/notifications/channel";
-import type { Notification } from "../../lib/notifications/payload";
+import { channelOf, type Notification } from "../../lib/notifications/payload";
 import { ListenConnection } from "../../lib/notifications/listen-connection";
 import { PostgresNotifications } from "../../lib/notifications/postgres-notifications";
 import { eventually } from "../support/eventually";
@@ -61,18 +60,16 @@ describe("pg-listen", () => {
   /** Our one connection over it, and what it says. */
   async function open(
     channel: string,
-    signal = new AbortController().signal,
+    life = new AbortController(),
   ): Promise<{ connection: ListenConnection; lost: Error[]; heard: string[] }> {
     const [lost, heard]: [Error[], string[]] = [[], []];
     const connection = await ListenConnection.open(
       new SessionConfig(database.pool, proxy.route(database.url), "listener").resolve(),
       channel,
-      {
-        onLost: (error) => void lost.push(error),
-        onNotification: (_channel, payload) => void heard.push(payload),
-      },
-      signal,
+      life,
+      (_channel, payload) => void heard.push(payload),
     );
+    life.signal.addEventListener("abort", () => lost.push(life.signal.reason as Error));
     ends.push(async () => connection.dispose());
     return { connection, lost, heard };
   }
@@ -215,8 +212,8 @@ describe("pg-listen", () => {
         () => (hasSettled = true),
       );
       const controller = new AbortController();
-      const opening = open("spec_never", controller.signal);
-      controller.abort();
+      const opening = open("spec_never", controller);
+      controller.abort(new Error("closed"));
       await expect(opening).rejects.toThrow("closed");
       expect([hasSettled, events]).toEqual([false, []]);
     });

@@ -1,7 +1,7 @@
 import { Pool } from "pg";
 import { Database } from "../../lib/database/database";
 import { SessionConfig } from "../../lib/database/session-config";
-import { channelOf } from "../../lib/notifications/channel";
+import { channelOf } from "../../lib/notifications/payload";
 import { PostgresNotifications } from "../../lib/notifications/postgres-notifications";
 import { eventually } from "../support/eventually";
 import { specDatabase } from "../support/spec-database";

@@ -1,7 +1,6 @@
 import fc from "fast-check";
 import { Client, escapeIdentifier, escapeLiteral } from "pg";
-import { channelOf } from "../../lib/notifications/channel";
-import { decodePayload, type Notification, maxPayloadBytes } from "../../lib/notifications/payload";
+import { channelOf, decodePayload, type Notification, maxPayloadBytes } from "../../lib/notifications/payload";
 import { eventually } from "../support/eventually";
 import { specDatabase, withParameter } from "../support/spec-database";
 import { anyText, bounded } from "./support/arbitraries";

@@ -2,7 +2,7 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import fc from "fast-check";
 import { Database } from "../../lib/database/database";
 import { SessionConfig } from "../../lib/database/session-config";
-import { channelOf } from "../../lib/notifications/channel";
+import { channelOf } from "../../lib/notifications/payload";
 import { PostgresNotifications } from "../../lib/notifications/postgres-notifications";
 import { eventually } from "../support/eventually";
 import { type SpecDatabase, specDatabase } from "../support/spec-database";

@@ -1,6 +1,6 @@
 import { escapeIdentifier } from "pg";
 import { firstValueFrom } from "rxjs";
-import { channelOf } from "../../lib/notifications/channel";
+import { channelOf } from "../../lib/notifications/payload";
 import { eventually } from "../support/eventually";
 import { TcpProxy } from "../support/tcp-proxy";
 import { describeWithNats } from "../support/where";

@@ -5,7 +5,7 @@ import { escapeIdentifier, Pool } from "pg";
 import { type MigrationReport, PostgresResultBackend, SchemaError } from "kojin-postgres";
 import { eventually } from "../support/eventually";
 import { specDatabase } from "../support/spec-database";
-import { channelOf } from "../../lib/notifications/channel";
+import { channelOf } from "../../lib/notifications/payload";
 
 describe("migrate", () => {
   const database = specDatabase("migrate", { migrated: false });

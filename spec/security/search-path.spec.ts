@@ -1,6 +1,6 @@
 import { type Client, escapeIdentifier } from "pg";
 import type { PostgresResultBackend } from "kojin-postgres";
-import { channelOf } from "../../lib/notifications/channel";
+import { channelOf } from "../../lib/notifications/payload";
 import { withParameter, specDatabase } from "../support/spec-database";
 import { calls, prepare } from "./support/calls";
 import { EvilSchema } from "./support/evil-schema";

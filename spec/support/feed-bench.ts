@@ -2,7 +2,7 @@ import { setImmediate as turn } from "node:timers/promises";
 import { BehaviorSubject, type Subscription } from "rxjs";
 import { DatabaseError } from "../../lib/errors";
 import type { ListenStatus } from "../../lib/notifications/notifier";
-import { NoNotifications } from "../../lib/notifications/no-notifications";
+import { NoNotifications } from "../../lib/notifications/notification-source";
 import type { CommitReader, Mark, Moment } from "../../lib/waiting/commits";
 import { Feed, type FeedParts } from "../../lib/waiting/feed";
 import { Snapshot } from "../../lib/waiting/snapshot";

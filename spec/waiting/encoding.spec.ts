@@ -1,6 +1,6 @@
 import { Client } from "pg";
 import { DatabaseError, PostgresResultBackend } from "kojin-postgres";
-import { channelOf } from "../../lib/notifications/channel";
+import { channelOf } from "../../lib/notifications/payload";
 import { eventually } from "../support/eventually";
 
 // Node is at home in UTF-8, and so are nearly all databases; in one that is not, not every id can exist.

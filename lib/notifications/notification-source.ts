@@ -1,0 +1,77 @@
+import { distinctUntilChanged, ReplaySubject, Subject } from "rxjs";
+import type { ListenReport, ListenStatus, NotificationSource } from "./notifier";
+import { decodePayload, type Notification } from "./payload";
+
+/** The common part of all sources: decodes payloads, and keeps the status and the counters. */
+export abstract class BaseNotificationSource implements NotificationSource {
+  readonly #notifications$ = new Subject<Notification>();
+  readonly #latest$ = new ReplaySubject<ListenStatus>(1);
+  readonly notifications$ = this.#notifications$.asObservable();
+  readonly status$ = this.#latest$.pipe(distinctUntilChanged());
+  #status: ListenStatus = "idle";
+  #problem: string | undefined;
+  #reconnects = 0;
+  #invalid = 0;
+
+  constructor() {
+    this.#latest$.next(this.#status);
+  }
+
+  get report(): ListenReport {
+    return {
+      status: this.#status,
+      reconnects: this.#reconnects,
+      heartbeatMs: this.heartbeatMs,
+      problem: this.#problem,
+    };
+  }
+
+  get invalid(): number {
+    return this.#invalid;
+  }
+
+  abstract demand(): () => void;
+
+  async close(): Promise<void> {
+    this.setStatus("closed");
+    this.#notifications$.complete();
+    this.#latest$.complete();
+    return Promise.resolve();
+  }
+
+  /** Passes a payload on, or counts it if it is not valid. */
+  receive(payload: string): void {
+    const notification = decodePayload(payload);
+    if (notification === undefined) this.#invalid += 1;
+    else this.#notifications$.next(this.accept(notification));
+  }
+
+  setStatus(status: ListenStatus, problem?: string): void {
+    if (this.#status === "closed") return;
+    this.#status = status;
+    this.#problem = problem;
+    this.#latest$.next(status);
+  }
+
+  countReconnect(): void {
+    this.#reconnects += 1;
+  }
+
+  /** Duration of the latest heartbeat. */
+  protected get heartbeatMs(): number | undefined {
+    return undefined;
+  }
+
+  /** The part of a notification that this source is trusted with. */
+  protected accept(notification: Notification): Notification {
+    return notification;
+  }
+}
+
+/** For `listen: false`: no notifications arrive, and waits poll. */
+export class NoNotifications extends BaseNotificationSource {
+  demand(): () => void {
+    if (this.report.status === "idle") this.setStatus("polling");
+    return () => undefined;
+  }
+}
