@@ -1,5 +1,38 @@
-export { nats } from "./nats";
+import type { Notifier } from "../notifications/notifier";
+import { NatsConnection } from "./nats-connection";
+import { loadClient } from "./nats-link";
+import { NatsNotifications } from "./nats-notifications";
+import { NatsPublisher } from "./nats-publisher";
+import { type NatsOptions, resolveNatsOptions } from "./options";
+import { Subjects } from "./subjects";
+
 export type { NatsOptions } from "./options";
 export type { ListenReport } from "../notifications/notifier";
-export { startRelay } from "../relay/index";
-export type { LeadershipReport, Relay, RelayOptions, RelayReport, RelayRole, RescanCause } from "../relay/index";
+export { startRelay } from "../relay/relay";
+export type { Relay, RelayOptions } from "../relay/relay";
+export type { LeadershipReport } from "../relay/leadership";
+export type { RelayReport, RelayRole, RescanCause } from "../relay/report";
+
+/**
+ * Sends notifications over NATS: `new PostgresResultBackend(pool, { notifier: nats({ servers }) })`. Results stay in
+ * Postgres; NATS carries only the ids to read, so a lost message costs a sweep and never a result. Backends that are
+ * given the same object share one connection, which is opened when it is first needed and ends with the last of them.
+ * While NATS is unavailable, everything continues, and waits poll every second.
+ *
+ * @throws TypeError or RangeError for invalid options.
+ * @throws `MissingPackageError` of `kojin-postgres`: the package `@nats-io/transport-node` is not installed.
+ */
+export function nats(options?: NatsOptions): Notifier {
+  const resolved = resolveNatsOptions(options);
+  const connection = new NatsConnection(loadClient(), resolved);
+  return {
+    name: "NATS",
+    open: (channel) => {
+      const subjects = new Subjects(resolved.prefix, channel.schema, resolved.shards);
+      const publisher = new NatsPublisher(connection, subjects, channel);
+      const source = new NatsNotifications(connection, subjects, publisher);
+      connection.attach(source, publisher);
+      return { source, publisher };
+    },
+  };
+}

@@ -1,144 +1,142 @@
-import { encodePayloads, type PayloadName, payloadNames, rescanPayload } from "../notifications/payload";
-import type { NotificationPublisher } from "../notifications/notifier";
+import type { Subscription } from "rxjs";
+import { settledWithin } from "../database/race";
 import type { Logger } from "../logger";
-import { KeptBatches } from "./kept-batches";
-import type { NatsLink } from "./nats-link";
-import type { NatsMember, SharedNats } from "./shared-nats";
+import type { NotificationPublisher, NotifierChannelOptions } from "../notifications/notifier";
+import { encodePayloads, type PayloadName, payloadNames, rescanPayload } from "../notifications/payload";
+import type { NatsConnection, NatsMember } from "./nats-connection";
+import type { NatsLink, RefusedPublish } from "./nats-link";
 import type { Subjects } from "./subjects";
 
-export interface NatsPublisherParts {
-  readonly shared: SharedNats;
-  readonly subjects: Subjects;
-  readonly logger: Pick<Logger, "info" | "warn">;
-  readonly onUnconfirmed: () => void;
-}
-
-/** Ids that are kept at the most, to be announced once more. Beyond that everybody is asked to look at everything, once. */
+/** Ids kept to be announced again. Beyond that, every process is asked to read everything instead. */
 const maxKeptIds = 20_000;
-/** A server may have died with what it had confirmed still in its buffers, or before it reached the others of its cluster. */
+/** A server may die with what it confirmed still in its buffers, or before it has passed it on to its cluster. */
 const keptMs = 5_000;
-/** What was published is confirmed so much later, for all of it together: nobody waits for that, and each confirmation is a way to the server and back. */
+/**
+ * All that was published meanwhile is confirmed together: nothing waits for it, and each confirmation is a round trip.
+ */
 const confirmDelayMs = 50;
 const confirmTimeoutMs = 5_000;
 const drainLimitMs = 2_000;
 
 /**
- * Announces over NATS what has been stored. At once, and not one announcement after the other as in Postgres: the connection keeps their order, and none of them waits for
- * an answer. What is not confirmed, or was announced in the seconds before the connection broke, is announced again by the next.
+ * Announces over NATS what has been stored, at once: the connection keeps the order, and no announcement waits for an
+ * answer. What is not confirmed, or was announced in the seconds before the connection broke, is announced again on the
+ * next one.
  */
 export class NatsPublisher implements NotificationPublisher, NatsMember {
   readonly logger: Pick<Logger, "info" | "warn">;
-  readonly #parts: NatsPublisherParts;
-  readonly #kept = new KeptBatches(maxKeptIds, keptMs);
+  readonly #connection: NatsConnection;
+  readonly #subjects: Subjects;
+  readonly #onUnconfirmed: () => void;
+  readonly #log = new AnnouncementLog(maxKeptIds, keptMs);
   readonly #drained: (() => void)[] = [];
-  /** Up to which batch it has been counted that they could not be confirmed. */
+  /** Place of the latest announcement that was counted as unconfirmed. */
   #counted = 0;
-  #needsRescan = false;
   #problem: string | undefined;
   #timer: NodeJS.Timeout | undefined;
   #confirming: NatsLink | undefined;
+  #refusals: Subscription | undefined;
   #isClosed = false;
 
-  constructor(parts: NatsPublisherParts) {
-    this.#parts = parts;
-    this.logger = parts.logger;
+  constructor(connection: NatsConnection, subjects: Subjects, { logger, onUnconfirmed }: NotifierChannelOptions) {
+    this.#connection = connection;
+    this.#subjects = subjects;
+    this.#onUnconfirmed = onUnconfirmed;
+    this.logger = logger;
   }
 
-  /** Why what is published is not heard, though NATS is reached. */
+  /** Why other processes do not receive what is published although NATS is connected. */
   get problem(): string | undefined {
     return this.#problem;
   }
 
-  get isNeedy(): boolean {
-    return this.#needsRescan || !this.#kept.isConfirmed;
+  get isActive(): boolean {
+    return !this.#log.isConfirmed;
   }
 
   announce(name: PayloadName, ids: Iterable<string>): void {
     const list = [...ids];
     if (list.length === 0 || this.#isClosed) return;
-    this.#kept.add(name, list, performance.now());
-    // Nothing more is to be learnt from ids: with what is missing the others have to look at everything.
-    if (this.#kept.hasLost) this.#needsRescan = true;
-    const { link } = this.#parts.shared;
-    if (link === undefined) {
-      this.#parts.shared.need();
-      return;
-    }
-    if (!this.#needsRescan) this.#publish(link, name, list);
+    const announcement = this.#log.add(name, list, performance.now());
+    const link = this.#connect();
+    if (link === undefined) return;
+    this.#publish(link, [announcement]);
     this.#confirmLater();
   }
 
   rescan(): void {
     if (this.#isClosed) return;
-    this.#kept.addGap(performance.now());
-    this.#needsRescan = true;
-    const { link } = this.#parts.shared;
-    if (link === undefined) this.#parts.shared.need();
-    else void this.#confirm(link);
+    const announcement = this.#log.add("rescan", [], performance.now());
+    const link = this.#connect();
+    if (link === undefined) return;
+    this.#publish(link, [announcement]);
+    void this.#confirm(link);
   }
 
   async drain(): Promise<void> {
-    if (!this.isNeedy) return;
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, drainLimitMs);
-      this.#drained.push(() => {
-        clearTimeout(timer);
-        resolve();
-      });
-      const { link } = this.#parts.shared;
-      if (link === undefined) this.#parts.shared.need();
-      else void this.#confirm(link);
-    });
+    if (!this.isActive) return;
+    const drained = new Promise<void>((resolve) => this.#drained.push(resolve));
+    const link = this.#connect();
+    if (link !== undefined) void this.#confirm(link);
+    await settledWithin(drained, drainLimitMs);
   }
 
   connected(link: NatsLink): void {
     this.#problem = undefined;
-    if (!this.isNeedy) return;
-    if (!this.#needsRescan) this.#publishKept(link);
+    this.#refusals = link.refused$.subscribe((refused) => this.#refused(refused));
+    if (!this.isActive) return;
+    this.#publish(link, this.#log.unconfirmed());
     void this.#confirm(link);
   }
 
-  lost(_problem: string, link: NatsLink): void {
-    this.#countUnconfirmed();
-    if (this.#kept.doubt(link.provenAt)) this.#needsRescan = true;
+  disconnected(_problem: string, link?: NatsLink): void {
+    const { last, confirmed } = this.#log;
+    for (let place = Math.max(confirmed, this.#counted); place < last; place += 1) this.#onUnconfirmed();
+    this.#counted = last;
+    if (link !== undefined) this.#log.doubt(link.provenAt);
   }
 
-  failed(): void {
-    this.#countUnconfirmed();
-  }
-
-  rested(): void {
-    // There is nothing to be said, and so nothing to be done.
-  }
-
-  answered(): void {
-    const { link } = this.#parts.shared;
-    if (link !== undefined) this.#kept.forget(link.provenAt);
-  }
-
-  refused(subject: string, problem: string): void {
-    if (!this.#parts.subjects.has(subject)) return;
-    this.#parts.onUnconfirmed();
-    if (this.#problem === undefined) this.logger.warn(`NATS does not allow to publish: ${problem}.`);
-    this.#problem = `NATS does not allow to publish: ${problem}`;
+  idle(): void {
+    // Nothing is left to publish.
   }
 
   close(): void {
     this.#isClosed = true;
-    this.#needsRescan = false;
-    this.#kept.clear();
+    this.#log.clear();
     clearTimeout(this.#timer);
+    this.#refusals?.unsubscribe();
     this.#settleDrains();
   }
 
-  #publishKept(link: NatsLink, afterPlace = 0): void {
-    for (const name of payloadNames) this.#publish(link, name, [...this.#kept.idsOf(name, afterPlace)]);
+  /** The connection, which is opened if there is none. */
+  #connect(): NatsLink | undefined {
+    if (this.#connection.session === undefined) this.#connection.start();
+    return this.#connection.session;
   }
 
-  #publish(link: NatsLink, name: PayloadName, ids: readonly string[]): void {
-    const { subjects } = this.#parts;
+  #refused({ subject, problem }: RefusedPublish): void {
+    if (!this.#subjects.has(subject)) return;
+    this.#onUnconfirmed();
+    if (this.#problem === undefined) this.logger.warn(`NATS does not allow publishing: ${problem}.`);
+    this.#problem = `NATS does not allow publishing: ${problem}`;
+  }
+
+  /** Publishes announcements, each id once. A request to read everything covers all of them. */
+  #publish(link: NatsLink, announcements: readonly Announcement[]): void {
+    if (announcements.some(({ name }) => name === "rescan")) {
+      link.publish(this.#subjects.rescan, rescanPayload);
+      return;
+    }
+    for (const name of payloadNames) {
+      const ids = announcements.filter((each) => each.name === name).flatMap((each) => each.ids);
+      if (ids.length > 0) this.#publishIds(link, name, [...new Set(ids)]);
+    }
+  }
+
+  #publishIds(link: NatsLink, name: PayloadName, ids: readonly string[]): void {
+    const subjects = this.#subjects;
     const kind = name === "ids" ? "tasks" : "groups";
-    for (const payload of encodePayloads(name, ids)) link.publish(subjects.of(kind, subjects.shards), payload);
+    for (const payload of encodePayloads(name, ids)) link.publish(subjects.all(kind), payload);
     const shards = new Map<number, string[]>();
     for (const id of ids) {
       const shard = subjects.shardOf(id);
@@ -147,35 +145,28 @@ export class NatsPublisher implements NotificationPublisher, NatsMember {
       else present.push(id);
     }
     for (const [shard, members] of shards)
-      for (const payload of encodePayloads(name, members)) link.publish(subjects.of(kind, shard), payload);
+      for (const payload of encodePayloads(name, members)) link.publish(subjects.shard(kind, shard), payload);
   }
 
   #confirmLater(): void {
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined;
-      const { link } = this.#parts.shared;
-      if (link !== undefined) void this.#confirm(link);
+      const { session } = this.#connection;
+      if (session !== undefined) void this.#confirm(session);
     }, confirmDelayMs).unref();
   }
 
-  /** One at a time: what comes meanwhile is for the next. */
+  /** One confirmation at a time: what is published meanwhile is left to the next. */
   async #confirm(link: NatsLink): Promise<void> {
     if (this.#confirming === link || this.#isClosed) return;
     this.#confirming = link;
-    const { last } = this.#kept;
-    const wasRescan = this.#needsRescan;
-    if (wasRescan) link.publish(this.#parts.subjects.rescan, rescanPayload);
+    const { last } = this.#log;
     const isConfirmed = await link.confirm(confirmTimeoutMs);
     if (this.#confirming === link) this.#confirming = undefined;
-    // Where it is not, the connection is given up, and the next one begins with all of it.
-    if (!isConfirmed || link !== this.#parts.shared.link) return;
-    this.#kept.confirm(last, link.provenAt);
-    if (wasRescan && !this.#kept.hasLost) {
-      this.#needsRescan = false;
-      // What came while it was under way.
-      this.#publishKept(link, last);
-    }
-    if (!this.isNeedy) this.#settleDrains();
+    // Without a confirmation the connection is lost, and the next one begins with everything in the log.
+    if (!isConfirmed || link !== this.#connection.session) return;
+    this.#log.confirm(last, link.provenAt);
+    if (!this.isActive) this.#settleDrains();
     else if (this.#drained.length > 0) void this.#confirm(link);
     else this.#confirmLater();
   }
@@ -183,10 +174,98 @@ export class NatsPublisher implements NotificationPublisher, NatsMember {
   #settleDrains(): void {
     for (const resolve of this.#drained.splice(0)) resolve();
   }
+}
 
-  #countUnconfirmed(): void {
-    const { last, confirmed } = this.#kept;
-    for (let place = Math.max(confirmed, this.#counted); place < last; place += 1) this.#parts.onUnconfirmed();
-    this.#counted = last;
+/** Ids that were announced together, or (`rescan`) a request to read everything. */
+interface Announcement {
+  readonly name: PayloadName | "rescan";
+  readonly ids: readonly string[];
+  readonly at: number;
+  /** Counts from 1. */
+  readonly place: number;
+}
+
+/**
+ * Remembers what may have to be announced again: all that is not confirmed and, for a while, what is. Bounded: too many
+ * ids are replaced by a request to read everything.
+ */
+export class AnnouncementLog {
+  readonly #maxIds: number;
+  readonly #keptMs: number;
+  #kept: Announcement[] = [];
+  #ids = 0;
+  #last = 0;
+  #confirmed = 0;
+
+  constructor(maxIds: number, keptMs: number) {
+    this.#maxIds = maxIds;
+    this.#keptMs = keptMs;
+  }
+
+  /** Place of the latest announcement. */
+  get last(): number {
+    return this.#last;
+  }
+
+  /** Place up to which everything is confirmed. */
+  get confirmed(): number {
+    return this.#confirmed;
+  }
+
+  get isConfirmed(): boolean {
+    return this.#confirmed === this.#last;
+  }
+
+  /**
+   * Adds an announcement. Returns what to publish: the announcement, or the request that replaces it and earlier ones.
+   */
+  add(name: Announcement["name"], ids: readonly string[], at: number): Announcement {
+    const added = { name, ids, at, place: (this.#last += 1) };
+    this.#kept.push(added);
+    this.#ids += ids.length;
+    if (this.#ids > this.#maxIds) this.#replace(this.#kept.length - this.unconfirmed().length);
+    if (this.#ids > this.#maxIds) this.#replace(this.#kept.length);
+    return this.#kept.at(-1) ?? added;
+  }
+
+  /** Returns what is not confirmed. */
+  unconfirmed(): Announcement[] {
+    return this.#kept.filter(({ place }) => place > this.#confirmed);
+  }
+
+  /** The server, which was known to be alive at `provenAt`, has taken everything up to `place`. */
+  confirm(place: number, provenAt: number): void {
+    this.#confirmed = Math.max(this.#confirmed, place);
+    this.#forget(provenAt);
+  }
+
+  /** A connection is lost that was known to be alive at `provenAt`: nothing kept counts as confirmed any more. */
+  doubt(provenAt: number): void {
+    this.#forget(provenAt);
+    const [oldest] = this.#kept;
+    if (oldest !== undefined) this.#confirmed = oldest.place - 1;
+  }
+
+  clear(): void {
+    this.#kept = [];
+    this.#ids = 0;
+    this.#confirmed = this.#last;
+  }
+
+  /** Replaces the oldest announcements by one request to read everything. */
+  #replace(count: number): void {
+    const replaced = this.#kept.splice(0, count);
+    const latest = replaced.at(-1);
+    if (latest === undefined) return;
+    this.#kept.unshift({ ...latest, name: "rescan", ids: [] });
+    for (const { ids } of replaced) this.#ids -= ids.length;
+  }
+
+  /** Forgets what was confirmed, and announced long before `provenAt`: a server that dies later has passed it on. */
+  #forget(provenAt: number): void {
+    const isKept = ({ place, at }: Announcement): boolean => place > this.#confirmed || at > provenAt - this.#keptMs;
+    const first = this.#kept.findIndex(isKept);
+    const forgotten = this.#kept.splice(0, first === -1 ? this.#kept.length : first);
+    for (const { ids } of forgotten) this.#ids -= ids.length;
   }
 }

@@ -1,7 +1,7 @@
 import type { NodeConnectionOptions } from "@nats-io/transport-node";
 import { checkInteger, typeName } from "../value/arguments";
 
-/** What of the client's options is decided here, since it is this package that keeps the connection. */
+/** Options of the client that are decided here, since this package supervises the connection. */
 type Decided =
   | "reconnect"
   | "maxReconnectAttempts"
@@ -15,20 +15,21 @@ type Decided =
   | "pingInterval"
   | "timeout";
 
-/** How to reach NATS: what `connect` of `@nats-io/transport-node` takes, but for what it says of reconnecting, which goes on for ever. */
+/** Options of `connect` of `@nats-io/transport-node`, without those for reconnecting, which never gives up. */
 export interface NatsOptions extends Omit<NodeConnectionOptions, Decided> {
-  /** What every subject begins with: one or more tokens. All processes have to use the same. Default `kojin`. */
+  /** One or more tokens that begin every subject. All processes must use the same. Default `kojin`. */
   readonly prefix?: string;
   /**
-   * Into how many subjects ids are sorted: a process hears of about `1 / shards` of all results for each that it waits for. All processes have to use the same
-   * number. 1 to 4096; default 256.
+   * Number of subjects that ids are distributed over: for each result that a process waits for, it receives
+   * notifications of about `1 / shards` of all results. All processes must use the same number. 1 to 4096; default 256.
    */
   readonly shards?: number;
   /**
-   * Time between two pings, in milliseconds. A ping without an answer within half that time means that the connection is dead. 100 or more; default 10 000.
+   * Time between two pings, in milliseconds. A connection that does not answer within half that time is replaced. 100
+   * or more; default 10 000.
    */
   readonly pingIntervalMs?: number;
-  /** Time for one server to answer while connecting, in milliseconds. 100 or more; default 5000. */
+  /** Time limit for one server to answer while connecting, in milliseconds. 100 or more; default 5000. */
   readonly timeoutMs?: number;
 }
 
@@ -38,7 +39,7 @@ export interface ResolvedNatsOptions {
   readonly shards: number;
   readonly pingIntervalMs: number;
   readonly timeoutMs: number;
-  /** Addresses that were given, at least one. */
+  /** At least one address. */
   readonly servers: readonly string[];
   readonly client: NodeConnectionOptions;
 }
@@ -46,7 +47,7 @@ export interface ResolvedNatsOptions {
 const maxShards = 4_096;
 const longestPrefix = 128;
 
-/** Fills in the defaults; throws a `TypeError` or `RangeError` for what does not fit. */
+/** Fills in the defaults; throws a `TypeError` or `RangeError` for invalid options. */
 export function resolveNatsOptions(options: NatsOptions = {}): ResolvedNatsOptions {
   if (typeof options !== "object" || (options as unknown) === null)
     throw new TypeError(`nats: expected an object, got ${typeName(options)}.`);
@@ -67,7 +68,7 @@ export function resolveNatsOptions(options: NatsOptions = {}): ResolvedNatsOptio
   };
 }
 
-/** The client calls these two by other names, and would silently go without them: the connection's times are decided here. */
+/** Rejects two names of the client that would have no effect here. */
 function checkNames(options: object): void {
   for (const name of ["pingInterval", "timeout"])
     if (name in options) throw new TypeError(`${name}: expected ${name}Ms, in milliseconds.`);
@@ -103,10 +104,10 @@ export interface ServerAddress {
 
 const defaultPort = 4_222;
 
-/** Takes an address such as `nats://host:4222`, `tls://host` or `host:4222` apart. */
+/** Parses an address such as `nats://host:4222`, `tls://host` or `host:4222`. */
 export function addressOf(server: string): ServerAddress {
   const text = server.includes("://") ? server : `nats://${server}`;
-  // The text itself is not repeated: it may have a password in it.
+  // The text itself is not repeated: it may contain a password.
   if (!URL.canParse(text)) throw new TypeError("servers: expected an address such as nats://host:4222.");
   const { protocol, hostname, port } = new URL(text);
   if (hostname === "") throw new TypeError("servers: expected an address such as nats://host:4222.");

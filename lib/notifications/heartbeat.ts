@@ -19,11 +19,11 @@ export interface HeartbeatSender {
 }
 
 /**
- * Tests a listener end to end: a nonce is notified through a pool and has to arrive at the listener. A `select 1` on the
- * listener would prove its socket, but neither that it still listens nor that the pool writes to the same server.
+ * Tests a listener end to end: a nonce is notified through a pool and has to arrive at the listener. A `select 1` on
+ * the listener would prove its socket, but neither that it still listens nor that the pool writes to the same server.
  *
- * Several backends share a listener, each with a pool of its own. They take turns; the others are asked only if one gets
- * no heartbeat through, since each notification wakes every listener of the database.
+ * Several backends share a listener, each with a pool of its own. They take turns; the others are asked only if one
+ * gets no heartbeat through, since each notification wakes every listener of the database.
  */
 export class Heartbeat {
   /** Belongs to this heartbeat alone. */

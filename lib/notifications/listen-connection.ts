@@ -80,7 +80,10 @@ export class ListenConnection implements DedicatedSession {
     return this.#confirmed.has(channel);
   }
 
-  /** Listens to these channels and to no others. Resolves once the server has confirmed it; a failure loses the connection. */
+  /**
+   * Listens to these channels and to no others. Resolves once the server has confirmed it; a failure loses the
+   * connection.
+   */
   async listenTo(channels: ReadonlySet<string>): Promise<void> {
     this.#wanted = channels;
     if (this.#syncing === undefined && this.#nextStatement() === undefined) return;
@@ -134,7 +137,8 @@ export class ListenConnection implements DedicatedSession {
  * pg-listen handles no more than two: the third, an error event without a listener, ended the process.
  */
 function failingOnce(config: ClientConfig): EventEmitter {
-  // From a client that never connects: only the driver can make a connection from a configuration, under no public name.
+  // From a client that never connects: only the driver can make a connection from a configuration, under no public
+  // name.
   const { connection } = new Client(config) as unknown as { connection: EventEmitter };
   const emit = connection.emit.bind(connection);
   let hasFailed = false;

@@ -37,7 +37,10 @@ export interface SubscribedKeys {
   readonly isEverything: boolean;
 }
 
-/** Tells a source which notifications are wanted, so that it need not carry the others. Each call counts until it is undone. */
+/**
+ * Tells a source which notifications are wanted, so that it need not carry the others. Each call counts until it is
+ * undone.
+ */
 export interface NotificationSelection {
   /** The first wait for a key has begun. */
   follow(kind: NotificationKind, key: string): void;
@@ -56,12 +59,16 @@ export interface NotificationSource {
   readonly selection?: NotificationSelection;
   /** Never errors; completes when closed. */
   readonly notifications$: Observable<Notification>;
-  /** Replays the latest status. Emits `listening` anew after every interruption: notifications sent meanwhile are lost. */
+  /**
+   * Replays the latest status. Emits `listening` anew after every interruption: notifications sent meanwhile are lost.
+   */
   readonly status$: Observable<ListenStatus>;
   readonly report: ListenReport;
   /** Number of payloads that were not valid. Any role can send some. */
   readonly invalid: number;
-  /** Declares that notifications are needed until the returned function is called. The first call opens the connection. */
+  /**
+   * Declares that notifications are needed until the returned function is called. The first call opens the connection.
+   */
   demand(): () => void;
   close(): Promise<void>;
 }
@@ -69,8 +76,8 @@ export interface NotificationSource {
 /** Tells other processes what has been stored here. */
 export interface NotificationPublisher {
   /**
-   * Announces ids after the commit. Never throws and never waits: what cannot be sent now is kept, within bounds, and sent
-   * later.
+   * Announces ids after the commit. Never throws and never waits: what cannot be sent now is kept, within bounds, and
+   * sent later.
    *
    * @param name - Kind of the ids: tasks with a result (`ids`), or groups whose members finished (`members`).
    */
@@ -98,7 +105,9 @@ export interface NotifierChannelOptions {
   readonly onUnconfirmed: () => void;
 }
 
-/** Carries notifications between processes beside Postgres, for the option `notifier`. Several backends may share one. */
+/**
+ * Carries notifications between processes beside Postgres, for the option `notifier`. Several backends may share one.
+ */
 export interface Notifier {
   /** Name for messages, such as `NATS`. */
   readonly name: string;

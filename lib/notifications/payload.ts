@@ -11,8 +11,8 @@ export function channelOf(schema: string): string {
 }
 
 /**
- * What the ids of a payload are. `ids`: tasks with a result. `groups`: groups that changed. `done`: groups that completed.
- * `members`: groups whose members finished, where the writer cannot tell which of the two.
+ * What the ids of a payload are. `ids`: tasks with a result. `groups`: groups that changed. `done`: groups that
+ * completed. `members`: groups whose members finished, where the writer cannot tell which of the two.
  */
 export type PayloadName = "ids" | "groups" | "done" | "members";
 export const payloadNames: readonly PayloadName[] = ["ids", "groups", "done", "members"];
@@ -35,8 +35,8 @@ export interface Notification {
 export const maxPayloadBytes = 7_999;
 const targetPayloadBytes = 7_000;
 /**
- * Longest start of a payload with a result. After it come the time, which has 16 digits until 2286, the transaction, which
- * has up to 20, and the end.
+ * Longest start of a payload with a result. After it come the time, which has 16 digits until 2286, the transaction,
+ * which has up to 20, and the end.
  */
 const maxInlineBytes = 7_900;
 const nothing: Notification = {
@@ -79,7 +79,8 @@ function decodeResults(entries: unknown): Notification | undefined {
     else if (!isInlineEntry(entry)) return undefined;
     else {
       const [taskId, result, error, storedAt, storedXid] = entry;
-      // Without a comparable time and transaction the result must be read: a writer can set any time, such as the year 2999.
+      // Without a comparable time and transaction the result must be read: a writer can set any time, such as the year
+      // 2999.
       if (Number.isSafeInteger(storedAt) && Number.isSafeInteger(storedXid))
         inline.push({ taskId, result, error, storedAt: storedAt as number, storedXid: storedXid as number });
       else taskIds.push(taskId);
@@ -91,7 +92,9 @@ function decodeResults(entries: unknown): Notification | undefined {
 const isTexts = (value: unknown): value is string[] =>
   Array.isArray(value) && value.every((each) => typeof each === "string");
 
-/** Drops what cannot be an id in any database and would fail the read of all others. Foreign writers' ids may be longer. */
+/**
+ * Drops what cannot be an id in any database and would fail the read of all others. Foreign writers' ids may be longer.
+ */
 const possible = (ids: readonly string[]): readonly string[] => ids.filter(isPossible);
 const isPossible = (id: string): boolean => !id.includes("\0") && id.isWellFormed();
 

@@ -1,138 +1,115 @@
-import { setTimeout as sleep } from "node:timers/promises";
-import { backoffMs } from "../database/retry";
+import { Subject } from "rxjs";
 import type { SessionConfig } from "../database/session-config";
+import type { NotificationSource } from "../notifications/notifier";
+import { Supervisor } from "../notifications/supervisor";
 import { LockSession } from "./lock-session";
 
-export interface LeadershipParts {
-  readonly config: SessionConfig;
-  readonly schema: string;
-  /** Whether it is of any use to lead at present. */
-  readonly mayLead: () => boolean;
-  readonly onGained: () => void;
-  /** Called in the moment in which it is no longer certain that nobody else leads. */
-  readonly onLost: (reason: string) => void;
-  /** Called when its report has changed in another way. */
-  readonly onChange: () => void;
-}
-
 export interface LeadershipReport {
-  /** Whether its session is up, in which it has the lock or tries for it. */
+  /** True while the session is connected in which the relay has the lock, or tries for it. */
   readonly isConnected: boolean;
-  /** Sessions lost, or given up as dead, so far. */
+  /** Number of sessions lost, or given up as dead. */
   readonly reconnects: number;
   /** Why it is not connected, in words; undefined while it is. */
   readonly problem: string | undefined;
 }
 
-/** Between two checks of the lead, and between two attempts to get it: the longest time that a killed leader is not missed. */
-const checkMs = 1_000;
-const reconnectBackoff = { baseMs: 100, capMs: 5_000 };
+/** Interval at which the lead is checked, or tried for: the longest time for which a killed leader goes unnoticed. */
+const checkIntervalMs = 1_000;
+const maxReconnectDelayMs = 5_000;
 
 /**
- * Sees to it that of all relays of a schema one leads: it who has the advisory lock. That is tried for again and again, and not waited for in the server: a statement that waits keeps
- * its snapshot, and vacuum would clean up nothing meanwhile.
+ * Ensures that one relay of a schema leads: the one that holds the advisory lock. The lock is tried for again and again
+ * rather than waited for in the server, since a waiting statement keeps its snapshot, and vacuum could clean up nothing
+ * meanwhile.
  */
-export class Leadership {
-  readonly #parts: LeadershipParts;
+export class Leadership extends Supervisor<LockSession> {
+  /** Emits when the lead, or the report, has changed. A lost lead is emitted in the moment in which it is uncertain. */
+  readonly changes$ = new Subject<void>();
+  readonly #config: SessionConfig;
   readonly #key: string;
-  readonly #stopping = new AbortController();
-  #running: Promise<void> | undefined;
+  readonly #notifierGraceMs: number;
   #isLeader = false;
-  #isConnected = false;
+  #isClosed = false;
+  #notifierLostAt: number | undefined = -Infinity;
   #reconnects = 0;
   #problem: string | undefined = "not connected yet";
 
-  constructor(parts: LeadershipParts) {
-    this.#parts = parts;
-    this.#key = `kojin-postgres relay ${parts.schema}`;
+  /**
+   * Leads only while `notifier` is connected, and for a grace period after that: another relay may have a connection.
+   */
+  constructor(config: SessionConfig, schema: string, notifier: NotificationSource, notifierGraceMs: number) {
+    super({ maxDelayMs: maxReconnectDelayMs, checkIntervalMs, keepsProcessAlive: true });
+    this.#config = config;
+    this.#key = `kojin-postgres relay ${schema}`;
+    this.#notifierGraceMs = notifierGraceMs;
+    notifier.status$.subscribe((status) => {
+      if (status === "listening") this.#notifierLostAt = undefined;
+      else this.#notifierLostAt ??= performance.now();
+    });
+  }
+
+  get isLeader(): boolean {
+    return this.#isLeader;
+  }
+
+  /** Why the lead was lost. */
+  get lossReason(): string {
+    return this.#problem ?? "the notifier is not connected";
   }
 
   get report(): LeadershipReport {
-    return { isConnected: this.#isConnected, reconnects: this.#reconnects, problem: this.#problem };
+    return { isConnected: this.session !== undefined, reconnects: this.#reconnects, problem: this.#problem };
   }
 
-  start(): void {
-    this.#running ??= this.#run(this.#stopping.signal);
-  }
-
-  /** Gives the lead up, and ends. */
+  /** Gives up the lead, and disconnects. */
   async close(): Promise<void> {
-    this.#stopping.abort(new Error("The relay was closed"));
-    await this.#running;
+    this.#isClosed = true;
+    await this.stop(new Error("The relay was closed"));
   }
 
-  async #run(signal: AbortSignal): Promise<void> {
-    let attempt = 0;
-    while (!signal.aborted) {
-      const { error, wasConnected } = await this.#serve(signal);
-      attempt = wasConnected ? 1 : attempt + 1;
-      if (wasConnected) this.#reconnects += 1;
-      this.#problem = error.message;
-      this.#parts.onChange();
-      const delayMs = backoffMs(attempt, reconnectBackoff.baseMs, reconnectBackoff.capMs);
-      await sleep(delayMs, undefined, { signal }).catch(() => undefined);
-    }
+  protected get isNeeded(): boolean {
+    return !this.#isClosed;
   }
 
-  /** Opens a session and stays with it until it is lost; gives the reason. */
-  async #serve(signal: AbortSignal): Promise<{ error: Error; wasConnected: boolean }> {
-    const ended = new AbortController();
-    const end = (error: Error): void => {
-      // First of all: somebody else may have the lock already.
-      this.#disconnected(error.message);
-      ended.abort(error);
-    };
-    const stop = (): void => end(signal.reason as Error);
-    signal.addEventListener("abort", stop);
-    let session: LockSession | undefined;
-    let wasConnected = false;
-    try {
-      session = await LockSession.open(this.#parts.config.resolve(), this.#key, end, signal);
-      wasConnected = true;
-      if (!ended.signal.aborted) this.#connected();
-      while (!ended.signal.aborted) {
-        await this.#check(session, ended.signal);
-        await sleep(checkMs, undefined, { signal: ended.signal }).catch(() => undefined);
-      }
-      return { error: ended.signal.reason as Error, wasConnected };
-    } catch (error) {
-      const reason = error instanceof Error ? error : new Error(String(error));
-      this.#disconnected(reason.message);
-      return { error: ended.signal.aborted ? (ended.signal.reason as Error) : reason, wasConnected };
-    } finally {
-      signal.removeEventListener("abort", stop);
-      await session?.dispose();
-    }
+  protected async connect(life: AbortController): Promise<LockSession> {
+    return LockSession.open(this.#config.resolve(), this.#key, life);
   }
 
-  async #check(session: LockSession, ended: AbortSignal): Promise<void> {
-    const mayLead = this.#parts.mayLead();
+  protected async check(session: LockSession): Promise<void> {
+    const mayLead = this.#mayLead();
     if (this.#isLeader && !mayLead) {
-      this.#lose("it is of no use here at present");
+      this.#isLeader = false;
+      this.changes$.next();
       await session.unlock();
     } else if (this.#isLeader || !mayLead) {
       await session.check();
-    } else if ((await session.tryLock()) && !ended.aborted) {
+    } else if ((await session.tryLock()) && session === this.session) {
       this.#isLeader = true;
-      this.#parts.onGained();
+      this.changes$.next();
     }
   }
 
-  #connected(): void {
-    this.#isConnected = true;
+  protected onConnected(): void {
     this.#problem = undefined;
-    this.#parts.onChange();
+    this.changes$.next();
+    void this.checkNow();
   }
 
-  #disconnected(reason: string): void {
-    this.#isConnected = false;
-    this.#problem = reason;
-    this.#lose(reason);
-  }
-
-  #lose(reason: string): void {
-    if (!this.#isLeader) return;
+  /** Synchronous, before anything else: another relay may have the lock already. */
+  protected onLost({ message }: Error): void {
     this.#isLeader = false;
-    this.#parts.onLost(reason);
+    this.#reconnects += 1;
+    this.#problem = message;
+    this.changes$.next();
+  }
+
+  protected onFailed({ message }: Error): void {
+    this.#problem = message;
+    this.changes$.next();
+  }
+
+  #mayLead(): boolean {
+    if (this.#notifierLostAt === undefined) return true;
+    return this.#isLeader && performance.now() - this.#notifierLostAt < this.#notifierGraceMs;
   }
 }

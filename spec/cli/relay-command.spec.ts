@@ -162,7 +162,7 @@ describeWithNats()("kojin-postgres relay", () => {
     ];
     await eventually(() => expect(lastOf(right)).toMatchObject({ role: "leader", ok: true }));
     await eventually(() => expect(lastOf(wrong)?.problems?.join()).toMatch(/NATS is not reached: .*authoriz/i));
-    await eventually(() => expect(lastOf(refused)?.problems?.join()).toMatch(/not allow to subscribe.*\*{3}\.kojin_/));
+    await eventually(() => expect(lastOf(refused)?.problems?.join()).toMatch(/not allow subscribing.*\*{3}\.kojin_/));
     const { text } = await ask(`${await addressOf(wrong)}/healthz`);
     for (const each of [right, refused, wrong]) {
       each.interrupt();

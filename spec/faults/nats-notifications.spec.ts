@@ -92,7 +92,7 @@ describeWithNats()("notifications over NATS", () => {
   it("come for the shards of what is waited for, and for no others", async () => {
     const [waiting, storing] = [await open("sharded waiting"), await open("sharded storing")];
     const { result } = await openWait(waiting, "wanted");
-    const shard = subjects().of("tasks", subjects().shardOf("wanted"));
+    const shard = subjects().shard("tasks", subjects().shardOf("wanted"));
     await eventually(async () =>
       expect([...(await factsOf("sharded waiting")).subscriptions_list].sort()).toEqual(
         [subjects().rescan, shard].sort(),
@@ -104,7 +104,7 @@ describeWithNats()("notifications over NATS", () => {
     await storing.store("wanted", 1);
     expect(await result).toBe(1);
     await eventually(async () => expect((await factsOf("sharded storing")).in_msgs).toBeGreaterThan(200));
-    const sameShard = others.filter((taskId) => subjects().of("tasks", subjects().shardOf(taskId)) === shard).length;
+    const sameShard = others.filter((taskId) => subjects().shard("tasks", subjects().shardOf(taskId)) === shard).length;
     expect(sameShard).toBeLessThan(40);
     expect((await factsOf("sharded waiting")).out_msgs - before).toBeLessThanOrEqual(sameShard + 1);
     // A backend that only stores subscribes to nothing.
@@ -114,7 +114,7 @@ describeWithNats()("notifications over NATS", () => {
   it("come for everything by one subject while a stream wants everything, and for single shards before and after", async () => {
     const waiting = await open("widening");
     const { result } = await openWait(waiting, "narrow");
-    const [everything, shard] = [subjects().of("tasks", 256), subjects().of("tasks", subjects().shardOf("narrow"))];
+    const [everything, shard] = [subjects().all("tasks"), subjects().shard("tasks", subjects().shardOf("narrow"))];
     const subscribed = async (): Promise<string[]> =>
       [...(await factsOf("widening")).subscriptions_list].filter((each) => each !== subjects().rescan).sort();
     const stream = waiting.results$().subscribe();
@@ -131,7 +131,7 @@ describeWithNats()("notifications over NATS", () => {
     const taskIds = Array.from({ length: 2_000 }, (_, index) => `busy ${index}`);
     const results = taskIds.map(async (taskId) => waiting.wait(taskId, 20_000));
     await eventually(async () =>
-      expect((await factsOf("busy waiting")).subscriptions_list).toContain(subjects().of("tasks", 256)),
+      expect((await factsOf("busy waiting")).subscriptions_list).toContain(subjects().all("tasks")),
     );
     await Promise.all(taskIds.map(async (taskId) => storing.store(taskId, taskId)));
     expect(await Promise.all(results)).toEqual(taskIds);
@@ -175,7 +175,7 @@ describeWithNats()("notifications over NATS", () => {
     const waiting = await open("forged");
     const { result } = await openWait(waiting, "forged");
     const forger = await connect({ servers: server.url });
-    const subject = subjects().of("tasks", subjects().shardOf("forged"));
+    const subject = subjects().shard("tasks", subjects().shardOf("forged"));
     const garbage = ["", "{", "null", '{"v":2,"ids":["forged"]}', '{"v":1,"ids":[1]}', "x".repeat(200_000)];
     for (const payload of garbage) forger.publish(subject, payload);
     forger.publish(subject, new Uint8Array([0xff, 0x00, 0xfe]));
@@ -202,7 +202,7 @@ describeWithNats()("notifications over NATS", () => {
     });
     expect([...(await factsOf("many")).subscriptions_list].sort()).toEqual([
       subjects().rescan,
-      subjects().of("tasks", 256),
+      subjects().all("tasks"),
     ]);
     await waiting.store("many 19999", 1);
     expect(await waits.at(-1)).toBe(1);

@@ -47,7 +47,7 @@ describeWithNats()("users of NATS", () => {
     await backend.store("deaf 2", 2);
     expect(await results).toEqual([1, 2]);
     expect(backend.stats().wokenBy.sweep).toBe(2);
-    expect((await backend.health()).problems.join()).toContain("does not allow to subscribe");
+    expect((await backend.health()).problems.join()).toContain("does not allow subscribing");
     expect(messages).toEqual([expect.stringContaining("Permissions Violation for Subscription")]);
   });
 
@@ -58,7 +58,7 @@ describeWithNats()("users of NATS", () => {
     await backend.store("mute 2", 2);
     await eventually(() => expect(backend.stats().announcementsFailed).toBeGreaterThan(1));
     expect(await backend.get("mute 2")).toBe(2);
-    expect((await backend.health()).problems.join()).toContain("does not allow to publish");
+    expect((await backend.health()).problems.join()).toContain("does not allow publishing");
     expect((await backend.diagnose({ probe: false })).find(({ check }) => check === "listening")?.verdict).toBe(
       "problem",
     );

@@ -12,13 +12,11 @@ const lastWords = Buffer.from("E\0\0\0\x19SFATAL\0C57P01\0Mgone\0\0");
 describe("the session that has a relay's lock", () => {
   const database = specDatabase("lock session", { migrated: false });
 
-  const open = async (lost: Error[], url: string, socket: Socket): Promise<LockSession> =>
-    LockSession.open(
-      { connectionString: url, stream: () => socket },
-      database.schema,
-      (error) => void lost.push(error),
-      new AbortController().signal,
-    );
+  const open = async (lost: Error[], url: string, socket: Socket): Promise<LockSession> => {
+    const life = new AbortController();
+    life.signal.addEventListener("abort", () => lost.push(life.signal.reason as Error));
+    return LockSession.open({ connectionString: url, stream: () => socket }, database.schema, life);
+  };
 
   it("tells of its loss in that moment, without being asked, and once", async () => {
     const lost: Error[] = [];

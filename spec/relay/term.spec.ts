@@ -1,7 +1,7 @@
 import type { NotificationPublisher } from "kojin-postgres/notifier";
 import { decodePayload, encodePayloads, rescanPayload } from "../../lib/notifications/payload";
-import { RelayCounters } from "../../lib/relay/counters";
-import { Forwarder, maxWaitingIds } from "../../lib/relay/forwarder";
+import { RelayCounters } from "../../lib/relay/report";
+import { Forwarder, maxWaitingIds } from "../../lib/relay/term";
 
 /** Writes down what it is to announce, and has it confirmed when it is told to. */
 class SlowPublisher implements NotificationPublisher {
