@@ -6,7 +6,7 @@ import type { ConnectionPool } from "./database/connection";
 import { checkMember, type OpenGroupsOptions, toGroupLimit, toGroupSize } from "./groups/group-rules";
 import { type Health, readHealth } from "./admin/health";
 import { diagnose, type DiagnoseOptions, type Diagnosis } from "./admin/diagnosis";
-import { countExpired, inspect, type Inspection } from "./admin/inspection";
+import { inspect, type Inspection } from "./admin/inspection";
 import type { StoredResult } from "./value/stored-result";
 import type { ListenStatus } from "./notifications/notifier";
 import { type PostgresResultBackendOptions, resolveOptions } from "./options";
@@ -357,7 +357,7 @@ export class PostgresResultBackend implements ResultBackend {
   /** What `prune` would delete. */
   async countExpired(options?: Pick<PruneOptions, "olderThanMs">): Promise<PruneReport> {
     this.#core.assertOpen();
-    return countExpired(this.#core, options);
+    return this.#core.pruner.countExpired(options);
   }
 
   async close({ drainMs = 0 }: CloseOptions = {}): Promise<void> {

@@ -1,37 +1,44 @@
-import type { Database } from "../database/database";
-import type { Health } from "./health";
-import type { Probe } from "./probe";
-import type { InspectionStatements } from "./statements";
+import type { ResolvedOptions } from "../options";
+import type { DeleteParts } from "../results/delete";
+import type { Results } from "../results/results";
+import type { Writer } from "../results/writer";
+import type { Health, HealthParts } from "./health";
+import type { Inspector } from "./inspection";
 
-/** What one check has found. */
+/** The outcome of one check. */
 export interface Finding {
-  /** `problem`: waits are slow, deaf or fail for it. `warning`: they may become so. `unknown`: it could not be looked at. */
+  /**
+   * `problem`: waits are slow, miss notifications, or fail. `warning`: this may happen later. `unknown`: the check
+   * could not run.
+   */
   readonly verdict: "ok" | "warning" | "problem" | "unknown";
   readonly finding: string;
-  /** What to do; undefined where nothing is to be done. */
+  /** How to fix it; undefined if there is nothing to fix. */
   readonly remedy: string | undefined;
 }
 
-/** What checks look at, and what was found before them. */
+export interface DiagnosisParts extends HealthParts, DeleteParts {
+  readonly options: ResolvedOptions;
+  readonly database: HealthParts["database"];
+  readonly writer: Writer;
+  readonly results: Results;
+  ready(): Promise<void>;
+}
+
+/** What the checks look at. */
 export interface CheckContext {
-  readonly database: Database;
+  readonly parts: DiagnosisParts;
+  readonly inspector: Inspector;
   readonly schema: string;
-  readonly channel: string;
-  readonly texts: InspectionStatements;
-  readonly timeoutMs: number;
-  /** 0 where nothing was migrated, undefined if this role may not know. */
+  /** 0 before the first migration; undefined if the role may not read it. */
   readonly schemaVersion: number | undefined;
-  /** Read once LISTEN was confirmed, or given up. */
+  /** Read after LISTEN was confirmed or given up. */
   readonly health: Health;
   /** Name of the notifier, such as `NATS`; undefined for LISTEN. */
   readonly notifier: string | undefined;
-  /** What is wrong with hearing, or telling, in words. */
-  readonly notifierProblem: string | undefined;
-  readonly ask: <Row extends unknown[]>(text: string, values?: unknown[]) => Promise<Row[]>;
-  readonly probe: () => Promise<Probe>;
 }
 
-export type Check = (context: CheckContext) => Promise<Finding>;
+export type Check = (context: CheckContext) => Finding | Promise<Finding>;
 
 export const ok = (finding: string): Finding => ({ verdict: "ok", finding, remedy: undefined });
 export const warning = (finding: string, remedy: string): Finding => ({ verdict: "warning", finding, remedy });

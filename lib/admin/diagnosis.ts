@@ -1,62 +1,29 @@
-import { SchemaError } from "../errors";
-import { type Health, type HealthParts, readHealth } from "./health";
-import { channelOf } from "../notifications/payload";
 import { latestVersion } from "../schema/migration-files";
-import { type Check, type CheckContext, type Finding, unknown } from "./check";
-import { checkListeners, checkListening, checkLock, checkPooler, checkQueue, checkRoundTrip } from "./listening-checks";
-import { checkAccess } from "./access-check";
-import { type ProbeParts, probeRoundTrip } from "./probe";
-import { checkRights } from "./rights-check";
+import { isError } from "../value/foreign";
+import { type Check, type CheckContext, type DiagnosisParts, type Finding, unknown } from "./check";
+import { readHealth } from "./health";
+import { Inspector } from "./inspection";
 import {
+  checkListeners,
+  checkListening,
+  checkLock,
+  checkPooler,
+  checkQueue,
+  checkRoundTrip,
+} from "./notification-checks";
+import {
+  checkAccess,
   checkChannel,
+  checkRights,
   checkSchema,
   checkServer,
   checkSettings,
   checkSubscriptions,
   checkTriggers,
 } from "./schema-checks";
-import { inspectionStatements } from "./statements";
-import { isError } from "../value/foreign";
 
-/** What one check has found, of all that can make waits slow or deaf. */
-export interface Diagnosis extends Finding {
-  /** What was looked at: a constant to switch on. */
-  readonly check: CheckName;
-}
-
-/** Name of a check, in kebab-case. */
-export type CheckName =
-  | "server"
-  | "pooler"
-  | "listening"
-  | "queue"
-  | "lock"
-  | "listeners"
-  | "settings"
-  | "schema"
-  | "triggers"
-  | "rights"
-  | "access"
-  | "channel"
-  | "subscriptions"
-  | "round-trip";
-
-export interface DiagnoseOptions {
-  /**
-   * Whether to store a result, wait for it and delete it. Default `true`: nothing else shows the whole way.
-   */
-  readonly probe?: boolean;
-}
-
-export interface DiagnosisParts extends HealthParts, ProbeParts {
-  readonly options: HealthParts["options"];
-  readonly database: HealthParts["database"];
-  readonly statements: HealthParts["statements"];
-  ready(): Promise<void>;
-}
-
-/** In the order in which one explains the other. */
-const anywhere = {
+/** The checks in order: an earlier one can explain a later one. */
+const checks = {
   server: checkServer,
   pooler: checkPooler,
   listening: checkListening,
@@ -65,60 +32,67 @@ const anywhere = {
   listeners: checkListeners,
   settings: checkSettings,
   schema: checkSchema,
-} satisfies Partial<Record<CheckName, Check>>;
-
-/** These need the tables. */
-const whereMigrated = {
   triggers: checkTriggers,
   rights: checkRights,
   access: checkAccess,
   channel: checkChannel,
   subscriptions: checkSubscriptions,
   "round-trip": checkRoundTrip,
-} satisfies Record<Exclude<CheckName, keyof typeof anywhere>, Check>;
+} satisfies Record<string, Check>;
+
+/** Name of a check, in kebab-case. */
+export type CheckName = keyof typeof checks;
+
+/** The checks that make no sense without the tables. */
+const tableChecks: readonly CheckName[] = ["triggers", "rights", "access", "channel", "subscriptions", "round-trip"];
+
+/** The outcome of one check of `diagnose()`. */
+export interface Diagnosis extends Finding {
+  /** A constant to switch on. */
+  readonly check: CheckName;
+}
+
+export interface DiagnoseOptions {
+  /** Stores a result, waits for it and deletes it. Default `true`: no other check covers the whole path. */
+  readonly probe?: boolean;
+}
 
 const checkTimeoutMs = 5_000;
 
-/** Looks at each thing that makes waits slow or deaf. A check that fails is an answer, too. */
+/** Runs all checks. One that fails is reported as `unknown`. */
 export async function diagnose(
   parts: DiagnosisParts,
   { probe = true }: DiagnoseOptions = {},
 ): Promise<readonly Diagnosis[]> {
   await parts.ready();
-  const context = await createContext(parts, await readHealth(parts));
-  const isUsable = context.schemaVersion === undefined || context.schemaVersion === latestVersion();
-  const checks: [string, Check][] = [...Object.entries(anywhere), ...(isUsable ? Object.entries(whereMigrated) : [])];
-  const found: Diagnosis[] = [];
-  // One after the other: a server in trouble is not asked twelve things at once.
-  for (const [check, run] of checks) {
+  const context = await createContext(parts);
+  const hasTables = context.schemaVersion === undefined || context.schemaVersion === latestVersion();
+  const diagnoses: Diagnosis[] = [];
+  // One after the other, so that a server in trouble does not get 14 queries at once.
+  for (const check of Object.keys(checks) as CheckName[]) {
+    if (tableChecks.includes(check) && !hasTables) continue;
     if (check === "round-trip" && !probe) continue;
-    found.push({ check: check as CheckName, ...(await run(context).catch(toUnknown)) });
+    diagnoses.push({ check, ...(await run(checks[check], context)) });
   }
-  return found;
+  return diagnoses;
 }
 
-async function createContext(parts: DiagnosisParts, health: Health): Promise<CheckContext> {
-  const { database, options, schemaCheck } = parts;
-  const { schema } = options;
-  const schemaVersion = await schemaCheck.version(checkTimeoutMs).catch((error: unknown) => {
-    if (error instanceof SchemaError) return 0;
-    throw error;
-  });
+async function run(check: Check, context: CheckContext): Promise<Finding> {
+  try {
+    return await check(context);
+  } catch (error) {
+    return unknown(isError(error) ? error.message : String(error));
+  }
+}
+
+async function createContext(parts: DiagnosisParts): Promise<CheckContext> {
+  const inspector = new Inspector(parts, checkTimeoutMs);
   return {
-    database,
-    schema,
-    health,
-    notifier: options.notifier?.name,
-    notifierProblem: parts.notifications.report.problem,
-    channel: channelOf(schema),
-    texts: inspectionStatements(schema),
-    timeoutMs: checkTimeoutMs,
-    schemaVersion,
-    ask: async (text, values = []) => database.query({ purpose: "look at the database", text, values }, checkTimeoutMs),
-    probe: async () => probeRoundTrip(parts),
+    parts,
+    inspector,
+    schema: inspector.schema,
+    health: await readHealth(parts),
+    schemaVersion: await inspector.schemaVersion(),
+    notifier: parts.options.notifier?.name,
   };
-}
-
-function toUnknown(error: unknown): Finding {
-  return unknown(isError(error) ? error.message : String(error));
 }

@@ -1,47 +1,43 @@
-import { accessProblems } from "../database/access";
-import type { Database } from "../database/database";
-import type { NotificationSource, ListenStatus } from "../notifications/notifier";
+import type { ListenStatus, NotificationSource } from "../notifications/notifier";
 import { latestVersion } from "../schema/migration-files";
-import type { ResolvedOptions } from "../options";
-import type { SchemaCheck } from "../schema/schema-check";
-import { idleTriggers, onlyAnnounces } from "../schema/triggers";
-import type { ResultStatements } from "../results/statements";
 import { isError } from "../value/foreign";
 import type { Troubles } from "../waiting/troubles";
+import { Inspector, type InspectorParts } from "./inspection";
 
-/** What an operator asks first; made by asking the database. */
+/** Whether a backend works, from a few queries. */
 export interface Health {
-  /** Whether results can be stored and read, and notifications are heard or not needed. */
+  /** Whether results can be stored and read, and notifications arrive or are not needed. */
   readonly ok: boolean;
   readonly status: ListenStatus;
-  /** What is wrong, in words; empty when all is well. */
+  /** The problems, each as a sentence with its remedy; empty if there are none. */
   readonly problems: readonly string[];
-  /** Time one query took, in milliseconds; undefined if the database did not answer. */
+  /** Time of one query, in milliseconds; undefined if the database did not answer. */
   readonly databaseMs: number | undefined;
   /** The version of the tables; undefined if it could not be read. */
   readonly schemaVersion: number | undefined;
-  /** How full the notification queue of the cluster is, 0 to 1. When it is full, writes that notify fail, everybody's. */
+  /**
+   * Fill level of the cluster's notification queue, 0 to 1. When the queue is full, every write that notifies fails.
+   */
   readonly notifyQueueUsage: number | undefined;
-  /** Time the latest heartbeat took from the pool to the listener, in milliseconds; with the option `notifier`, there and back. */
+  /**
+   * Time of the latest heartbeat from the pool to the listener, in milliseconds; with the option `notifier`, the round
+   * trip.
+   */
   readonly heartbeatMs: number | undefined;
   /** Connections for notifications that were lost or given up so far. */
   readonly reconnects: number;
 }
 
-/** From here on a filling queue should be looked at; at 0.5 the server itself begins to warn. */
-const queueUsageAlarm = 0.25;
+/** From this fill level on, the notification queue is reported. The server itself warns at 0.5. */
+export const maxQueueUsage = 0.25;
 const healthTimeoutMs = 3_000;
 
-export interface HealthParts {
-  readonly options: ResolvedOptions;
-  readonly database: Database;
-  readonly statements: ResultStatements;
-  readonly schemaCheck: SchemaCheck;
+export interface HealthParts extends InspectorParts {
   readonly notifications: NotificationSource;
   readonly troubles: Troubles;
 }
 
-/** Never rejects: a database that does not answer is an answer. */
+/** Never rejects: a database that does not answer is one of the problems. */
 export async function readHealth(parts: HealthParts): Promise<Health> {
   const { status, reconnects, heartbeatMs, problem } = parts.notifications.report;
   const problems = [...(problem === undefined ? [] : [problem]), ...parts.troubles.problems];
@@ -56,27 +52,24 @@ export async function readHealth(parts: HealthParts): Promise<Health> {
 }
 
 async function askDatabase(
-  { options, database, statements, schemaCheck }: HealthParts,
+  parts: HealthParts,
   problems: string[],
 ): Promise<Pick<Health, "databaseMs" | "schemaVersion" | "notifyQueueUsage">> {
+  const inspector = new Inspector(parts, healthTimeoutMs);
   const startedAt = performance.now();
-  const schemaVersion = await schemaCheck.version(healthTimeoutMs);
+  const schemaVersion = await parts.schemaCheck.version(healthTimeoutMs);
   const databaseMs = performance.now() - startedAt;
-  const usageQuery = { purpose: "read the queue usage", text: statements.notifyQueueUsage, values: [] };
-  const [usage] = await database.query<[number]>(usageQuery, healthTimeoutMs);
-  const notifyQueueUsage = Number(usage?.[0]);
-  if (notifyQueueUsage > queueUsageAlarm)
+  const notifyQueueUsage = await inspector.notifyQueueUsage();
+  if (notifyQueueUsage > maxQueueUsage)
     problems.push(`The notification queue is ${Math.round(notifyQueueUsage * 100)} % full.`);
-  if (schemaVersion !== undefined && schemaVersion !== latestVersion()) {
-    problems.push(`The schema has version ${schemaVersion}, expected is ${latestVersion()}.`);
-  }
-  problems.push(...(await accessProblems(database, options.schema, healthTimeoutMs)));
-  const isAnnouncing = options.notify !== "off";
-  const triggers = await idleTriggers(database, options.schema, healthTimeoutMs);
-  const idle = triggers.filter((name) => isAnnouncing || !onlyAnnounces(name));
+  if (schemaVersion !== undefined && schemaVersion !== latestVersion())
+    problems.push(`The schema has version ${schemaVersion}, but this package needs ${latestVersion()}.`);
+  for (const { finding, remedy } of await inspector.accessProblems()) problems.push(`${finding} ${remedy}`);
+  const idle = await inspector.idleTriggers(parts.options.notify !== "off");
   if (idle.length > 0) {
+    const names = idle.map(({ name }) => name).join(", ");
     problems.push(
-      `Triggers are missing or disabled, so that writes are not announced or not counted: ${idle.join(", ")}. Call migrate() to repair them.`,
+      `Triggers are missing or disabled, so that writes send no notifications or are not counted: ${names}. Call migrate() to repair them.`,
     );
   }
   return { databaseMs, schemaVersion, notifyQueueUsage };

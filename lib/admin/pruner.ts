@@ -1,40 +1,53 @@
+import { escapeIdentifier } from "pg";
 import type { Database } from "../database/database";
 import { sqlStates } from "../database/sql-states";
-import { checkDurationMs, checkInteger, longestTimerMs } from "../value/arguments";
 import { DatabaseError } from "../errors";
 import { groupStatements } from "../groups/group-statements";
 import type { ResolvedOptions } from "../options";
 import { resultStatements } from "../results/statements";
+import { checkDurationMs, checkInteger, longestTimerMs } from "../value/arguments";
 
 export interface PruneOptions {
-  /** Only what expired at least this long ago, in milliseconds. 0 or more; default 0. */
+  /** Deletes only rows that expired at least this long ago, in milliseconds. 0 or more; default 0. */
   readonly olderThanMs?: number;
-  /** Results, or groups, deleted in one statement, and so locked at once; fewer where that takes longer than 5 s. 1 to 100 000; default 1000. */
+  /**
+   * Results or groups that one statement deletes, and so locks together; fewer if that takes longer than 5 s. 1 to
+   * 100 000; default 1000.
+   */
   readonly batchRows?: number;
-  /** Stops after the statement that is under way; the call then rejects with `signal.reason`. What was deleted stays deleted. */
+  /** Stops after the current statement; the call then rejects with `signal.reason`. Deleted rows stay deleted. */
   readonly signal?: AbortSignal;
-  /** Told after each statement how much is gone so far. */
+  /** Called after each statement with the counts so far. */
   readonly onProgress?: (report: PruneReport) => void;
 }
 
 export interface PruneReport {
-  /** Results that were deleted. */
+  /** Results that were, or would be, deleted. */
   readonly results: number;
-  /** Groups that were deleted, with their members. */
+  /** Groups that were, or would be, deleted with their members. */
   readonly groups: number;
 }
 
-/** Longest time for one statement, on the server: it holds the locks of its rows. A batch that takes longer is deleted in smaller ones. */
+/** Longest time of one statement, because it holds the locks of its rows. A slower batch is deleted in smaller ones. */
 const statementTimeoutMs = 5_000;
 const limits = { timeoutMs: 300_000, beginTimeoutMs: 5_000, lockTimeoutMs: 5_000 };
+/** Counting expired rows reads an index from end to end. */
+const countTimeoutMs = 60_000;
 
-const isTooLong = (error: unknown): boolean =>
+// $1 float8 milliseconds since the expiry. Counts the rows that `prune` would delete.
+const countText = (table: string): string => `
+  select pg_catalog.count(*)::pg_catalog.text from ${table}
+  where expires_at operator(pg_catalog.<=) (pg_catalog.statement_timestamp()
+    operator(pg_catalog.-) ($1::double precision operator(pg_catalog.*) interval '1 millisecond'))`;
+
+const isTooSlow = (error: unknown): boolean =>
   error instanceof DatabaseError &&
   (error.sqlState === sqlStates.queryCanceled || error.sqlState === sqlStates.lockNotAvailable);
 
-/** Deletes what has expired: when it is asked to, and now and then by itself if the options say so. */
+/** Deletes expired rows, on request and, if the options say so, at an interval. */
 export class Pruner {
   readonly #database: Database;
+  readonly #options: ResolvedOptions;
   readonly #texts: Record<keyof PruneReport, string>;
   readonly #stopping = new AbortController();
   #timer: NodeJS.Timeout | undefined;
@@ -42,16 +55,18 @@ export class Pruner {
 
   constructor(database: Database, options: ResolvedOptions) {
     this.#database = database;
+    this.#options = options;
     this.#texts = { results: resultStatements(options).prune, groups: groupStatements(options).prune };
     if (options.pruneIntervalMs === Infinity) return;
-    // Node fires a longer interval after 1 ms. Not a reason for the process to go on.
-    this.#timer = setInterval(
-      () => void this.#pruneScheduled(options),
-      Math.min(options.pruneIntervalMs, longestTimerMs),
-    ).unref();
+    const run = (): void => void this.#pruneScheduled();
+    // Unreferenced: pruning alone does not keep a process running.
+    this.#timer = setInterval(run, Math.min(options.pruneIntervalMs, longestTimerMs)).unref();
   }
 
-  /** In batches, each its own transaction. Any number of processes may do so at once: each passes over what another has locked. */
+  /**
+   * Deletes in batches, each in its own transaction. Processes can do so at once: each skips rows that another has
+   * locked.
+   */
   async prune({ olderThanMs = 0, batchRows = 1_000, signal, onProgress }: PruneOptions = {}): Promise<PruneReport> {
     checkDurationMs(olderThanMs, "olderThanMs");
     checkInteger(batchRows, "batchRows", 1, 100_000);
@@ -61,7 +76,7 @@ export class Pruner {
       for (;;) {
         signal?.throwIfAborted();
         const deleted = await this.#deleteBatch(kind, rows, olderThanMs).catch((error: unknown) => {
-          if (rows === 1 || !isTooLong(error)) throw error;
+          if (rows === 1 || !isTooSlow(error)) throw error;
           return undefined;
         });
         if (deleted === undefined) {
@@ -76,13 +91,15 @@ export class Pruner {
     return report;
   }
 
-  /** Deletes at most so many in one transaction, which the server ends by itself where it takes too long. */
-  async #deleteBatch(kind: keyof PruneReport, rows: number, olderThanMs: number): Promise<number> {
-    // A single one may take all the time of the transaction: a group may have a million members.
-    const batchLimits = { ...limits, statementTimeoutMs: rows === 1 ? undefined : statementTimeoutMs };
-    return this.#database.transaction(`prune ${kind}`, batchLimits, async (client) => {
-      return (await client.query(this.#texts[kind], [rows, olderThanMs])).rows.length;
-    });
+  async countExpired({ olderThanMs = 0 }: Pick<PruneOptions, "olderThanMs"> = {}): Promise<PruneReport> {
+    checkDurationMs(olderThanMs, "olderThanMs");
+    const count = async (table: string): Promise<number> => {
+      const text = countText(`${escapeIdentifier(this.#options.schema)}.${table}`);
+      const query = { purpose: "count expired rows", text, values: [olderThanMs] };
+      const [row] = await this.#database.query<[string]>(query, countTimeoutMs);
+      return Number(row?.[0]);
+    };
+    return { results: await count("kojin_results"), groups: await count("kojin_group_state") };
   }
 
   close(): void {
@@ -90,14 +107,23 @@ export class Pruner {
     clearInterval(this.#timer);
   }
 
-  async #pruneScheduled({ pruneIntervalMs, logger }: ResolvedOptions): Promise<void> {
+  async #deleteBatch(kind: keyof PruneReport, rows: number, olderThanMs: number): Promise<number> {
+    // A single group may have a million members, so it may take all the time of the transaction.
+    const batchLimits = { ...limits, statementTimeoutMs: rows === 1 ? undefined : statementTimeoutMs };
+    return this.#database.transaction(`prune ${kind}`, batchLimits, async (client) => {
+      return (await client.query(this.#texts[kind], [rows, olderThanMs])).rows.length;
+    });
+  }
+
+  async #pruneScheduled(): Promise<void> {
     if (this.#isScheduledRunning) return;
     this.#isScheduledRunning = true;
     try {
       await this.prune({ signal: this.#stopping.signal });
     } catch (error) {
+      const { logger, pruneIntervalMs } = this.#options;
       if (!this.#stopping.signal.aborted)
-        logger.warn(`Pruning failed, and is tried again in ${pruneIntervalMs} ms. ${String(error)}`);
+        logger.warn(`Pruning failed and will be retried in ${pruneIntervalMs} ms. ${String(error)}`);
     } finally {
       this.#isScheduledRunning = false;
     }

@@ -1,106 +1,207 @@
 import { escapeIdentifier } from "pg";
-import { isIdle, onlyAnnounces, readTriggers } from "../schema/triggers";
+import { channelOf } from "../notifications/payload";
 import { latestVersion } from "../schema/migration-files";
 import { type Check, type Finding, ok, problem, unknown, warning } from "./check";
-import { readServer, type ServerAnswer } from "./inspection";
+import type { ServerState } from "./inspection";
 
 const oldestServer = 140_000;
 /** The newest version that the specs run on is 18. */
 const firstUntestedServer = 190_000;
 
-const migrateRemedy = (schema: string): string =>
-  `Call migrate(), or run: kojin-postgres migrate${schema === "public" ? "" : ` --schema ${JSON.stringify(schema)}`}`;
+// Returns the settings of roles and databases that keep writes from notifying: role and database, null for all of them,
+// and the setting.
+const settingsText = `
+  select role.rolname::pg_catalog.text, database.datname::pg_catalog.text, setting.value
+  from pg_catalog.pg_db_role_setting as stored
+  cross join lateral pg_catalog.unnest(stored.setconfig) as setting (value)
+  left join pg_catalog.pg_roles as role on role.oid operator(pg_catalog.=) stored.setrole
+  left join pg_catalog.pg_database as database on database.oid operator(pg_catalog.=) stored.setdatabase
+  where setting.value operator(pg_catalog.=) any(array['session_replication_role=replica', 'kojin.notify=off'])
+    and (stored.setdatabase operator(pg_catalog.=) 0
+      or database.datname operator(pg_catalog.=) pg_catalog.current_database())`;
 
-/** Whether the server is one that this package works with. */
-export const checkServer: Check = async ({ database, texts }) => judgeServer(await readServer(database, texts));
+// $1 text schema. Returns the other schemas that were migrated.
+const otherSchemasText = `
+  select namespace.nspname::pg_catalog.text
+  from pg_catalog.pg_class as relation
+  join pg_catalog.pg_namespace as namespace on namespace.oid operator(pg_catalog.=) relation.relnamespace
+  where relation.relname operator(pg_catalog.=) 'kojin_migrations'
+    and namespace.nspname operator(pg_catalog.<>) $1::pg_catalog.text
+  order by namespace.nspname`;
 
-/** What is to be said of a server, and of the session with it. */
-export function judgeServer({ server, replicationRole }: ServerAnswer): Finding {
+// $1 text schema. Returns the source of the function that sends notifications.
+const notifyFunctionText = `
+  select procedure.prosrc
+  from pg_catalog.pg_proc as procedure
+  join pg_catalog.pg_namespace as namespace on namespace.oid operator(pg_catalog.=) procedure.pronamespace
+  where namespace.nspname operator(pg_catalog.=) $1::pg_catalog.text
+    and procedure.proname operator(pg_catalog.=) 'kojin_results_notify'`;
+
+// $1 text schema. Returns the tables that logical replication writes.
+const subscribedTablesText = `
+  select relation.relname::pg_catalog.text
+  from pg_catalog.pg_subscription_rel as subscribed
+  join pg_catalog.pg_class as relation on relation.oid operator(pg_catalog.=) subscribed.srrelid
+  join pg_catalog.pg_namespace as namespace on namespace.oid operator(pg_catalog.=) relation.relnamespace
+  where namespace.nspname operator(pg_catalog.=) $1::pg_catalog.text
+    and pg_catalog.starts_with(relation.relname::pg_catalog.text, 'kojin_')`;
+
+// $1 text schema. Returns what roles can do, except the owner of the tables and superusers. `trigger` and `create`: a
+// role with that right, and the tables or the schema. `runs`: the owner of a function that triggers on the tables call,
+// and these triggers. `table`: a role with any other right, and the tables.
+const rightsText = `
+  with owned as (
+    select relation.oid, relation.relname::pg_catalog.text as name, relation.relowner as owner,
+      relation.relacl as rights, relation.relnamespace as schema_id
+    from pg_catalog.pg_class as relation
+    join pg_catalog.pg_namespace as namespace on namespace.oid operator(pg_catalog.=) relation.relnamespace
+    where namespace.nspname operator(pg_catalog.=) $1::pg_catalog.text
+      and relation.relkind operator(pg_catalog.=) 'r'
+      and pg_catalog.starts_with(relation.relname::pg_catalog.text, 'kojin_')
+  ),
+  found as (
+    select case when granted.privilege_type operator(pg_catalog.=) 'TRIGGER' then 'trigger' else 'table' end as kind,
+      owned.owner, granted.grantee, owned.name as object
+    from owned
+    cross join lateral pg_catalog.aclexplode(owned.rights) as granted
+    union
+    select 'create', owned.owner, granted.grantee, namespace.nspname::pg_catalog.text
+    from owned
+    join pg_catalog.pg_namespace as namespace on namespace.oid operator(pg_catalog.=) owned.schema_id
+    cross join lateral pg_catalog.aclexplode(namespace.nspacl) as granted
+    where granted.privilege_type operator(pg_catalog.=) 'CREATE'
+      and granted.grantee operator(pg_catalog.<>) namespace.nspowner
+    union
+    select 'runs', owned.owner, procedure.proowner, trigger.tgname::pg_catalog.text
+    from owned
+    join pg_catalog.pg_trigger as trigger on trigger.tgrelid operator(pg_catalog.=) owned.oid
+    join pg_catalog.pg_proc as procedure on procedure.oid operator(pg_catalog.=) trigger.tgfoid
+    where not trigger.tgisinternal
+  )
+  select found.kind, coalesce(role.rolname::pg_catalog.text, 'PUBLIC'),
+    pg_catalog.string_agg(distinct found.object, ', ' order by found.object)
+  from found
+  left join pg_catalog.pg_roles as role on role.oid operator(pg_catalog.=) found.grantee
+  where found.grantee operator(pg_catalog.<>) found.owner and not coalesce(role.rolsuper, false)
+  group by found.kind, role.rolname
+  order by found.kind, role.rolname`;
+
+/** Checks whether the server is supported, and whether writes of this session fire triggers. */
+export const checkServer: Check = async ({ inspector }) => toServerFinding(await inspector.server());
+
+export function toServerFinding({ server, replicationRole }: ServerState): Finding {
   const name = `PostgreSQL ${server.version}`;
   if (server.versionNumber < oldestServer)
-    return problem(`${name} is older than 14.`, "Upgrade the server: PostgreSQL 14 to 18.");
-  if (server.isStandby) {
+    return problem(`${name} is older than 14.`, "Upgrade the server to PostgreSQL 14 to 18.");
+  if (server.isStandby)
     return problem(
-      `${name} is a standby: it takes no writes, and refuses LISTEN.`,
-      "Give the address of the primary, for the pool and for LISTEN.",
+      `${name} is a standby, which accepts no writes and refuses LISTEN.`,
+      "Use the address of the primary, for the pool and for LISTEN.",
     );
-  }
-  if (replicationRole === "replica") {
+  if (replicationRole === "replica")
     return problem(
-      "This session has session_replication_role = replica, so its writes fire no triggers: what it writes by plain SQL is neither announced nor counted.",
-      "Take the setting back: alter role … reset session_replication_role, or remove it from the address.",
+      "This session has session_replication_role = replica, so its writes fire no triggers. Plain SQL neither notifies nor counts.",
+      "Remove the setting: alter role … reset session_replication_role, or remove it from the address.",
     );
-  }
   if (server.versionNumber >= firstUntestedServer)
-    return warning(`${name} is newer than what this version was tested with.`, "Look for a newer kojin-postgres.");
+    return warning(`${name} is newer than the tested versions.`, "Check for a newer kojin-postgres.");
   return ok(`${name}, a primary.`);
 }
 
-/** Whether the tables are there, in the version of this package. */
-export const checkSchema: Check = async ({ schema, schemaVersion, ask, texts }) => {
+/** Checks whether roles or databases have settings that keep writes from notifying. */
+export const checkSettings: Check = async ({ inspector }) => {
+  const rows = await inspector.query<[string | null, string | null, string]>(settingsText);
+  if (rows.length === 0) return ok("No role or database has a setting that turns off notifications.");
+  const settings = rows.map(
+    ([role, database, setting]) => `${setting} (${role ?? "every role"} in ${database ?? "every database"})`,
+  );
+  return problem(
+    `Some writes send no notifications: ${settings.join(", ")}.`,
+    "Run alter role … reset … or alter database … reset …; new sessions follow it.",
+  );
+};
+
+/** Checks whether the tables exist, in the version of this package. */
+export const checkSchema: Check = async ({ schema, schemaVersion, inspector }) => {
   const latest = latestVersion();
   if (schemaVersion === undefined)
     return unknown(`This role may not read the version of schema "${schema}".`, "See sql/roles.sql.");
   if (schemaVersion === latest) return ok(`Schema "${schema}" has version ${latest}.`);
-  if (schemaVersion > latest) {
+  if (schemaVersion > latest)
     return problem(
-      `Schema "${schema}" has version ${schemaVersion}, this kojin-postgres knows versions up to ${latest}.`,
-      "Upgrade the package here.",
+      `Schema "${schema}" has version ${schemaVersion}, but this kojin-postgres supports only versions up to ${latest}.`,
+      "Upgrade kojin-postgres here.",
     );
-  }
   if (schemaVersion > 0)
     return problem(`Schema "${schema}" has version ${schemaVersion} of ${latest}.`, migrateRemedy(schema));
-  const others = (await ask<[string]>(texts.otherSchemas, [schema])).map(([name]) => JSON.stringify(name));
+  const others = (await inspector.query<[string]>(otherSchemasText, [schema])).map(([name]) => JSON.stringify(name));
   if (others.length === 0) return problem(`Schema "${schema}" has not been migrated.`, migrateRemedy(schema));
   return problem(
     `Schema "${schema}" has not been migrated, but there are tables in ${others.join(", ")}.`,
-    `Give the schema that the others use (option schema, or --schema): who listens to another hears nothing. If it is this one: ${migrateRemedy(schema)}`,
+    `Use the schema that the other processes use (option schema, or --schema). Notifications do not cross schemas. If this schema is right: ${migrateRemedy(schema)}`,
   );
 };
 
-/** Whether the triggers fire. */
-export const checkTriggers: Check = async ({ database, schema, timeoutMs, notifier }) => {
-  const triggers = (await readTriggers(database, schema, timeoutMs)).filter(
-    ({ name }) => notifier === undefined || !onlyAnnounces(name),
-  );
-  const idle = triggers.filter(isIdle).map(({ name, state }) => `${name} (${state})`);
-  if (idle.length === 0) return ok(`All ${triggers.length} triggers are enabled.`);
+const migrateRemedy = (schema: string): string =>
+  `Call migrate(), or run: kojin-postgres migrate${schema === "public" ? "" : ` --schema ${JSON.stringify(schema)}`}`;
+
+/** Checks whether the triggers fire. */
+export const checkTriggers: Check = async ({ schema, inspector, notifier }) => {
+  const idle = await inspector.idleTriggers(notifier === undefined);
+  if (idle.length === 0) return ok("All triggers are enabled.");
+  const names = idle.map(({ name, state }) => `${name} (${state})`).join(", ");
   return problem(
-    `Writes are not announced, or not counted, for want of triggers: ${idle.join(", ")}.`,
-    `${migrateRemedy(schema)} (it makes or enables them, and counts groups anew).`,
+    `Triggers do not fire, so writes send no notifications or are not counted: ${names}.`,
+    `${migrateRemedy(schema)}. It creates or enables them, and counts groups again.`,
   );
 };
 
-/** Whether what the triggers call, and so the channel, is that of this schema. */
-export const checkChannel: Check = async ({ schema, channel, ask, texts }) => {
-  const [row] = await ask<[string]>(texts.announcingFunction, [schema]);
+/** Checks whether other roles could have their code run by writes to the tables. */
+export const checkRights: Check = async ({ inspector, schema }) => {
+  const rows = await inspector.query<[kind: string, role: string, objects: string]>(rightsText, [schema]);
+  const sentence = (kind: string, beginning: string): string[] => {
+    const roles = rows.filter(([each]) => each === kind).map(([, role, objects]) => `${role} (${objects})`);
+    return roles.length === 0 ? [] : [`${beginning}: ${roles.join(", ")}.`];
+  };
+  const findings = [
+    ...sentence("trigger", "Roles with TRIGGER on the tables"),
+    ...sentence("create", "Roles with CREATE on the schema"),
+    ...sentence("runs", "Triggers with functions of other roles"),
+  ];
+  if (findings.length === 0) {
+    const others = sentence("table", "Other roles with rights on them");
+    return ok(["No other role can have its code run by writes to the tables.", ...others].join(" "));
+  }
+  return warning(
+    `${findings.join(" ")} Such a trigger runs with the rights of each writer.`,
+    "Revoke TRIGGER and CREATE from every role but the owner, and drop unknown triggers; see docs/security.md.",
+  );
+};
+
+/** Checks whether this role can use the rights it has. */
+export const checkAccess: Check = async ({ inspector }) => {
+  const [found] = await inspector.accessProblems();
+  if (found === undefined) return ok("This session can write, and row security hides nothing from this role.");
+  return problem(found.finding, found.remedy);
+};
+
+/** Checks whether the triggers notify the channel of this schema. */
+export const checkChannel: Check = async ({ schema, inspector }) => {
+  const [row] = await inspector.query<[string]>(notifyFunctionText, [schema]);
   if (row?.[0].includes(`${escapeIdentifier(schema)}.kojin_announce(`) === true)
-    return ok(`Results of schema "${schema}" are announced on ${channel}.`);
+    return ok(`Notifications of schema "${schema}" use the channel ${channelOf(schema)}.`);
   return problem(
-    `The functions of schema "${schema}" are those of another schema, or were changed: the schema was renamed, or copied.`,
-    "Functions name their schema, so it cannot be renamed: migrate a new one, and copy the rows of the four tables.",
+    `The functions of schema "${schema}" belong to another schema or were changed. The schema was renamed or copied.`,
+    "Functions name their schema, so it cannot be renamed. Migrate a new schema, and copy the rows of the four tables.",
   );
 };
 
-/** Whether writers have settings by which what they write is not announced. */
-export const checkSettings: Check = async ({ ask, texts }) => {
-  const rows = await ask<[string | null, string | null, string]>(texts.silencingSettings);
-  if (rows.length === 0) return ok("No role and no database is set to write without announcing.");
-  const words = rows.map(
-    ([role, name, setting]) => `${setting} (${role ?? "every role"} in ${name ?? "every database"})`,
-  );
-  return problem(
-    `What some write is not announced: ${words.join(", ")}.`,
-    "alter role … reset …, or alter database … reset …; it counts for sessions that begin after it.",
-  );
-};
-
-/** Whether rows come by logical replication, which fires no triggers. */
-export const checkSubscriptions: Check = async ({ schema, ask, texts }) => {
-  const tables = (await ask<[string]>(texts.subscribedTables, [schema])).map(([name]) => name);
+/** Checks whether rows arrive by logical replication, which fires no triggers. */
+export const checkSubscriptions: Check = async ({ schema, inspector }) => {
+  const tables = (await inspector.query<[string]>(subscribedTablesText, [schema])).map(([name]) => name);
   if (tables.length === 0) return ok("No table is written by logical replication.");
   return warning(
-    `Logical replication writes ${tables.join(", ")}, and fires no triggers: such results are found by reading, every sweepIntervalMs.`,
-    "Wait where the results are stored, or set a short sweepIntervalMs.",
+    `Logical replication writes ${tables.join(", ")} and fires no triggers. Such results are found by reads, every sweepIntervalMs.`,
+    "Wait on the server where results are stored, or use a short sweepIntervalMs.",
   );
 };

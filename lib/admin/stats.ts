@@ -3,40 +3,41 @@ import type { WriteCounters } from "../results/write-rules";
 import type { ReadCounters } from "../waiting/loader";
 import type { WakeCause } from "../waiting/router";
 
-/** Counters of this backend since it was made; reading them asks nobody. */
+/** Counters of a backend since it was created. Reading them sends no query. */
 export interface Stats {
   readonly status: ListenStatus;
-  /** Tasks that somebody here waits for. */
+  /** Tasks that are waited for here. */
   readonly waiting: number;
-  /** Groups that somebody here waits for. */
+  /** Groups that are waited for here. */
   readonly waitingGroups: number;
   /** Subscribers of `results$`, `groupCompletions$` and `groupChanges$`. */
   readonly feeds: number;
   /**
-   * How waits came to their results. `read`: it was there already. `notification`, `inline`: a notification told of it, or brought it. `reconnect`: found after
-   * LISTEN was (again) confirmed. `sweep`: found by the regular re-read. `deadline`: found by the last read.
+   * What led waits to their results. `read`: already stored. `notification`, `inline`: named in, or contained in, a
+   * notification. `reconnect`: found after LISTEN was confirmed. `sweep`: found by the regular read. `deadline`: found
+   * by the last read.
    */
   readonly wokenBy: Readonly<Record<WakeCause, number>>;
   /**
-   * Results, and groups that were done, that a sweep found although they had been there for more than a second while this process was listening: it may be deaf without
-   * knowing.
+   * Results and completed groups that a sweep found although they were stored more than a second before, while this
+   * process was listening. Above 0, notifications may be lost.
    */
   readonly caughtBySweep: number;
   readonly sweeps: number;
-  /** Statements sent to the database, of all kinds. */
+  /** Statements of all kinds that were sent to the database. */
   readonly queries: number;
-  /** Results of tasks. */
+  /** Writes of results. */
   readonly stores: WriteCounters;
-  /** Members of groups. */
+  /** Writes of group members. */
   readonly groupWrites: WriteCounters;
   readonly reads: ReadCounters;
   readonly notifications: {
-    /** Ids that a notification named and somebody here waited for. */
+    /** Ids in notifications that were waited for here. */
     readonly relevant: number;
-    /** Payloads that were not ours. */
+    /** Payloads with an unknown format. */
     readonly invalid: number;
   };
-  /** Announcements after the commit (of `notify: 'deferred'`, or of what is counted as `unnotified`) that failed and were dropped. */
+  /** Notifications after a commit (`notify: 'deferred'`, or counted as `unnotified`) that failed and were dropped. */
   readonly announcementsFailed: number;
   readonly reconnects: number;
   readonly heartbeatMs: number | undefined;

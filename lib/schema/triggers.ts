@@ -68,12 +68,6 @@ function definitions(schema: string): { name: string; table: string; createSql: 
     .sort((one, other) => (one.name < other.name ? -1 : 1));
 }
 
-/** Reads the names of the triggers of a schema that do not fire in ordinary sessions. */
-export async function idleTriggers(database: Database, schema: string, timeoutMs: number): Promise<readonly string[]> {
-  const triggers = await readTriggers(database, schema, timeoutMs);
-  return triggers.filter(isIdle).map(({ name }) => name);
-}
-
 /** Tells whether a trigger only notifies; the others count, or keep rows in order. */
 export function onlyAnnounces(name: string): boolean {
   return name.startsWith("kojin_results_notify");

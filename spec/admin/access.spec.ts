@@ -29,7 +29,7 @@ describe("what keeps a role from storing or seeing results", () => {
     return found.join("\n");
   };
 
-  it("is nothing at first", async () => {
+  it("is nothing by default", async () => {
     expect(await problems()).not.toMatch(/Row security|read-only/);
   });
 

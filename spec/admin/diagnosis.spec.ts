@@ -1,6 +1,6 @@
 import { escapeIdentifier } from "pg";
 import type { CheckName, Diagnosis, PostgresResultBackend } from "kojin-postgres";
-import { judgeServer } from "../../lib/admin/schema-checks";
+import { toServerFinding } from "../../lib/admin/schema-checks";
 import { eventually } from "../support/eventually";
 import { specDatabase } from "../support/spec-database";
 
@@ -14,8 +14,8 @@ describe("diagnose", () => {
     found.find((each) => each.check === check);
 
   /**
-   * What is found while nobody waits for the lock of notifying commits. It is one lock for the whole server, on which other specs notify at the same time; that it
-   * is seen, and seen to be free, is specified on a server of its own.
+   * Diagnoses while no session waits for the lock of notifying commits. The whole server has one such lock, and other
+   * specs notify at the same time. spec/faults/diagnosis.spec.ts covers the lock on a server of its own.
    */
   async function diagnose(backend: PostgresResultBackend): Promise<readonly Diagnosis[]> {
     return eventually(
@@ -28,7 +28,7 @@ describe("diagnose", () => {
     );
   }
 
-  it("finds nothing wrong where all is well, and leaves nothing behind", async () => {
+  it("finds no problem in a healthy database, and leaves nothing behind", async () => {
     const backend = await database.open();
     const found = await diagnose(backend);
     expect(badIn(found)).toEqual([]);
@@ -52,14 +52,14 @@ describe("diagnose", () => {
     expect(backend.stats().waiting).toBe(0);
   });
 
-  it("stores nothing where it is told not to", async () => {
+  it("stores nothing if probe is false", async () => {
     const backend = await database.open();
     const found = await backend.diagnose({ probe: false });
     expect(findingOf(found, "round-trip")).toBeUndefined();
     expect(backend.stats().stores.rows).toBe(0);
   });
 
-  it("names triggers that are disabled, though its own result is announced without them, until migrate() was called", async () => {
+  it("names disabled triggers until migrate() enables them, although its own result needs none", async () => {
     const backend = await database.open({ notify: "trigger" });
     await database.sql(`alter table ${name}.kojin_results disable trigger kojin_results_notify_insert`);
     const found = await diagnose(backend);
@@ -73,7 +73,7 @@ describe("diagnose", () => {
     expect(badIn(await diagnose(backend))).toEqual([]);
   });
 
-  it("says what to run where nothing was migrated, and names the schemas that are", async () => {
+  it("says what to run before the first migration, and names migrated schemas", async () => {
     const backend = await database.open({ schema: "spec never migrated" });
     const found = await diagnose(backend);
     expect(badIn(found)).toEqual(["schema"]);
@@ -83,7 +83,7 @@ describe("diagnose", () => {
     });
   });
 
-  it("sees a schema that was renamed, whose functions still name the old one", async () => {
+  it("reports a renamed schema, whose functions still use the old name", async () => {
     const [before, after] = [`${database.schema} before`, `${database.schema} after`];
     for (const schema of [before, after]) database.createSchema(schema);
     await (await database.open({ schema: before })).migrate();
@@ -95,7 +95,7 @@ describe("diagnose", () => {
     });
   });
 
-  it("names roles that write without announcing", async () => {
+  it("names roles whose writes send no notifications", async () => {
     const role = `spec_silent_${process.pid}`;
     await database.sql(`create role ${role}`);
     try {
@@ -108,7 +108,7 @@ describe("diagnose", () => {
     }
   });
 
-  it("says what it could not look at, rather than nothing", async () => {
+  it("reports checks that could not run", async () => {
     const role = `spec_blind_${process.pid}`;
     await database.sql(`create role ${role} login password 'x'`);
     try {
@@ -125,20 +125,25 @@ describe("diagnose", () => {
   });
 });
 
-describe("judging a server", () => {
-  const server = { version: "16.4", versionNumber: 160_004, isStandby: false, database: "app" };
+describe("the check of the server", () => {
+  const server = {
+    version: "16.4",
+    versionNumber: 160_004,
+    isStandby: false,
+    database: "app",
+  };
 
   it.each([
     ["an old one", { versionNumber: 130_009, version: "13.9" }, "problem", "older than 14"],
     ["a standby", { isStandby: true }, "problem", "standby"],
     ["a new one", { versionNumber: 190_000, version: "19.0" }, "warning", "newer"],
-    ["an ordinary one", {}, "ok", "PostgreSQL 16.4"],
-  ])("tells of %s", (_title, facts, verdict, words) => {
-    const judged = judgeServer({ server: { ...server, ...facts }, replicationRole: "origin" });
-    expect(judged).toMatchObject({ verdict, finding: expect.stringContaining(words) as unknown });
+    ["a supported one", {}, "ok", "PostgreSQL 16.4"],
+  ])("reports %s", (_title, facts, verdict, words) => {
+    const finding = toServerFinding({ server: { ...server, ...facts }, replicationRole: "origin" });
+    expect(finding).toMatchObject({ verdict, finding: expect.stringContaining(words) as unknown });
   });
 
-  it("tells of a session whose writes fire no triggers", () => {
-    expect(judgeServer({ server, replicationRole: "replica" })).toMatchObject({ verdict: "problem" });
+  it("reports a session whose writes fire no triggers", () => {
+    expect(toServerFinding({ server, replicationRole: "replica" })).toMatchObject({ verdict: "problem" });
   });
 });

@@ -6,7 +6,7 @@ describe("health() and stats()", () => {
   const database = specDatabase("health");
   const results = `${escapeIdentifier(database.schema)}.kojin_results`;
 
-  it("tell an operator all of it when all is well", async () => {
+  it("give all figures of a healthy backend", async () => {
     const [backend, storing] = [await database.open(), await database.open()];
     await storing.store("there", 1);
     const waits = backend.wait("later", 20_000);
@@ -28,7 +28,7 @@ describe("health() and stats()", () => {
     expect(backend.stats()).toMatchObject({ waiting: 0, wokenBy: { notification: 1, read: 1, sweep: 0 } });
   });
 
-  it("name triggers that are disabled, until migrate() has enabled them", async () => {
+  it("name disabled triggers until migrate() enables them", async () => {
     const backend = await database.open();
     await database.sql(`alter table ${results} disable trigger kojin_results_notify_insert`);
     const health = await backend.health();
@@ -38,14 +38,14 @@ describe("health() and stats()", () => {
     expect(await backend.health()).toMatchObject({ ok: true, problems: [] });
   });
 
-  it("name what is missing where nothing was migrated", async () => {
+  it("name what is missing before the first migration", async () => {
     const schema = "spec never migrated";
     const backend = await database.open({ schema });
     const { ok, problems } = await backend.health();
     expect({ ok, problems }).toEqual({ ok: false, problems: [expect.stringContaining("migrate()")] });
   });
 
-  it("count results and groups that only a sweep found, though the listener was up", async () => {
+  it("count results and groups that only a sweep found although the listener was listening", async () => {
     const [backend, storing] = [await database.open({ sweepIntervalMs: 2_000 }), await database.open()];
     await storing.initGroup("swept", 1);
     const waits = [backend.wait("swept", 20_000), backend.waitGroup("swept", 20_000)];

@@ -6,7 +6,7 @@ describe("inspect and countExpired", () => {
   const database = specDatabase("inspect");
   const name = escapeIdentifier(database.schema);
 
-  it("tell what there is of this package in a database", async () => {
+  it("give the state of this package's objects", async () => {
     const [backend, listening] = [await database.open(), await database.open()];
     await backend.store("lives", { some: "value" });
     await listening.ready();
@@ -37,7 +37,7 @@ describe("inspect and countExpired", () => {
     expect(inspection.notifyQueueUsage).toBeLessThan(0.25);
   });
 
-  it("tell the states of triggers", async () => {
+  it("give the state of each trigger", async () => {
     const backend = await database.open();
     await database.sql(`alter table ${name}.kojin_results disable trigger kojin_results_notify_insert`);
     await database.sql(`alter table ${name}.kojin_results enable always trigger kojin_results_notify_update`);
@@ -49,7 +49,7 @@ describe("inspect and countExpired", () => {
     expect(states.get("kojin_groups_count_insert")).toBe("enabled");
   });
 
-  it("count what prune() would delete, at whatever age", async () => {
+  it("count what prune() would delete, at any age", async () => {
     const backend = await database.open();
     await Promise.all([backend.store("gone 1", 1, { ttlMs: 1 }), backend.store("gone 2", 1, { ttlMs: 1 })]);
     await backend.initGroup("gone group", 0, { ttlMs: 1 });
@@ -61,7 +61,7 @@ describe("inspect and countExpired", () => {
     expect(await backend.countExpired()).toEqual({ results: 0, groups: 0 });
   });
 
-  it("say so where nothing was migrated", async () => {
+  it("report a schema that was never migrated", async () => {
     const backend = await database.open({ schema: "spec never migrated" });
     const inspection = await backend.inspect();
     expect(inspection).toMatchObject({ schemaVersion: 0, tables: [] });
@@ -69,7 +69,7 @@ describe("inspect and countExpired", () => {
     expect(inspection.triggers.every(({ state }) => state === "missing")).toBe(true);
   });
 
-  it("leave out what the role may not see", async () => {
+  it("leave out what the role may not read", async () => {
     const role = `spec_inspector_${process.pid}`;
     await database.sql(`create role ${role} login password 'x'`);
     await database.sql(`grant usage on schema ${name} to ${role}`);

@@ -17,7 +17,7 @@ describe("prune", () => {
     await database.sql(`delete from ${table}`);
   });
 
-  it("deletes what has expired, and nothing else", async () => {
+  it("deletes expired rows only", async () => {
     const backend = await database.open();
     await fill(2_500, "now() - interval '1 second'");
     await fill(10, "now() + interval '1 hour'");
@@ -36,7 +36,7 @@ describe("prune", () => {
     expect(await backend.prune()).toEqual({ results: 0, groups: 0 });
   });
 
-  it("leaves what expired only lately, if it is told to", async () => {
+  it("keeps rows that expired less than olderThanMs ago", async () => {
     const backend = await database.open();
     await fill(5, "now() - interval '1 minute'");
     await fill(5, "now() - interval '1 hour'");
@@ -44,7 +44,7 @@ describe("prune", () => {
     expect(await count()).toBe(5);
   });
 
-  it("passes over rows that another session has locked", async () => {
+  it("skips rows that another session has locked", async () => {
     const backend = await database.open();
     await fill(10, "now() - interval '1 minute'");
     const client = await database.pool.connect();
@@ -65,10 +65,10 @@ describe("prune", () => {
     expect(first + (rest?.results ?? 0)).toBe(5_000);
   });
 
-  it("deletes in smaller batches where a statement takes longer than 5 s on the server", async () => {
+  it("deletes in smaller batches if a statement takes longer than 5 s on the server", async () => {
     const backend = await database.open();
     await fill(400, "now() - interval '1 minute'");
-    // As a trigger of the application, or a slow disk.
+    // Like a trigger of the application, or a slow disk.
     await database.sql(
       `create function ${escapeIdentifier(database.schema)}.slow() returns trigger language plpgsql as $$ begin perform pg_sleep(0.02); return old; end $$`,
     );
@@ -89,7 +89,7 @@ describe("prune", () => {
 
   it("deletes no more than a batch at once, whatever the plan", async () => {
     const url = new URL(database.url);
-    // The planner may choose to select the rows of a batch anew for each row of the table.
+    // The planner may select the rows of a batch again for each row of the table.
     const off = ["hashjoin", "mergejoin", "hashagg", "sort", "indexscan", "indexonlyscan", "bitmapscan", "material"];
     url.searchParams.set("options", off.map((method) => `-c enable_${method}=off`).join(" "));
     const backend = await database.open({}, url.href);
@@ -99,7 +99,7 @@ describe("prune", () => {
     expect(counts).toEqual([10, 20, 30, 40, 50, 60, 70, 80, 90, 100]);
   });
 
-  it("stops when it is told to, and keeps what it has done", async () => {
+  it("stops when its signal aborts, and keeps what it deleted", async () => {
     const backend = await database.open();
     await fill(100, "now() - interval '1 minute'");
     const controller = new AbortController();
@@ -122,7 +122,7 @@ describe("prune", () => {
     },
   );
 
-  it("runs by itself at an interval, if asked to, and stops with the backend", async () => {
+  it("runs at pruneIntervalMs, and stops with the backend", async () => {
     await fill(5, "now() - interval '1 minute'");
     const backend = await database.open({ pruneIntervalMs: 1_000 });
     await eventually(async () => expect(await count()).toBe(0));

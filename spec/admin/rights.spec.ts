@@ -3,7 +3,7 @@ import type { Diagnosis } from "kojin-postgres";
 import { Logins } from "../security/support/logins";
 import { specDatabase } from "../support/spec-database";
 
-describe("the rights that diagnose looks at", () => {
+describe("the rights that diagnose checks", () => {
   const database = specDatabase("rights");
   const logins = new Logins(database);
   const schema = escapeIdentifier(database.schema);
@@ -19,7 +19,7 @@ describe("the rights that diagnose looks at", () => {
     return (await backend.diagnose({ probe: false })).find(({ check }) => check === "rights");
   }
 
-  it("are in order where only the owner has TRIGGER and CREATE, and it names roles with other rights", async () => {
+  it("are fine if only the owner has TRIGGER and CREATE; roles with other rights are named", async () => {
     expect(await rights()).toMatchObject({ verdict: "ok" });
     await database.sql(`grant select, insert, update on ${schema}.kojin_results to ${worker}`);
     const found = await rights();

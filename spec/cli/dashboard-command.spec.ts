@@ -5,7 +5,7 @@ describe("kojin-postgres dashboard", () => {
   const database = specDatabase("cli dashboard");
   const cli = cliOf(database);
 
-  it("serves the page until it is interrupted, and ends with 0", async () => {
+  it("serves the page until it is interrupted, and exits with 0", async () => {
     const running = cli.start(["dashboard", "--port", "0", "--json"]);
     await running.shows(/"url"/);
     const { url } = JSON.parse(running.stdout()) as { url: string };
@@ -15,7 +15,7 @@ describe("kojin-postgres dashboard", () => {
     await expect(fetch(url)).rejects.toThrow("fetch failed");
   });
 
-  it("prints an address with a token where others can reach it, and takes no empty one", async () => {
+  it("prints an address with a token if others can reach it, and refuses a short token", async () => {
     const running = cli.start(["dashboard", "--port", "0", "--host", "0.0.0.0"]);
     await running.shows(/The dashboard is at http:\S+token=\S{16}/);
     running.interrupt();
@@ -23,7 +23,7 @@ describe("kojin-postgres dashboard", () => {
     expect(await cli.run(["dashboard", "--port", "0", "--token", "short"])).toMatchObject({ exitCode: 2, stdout: "" });
   });
 
-  it("starts a server of its own where there is no address", async () => {
+  it("starts a server of its own without an address", async () => {
     const running = startCli(["dashboard", "--port", "0", "--json"]);
     await running.shows(/"url"/);
     running.interrupt();

@@ -5,7 +5,7 @@ import type { DashboardOptions } from "../../lib/dashboard/dashboard-options";
 import { specDatabase } from "../support/spec-database";
 import { ask } from "./support/requests";
 
-describe("who may ask the dashboard", () => {
+describe("access to the dashboard", () => {
   const database = specDatabase("dashboard access");
   const started: Dashboard[] = [];
   let backend: PostgresResultBackend;
@@ -26,7 +26,7 @@ describe("who may ask the dashboard", () => {
 
   const paths = ["/", "/page.js", "/page.css", "/icon.svg", "/events"];
 
-  it.each(paths)("answers %s to whoever is on this machine, by each of its names", async (path) => {
+  it.each(paths)("answers %s to this machine, by each of its names", async (path) => {
     const { url, port } = await start();
     expect(url.hostname).toBe("127.0.0.1");
     expect(url.search).toBe("");
@@ -41,7 +41,7 @@ describe("who may ask the dashboard", () => {
     }
   });
 
-  it.each(paths)("refuses %s where the Host header has another name, as by DNS rebinding", async (path) => {
+  it.each(paths)("refuses %s if the Host header has another name, as in DNS rebinding", async (path) => {
     const { url, port } = await start();
     const hosts = [
       `evil.example:${port}`,
@@ -60,7 +60,7 @@ describe("who may ask the dashboard", () => {
     }
   });
 
-  it.each(paths)("refuses %s to other origins, and allows none of them to read", async (path) => {
+  it.each(paths)("refuses %s to other origins, without CORS headers", async (path) => {
     const { url, port } = await start();
     const at = new URL(path, url).href;
     for (const origin of [
@@ -74,7 +74,7 @@ describe("who may ask the dashboard", () => {
       expect([origin, status]).toEqual([origin, 403]);
       expect(Object.keys(headers).filter((name) => name.startsWith("access-control-"))).toEqual([]);
     }
-    // Where there is no origin in the request, as for an image, browsers tell the relation.
+    // Requests without an origin, such as those for images, carry Sec-Fetch-Site.
     for (const site of ["cross-site", "same-site"]) {
       const headers = { "sec-fetch-site": site, "sec-fetch-mode": "no-cors", "sec-fetch-dest": "image" };
       expect((await ask(at, headers)).status).toBe(403);
@@ -84,13 +84,13 @@ describe("who may ask the dashboard", () => {
     expect((await ask(at, { origin: `http://127.0.0.1:${port}`, "sec-fetch-site": "same-origin" })).status).toBe(200);
   });
 
-  it("lets a link from elsewhere lead to the page", async () => {
+  it("accepts a link from another site", async () => {
     const { url } = await start();
     const headers = { "sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document" };
     expect((await ask(url.href, headers)).status).toBe(200);
   });
 
-  it("takes a token in the address, as a bearer and as the cookie it gives in exchange, and no other", async () => {
+  it("accepts the token in the address, as a bearer token and as its cookie, and no other", async () => {
     const token = "correct horse battery".replaceAll(" ", "-");
     const { url } = await start({ token });
     expect(url.searchParams.get("token")).toBe(token);
@@ -123,7 +123,7 @@ describe("who may ask the dashboard", () => {
     }
   });
 
-  it("makes a token where others can ask, and tells it in the address; a foreign name does not help", async () => {
+  it("generates a token if other machines can connect, and still checks the Host header", async () => {
     const { url, port } = await start({ host: "0.0.0.0" });
     expect(url.hostname).toBe("127.0.0.1");
     const token = url.searchParams.get("token") ?? "";
@@ -143,7 +143,7 @@ describe("who may ask the dashboard", () => {
     }
   });
 
-  it("answers GET and HEAD alone, and nothing but the page's files", async () => {
+  it("answers only GET and HEAD, and only for the page's files", async () => {
     const { url } = await start();
     for (const method of ["POST", "PUT", "DELETE", "OPTIONS"]) {
       expect(await ask(url.href, {}, method)).toMatchObject({ status: 405, headers: { allow: "GET, HEAD" } });
@@ -154,7 +154,7 @@ describe("who may ask the dashboard", () => {
       expect([path, (await ask(`${url.origin}${path}`)).status]).toEqual([path, 404]);
   });
 
-  it("forbids scripts, frames and resources of others in every answer", async () => {
+  it("forbids foreign scripts, frames and resources in every response", async () => {
     const { url } = await start();
     for (const path of [...paths, "/nothing"]) {
       const { headers } = await ask(new URL(path, url).href);
@@ -173,7 +173,7 @@ describe("who may ask the dashboard", () => {
     expect(text).not.toMatch(/<script(?![^>]* src="page\.js")|<style|style=|\son\w+=|https?:/);
   });
 
-  it("refuses options that do not fit, and says so of a port that is taken", async () => {
+  it("refuses invalid options and a port in use", async () => {
     await expect(start({ port: 65_536 })).rejects.toThrow("port: expected a whole number from 0 to 65535, got 65536.");
     await expect(start({ host: "" })).rejects.toBeInstanceOf(RangeError);
     await expect(start({ showResults: "yes" as unknown as boolean })).rejects.toBeInstanceOf(TypeError);

@@ -7,7 +7,7 @@ interface Contrast {
   readonly ratio: number;
 }
 
-/** Of each piece of text that can be seen, against what lies behind it (WCAG 2.2, "contrast ratio"). */
+/** Measures the contrast of each visible text with its background (WCAG 2.2, "contrast ratio"). */
 const contrasts = `(() => {
   const channels = (color) => color.match(/[\\d.]+/g).map(Number);
   const luminance = (color) => {
@@ -33,7 +33,7 @@ const contrasts = `(() => {
     });
 })()`;
 
-describeWithChromium()("the dashboard's page, for everybody", () => {
+describeWithChromium()("the accessibility of the dashboard's page", () => {
   const suite = dashboardSuite("dashboard for all");
 
   const focused = `(() => {
@@ -50,7 +50,7 @@ describeWithChromium()("the dashboard's page, for everybody", () => {
     return found;
   }
 
-  it("is reached by the keyboard in the order of the page, with the focus to be seen", async () => {
+  it("lets the keyboard reach everything in page order, with a visible focus", async () => {
     const page = await suite.open((await suite.start()).url);
     expect(await tabOrder(page, 5)).toEqual(
       ["skip", "pause", "results", "failures", "completed"].map((id) => ({ id, outline: "solid" })),
@@ -61,7 +61,7 @@ describeWithChromium()("the dashboard's page, for everybody", () => {
     expect(await page.evaluate(focused)).toMatchObject({ id: "main" });
   });
 
-  it("stands still while it is paused, which the keyboard can do, and catches up", async () => {
+  it("lets the keyboard pause the page, which then catches up", async () => {
     const page = await suite.open((await suite.start()).url);
     const watch = await suite.open((await suite.start()).url);
     const pause = page.getByRole("button", { name: "Pause" });
@@ -69,7 +69,7 @@ describeWithChromium()("the dashboard's page, for everybody", () => {
     await page.keyboard.press("Space");
     await page.getByRole("button", { name: "Pause", pressed: true }).waitFor();
     await suite.storing.store("meanwhile", 1);
-    // Whatever one page shows has been sent to the other; a second more of it, to be sure that it was taken.
+    // Both pages receive the same states. The marker shows that the first one was received, too.
     await watch.getByRole("row", { name: "meanwhile" }).waitFor();
     await suite.storing.store("marker", 1);
     await watch.getByRole("row", { name: "marker" }).waitFor();
@@ -79,7 +79,7 @@ describeWithChromium()("the dashboard's page, for everybody", () => {
     await page.getByRole("button", { name: "Pause", pressed: false }).waitFor();
   });
 
-  it("has landmarks, headings, and names for what is in it", async () => {
+  it("provides landmarks, headings and names", async () => {
     await suite.storing.initGroup("book", 4);
     await suite.storing.completeGroupMember("unsized", "a", 1);
     await suite.storing.completeGroupMember("book", "a", 1);
@@ -108,7 +108,7 @@ describeWithChromium()("the dashboard's page, for everybody", () => {
     expect(await page.locator("html").getAttribute("lang")).toBe("en");
   });
 
-  it("speaks of the connection and of problems, and not of each result", async () => {
+  it("announces the connection and problems, but not each result", async () => {
     const page = await suite.open((await suite.start()).url);
     await page.locator("#connection", { hasText: /^Live$/ }).waitFor();
     await page.evaluate(`
@@ -130,7 +130,7 @@ describeWithChromium()("the dashboard's page, for everybody", () => {
     ["light", "reduce", "0s"],
     ["dark", "no-preference", "0.25s"],
   ] as const)(
-    "is %s where that is preferred, readable, and moves as is preferred: %s",
+    "follows the preference for %s, stays readable, and follows the preference for motion: %s",
     async (colorScheme, reducedMotion, motion) => {
       await suite.storing.initGroup("book", 2);
       await suite.storing.failGroupMember("book", "a", new Error("no"));

@@ -12,12 +12,12 @@ import { eventually } from "../support/eventually";
 import { specDatabase } from "../support/spec-database";
 import { ask, eventsOf, type ServerEvent } from "./support/requests";
 
-describe("what the dashboard tells", () => {
+describe("the events of the dashboard", () => {
   const started: Dashboard[] = [];
   let storing: PostgresResultBackend;
   let watching: PostgresResultBackend;
 
-  // Before the hooks of the database, which close the backends: those are still open, and nothing of the dashboards may be left in them.
+  // Runs before the hooks of the database, so that the backends are open and must be free of subscriptions.
   afterEach(async () => {
     for (const dashboard of started.splice(0)) await dashboard.close();
     await eventually(() => expect(watching.stats()).toMatchObject({ feeds: 0, waitingGroups: 0, waiting: 0 }));
@@ -30,7 +30,7 @@ describe("what the dashboard tells", () => {
     watching = await database.open();
   });
 
-  /** Of the events of a dashboard on `watching`. */
+  /** Starts a dashboard on `watching`; gives the address of its events. */
   async function start(options: DashboardOptions = {}, times: Partial<DashboardTimes> = {}): Promise<string> {
     const all = { ...defaultDashboardTimes, tickMs: 20, groupsMs: 50, ...times };
     const dashboard = await startDashboard(watching, { port: 0, ...options }, all);
@@ -40,7 +40,7 @@ describe("what the dashboard tells", () => {
 
   const stateOf = ({ data }: ServerEvent): DashboardState => JSON.parse(data) as DashboardState;
 
-  /** Looks until the state is as wanted, and gives it, as it was sent. */
+  /** Reads events until the state is as wanted. */
   async function look(events: string, isWanted: (state: DashboardState) => boolean): Promise<ServerEvent> {
     for await (const event of eventsOf(events)) if (event.type === "state" && isWanted(stateOf(event))) return event;
     throw new Error("The connection ended before the state was as wanted.");
@@ -48,7 +48,7 @@ describe("what the dashboard tells", () => {
 
   const isReady = ({ status, groups }: DashboardState): boolean => status === "listening" && groups !== null;
 
-  /** Looks as long as `work` takes, and until the state is as wanted. */
+  /** Reads events during `work`, and until the state is as wanted. */
   async function lookDuring(
     events: string,
     work: () => Promise<void>,
@@ -60,7 +60,7 @@ describe("what the dashboard tells", () => {
     return wanted;
   }
 
-  it("is the listener, rates, open groups, and the latest results, failures and completed groups", async () => {
+  it("hold the listener, rates, open groups, and the latest results, failures and completed groups", async () => {
     const events = await start({}, { healthMs: 100 });
     await storing.initGroup("half", 2);
     const work = async (): Promise<void> => {
@@ -91,7 +91,7 @@ describe("what the dashboard tells", () => {
       failures: [{ taskId: "bad", isFailure: true }],
       completedGroups: [{ groupId: "whole", total: 1, completed: 0, failed: 1, done: true }],
     });
-    // Two that are read together come in any order.
+    // Two results that are read together arrive in any order.
     expect(state.results.map(({ number }) => number)).toEqual([2, 1]);
     expect(state.results.map(({ taskId, isFailure }) => [taskId, isFailure]).sort()).toEqual([
       ["bad", true],
@@ -101,11 +101,11 @@ describe("what the dashboard tells", () => {
     expect(state.history).toHaveLength(60);
     expect(state.heartbeatMs).toBeGreaterThan(0);
     expect(Math.abs(Date.now() - (state.results[0]?.seenAt ?? 0))).toBeLessThan(60_000);
-    // A second later it is counted into the rate.
+    // The rate includes them a second later.
     await look(events, ({ resultsPerSecond }) => resultsPerSecond === 0.4);
   });
 
-  it("is never a value, nor a message of a failure, unless that was asked for", async () => {
+  it("hold no values or failure messages unless showResults is set", async () => {
     const secret = "s3cret";
     const store = async (): Promise<void> => {
       await storing.store("good", { token: secret });
@@ -124,14 +124,14 @@ describe("what the dashboard tells", () => {
     expect(details.sort()).toEqual([`RangeError: ${secret}`, `{"token":"${secret}"}`]);
   });
 
-  it("is the beginning of a long value, cut between two characters", async () => {
+  it("hold the beginning of a long value, cut between two characters", async () => {
     const store = async (): Promise<void> => storing.store("long", "🦊".repeat(1_000));
     const isThere = ({ results }: DashboardState): boolean => results.length > 0;
     const { results } = stateOf(await lookDuring(await start({ showResults: true }), store, isThere));
     expect(results[0]?.detail).toBe(`"${"🦊".repeat(149)}…`);
   });
 
-  it("has the groups as they are now: new ones, full ones for a while, none that are past their deadline", async () => {
+  it("hold open groups, completed ones for a while, and none that are past their deadline", async () => {
     const events = await start({}, { lingerMs: 300 });
     const idsOf = ({ groups }: DashboardState): unknown => groups?.map(({ groupId, done }) => [groupId, done]);
     await storing.initGroup("late", 1);
@@ -157,7 +157,7 @@ describe("what the dashboard tells", () => {
     ]);
   });
 
-  it("names fifty groups, and says that there are more", async () => {
+  it("name fifty groups, and say that there are more", async () => {
     const ids = Array.from({ length: 51 }, (_, index) => `group ${index + 10}`);
     await Promise.all(ids.map(async (groupId) => storing.initGroup(groupId, 1)));
     const events = await start();
@@ -168,7 +168,7 @@ describe("what the dashboard tells", () => {
     await look(events, (state) => !state.hasMoreGroups && state.groups?.at(-1)?.groupId === "group 60");
   });
 
-  it("comes in events that are numbered, at each change, and in signs of life in between", async () => {
+  it("are numbered, sent at each change, with heartbeats in between", async () => {
     const events = await start({}, { heartbeatMs: 100, healthMs: 3_600_000 });
     const ids: string[] = [];
     let heartbeats = 0;
@@ -187,7 +187,7 @@ describe("what the dashboard tells", () => {
     expect((await look(await start(), () => true)).id).not.toMatch(new RegExp(`^${run}-`));
   });
 
-  it("is looked for once, whoever asks, and not at all when nobody does", async () => {
+  it("need one set of subscriptions for all clients, and none without clients", async () => {
     const events = await start();
     await storing.initGroup("open", 1);
     expect(watching.stats()).toMatchObject({ feeds: 0, waitingGroups: 0, queries: 1 });
@@ -205,11 +205,11 @@ describe("what the dashboard tells", () => {
     expect(watching.stats()).toMatchObject({ feeds: 2, waitingGroups: 1 });
     await readers[0]?.return(undefined);
     await eventually(() => expect(watching.stats()).toMatchObject({ feeds: 0, waitingGroups: 0 }));
-    // What has been seen is still known to whoever comes later.
+    // Later clients still see earlier results.
     expect(stateOf(await look(events, () => true)).results).toMatchObject([{ taskId: "still there" }]);
   });
 
-  it("ends with the dashboard, for all, and leaves the backend alone", async () => {
+  it("end with the dashboard, which leaves the backend open", async () => {
     const events = await start();
     const reader = eventsOf(events);
     await reader.next();
@@ -224,7 +224,7 @@ describe("what the dashboard tells", () => {
     expect(await watching.get("works")).toBe(1);
   });
 
-  it("is refused to more than a hundred at once", async () => {
+  it("are refused to more than a hundred clients at once", async () => {
     const events = await start();
     const readers = Array.from({ length: 100 }, () => eventsOf(events));
     await Promise.all(readers.map(async (reader) => reader.next()));
@@ -233,7 +233,7 @@ describe("what the dashboard tells", () => {
     await eventually(async () => expect((await ask(events)).status).toBe(200));
   });
 
-  it("says what is wrong, tries again, and no longer says so when it is mended", async () => {
+  it("name a problem until a retry succeeds", async () => {
     const bareSchema = `${database.schema} bare`;
     database.createSchema(bareSchema);
     const options: PostgresResultBackendOptions = { schema: bareSchema };
@@ -246,7 +246,7 @@ describe("what the dashboard tells", () => {
     expect(problems.join("\n")).toMatch(/migrate/);
     const mended = look(events, (state) => state.problems.length === 0 && isReady(state) && state.results.length > 0);
     await bare.migrate();
-    // When it is subscribed to again nobody tells, so one of these comes after that.
+    // Nothing shows when the stream is subscribed to again, so results are stored until one arrives.
     const storingAgain = setInterval(() => void bare.store("at last", 1), 100);
     await mended;
     clearInterval(storingAgain);

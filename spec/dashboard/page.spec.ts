@@ -6,7 +6,7 @@ import { eventually } from "../support/eventually";
 import { describeWithChromium } from "./support/chromium";
 import { dashboardSuite } from "./support/dashboard-page";
 
-/** What a page may try, and what came of it; it leaves a frame. */
+/** Tries to read the dashboard from another page, and gives the outcomes. Leaves a frame. */
 const attempts = (url: string): string => `(async () => {
   const url = ${JSON.stringify(url)};
   const load = (tag, src) => new Promise((resolve) => {
@@ -37,7 +37,7 @@ describeWithChromium()("the dashboard's page", () => {
   const progressOf = async (page: Page, group: string): Promise<number> =>
     Number(await page.getByRole("progressbar", { name: group, exact: true }).getAttribute("value"));
 
-  it("shows groups filling, and results and failures as they come, without a word in the console", async () => {
+  it("shows groups filling, and results and failures as they arrive, with an empty console", async () => {
     const { storing, complaints } = suite;
     await storing.initGroup("book", 4);
     const page = await suite.open((await suite.start()).url);
@@ -67,7 +67,7 @@ describeWithChromium()("the dashboard's page", () => {
     expect(complaints).toEqual([]);
   });
 
-  it("shows no value unless it was asked to", async () => {
+  it("shows no value unless showResults is set", async () => {
     const [hidden, shown] = [await suite.start(), await suite.start({ showResults: true })];
     const pages = [await suite.open(hidden.url), await suite.open(shown.url)];
     await suite.storing.store("task", { token: "s3cret" });
@@ -84,7 +84,7 @@ describeWithChromium()("the dashboard's page", () => {
     expect(suite.complaints).toEqual([]);
   });
 
-  it("shows whatever an id holds as the text it is", async () => {
+  it("shows an id as plain text, whatever it contains", async () => {
     const id = `<img src=x onerror="document.title='hacked'"><script>1</script>\u202Eesrever "'&`;
     await suite.storing.initGroup(id, 2);
     const page = await suite.open((await suite.start({ showResults: true })).url);
@@ -97,12 +97,12 @@ describeWithChromium()("the dashboard's page", () => {
     expect(suite.complaints).toEqual([]);
   });
 
-  it("keeps what other pages in the same browser must not have", async () => {
+  it("reveals nothing to other pages in the same browser", async () => {
     const dashboard = await suite.start();
     const other = createServer((_request, response) => response.setHeader("Content-Type", "text/html").end("<p>"));
     other.listen(0, "127.0.0.1");
     await once(other, "listening");
-    // As page of the same machine, which browsers take for the same site, and as one of another.
+    // As a page of the same machine, which browsers treat as the same site, and as one of another machine.
     const { port } = other.address() as AddressInfo;
     const outcomes: unknown[] = [];
     for (const host of ["127.0.0.1", "localhost"]) {
@@ -121,7 +121,7 @@ describeWithChromium()("the dashboard's page", () => {
     other.closeAllConnections();
   });
 
-  it("works with a token, which is gone from the address, and says when it is no longer let in", async () => {
+  it("works with a token, removes it from the address, and says when access is denied", async () => {
     const dashboard = await suite.start({ token: "first-token-of-two" });
     const page = await suite.open(dashboard.url);
     expect(page.url()).toBe(new URL("/", dashboard.url).href);

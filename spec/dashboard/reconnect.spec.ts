@@ -15,10 +15,10 @@ describeWithChromium()("the dashboard's page, after an interruption", () => {
 
     await dashboard.close();
     await page.locator("#connection", { hasText: /^Reconnecting…/ }).waitFor();
-    // What was seen stays to be read.
+    // The last state stays visible.
     await page.getByRole("row", { name: "before succeeded" }).waitFor();
     await eventually(() => expect(suite.watching.stats().feeds).toBe(0));
-    // At least one attempt fails, as a browser notes.
+    // At least one attempt fails; the browser logs it.
     await eventually(() => expect(suite.complaints.join("\n")).toMatch(/ERR_CONNECTION_REFUSED/), {
       timeoutMs: 20_000,
     });
@@ -33,12 +33,12 @@ describeWithChromium()("the dashboard's page, after an interruption", () => {
     );
     await suite.storing.store("after", 1);
     await page.getByRole("row", { name: "after succeeded" }).waitFor();
-    // Another server, which has not seen what that one saw.
+    // The new server has not seen the results of the old one.
     expect(await page.locator("#results tbody tr").count()).toBe(1);
     expect(suite.complaints.filter((complaint) => !complaint.includes("ERR_"))).toEqual([]);
   });
 
-  it("shows that the listener was lost and is back, and goes on", async () => {
+  it("shows that the listener was lost and is back", async () => {
     const { storing, database } = suite;
     await storing.initGroup("book", 3);
     const page = await suite.open((await suite.start()).url);

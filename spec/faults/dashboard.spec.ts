@@ -10,7 +10,7 @@ describeWithChromium()("the dashboard's page, when Postgres goes away", () => {
   beforeAll(async () => (browser = await launchChromium()));
   afterAll(async () => browser?.close());
 
-  it.each(["fast", "kill -9"] as const)("says so, stays open, and goes on once it is back (%s)", async (how) => {
+  it.each(["fast", "kill -9"] as const)("shows the outage, stays open, and recovers (%s)", async (how) => {
     const [watching, storing] = [await suite.open(), await suite.open({ retryTimeoutMs: 30_000 })];
     await using dashboard = await startDashboard(watching, { port: 0 });
     const page = await browser?.newPage();

@@ -17,7 +17,7 @@ describeSincePostgres(17, "A queue small enough to be filled")("diagnose", () =>
     beforeAll(async () => (pooler = await PgBouncer.start(suite.server.url, "transaction")));
     afterAll(async () => pooler.stop());
 
-    it("names the pooler as the reason why nothing is heard, and says what to give", async () => {
+    it("names the pooler as the reason why no notifications arrive, and the remedy", async () => {
       const backend = await suite.open({}, pooler.url);
       const found = await backend.diagnose();
       expect(badIn(found)).toEqual(["pooler", "listening", "round-trip"]);
@@ -25,16 +25,16 @@ describeSincePostgres(17, "A queue small enough to be filled")("diagnose", () =>
       await backend.close();
     });
 
-    it("is content with a direct address for LISTEN", async () => {
+    it("finds no problem with a direct address for LISTEN", async () => {
       const backend = await suite.open({ listen: { connection: suite.server.url } }, pooler.url);
       const found = await backend.diagnose();
       expect(badIn(found)).toEqual([]);
-      expect(findingOf(found, "pooler")?.finding).toContain("There is a pooler");
+      expect(findingOf(found, "pooler")?.finding).toContain("through a pooler");
       await backend.close();
     });
   });
 
-  it("names who holds the lock of notifying commits, and how many wait", async () => {
+  it("names the session that holds the lock of notifying commits, and how many wait", async () => {
     const backend = await suite.open();
     await suite.server.configure({ synchronous_standby_names: "ghost" });
     const [holder, waiter] = [await suite.connect(), await suite.connect()];
@@ -57,14 +57,14 @@ describeSincePostgres(17, "A queue small enough to be filled")("diagnose", () =>
     await backend.close();
   });
 
-  it("has nothing to say of a server that nobody else uses", async () => {
+  it("finds no problem on an idle server", async () => {
     const backend = await suite.open();
     const found = await backend.diagnose();
     expect(found.filter(({ verdict }) => verdict !== "ok")).toEqual([]);
     await backend.close();
   });
 
-  it("tells how full the notification queue is", async () => {
+  it("reports how full the notification queue is", async () => {
     const backend = await suite.open();
     const [blocker, filler] = [await suite.connect(), await suite.connect()];
     await blocker.query("listen elsewhere");

@@ -30,7 +30,7 @@ describe.each(Object.keys(frameworks))("with %s", (framework) => {
     await server.stop();
   });
 
-  it("answers with the result, at once or when it comes", async () => {
+  it("answers with the result, at once or once it is stored", async () => {
     await start(20_000);
     await store("a/ü", { n: 1 });
     const stored = await fetch(`${server.url}/api/tasks/${encodeURIComponent("a/ü")}`);
@@ -65,7 +65,7 @@ describe.each(Object.keys(frameworks))("with %s", (framework) => {
     expect(text).not.toMatch(/TypeError|1234/);
   });
 
-  it("ends the wait when the client goes away", async () => {
+  it("ends the wait when the client disconnects", async () => {
     await start(60_000);
     const gone = new AbortController();
     const response = fetch(`${server.url}/api/tasks/never`, { signal: gone.signal }).catch((error: unknown) => error);
@@ -75,7 +75,7 @@ describe.each(Object.keys(frameworks))("with %s", (framework) => {
     await eventually(() => expect(waiting()).toBe(0));
   });
 
-  it("streams a group until it is done, and then tells the client to stay away", async () => {
+  it("streams a group until it is done, and then tells the client not to reconnect", async () => {
     await start(0);
     await storing?.initGroup("g", 3);
     const listener = follow("/groups/g/events");
@@ -95,7 +95,7 @@ describe.each(Object.keys(frameworks))("with %s", (framework) => {
     expect([listener.opened, watching()]).toEqual([1, 0]);
   });
 
-  it("streams what becomes of a task, and then tells the client to stay away", async () => {
+  it("streams the outcome of a task, and then tells the client not to reconnect", async () => {
     await start(0);
     const [good, bad] = [follow("/tasks/good/events"), follow("/tasks/bad/events")];
     await eventually(() => expect(waiting()).toBe(2));
@@ -107,7 +107,7 @@ describe.each(Object.keys(frameworks))("with %s", (framework) => {
     expect(bad.events[0]?.data).toMatchObject({ code: "TASK_FAILED", failure: { name: "TypeError", message: "no" } });
   });
 
-  it("lets go of a stream when the client goes away", async () => {
+  it("unsubscribes when the client disconnects", async () => {
     await start(0);
     await storing?.initGroup("open", 2);
     const sources = [follow("/groups/open/events"), follow("/groups/unknown/events"), follow("/tasks/never/events")];

@@ -43,7 +43,7 @@ describe("respond", () => {
     });
   });
 
-  it("takes what the server does wrong for no fault of the client's", async () => {
+  it("rejects for mistakes of the server, instead of blaming the client", async () => {
     await expect(respond(backend, undefined as unknown as string, { waitMs: 0 })).rejects.toBeInstanceOf(TypeError);
     await expect(respond(backend, "task", { waitMs: Infinity })).rejects.toThrow(/^waitMs: expected 0 ms or more/);
     await expect(respond(backend, "task", { waitMs: 0, retryAfterMs: -1 })).rejects.toThrow(/^retryAfterMs:/);
@@ -55,7 +55,7 @@ describe("respond", () => {
     await expect(respond(notMigrated, "task", { waitMs: 0 })).rejects.toBeInstanceOf(SchemaError);
   });
 
-  it("says nothing of a task's error, unless it is asked to", async () => {
+  it("hides a task's error unless showErrors is set", async () => {
     await backend.fail("task", Object.assign(new RangeError("row 7 of /srv/secret"), { code: "E7", details: [7] }));
     const common = { title: "Internal Server Error", status: 500, code: "TASK_FAILED", detail: "The task failed." };
     expect(await problemOf(await respond(backend, "task", { waitMs: 0 }))).toEqual(common);
@@ -66,7 +66,7 @@ describe("respond", () => {
     });
   });
 
-  it("leaves the answer to a failure to who knows better", async () => {
+  it("lets onFailure create the response to a failure", async () => {
     await backend.fail("task", new TypeError("age: expected a number"));
     const onFailure = ({ failure }: TaskFailedError): Response => new Response(failure.message, { status: 422 });
     const response = await respond(backend, "task", { waitMs: 0, onFailure });
@@ -75,7 +75,7 @@ describe("respond", () => {
     await expect(respond(backend, "task", broken)).rejects.toEqual(new Error("mine"));
   });
 
-  it("says when to ask again in whole seconds, and where only if it knows", async () => {
+  it("says when to ask again in whole seconds, and where only if it is known", async () => {
     const later = await respond(backend, "task", { waitMs: 0, retryAfterMs: 1_001 });
     expect([later.status, later.headers.get("retry-after"), later.headers.get("location")]).toEqual([202, "2", null]);
     const request = { url: "/here", headers: {} };
@@ -93,7 +93,7 @@ describe("respond", () => {
     ["*", "/*"],
     ["http://[", null],
     [undefined, null],
-  ])("sends whoever asked for %j back to %j, which is on no other host", async (url, location) => {
+  ])("sends the client of %j back to %j, never to another host", async (url, location) => {
     const response = await respond(backend, "task", { waitMs: 0, request: { url, headers: {} } });
     expect(response.headers.get("location")).toBe(location);
     const mounted = { url: "/cut off", originalUrl: url, headers: {} };
@@ -101,7 +101,7 @@ describe("respond", () => {
     expect(other.headers.get("location")).toBe(url === undefined ? "/cut%20off" : location);
   });
 
-  it("is over when the request's signal, or one of its own, aborts", async () => {
+  it("ends when the signal of the request or of the options aborts", async () => {
     const [gone, other] = [new AbortController(), new AbortController()];
     const request: HttpRequest = { headers: {}, signal: gone.signal };
     const responses = [
@@ -117,7 +117,7 @@ describe("respond", () => {
     expect((await respond(backend, "task", { waitMs: 60_000, request })).status).toBe(499);
   });
 
-  it("says that the server shuts down, and that another may answer soon", async () => {
+  it("says that the server shuts down, and when to ask again", async () => {
     const open = respond(backend, "task", { waitMs: 60_000 });
     await backend.close();
     for (const response of [await open, await respond(backend, "task", { waitMs: 0 })]) {
@@ -130,7 +130,7 @@ describe("respond", () => {
 describe("respond, on a database that fails", () => {
   const database = specDatabase("respond");
 
-  it("goes on waiting through an outage, and otherwise says to ask again", async () => {
+  it("waits through an outage, and says when to ask again if it lasts", async () => {
     const proxy = await TcpProxy.start(database.url);
     const [storing, serving] = [await database.open(), await database.open({}, proxy.route(database.url))];
     await serving.ready();
@@ -145,7 +145,7 @@ describe("respond, on a database that fails", () => {
     await proxy.stop();
   });
 
-  it("rejects where reading is refused for good", async () => {
+  it("rejects if results cannot be read at all", async () => {
     const backend = await database.open({ schema: "nowhere" });
     await expect(respond(backend, "task", { waitMs: 5_000 })).rejects.toBeInstanceOf(SchemaError);
   });

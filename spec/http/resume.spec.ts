@@ -21,7 +21,7 @@ describe("an EventSource", () => {
     await server.stop();
   });
 
-  it("goes on where it was through restarts of the server, sees no state twice, and sees the last", async () => {
+  it("resumes across restarts of the server, without seeing a state twice or missing the last one", async () => {
     const storing = await database.open();
     await storing.initGroup("g", 30);
     await serve(await database.open());
@@ -31,7 +31,7 @@ describe("an EventSource", () => {
       await storing.completeGroupMember("g", `seen ${restart}`, 1);
       await eventually(() => expect(source?.events.length).toBeGreaterThan(before));
       await server.stop();
-      // Every other time something happens meanwhile.
+      // Every second time, the group changes during the restart.
       if (restart % 2 === 0) await storing.failGroupMember("g", `missed ${restart}`, 1);
       await serve(await database.open(), server.port);
       await eventually(() => expect(source?.opened).toBe(restart + 1));
@@ -46,7 +46,7 @@ describe("an EventSource", () => {
     expect(new Set(ids()).size).toBe(ids().length);
   });
 
-  it("is sent on to the next server by one whose backend closes", async () => {
+  it("reconnects to the next server when the backend of the first one closes", async () => {
     const [storing, closing, next] = [await database.open(), await database.open(), await database.open()];
     await storing.initGroup("h", 2);
     await serve(closing);
@@ -64,7 +64,7 @@ describe("an EventSource", () => {
     expect(source.names.filter((name) => name !== "problem")).toEqual(["progress", "progress", "done"]);
   });
 
-  it("that has lost its connection before a result came, gets it from another server", async () => {
+  it("gets a result from another server if it lost its connection before the result was stored", async () => {
     const [storing, backend] = [await database.open(), await database.open()];
     await serve(backend);
     source = new Listener(`${server.url}/api/tasks/t/events`);

@@ -14,7 +14,7 @@ describe("sendResponse", () => {
   let server: RunningServer;
   const sockets: Socket[] = [];
 
-  /** Answers each request, and keeps what came of the latest. */
+  /** Answers each request, and keeps the outcome of the latest. */
   const serve = async (answer: (response: ServerResponse) => Promise<void>): Promise<{ sent: Promise<unknown> }> => {
     const latest: { sent: Promise<unknown> } = { sent: Promise.resolve() };
     const listener: RequestListener = (_request, response) => {
@@ -23,7 +23,7 @@ describe("sendResponse", () => {
     server = await listen(createServer(listener));
     return latest;
   };
-  /** A client that has asked for something, and does not read. */
+  /** Sends a request without reading the response. */
   const ask = (path = "/", method = "GET"): Socket => {
     const socket = connect(server.port, "127.0.0.1").pause();
     socket.on("error", () => undefined);
@@ -47,7 +47,7 @@ describe("sendResponse", () => {
     await backend.close();
   });
 
-  it("sends status, headers and body, and keeps the headers that are there", async () => {
+  it("sends status, headers and body, and keeps headers that were set before", async () => {
     await serve(async (response) => {
       response.setHeader("X-Mine", "kept").setHeader("Set-Cookie", "a=1").setHeader("Content-Type", "replaced");
       const headers = new Headers({ "Content-Type": "text/plain" });
@@ -60,7 +60,7 @@ describe("sendResponse", () => {
     expect(response.headers.getSetCookie()).toEqual(["a=1", "b=2", "c=3"]);
   });
 
-  it("sends no body where there is none, or nobody wants it", async () => {
+  it("sends no body if there is none, or for a HEAD request", async () => {
     let cancelled = 0;
     await serve(async (response) => {
       const isEmpty = response.req.url === "/empty";
@@ -72,7 +72,7 @@ describe("sendResponse", () => {
     expect(cancelled).toBe(1);
   });
 
-  it("takes no more from the body than the client reads", async () => {
+  it("reads no more from the body than the client reads", async () => {
     let made = 0;
     const total = 1_024;
     const response = await new Promise<ServerResponse>((resolve) => {
@@ -97,7 +97,7 @@ describe("sendResponse", () => {
     expect(received).toBeGreaterThan(total * 65_536);
   });
 
-  it("keeps for a client that reads slowly no more than a little, however much happens", async () => {
+  it("buffers little for a slow client, however many events there are", async () => {
     const groupId = "g".repeat(512);
     const members = 60_000;
     let held = 0;
@@ -122,7 +122,7 @@ describe("sendResponse", () => {
     expect(backend.stats()).toEqual({ waiting: 0 });
   });
 
-  it("cuts the connection where the body fails, so that nothing looks complete", async () => {
+  it("closes the connection if the body fails, so that the response does not look complete", async () => {
     const latest = await serve(async (response) => {
       let pulls = 0;
       const pull = (controller: ReadableStreamDefaultController<Uint8Array>): void => {
@@ -135,7 +135,7 @@ describe("sendResponse", () => {
     expect(await latest.sent).toEqual(new Error("broken"));
   });
 
-  it("rejects with what the answer fails with, and leaves the response to its caller", async () => {
+  it("rejects with the error of the response, and leaves sending one to its caller", async () => {
     await serve(async (response) => {
       await sendResponse(response, Promise.reject(new Error("mine"))).catch((error: unknown) => {
         response.statusCode = 500;
@@ -146,7 +146,7 @@ describe("sendResponse", () => {
     expect([response.status, await response.text()]).toEqual([500, "Error: mine"]);
   });
 
-  it("is over when the client goes away: before the answer, while it is sent, while nothing is read", async () => {
+  it("ends when the client disconnects: before the response, while it is sent, while the client does not read", async () => {
     const asked: string[] = [];
     let cancelled = 0;
     const answers: Record<string, (signal: AbortSignal | undefined) => Promise<Response>> = {
@@ -181,7 +181,7 @@ describe("sendResponse", () => {
     expect([cancelled, backend.stats()]).toEqual([2, { waiting: 0 }]);
   });
 
-  it("has nobody to send to where the connection is gone already", async () => {
+  it("cancels the body if the client has already disconnected", async () => {
     let isCancelled = false;
     const latest = await serve(async (response) => {
       response.destroy();

@@ -12,7 +12,7 @@ describe("streams of events", () => {
   let backend: MemoryResultBackend;
 
   beforeEach(() => {
-    // Streams pass on what they have by these.
+    // Web streams use these.
     jest.useFakeTimers({ doNotFake: ["nextTick", "queueMicrotask", "setImmediate"] });
     backend = new MemoryResultBackend();
   });
@@ -42,7 +42,7 @@ describe("streams of events", () => {
   const completed = (block: string | undefined): unknown =>
     (parseBlock(block ?? "")?.data as { completed?: number } | undefined)?.completed;
 
-  it("are not to be stored, transformed, or held back by a proxy", async () => {
+  it("forbid proxies to store, transform or buffer them", async () => {
     const response = sseGroup(backend, "g");
     expect(Object.fromEntries(response.headers)).toEqual({
       "content-type": "text/event-stream",
@@ -52,7 +52,7 @@ describe("streams of events", () => {
     await response.body?.cancel();
   });
 
-  it("begin with how long to wait before connecting again", async () => {
+  it("begin with the delay before a reconnect", async () => {
     const [usual, own] = [reader(sseGroup(backend, "g")), reader(sseResult(backend, "t", { retryMs: 499.5 }))];
     expect([await usual.next(), await own.next()]).toEqual(["retry: 3000", "retry: 500"]);
     await Promise.all([usual.cancel(), own.cancel()]);
@@ -64,7 +64,7 @@ describe("streams of events", () => {
     expect([backend.stats().waiting, jest.getTimerCount()]).toEqual([0, 0]);
   });
 
-  it("send a client that reads slowly the latest state, and the last", async () => {
+  it("send a slow client the latest state, and always the last", async () => {
     await backend.initGroup("g", 1_000);
     const { next } = reader(sseGroup(backend, "g"));
     await next();
@@ -76,7 +76,7 @@ describe("streams of events", () => {
     expect(await next()).toBeUndefined();
   });
 
-  it("send a comment when there was nothing to send for a while", async () => {
+  it("send a comment after a time without events", async () => {
     const { next, cancel } = reader(sseGroup(backend, "g"));
     await next();
     const first = next();
@@ -93,7 +93,7 @@ describe("streams of events", () => {
     await cancel();
   });
 
-  it("heap up no comments for a client that does not read", async () => {
+  it("queue no comments for a client that does not read", async () => {
     const { next, cancel } = reader(sseResult(backend, "t", { heartbeatMs: 1_000 }));
     await next();
     await jest.advanceTimersByTimeAsync(100_000);
@@ -103,14 +103,14 @@ describe("streams of events", () => {
     await cancel();
   });
 
-  it.each([Infinity, 2 ** 31])("need no timer where comments come every %d ms", async (heartbeatMs) => {
+  it.each([Infinity, 2 ** 31])("need no timer for a heartbeat of %d ms", async (heartbeatMs) => {
     const { next, cancel } = reader(sseGroup(backend, "g", { heartbeatMs }));
     await next();
     expect([backend.stats().waiting, jest.getTimerCount()]).toEqual([1, 0]);
     await cancel();
   });
 
-  it("do not repeat the state that was seen last", async () => {
+  it("do not repeat the last state that the client received", async () => {
     await backend.initGroup("g", 3);
     const first = reader(sseGroup(backend, "g"));
     await first.next();
@@ -130,7 +130,7 @@ describe("streams of events", () => {
     await third.cancel();
   });
 
-  it("are refused with 204 to who has seen the end, by whatever kind of headers", async () => {
+  it("answer 204 to a client that received the last event, with either kind of headers", async () => {
     await backend.initGroup("g", 0);
     await backend.store("t", 1);
     const [group] = await readEvents(sseGroup(backend, "g"));
@@ -146,7 +146,7 @@ describe("streams of events", () => {
     expect((await Promise.all(strange.map(readEvents))).map((events) => events.length)).toEqual([1, 1]);
   });
 
-  it("are refused with 400 for an id that nothing can have", async () => {
+  it("answer 400 to an invalid id", async () => {
     const [group, result] = [sseGroup(backend, "\0"), sseResult(backend, "")];
     expect(await group.json()).toMatchObject({
       status: 400,
@@ -158,7 +158,7 @@ describe("streams of events", () => {
     expect(() => sseGroup(backend, "g", { retryMs: NaN })).toThrow(RangeError);
   });
 
-  it("end with a problem that says nothing of the past when the backend closes", async () => {
+  it("end with a problem without an id when the backend closes", async () => {
     await backend.initGroup("g", 2);
     const told: unknown[] = [];
     const onError = (error: unknown): void => void told.push(error);
@@ -175,7 +175,7 @@ describe("streams of events", () => {
     expect(told).toEqual([]);
   });
 
-  it("end for good when the deadline of a group is over", async () => {
+  it("end for good when a group's deadline passes", async () => {
     await backend.initGroup("g", 2, { deadlineMs: 60_000 });
     const events = readEvents(sseGroup(backend, "g"));
     await jest.advanceTimersByTimeAsync(60_000);
@@ -184,7 +184,7 @@ describe("streams of events", () => {
     expect(sseGroup(backend, "g", after(last?.id)).status).toBe(204);
   });
 
-  it("end, and let go, when a signal aborts, also one that has", async () => {
+  it("end and unsubscribe when a signal aborts, or has aborted before", async () => {
     const controller = new AbortController();
     const options = { request: { headers: {}, signal: controller.signal } };
     const streams = [sseGroup(backend, "g", options), sseResult(backend, "t", options)].map(readEvents);
@@ -196,7 +196,7 @@ describe("streams of events", () => {
     expect(await readEvents(sseGroup(backend, "g", options))).toEqual([]);
   });
 
-  it("let go when they are cancelled", async () => {
+  it("unsubscribe when they are cancelled", async () => {
     const { next, cancel } = reader(sseGroup(backend, "g"));
     await next();
     expect([backend.stats().waiting, jest.getTimerCount()]).toEqual([1, 1]);
@@ -204,7 +204,7 @@ describe("streams of events", () => {
     expect([backend.stats().waiting, jest.getTimerCount()]).toEqual([0, 0]);
   });
 
-  it("say nothing of a task's error, unless they are asked to", async () => {
+  it("hide a task's error unless showErrors is set", async () => {
     await backend.fail("t", new RangeError("/srv/secret"));
     const [closed] = await readEvents(sseResult(backend, "t"));
     const [open] = await readEvents(sseResult(backend, "t", { showErrors: true }));
@@ -216,7 +216,7 @@ describe("streams of events", () => {
 describe("streams of events, on a database that fails for good", () => {
   const database = specDatabase("sse");
 
-  it("tell the client that there is a problem, and the server which", async () => {
+  it("tell the client that there is a problem, and the server which one", async () => {
     const backend = await database.open({ schema: "nowhere" });
     const told: unknown[] = [];
     const onError = (error: unknown): void => void told.push(error);
@@ -238,7 +238,7 @@ describe("streams of events, on a database that fails for good", () => {
     await eventually(() => expect(backend.stats()).toMatchObject({ waiting: 0, waitingGroups: 0 }));
   });
 
-  it("break off where the server's own handler of errors throws", async () => {
+  it("break off if onError throws", async () => {
     const backend = await database.open({ schema: "nowhere" });
     const onError = (): never => {
       throw new Error("mine");

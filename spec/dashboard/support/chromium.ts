@@ -5,7 +5,7 @@ import { describeWhere } from "../../support/where";
 
 const names = ["chromium", "chromium-browser", "google-chrome"];
 
-/** A Chromium that is installed here; undefined if there is none. */
+/** The path of an installed Chromium; undefined if there is none. */
 function chromiumPath(): string | undefined {
   const folders = (process.env["PATH"] ?? "").split(delimiter).filter((folder) => folder !== "");
   return names.flatMap((name) => folders.map((folder) => join(folder, name))).find(isExecutable);

@@ -7,33 +7,35 @@ import { type SpecDatabase, specDatabase } from "../../support/spec-database";
 import { eventually } from "../../support/eventually";
 import { launchChromium } from "./chromium";
 
-/** What the specs of the page look at, and with what. */
+/** The fixtures of the page's specs. */
 export interface DashboardSuite {
   readonly database: SpecDatabase;
-  /** What pages wrote to their console but information, and what they failed to load. */
+  /** Warnings and errors in the consoles of pages, and failed requests. */
   readonly complaints: string[];
-  /** Another process's, as it were. */
+  /** Stands for another process. */
   readonly storing: PostgresResultBackend;
   readonly watching: PostgresResultBackend;
   /** Starts a dashboard on `watching`, closed after the spec. */
   start(options?: DashboardOptions): Promise<Dashboard>;
-  /** Opens a page, and waits until it shows what there is. */
+  /** Opens the dashboard's page, and waits until it shows the state. */
   open(url: string, options?: BrowserContextOptions): Promise<Page>;
-  /** Opens a page that may be any. */
+  /** Opens any page. */
   visit(url: string, options?: BrowserContextOptions): Promise<Page>;
 }
 
-/** A database, two backends for each spec, and a browser for all of a file. After each spec nothing may be subscribed to. */
+/**
+ * Provides a database, two backends for each spec, and a browser for the file. No subscription may be left after a spec.
+ */
 export function dashboardSuite(name: string): DashboardSuite {
   const complaints: string[] = [];
   const started: Dashboard[] = [];
   let browser: Browser | undefined;
   let backends: { storing: PostgresResultBackend; watching: PostgresResultBackend } | undefined;
 
-  // Before the hooks of the database, which close the backends.
+  // Runs before the hooks of the database, which close the backends.
   afterEach(async () => {
     for (const context of browser?.contexts() ?? []) await context.close();
-    // Also where the dashboard goes on: a page that is gone is not looked for.
+    // Before the dashboard closes: it must drop the subscriptions of a closed page by itself.
     await eventually(() => expect(suite.watching.stats()).toMatchObject({ feeds: 0, waitingGroups: 0, waiting: 0 }));
     for (const dashboard of started.splice(0)) await dashboard.close();
     await database.sql(`truncate ${schema}.kojin_results, ${schema}.kojin_groups, ${schema}.kojin_group_state`);

@@ -7,7 +7,7 @@ export interface Answer {
   readonly text: string;
 }
 
-/** Asks as no browser would: with any headers, and without following redirects. */
+/** Sends a request with any headers, and without following redirects. */
 export async function ask(
   url: string,
   headers: Readonly<Record<string, string>> = {},
@@ -17,7 +17,7 @@ export async function ask(
   asked.end();
   const [response] = (await once(asked, "response")) as [IncomingMessage];
   const isStream = response.headers["content-type"]?.startsWith("text/event-stream") === true;
-  // A stream has no end to wait for.
+  // A stream does not end.
   const text = isStream ? "" : Buffer.concat(await response.toArray()).toString();
   if (isStream) response.destroy();
   return { status: response.statusCode, headers: response.headers, text };
@@ -30,7 +30,7 @@ export interface ServerEvent {
   readonly data: string;
 }
 
-/** Reads a stream of events, one after the other; leaving the loop ends the connection. */
+/** Reads a stream of events. Leaving the loop closes the connection. */
 export async function* eventsOf(url: string): AsyncGenerator<ServerEvent> {
   const asked = request(url, { agent: false });
   asked.end();

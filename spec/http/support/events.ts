@@ -6,7 +6,7 @@ export interface SeenEvent {
   readonly data: unknown;
 }
 
-/** The text of a stream as it comes, one block at a time: an event, a comment, or a setting. */
+/** Yields the blocks of a stream as they arrive: events, comments and settings. */
 export async function* readBlocks(response: Response): AsyncGenerator<string, void> {
   const decoder = new TextDecoder();
   let text = "";
@@ -25,7 +25,7 @@ export function parseBlock(block: string): SeenEvent | undefined {
   return { event, id: fields.get("id"), data: JSON.parse(data) as unknown };
 }
 
-/** The events of a stream that ends. */
+/** Reads the events of a stream until it ends. */
 export async function readEvents(response: Response): Promise<SeenEvent[]> {
   const events: SeenEvent[] = [];
   for await (const block of readBlocks(response)) {
@@ -37,7 +37,7 @@ export async function readEvents(response: Response): Promise<SeenEvent[]> {
 
 const names = ["progress", "done", "expired", "result", "failure", "problem"];
 
-/** What an `EventSource` has been sent, and how it is. */
+/** Records what an `EventSource` receives. */
 export class Listener {
   readonly events: SeenEvent[] = [];
   readonly source: EventSource;
@@ -53,7 +53,7 @@ export class Listener {
     }
   }
 
-  /** Whether it has been told not to come back. */
+  /** Whether it was told not to reconnect. */
   get isClosed(): boolean {
     return this.source.readyState === EventSource.CLOSED;
   }

@@ -17,7 +17,7 @@ import {
   type SseResultOptions,
 } from "kojin-postgres/http";
 
-/** What the handlers of a server are given, whatever it is made with. */
+/** The parameters of the routes below. */
 export interface Handlers {
   readonly backend: ResultBackend;
   readonly waitMs: number;
@@ -28,11 +28,11 @@ export interface Handlers {
 export interface RunningServer {
   readonly url: string;
   readonly port: number;
-  /** Ends it, and cuts what is connected. */
+  /** Stops the server and closes its connections. */
   stop(): Promise<void>;
 }
 
-/** Listens on a port, or a free one. */
+/** Listens on `port`; 0 takes a free one. */
 export async function listen(server: Server | Http2Server, port = 0): Promise<RunningServer> {
   server.listen(port, "127.0.0.1");
   await once(server, "listening");
@@ -94,7 +94,7 @@ export const frameworks: Readonly<Record<string, Create>> = {
   },
 };
 
-/** Without a router. */
+/** Routes a request without a framework. */
 function route({ backend, waitMs, sse }: Handlers, request: HttpRequest): Response | Promise<Response> {
   const [, kind, id = "", events] = /^\/api\/(tasks|groups)\/([^/?]+)(\/events)?(?:\?|$)/.exec(request.url ?? "") ?? [];
   const decoded = decodeURIComponent(id);

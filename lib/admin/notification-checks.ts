@@ -1,0 +1,181 @@
+import { randomUUID } from "node:crypto";
+import { firstValueFrom, Subject } from "rxjs";
+import { deleteResult } from "../results/delete";
+import { toStoreRow } from "../results/store-row";
+import { encodeResult } from "../value/json";
+import type { WakeCause, Watcher } from "../waiting/router";
+import { type Check, type CheckContext, type DiagnosisParts, type Finding, ok, problem, warning } from "./check";
+import { maxQueueUsage } from "./health";
+
+const slowHeartbeatMs = 1_000;
+/** Up to PostgreSQL 18, each commit that notifies wakes all of them. */
+const manyListeners = 200;
+const maxProbes = 5;
+/** Longer than the interval of reads without notifications. */
+const probeTimeoutMs = 5_000;
+/** Expiry of the probe's result, in case the process ends before it deletes the result. */
+const probeTtlMs = 60_000;
+
+// Returns the sessions that hold or wait for the lock of notifying commits: process, name, whether it holds the lock,
+// seconds since its transaction began.
+const lockSessionsText = `
+  select held.pid, activity.application_name, held.granted,
+    coalesce(extract(epoch from pg_catalog.clock_timestamp() operator(pg_catalog.-) activity.xact_start), 0)::double precision
+  from pg_catalog.pg_locks as held
+  left join pg_catalog.pg_stat_activity as activity on activity.pid operator(pg_catalog.=) held.pid
+  where held.locktype operator(pg_catalog.=) 'object'
+    and held.classid operator(pg_catalog.=) 'pg_catalog.pg_database'::pg_catalog.regclass
+    and held.objid operator(pg_catalog.=) 0
+  order by held.granted desc, held.pid`;
+
+// Returns the sessions in a transaction for over a minute, which can keep the notification queue from being emptied:
+// process, name, seconds.
+const oldTransactionsText = `
+  select pid, application_name,
+    extract(epoch from pg_catalog.clock_timestamp() operator(pg_catalog.-) xact_start)::double precision
+  from pg_catalog.pg_stat_activity
+  where backend_type operator(pg_catalog.=) 'client backend'
+    and xact_start operator(pg_catalog.<) (pg_catalog.clock_timestamp() operator(pg_catalog.-) interval '1 minute')
+  order by xact_start
+  limit 5`;
+
+/** Checks whether a pooler keeps notifications away. */
+export const checkPooler: Check = async ({ inspector, health, notifier }) => {
+  if (notifier !== undefined) return ok(`Notifications travel over ${notifier}, so a pooler does not affect them.`);
+  if (!(await inspector.isPooled())) return ok("The pool connects to the server directly.");
+  if (health.status === "listening") return ok("The pool connects through a pooler, and LISTEN has its own session.");
+  return problem(
+    "The pool connects through a pooler that passes no notifications, as in transaction mode. Waits read every second instead.",
+    "Give LISTEN a direct address: listen: { connection } in code, --listen-url here. Or set the pooler to session mode.",
+  );
+};
+
+/** Checks whether notifications arrive. */
+export const checkListening: Check = (context) => {
+  const { status, heartbeatMs, problems } = context.health;
+  if (context.notifier !== undefined) return checkNotifier(context.notifier, context);
+  if (status !== "listening")
+    return problem(
+      `Notifications do not arrive: ${problems[0] ?? `the listener is ${status}.`}`,
+      "Results arrive at most a second late. The checks above often show the cause; see “It does not listen” in docs/operations.md.",
+    );
+  const took = heartbeatMs === undefined ? "" : `, ${heartbeatMs.toFixed(1)} ms from the pool to the listener`;
+  if ((heartbeatMs ?? 0) > slowHeartbeatMs)
+    return warning(
+      `Notifications arrive slowly${took}.`,
+      "Find the session that holds the lock of notifying commits; see “Notifications are slow” in docs/operations.md.",
+    );
+  return ok(`Notifications arrive${took}.`);
+};
+
+function checkNotifier(notifier: string, { health, parts }: CheckContext): Finding {
+  const { status, heartbeatMs } = health;
+  const reason = parts.notifications.report.problem;
+  if (status !== "listening" || reason !== undefined) {
+    return problem(
+      `Notifications do not travel over ${notifier}: ${reason ?? `its status is ${status}.`}`,
+      `Check the addresses, the credentials and the user's permissions; see docs/nats.md. Without ${notifier}, results arrive at most a second late.`,
+    );
+  }
+  const took = heartbeatMs === undefined ? "" : `, ${heartbeatMs.toFixed(1)} ms for a round trip`;
+  return ok(`Notifications arrive over ${notifier}${took}.`);
+}
+
+/** Checks whether the cluster's notification queue fills up. */
+export const checkQueue: Check = async ({ inspector }) => {
+  const usage = await inspector.notifyQueueUsage();
+  const fill = `The cluster's notification queue is ${Math.round(usage * 100)} % full`;
+  if (usage <= maxQueueUsage) return ok(`${fill}.`);
+  const sessions = (await inspector.query<[number, string, number]>(oldTransactionsText)).map(
+    ([processId, name, seconds]) => `${processId} (${name || "unnamed"}, ${Math.round(seconds)} s)`,
+  );
+  const found = sessions.length === 0 ? "" : ` Longest transactions: ${sessions.join(", ")}.`;
+  return problem(
+    `${fill}. When it is full, every NOTIFY fails.${found}`,
+    "A session listens but does not read, because it is in a transaction or its client hangs. End it: select pg_terminate_backend(pid). See “The notification queue fills” in docs/operations.md.",
+  );
+};
+
+/** Checks whether commits that notify wait for each other. */
+export const checkLock: Check = async ({ inspector }) => {
+  const sessions = await inspector.query<[number, string | null, boolean, number]>(lockSessionsText);
+  const waiting = sessions.filter(([, , isHolder]) => !isHolder);
+  const holder = sessions.find(([, , isHolder]) => isHolder);
+  if (waiting.length === 0 || holder === undefined) return ok("No session waits for the lock of notifying commits.");
+  const [processId, name, , seconds] = holder;
+  const finding = `${waiting.length} session(s) wait for the lock of notifying commits. Process ${processId} (${name ?? "unnamed"}) has held it for ${seconds.toFixed(1)} s.`;
+  const remedy =
+    "A holder in SyncRep waits for a synchronous standby. Many holders in turn mean slow commits (notify: 'deferred' helps). A holder that does nothing is frozen: select pg_terminate_backend(pid).";
+  return seconds > 1 ? problem(finding, remedy) : warning(finding, remedy);
+};
+
+/** Checks whether so many processes listen that each notification becomes expensive. */
+export const checkListeners: Check = async ({ inspector, notifier }) => {
+  const count = await inspector.listeners();
+  const own = notifier === undefined ? ", including this one" : `; this one uses ${notifier}`;
+  if (count <= manyListeners) return ok(`${count} process(es) listen in this database${own}.`);
+  return warning(
+    `${count} processes listen in this database. Up to PostgreSQL 18, each commit that notifies wakes all of them.`,
+    "Wait in fewer processes, or store in larger batches; see “Sizing” in docs/operations.md.",
+  );
+};
+
+/** Checks the whole path: stores a result, and sees how its wait is woken. */
+export const checkRoundTrip: Check = async ({ parts, health, notifier }) => {
+  let { wokenBy, tookMs } = await probeRoundTrip(parts);
+  // A read after a reconnect found the result, which proves nothing about notifications.
+  for (let tries = 1; wokenBy === "reconnect" && tries < maxProbes; tries += 1)
+    ({ wokenBy, tookMs } = await probeRoundTrip(parts));
+  const took = `${tookMs.toFixed(1)} ms`;
+  if (wokenBy === "notification" || wokenBy === "inline") return ok(`A stored result woke its wait in ${took}.`);
+  const how = wokenBy === "timeout" ? `was not found within ${took}` : `was found only by a read, after ${took}`;
+  return problem(
+    `A stored result ${how}; no notification arrived.`,
+    roundTripRemedy(notifier, health.status === "listening"),
+  );
+};
+
+function roundTripRemedy(notifier: string | undefined, isListening: boolean): string {
+  if (!isListening)
+    return `Fix the ${notifier === undefined ? "listener" : `connection to ${notifier}`} first; see above.`;
+  return notifier === undefined
+    ? "The listener works, so no notification is sent. Check triggers, channel and settings above, and whether pool and listener connect to the same server."
+    : `${notifier} is connected, so published messages do not arrive. Check the permissions to publish and subscribe, and whether the servers are connected to each other.`;
+}
+
+interface Probe {
+  /** What woke the wait; `timeout` if nothing did. */
+  readonly wokenBy: WakeCause | "timeout";
+  /** Time from the call that stored the result, in milliseconds. */
+  readonly tookMs: number;
+}
+
+/** Stores a result of its own, waits for it and deletes it. */
+async function probeRoundTrip(parts: DiagnosisParts): Promise<Probe> {
+  const { results, writer, options } = parts;
+  const taskId = `kojin-probe:${randomUUID()}`;
+  const arrival$ = new Subject<WakeCause | "timeout">();
+  const arrival = firstValueFrom(arrival$);
+  // Besides the stream below, which keeps the listener connected but does not tell what woke it.
+  const watcher: Watcher<unknown> = {
+    key: taskId,
+    next: (_value, cause) => arrival$.next(cause),
+    error: (error) => arrival$.error(error),
+  };
+  results.router.add(watcher);
+  const watching = results.waits.watch$(taskId).subscribe({ error: (error: unknown) => arrival$.error(error) });
+  const timer = setTimeout(() => arrival$.next("timeout"), probeTimeoutMs);
+  try {
+    // After this read, the first read of the wait can no longer find the result.
+    await Promise.race([results.loader.load(taskId, "read"), arrival]);
+    const storedAt = performance.now();
+    await writer.store(toStoreRow(taskId, encodeResult(taskId, null, options.maxResultBytes), null, {}, probeTtlMs));
+    return { wokenBy: await arrival, tookMs: performance.now() - storedAt };
+  } finally {
+    clearTimeout(timer);
+    watching.unsubscribe();
+    results.router.remove(watcher);
+    arrival.catch(() => undefined);
+    await deleteResult(parts, taskId).catch(() => undefined);
+  }
+}
