@@ -26,13 +26,12 @@ import { Announcements } from "./results/announcements";
 import { DeferredPublisher } from "./results/deferred-publisher";
 import { type ResultStatements, resultStatements } from "./results/statements";
 import { Writer } from "./results/writer";
-import type { Interest } from "./waiting/interest";
+import type { SourceContext } from "./waiting/keyed-source";
+import { ReadProblems } from "./waiting/read-problems";
 import { Reader } from "./results/reader";
 import { Results } from "./results/results";
 import type { WakeCause } from "./waiting/router";
 import { Sweep } from "./waiting/sweep";
-import { Troubles } from "./waiting/troubles";
-import { Wakeups } from "./waiting/wakeups";
 
 /** How long `close` waits for stores that are under way. */
 const closeLimitMs = 5_000;
@@ -58,14 +57,13 @@ export class BackendCore {
   readonly #closed = new AbortController();
   /** Aborts once nothing more is sent. */
   readonly closed = this.#closed.signal;
-  readonly troubles: Troubles;
+  readonly problems: ReadProblems;
   /** Absent where it is off, so that it costs a look. */
   readonly telemetry: Telemetry | undefined;
   readonly #stopObserving: (() => void) | undefined;
   readonly #ownPool: OwnPool | undefined;
   readonly #deadlines = new Deadlines();
   readonly #sweep: Sweep;
-  readonly #wakeups: Wakeups;
   readonly #wokenBy: Record<WakeCause, number> = {
     read: 0,
     notification: 0,
@@ -88,10 +86,10 @@ export class BackendCore {
     const { source, publisher } = this.#openChannel(pool);
     this.notifications = source;
     this.announcements = new Announcements(options.notify, this.#createDeferredPublisher(), publisher);
-    this.troubles = new Troubles(options.logger);
+    this.problems = new ReadProblems(options.logger);
     const telemetry = Telemetry.create(options);
     this.telemetry = telemetry;
-    this.#sweep = new Sweep(this.notifications, options.sweepIntervalMs, () => this.#wakeups.rereadAll("sweep"));
+    this.#sweep = new Sweep(this.notifications, options.sweepIntervalMs);
     // Node warns of a leak at the eleventh listener; each call under way has one.
     setMaxListeners(0, this.closed);
     const { database, clock, schemaCheck } = this;
@@ -104,19 +102,18 @@ export class BackendCore {
       deadlines: this.#deadlines,
       announcements: this.announcements,
     };
-    const interest: Interest = {
+    const context: SourceContext = {
       ...common,
       sweep: this.#sweep,
-      troubles: this.troubles,
+      problems: this.problems,
       selection: source.selection,
       countWake: (cause) => (this.#wokenBy[cause] += 1),
       countBatch: telemetry?.batchesOf("read"),
       isObserved: telemetry !== undefined,
     };
     this.reader = new Reader(this.#deadlines, options.codec);
-    this.results = new Results(interest);
-    this.groups = new Groups(interest);
-    this.#wakeups = new Wakeups(this.notifications, [this.results, this.groups]);
+    this.results = new Results(context);
+    this.groups = new Groups(context);
     this.writer = new Writer({
       ...common,
       isTracing: telemetry?.isTracing ?? false,
@@ -186,7 +183,7 @@ export class BackendCore {
         queued: resultReads.queued + groupReads.queued,
         inFlight: resultReads.inFlight + groupReads.inFlight,
       },
-      notifications: { relevant: this.#wakeups.relevant, invalid: notifications.invalid },
+      notifications: { relevant: this.#sweep.relevant, invalid: notifications.invalid },
       announcementsFailed: this.#announcementsFailed,
       reconnects,
       heartbeatMs,
@@ -198,11 +195,7 @@ export class BackendCore {
     const readers = [this.results, this.groups];
     const draining = [...readers, this.reader];
     if (drainMs > 0) await settledWithin(Promise.all(draining.map(async (each) => each.drain())), drainMs);
-    for (const { waits, feed, router } of readers) {
-      waits.close();
-      feed.close();
-      router.errorAll(new BackendClosedError());
-    }
+    for (const each of readers) each.close(new BackendClosedError());
     this.groups.changes.close();
     this.pruner.close();
     const endsAt = performance.now() + closeLimitMs;
@@ -219,7 +212,6 @@ export class BackendCore {
     this.#closed.abort(new BackendClosedError());
     this.#deadlines.expireAll(new BackendClosedError());
     this.#sweep.close();
-    this.#wakeups.close();
     await this.notifications.close();
     await this.database.close();
     await this.#ownPool?.end();

@@ -1,7 +1,7 @@
 import type { ListenStatus, NotificationSource } from "../notifications/notifier";
 import { latestVersion } from "../schema/migration-files";
 import { isError } from "../value/foreign";
-import type { Troubles } from "../waiting/troubles";
+import type { ReadProblems } from "../waiting/read-problems";
 import { Inspector, type InspectorParts } from "./inspection";
 
 /** Whether a backend works, from a few queries. */
@@ -34,13 +34,13 @@ const healthTimeoutMs = 3_000;
 
 export interface HealthParts extends InspectorParts {
   readonly notifications: NotificationSource;
-  readonly troubles: Troubles;
+  readonly problems: ReadProblems;
 }
 
 /** Never rejects: a database that does not answer is one of the problems. */
 export async function readHealth(parts: HealthParts): Promise<Health> {
   const { status, reconnects, heartbeatMs, problem } = parts.notifications.report;
-  const problems = [...(problem === undefined ? [] : [problem]), ...parts.troubles.problems];
+  const problems = [...(problem === undefined ? [] : [problem]), ...parts.problems.messages];
   const unknown = { databaseMs: undefined, schemaVersion: undefined, notifyQueueUsage: undefined };
   let known: Pick<Health, keyof typeof unknown> = unknown;
   try {

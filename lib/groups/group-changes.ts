@@ -3,14 +3,14 @@ import { mayPass } from "../database/backend-error";
 import { BackendClosedError } from "../errors";
 import type { GroupProgress } from "../result-backend";
 import type { Loader } from "../waiting/loader";
+import type { ReadProblems } from "../waiting/read-problems";
 import type { Sweep } from "../waiting/sweep";
-import type { Troubles } from "../waiting/troubles";
 import type { GroupReads, StoredGroup } from "./group-reads";
 import { isSameProgress } from "./group-rules";
 
 export interface GroupChangesParts {
   readonly sweep: Sweep;
-  readonly troubles: Troubles;
+  readonly problems: ReadProblems;
   readonly loader: Loader<StoredGroup>;
   readonly reads: GroupReads;
   /** Every group that is done from now on, in the order of commits. */
@@ -113,11 +113,11 @@ export class GroupChanges {
   }
 
   async #readOpen(): Promise<void> {
-    const { reads, sweep, troubles } = this.#parts;
+    const { reads, sweep, problems } = this.#parts;
     this.#isReading = true;
     try {
       const groups = await reads.open(maxOpenGroups);
-      troubles.clear("open groups");
+      problems.note("open groups");
       for (const { groupId } of groups) this.#request(groupId);
     } catch (error) {
       if (!mayPass(error)) {
@@ -125,7 +125,7 @@ export class GroupChanges {
         return;
       }
       // However long an outage lasts, the next sweep or the next connection reads again.
-      troubles.fail("open groups", error);
+      problems.note("open groups", error);
       sweep.hurry();
     } finally {
       this.#isReading = false;

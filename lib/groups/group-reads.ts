@@ -4,8 +4,8 @@ import { DatabaseError, ResultEncodingError, WaitTimeoutError } from "../errors"
 import type { GroupProgress } from "../result-backend";
 import { compareBytes } from "../value/byte-order";
 import type { StoredResult } from "../value/stored-result";
-import type { Interest } from "../waiting/interest";
-import type { ReadAnswer } from "../waiting/loader";
+import type { SourceContext } from "../waiting/keyed-source";
+import type { ReadAnswer } from "../waiting/read-attempts";
 import { resultsOrFailures } from "./group-rules";
 import type { GroupStatements } from "./group-statements";
 
@@ -89,10 +89,10 @@ const maxMismatches = 3;
 
 /** Reads groups and their members. */
 export class GroupReads {
-  readonly #parts: Interest;
+  readonly #parts: SourceContext;
   readonly #statements: GroupStatements;
 
-  constructor(parts: Interest, statements: GroupStatements) {
+  constructor(parts: SourceContext, statements: GroupStatements) {
     this.#parts = parts;
     this.#statements = statements;
   }

@@ -1,19 +1,26 @@
-import { catchError, concatMap, defer, distinctUntilChanged, filter, firstValueFrom, map, Observable, of } from "rxjs";
+import {
+  catchError,
+  concatMap,
+  defer,
+  distinctUntilChanged,
+  filter,
+  firstValueFrom,
+  map,
+  type Observable,
+  of,
+} from "rxjs";
 import { mayPass } from "../database/backend-error";
 import { retryUntilAborted } from "../database/retry";
 import { WaitTimeoutError } from "../errors";
-import type { SubscribedKeys } from "../notifications/notifier";
 import type { Notification } from "../notifications/payload";
 import type { GroupProgress, WaitOptions } from "../result-backend";
 import { TableCommits } from "../results/table-commits";
 import type { StoredResult } from "../value/stored-result";
-import { Feed } from "../waiting/feed";
-import type { Interest } from "../waiting/interest";
-import { type Found, Loader, type ReadReason } from "../waiting/loader";
-import { Refusals } from "../waiting/refusals";
-import { Router, type WakeCause } from "../waiting/router";
-import { lastReadMs, type WaitLimits, Waits } from "../waiting/waits";
-import type { NotificationReceiver } from "../waiting/wakeups";
+import type { Mark } from "../waiting/commits";
+import { KeyedSource, type SourceContext } from "../waiting/keyed-source";
+import type { ReadReason } from "../waiting/loader";
+import type { Found, ReadAnswer, ReadCare } from "../waiting/read-attempts";
+import { lastReadMs, type WaitLimits } from "../waiting/waits";
 import { GroupChanges } from "./group-changes";
 import { expiredError, GroupReads, type StoredGroup } from "./group-reads";
 import { isSameProgress } from "./group-rules";
@@ -21,80 +28,45 @@ import { groupStatements } from "./group-statements";
 import { GroupTimers } from "./group-timers";
 import { members$, whileSubscribed } from "./member-stream";
 
-/** Reads and awaits groups: by the same parts as results, and by what is special to groups. */
-export class Groups implements NotificationReceiver {
-  readonly router: Router<StoredGroup>;
-  readonly loader: Loader<StoredGroup>;
-  readonly waits: Waits<StoredGroup>;
-  readonly feed: Feed<StoredGroup>;
+/** Reads and awaits groups. */
+export class Groups extends KeyedSource<StoredGroup> {
+  readonly commits: TableCommits;
   readonly changes: GroupChanges;
-  readonly #interest: Interest;
-  readonly #refusals: Refusals;
   readonly #reads: GroupReads;
   readonly #timers: GroupTimers;
   /** Waits without an answer. The router no longer has those of done groups while their results are read. */
   readonly #waiting = new Set<Promise<unknown>>();
 
-  constructor(interest: Interest) {
-    const { options, sweep, deadlines, selection } = interest;
-    const router = (this.router = new Router<StoredGroup>("groups", selection));
-    const onObserved = (isObserved: boolean): void =>
-      isObserved ? selection?.followAll("groups") : selection?.unfollowAll("groups");
-    this.#interest = interest;
-    const refusals = (this.#refusals = new Refusals(options.logger));
+  constructor(context: SourceContext) {
+    super(context, { kind: "groups", values: "groups", news: "completed groups" });
+    const { database, options, sweep, deadlines, problems } = context;
     const statements = groupStatements(options);
-    const reads = (this.#reads = new GroupReads(interest, statements));
-    this.loader = new Loader({
-      ...interest,
-      retryTimeoutMs: options.retryTimeoutMs,
-      read: async (groupIds, timeoutMs, care) => reads.groups(groupIds, timeoutMs, care?.limitMs),
-      onRead: () => interest.troubles.clear("groups"),
-      onFound: (groupId, found, reason) => this.#onFound(groupId, found, reason),
-      onAbsent: (groupId) => {
-        refusals.clear(groupId);
-        this.feed.miss(groupId);
-      },
-      onDenied: (groupIds, error, isTheirFault) => {
-        for (const groupId of groupIds) router.error(groupId, error);
-        for (const groupId of groupIds) this.feed.miss(groupId);
-        if (isTheirFault) {
-          for (const groupId of groupIds) if (this.feed.wants(groupId)) refusals.note(groupId, error);
-          return;
-        }
-        this.feed.error(error);
-        this.changes.error(error);
-      },
-      onGivenUp: (groupIds, error, isUrgent) => {
-        interest.troubles.fail("groups", error);
-        if (error.transient) this.feed.giveUp(groupIds, error);
-        else
-          for (const groupId of groupIds) {
-            if (this.feed.wants(groupId)) refusals.note(groupId, error);
-            this.feed.postpone(groupId);
-          }
-        if (isUrgent) sweep.hurry();
-      },
-    });
-    this.waits = new Waits({
-      ...interest,
-      router,
-      loader: this.loader,
-      isAnswer: ({ progress }) => progress.done,
-      timeoutError: (groupId, timeoutMs, latest, errorOptions) =>
-        WaitTimeoutError.forGroup(groupId, timeoutMs, latest?.progress, errorOptions),
-    });
-    this.feed = new Feed({
-      sweep,
-      onObserved,
-      markOf: ({ progress, doneXid }) => ({ key: progress.groupId, xid: doneXid }),
-      onLook: interest.troubles.of("completed groups"),
-      commits: new TableCommits(interest.database, statements.commits, options.retryTimeoutMs),
-      request: (groupId) => this.loader.request(groupId, "reconnect"),
-    });
-    const { loader, feed } = this;
-    const { troubles } = interest;
-    this.changes = new GroupChanges({ sweep, troubles, loader, reads, completions$: this.completions$() });
+    this.commits = new TableCommits(database, statements.commits, options.retryTimeoutMs);
+    const reads = (this.#reads = new GroupReads(context, statements));
+    const { loader, feed, router } = this;
+    this.changes = new GroupChanges({ sweep, problems, loader, reads, completions$: this.completions$() });
     this.#timers = new GroupTimers({ deadlines, router, loader, feed, changes: this.changes });
+  }
+
+  async read(groupIds: readonly string[], timeoutMs: number, care?: ReadCare): Promise<ReadAnswer<StoredGroup>> {
+    return this.#reads.groups(groupIds, timeoutMs, care?.limitMs);
+  }
+
+  isAnswer({ progress }: StoredGroup): boolean {
+    return progress.done;
+  }
+
+  timeoutError(
+    groupId: string,
+    timeoutMs: number,
+    latest: StoredGroup | undefined,
+    options?: ErrorOptions,
+  ): WaitTimeoutError {
+    return WaitTimeoutError.forGroup(groupId, timeoutMs, latest?.progress, options);
+  }
+
+  markOf({ progress, doneXid }: StoredGroup): Mark {
+    return { key: progress.groupId, xid: doneXid };
   }
 
   /** Subscribers of all streams about all groups. */
@@ -173,33 +145,26 @@ export class Groups implements NotificationReceiver {
     return done.length + changed.length;
   }
 
-  reread({ kind, keys, isEverything }: SubscribedKeys): void {
-    if (kind !== "groups") return;
-    for (const groupId of keys) if (this.router.has(groupId)) this.loader.request(groupId, "reconnect");
-    if (!isEverything) return;
-    this.feed.catchUp();
-    this.changes.catchUp();
-  }
-
-  rereadAll(cause: WakeCause): void {
-    for (const groupId of this.router.keys()) this.loader.request(groupId, cause);
-    this.loader.askAgain(() => this.feed.subscribers > 0 || this.changes.isObserved);
-    this.feed.catchUp();
-    this.changes.catchUp();
-  }
-
-  #onFound(groupId: string, { value, isOld }: Found<StoredGroup>, reason: ReadReason): void {
-    const { cause, isOvertaken } = reason;
-    this.#refusals.clear(groupId);
+  override found(groupId: string, found: Found<StoredGroup>, reason: ReadReason): void {
+    const { value } = found;
     this.#timers.observeSettling(value, reason);
     // A group that the feed asked for may be open again.
     if (value.progress.done) this.feed.offer(value, reason);
     else this.feed.miss(groupId);
-    if (isOvertaken) return;
-    if (isOld && this.router.has(groupId)) this.#interest.sweep.countCaught(cause);
-    this.router.next(groupId, value, cause);
+    super.found(groupId, found, reason);
+    if (reason.isOvertaken) return;
     this.#timers.observeDeadline(value);
     this.changes.offer(value.progress);
+  }
+
+  protected override catchUp(): void {
+    super.catchUp();
+    this.changes.catchUp();
+  }
+
+  protected override errorStreams(error: Error): void {
+    super.errorStreams(error);
+    this.changes.error(error);
   }
 
   #resultsUntil$(groupId: string, dueAt: number, limits?: WaitOptions): Observable<readonly StoredResult[]> {
@@ -257,7 +222,7 @@ export class Groups implements NotificationReceiver {
   /** Reads whether a group is absent, however long an outage lasts. */
   async #isAbsent(groupId: string, signals: readonly AbortSignal[]): Promise<boolean> {
     const load = async (): Promise<StoredGroup | undefined> => this.loader.load(groupId, "read");
-    const limits = { dueAt: Infinity, signals: [this.#interest.closed, ...signals], isPassing: mayPass };
+    const limits = { dueAt: Infinity, signals: [this.context.closed, ...signals], isPassing: mayPass };
     return (await retryUntilAborted(load, limits)) === undefined;
   }
 }

@@ -1,9 +1,9 @@
 import type { Observable, Subscription } from "rxjs";
 import { BackendClosedError } from "../errors";
 import { Router, type WakeCause } from "../waiting/router";
-import { type WaitLimits, type WaitParts, Waits } from "../waiting/waits";
+import { type WaitLimits, type WaitSource, Waits } from "../waiting/waits";
 
-interface MemoryWaitParts<T> extends Pick<WaitParts<T>, "deadlines" | "isAnswer" | "timeoutError"> {
+interface MemoryWaitSource<T> extends Pick<WaitSource<T>, "deadlines" | "isAnswer" | "timeoutError"> {
   readonly changes$: Observable<T>;
   readonly keyOf: (value: T) => string;
   readonly read: (key: string) => T | undefined;
@@ -16,7 +16,7 @@ export class MemoryWaits<T> {
   readonly #read: (key: string) => T | undefined;
   readonly #changes: Subscription;
 
-  constructor({ changes$, keyOf, read, ...parts }: MemoryWaitParts<T>) {
+  constructor({ changes$, keyOf, read, ...parts }: MemoryWaitSource<T>) {
     this.#read = read;
     this.#waits = new Waits<T>({
       ...parts,

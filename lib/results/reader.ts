@@ -1,5 +1,5 @@
 import { concatMap, map, type Observable } from "rxjs";
-import { Call, type Deadlines } from "../waiting/deadlines";
+import { Call, type Deadlines, throwIfAborted } from "../waiting/deadlines";
 import { ResultEncodingError, ResultValidationError, type WaitTarget, WaitTimeoutError } from "../errors";
 import { isTaskFailed } from "../value/foreign";
 import type { StoredResult } from "../value/stored-result";
@@ -9,7 +9,6 @@ import { type Codec, decodeResult } from "../value/json";
 import { asJsonText, JsonText } from "../value/json-text";
 import { type ResultSchema, validate } from "../value/schema";
 import { toFailedError } from "../value/failure";
-import { throwIfAborted } from "../waiting/signals";
 import { lastReadMs } from "../waiting/waits";
 
 /** How long a check by a schema may take. */

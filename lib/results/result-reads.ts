@@ -1,8 +1,7 @@
-import type { Query } from "../database/database";
+import type { Database, Query } from "../database/database";
 import type { StoredResult } from "../value/stored-result";
 import type { ResultStatements } from "./statements";
-import type { Interest } from "../waiting/interest";
-import type { Found, ReadAnswer, ReadCare } from "../waiting/loader";
+import type { Found, ReadAnswer, ReadCare } from "../waiting/read-attempts";
 
 type Row = [
   taskId: string,
@@ -27,7 +26,7 @@ const readsPerLook = 16;
  * reads all of it; and under another name, so by another plan, when it has become small in between.
  */
 export class ResultReads {
-  readonly #interest: Interest;
+  readonly #database: Database;
   readonly #statements: ResultStatements;
   /** Results that have turned out to be large, until they are read. */
   readonly #large = new Set<string>();
@@ -35,19 +34,18 @@ export class ResultReads {
   #planNumber = 0;
   #keptReadsLeft = 0;
 
-  constructor(interest: Interest, statements: ResultStatements) {
-    this.#interest = interest;
+  constructor(database: Database, statements: ResultStatements) {
+    this.#database = database;
     this.#statements = statements;
   }
 
   /** Reads about a megabyte of results, or one that is larger. */
   read(taskIds: readonly string[], timeoutMs: number, care?: ReadCare): Promise<ReadAnswer<StoredResult>> {
     const query = this.#query(taskIds, care !== undefined);
-    const { database } = this.#interest;
     const reading =
       care?.limitMs === undefined
-        ? database.query<Row>(query, timeoutMs)
-        : database.queryLimited<Row>(query, care.limitMs, timeoutMs);
+        ? this.#database.query<Row>(query, timeoutMs)
+        : this.#database.queryLimited<Row>(query, care.limitMs, timeoutMs);
     return reading.then((rows) => {
       const isLarge = rows[0]?.[5] ?? null;
       if (isLarge !== null) this.#look(isLarge);
@@ -56,12 +54,9 @@ export class ResultReads {
       const unsent = isLast ? [] : rows.filter((row) => !isWhole(row));
       if (unsent.length === 0) return { found: new Map(rows.map((row) => [row[0], toFound(row)])) };
       const found = new Map(rows.filter(isWhole).map((row) => [row[0], toFound(row)]));
-      const held = unsent.filter((row) => row[8]).map(([taskId]) => taskId);
-      const heldIds = new Set(held);
-      const large = unsent.map(([taskId]) => taskId).filter((taskId) => !heldIds.has(taskId));
+      const large = unsent.filter((row) => !row[8]).map(([taskId]) => taskId);
       for (const taskId of large) this.#large.add(taskId);
-      // Small ones first: each large one takes a while.
-      return { found, unsent: [...(held.length === 0 ? [] : [held]), ...large.map((taskId) => [taskId])] };
+      return { found, unsent: unsent.filter((row) => row[8]).map(([taskId]) => taskId), large };
     });
   }
 

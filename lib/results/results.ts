@@ -1,116 +1,87 @@
 import { WaitTimeoutError } from "../errors";
 import type { Notification } from "../notifications/payload";
 import type { StoredResult } from "../value/stored-result";
-import type { SubscribedKeys } from "../notifications/notifier";
+import type { Mark } from "../waiting/commits";
+import { KeyedSource, type SourceContext } from "../waiting/keyed-source";
+import type { ReadReason } from "../waiting/loader";
+import type { Found, ReadAnswer, ReadCare } from "../waiting/read-attempts";
+import type { WakeCause } from "../waiting/router";
+import { ResultReads } from "./result-reads";
 import { resultStatements } from "./statements";
 import { TableCommits } from "./table-commits";
-import { Feed } from "../waiting/feed";
-import type { Interest } from "../waiting/interest";
-import { type Found, Loader, type ReadReason } from "../waiting/loader";
-import { Refusals } from "../waiting/refusals";
-import { ResultReads } from "./result-reads";
-import { Router, type WakeCause } from "../waiting/router";
-import type { NotificationReceiver } from "../waiting/wakeups";
-import { Waits } from "../waiting/waits";
 
-/** Reading and awaiting results of tasks: a router, a loader, the waits and the feed, put together. */
-export class Results implements NotificationReceiver {
-  readonly loader: Loader<StoredResult>;
-  readonly waits: Waits<StoredResult>;
-  readonly feed: Feed<StoredResult>;
-  readonly router: Router<StoredResult>;
-  readonly #interest: Interest;
-  readonly #refusals: Refusals;
+/** Reads and awaits results of tasks. */
+export class Results extends KeyedSource<StoredResult> {
+  readonly commits: TableCommits;
+  readonly #reads: ResultReads;
 
-  constructor(interest: Interest) {
-    const { options, sweep, selection } = interest;
-    const router = (this.router = new Router<StoredResult>("tasks", selection));
-    const statements = resultStatements(options, interest.isObserved);
-    const reads = new ResultReads(interest, statements);
-    this.#interest = interest;
-    const refusals = (this.#refusals = new Refusals(options.logger));
-    this.loader = new Loader({
-      ...interest,
-      retryTimeoutMs: options.retryTimeoutMs,
-      read: (taskIds, timeoutMs, care) => reads.read(taskIds, timeoutMs, care),
-      onRead: () => interest.troubles.clear("results"),
-      onFound: (taskId, found, reason) => this.#onFound(taskId, found, reason),
-      onAbsent: (taskId) => {
-        refusals.clear(taskId);
-        this.feed.miss(taskId);
-      },
-      onDenied: (taskIds, error, isTheirFault) => {
-        for (const taskId of taskIds) router.error(taskId, error);
-        for (const taskId of taskIds) this.feed.miss(taskId);
-        if (!isTheirFault) this.feed.error(error);
-        else for (const taskId of taskIds) if (this.feed.wants(taskId)) refusals.note(taskId, error);
-      },
-      onGivenUp: (taskIds, error, isUrgent) => {
-        interest.troubles.fail("results", error);
-        if (error.transient) this.feed.giveUp(taskIds, error);
-        else
-          for (const taskId of taskIds) {
-            if (this.feed.wants(taskId)) refusals.note(taskId, error);
-            this.feed.postpone(taskId);
-          }
-        if (isUrgent) sweep.hurry();
-      },
-    });
-    this.waits = new Waits({
-      ...interest,
-      router,
-      loader: this.loader,
-      isAnswer: () => true,
-      timeoutError: (taskId, timeoutMs, _latest, errorOptions) =>
-        new WaitTimeoutError({ taskId }, timeoutMs, errorOptions),
-    });
-    this.feed = new Feed({
-      sweep,
-      onObserved: (isObserved) => (isObserved ? selection?.followAll("tasks") : selection?.unfollowAll("tasks")),
-      markOf: ({ taskId, storedXid = 0 }) => ({ key: taskId, xid: storedXid }),
-      onLook: interest.troubles.of("what was stored"),
-      commits: new TableCommits(interest.database, statements.commits, options.retryTimeoutMs),
-      request: (taskId) => this.loader.request(taskId, "reconnect"),
-    });
+  constructor(context: SourceContext) {
+    super(context, { kind: "tasks", values: "results", news: "what was stored" });
+    const { database, options } = context;
+    const statements = resultStatements(options, context.isObserved);
+    this.commits = new TableCommits(database, statements.commits, options.retryTimeoutMs);
+    this.#reads = new ResultReads(database, statements);
   }
 
-  /** Resolves once nobody waits any more. */
+  read(taskIds: readonly string[], timeoutMs: number, care?: ReadCare): Promise<ReadAnswer<StoredResult>> {
+    return this.#reads.read(taskIds, timeoutMs, care);
+  }
+
+  isAnswer(): boolean {
+    return true;
+  }
+
+  timeoutError(
+    taskId: string,
+    timeoutMs: number,
+    _latest: StoredResult | undefined,
+    options?: ErrorOptions,
+  ): WaitTimeoutError {
+    return new WaitTimeoutError({ taskId }, timeoutMs, options);
+  }
+
+  markOf({ taskId, storedXid = 0 }: StoredResult): Mark {
+    return { key: taskId, xid: storedXid };
+  }
+
+  /** Resolves once no result is awaited. */
   async drain(): Promise<void> {
     await this.router.drain();
   }
 
   receive({ taskIds, inline }: Notification): number {
-    const trustInline = this.#interest.options.inlineResultBytes > 0;
+    const trustInline = this.context.options.inlineResultBytes > 0;
     let relevant = 0;
-    for (const taskId of taskIds) if (this.#onNotification(taskId)) relevant += 1;
+    for (const taskId of taskIds) if (this.#requestIfAwaited(taskId)) relevant += 1;
     for (const stored of inline)
-      if (trustInline ? this.#onInline(stored) : this.#onNotification(stored.taskId)) relevant += 1;
+      if (trustInline ? this.#receiveInline(stored) : this.#requestIfAwaited(stored.taskId)) relevant += 1;
     return relevant;
   }
 
-  reread({ kind, keys, isEverything }: SubscribedKeys): void {
-    if (kind !== "tasks") return;
-    for (const taskId of keys) if (this.router.has(taskId)) this.loader.request(taskId, "reconnect");
-    if (isEverything) this.feed.catchUp();
+  override rereadAll(cause: WakeCause): void {
+    // The connection may be to another server.
+    if (cause === "reconnect" && this.context.options.inlineResultBytes > 0) this.context.clock.refresh();
+    super.rereadAll(cause);
   }
 
-  rereadAll(cause: WakeCause): void {
-    // It may be another server that is listened to from here on.
-    if (cause === "reconnect" && this.#interest.options.inlineResultBytes > 0) this.#interest.clock.refresh();
-    for (const taskId of this.router.keys()) this.loader.request(taskId, cause);
-    this.loader.askAgain((taskId) => this.feed.wants(taskId));
-    this.feed.catchUp();
+  override found(taskId: string, found: Found<StoredResult>, reason: ReadReason): void {
+    super.found(taskId, found, reason);
+    this.feed.offer(found.value, reason);
   }
 
-  #onNotification(taskId: string): boolean {
-    if (!this.router.has(taskId) && !this.feed.wants(taskId)) return false;
-    this.loader.request(taskId, "notification", true);
-    return true;
+  #isAwaited(taskId: string): boolean {
+    return this.router.has(taskId) || this.feed.wants(taskId);
   }
 
-  #onInline(stored: StoredResult): boolean {
+  #requestIfAwaited(taskId: string): boolean {
+    const isAwaited = this.#isAwaited(taskId);
+    if (isAwaited) this.loader.request(taskId, "notification", true);
+    return isAwaited;
+  }
+
+  #receiveInline(stored: StoredResult): boolean {
     const { taskId } = stored;
-    if (!this.router.has(taskId) && !this.feed.wants(taskId)) return false;
+    if (!this.#isAwaited(taskId)) return false;
     const isTooOld = this.router.nextSince(taskId, stored, "inline", this.#isStoredAfter(stored));
     const isEmitted = this.feed.offerUnread(stored);
     if (isTooOld || !isEmitted) this.loader.request(taskId, "notification", true);
@@ -118,23 +89,14 @@ export class Results implements NotificationReceiver {
   }
 
   /**
-   * Tells whether a result is certain to have been stored after a local moment: one that was stored before may have been deleted or replaced since, as notifications can be late. A time
-   * that is yet to come proves nothing.
+   * Tells whether a result was certainly stored after a local moment: one that was stored before may have been deleted
+   * or replaced since, as notifications can be late. A time that is yet to come proves nothing.
    */
   #isStoredAfter({ storedAt }: StoredResult): (beganAt: number) => boolean {
-    const { clock, deadlines } = this.#interest;
-    // Asked first, since this has the clock read where it is not known yet.
+    const { clock, deadlines } = this.context;
+    // Comes first, since this has the clock read where it is not known yet.
     const now = clock.upper(deadlines.now());
     const isPast = clock.isKnown && storedAt <= now;
     return (beganAt) => isPast && storedAt > clock.upper(beganAt);
-  }
-
-  #onFound(taskId: string, { value, isOld }: Found<StoredResult>, reason: ReadReason): void {
-    this.#refusals.clear(taskId);
-    if (!reason.isOvertaken) {
-      if (isOld && this.router.has(taskId)) this.#interest.sweep.countCaught(reason.cause);
-      this.router.next(taskId, value, reason.cause);
-    }
-    this.feed.offer(value, reason);
   }
 }

@@ -1,6 +1,5 @@
 import type { Database } from "../database/database";
-import type { CommitReader, Mark, Moment } from "../waiting/commits";
-import { Snapshot } from "../waiting/snapshot";
+import { type CommitReader, type Mark, type Moment, Snapshot } from "../waiting/commits";
 import type { CommitStatements } from "./commit-statements";
 
 type MarkRow = [key: string, xid: string];

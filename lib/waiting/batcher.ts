@@ -1,47 +1,47 @@
-/** One thing to be done in a batch, under the key it is about. */
+/** Something to do in a batch, under the key it concerns. */
 export interface BatchItem {
   readonly key: string;
-  /** What it adds to the size of a statement; 0 where only the count matters. */
+  /** Its share of the size of a statement; 0 where only the count matters. */
   readonly bytes: number;
 }
 
 export interface BatcherOptions<Item extends BatchItem> {
   /** Most items in one batch. */
   readonly maxItems: number;
-  /** Most bytes in one batch; an item larger than that travels alone. */
+  /** Most bytes in one batch. A larger item travels alone. */
   readonly maxBytes: number;
   /** Most batches under way at once. */
   readonly inFlight: number;
-  /** Whether a key that is under way has to come back before it may be sent again. */
+  /** Keeps a key from being sent again before its batch has ended. */
   readonly exclusiveKeys: boolean;
-  /** Most items that are queued or held. More wait outside the queue, in their order. Default: no limit. */
+  /** Most items that are queued or held. Others wait outside the queue, in their order. Default: no limit. */
   readonly maxQueuedItems?: number;
-  /** Most bytes of items that are queued or held; an item larger than that is queued alone. Default: no limit. */
+  /** Most bytes of items that are queued or held. A larger item is queued alone. Default: no limit. */
   readonly maxQueuedBytes?: number;
-  /** Combines an item with one of the same key that is still queued; the outcome takes its place. */
+  /** Combines an item with one of the same key that is still queued. */
   readonly merge: (queued: Item, added: Item) => Item;
-  /** Carries a batch out and settles its items, except those that it has held. Must not reject. */
+  /** Carries out a batch and settles its items, except those that it has held. Must not reject. */
   readonly run: (items: Item[]) => Promise<void>;
 }
 
 type Keys = Pick<ReadonlySet<string>, "has">;
 
-/** To queue a microtask by; `queueMicrotask` of Node makes an object for asynchronous hooks each time. */
+/** Queues microtasks. Node's `queueMicrotask` makes an object for asynchronous hooks each time. */
 const settled = Promise.resolve();
 
 /**
- * Collects items while earlier ones are under way, and sends them together. When nothing is under way nothing waits: a batch leaves
- * as soon as the code that is running now has had its say, with all that it added.
+ * Collects items while earlier ones are under way, and sends them together. When nothing is under way, a batch leaves
+ * once the running code has returned, with everything that it added.
  *
- * An item never joins a batch that has been sent: a read that has begun may see an older snapshot than the one that is asked for.
+ * An item never joins a batch that has been sent: a read that has begun may see an older snapshot than is needed.
  */
 export class Batcher<Item extends BatchItem> {
   readonly #options: BatcherOptions<Item>;
   #queue = new Map<string, Item>();
   #queuedBytes = 0;
-  /** Items for which the queue has no room. Those of a key come after the one of that key that is queued. */
+  /** Items for which the queue has no room. An item follows the queued one of its key. */
   readonly #waiting = new Map<string, Item>();
-  /** The keys of items whose batch has ended without them, each with its bytes. */
+  /** The bytes of items whose batch has ended without them, by key. */
   readonly #held = new Map<string, number>();
   #heldBytes = 0;
   /** The keys of each batch that is under way. */
@@ -53,7 +53,7 @@ export class Batcher<Item extends BatchItem> {
     this.#options = options;
   }
 
-  /** Items that wait to be sent, or are held. */
+  /** Items that are queued or held. */
   get queued(): number {
     return this.#queue.size + this.#held.size;
   }
@@ -77,12 +77,12 @@ export class Batcher<Item extends BatchItem> {
     this.#schedule();
   }
 
-  /** The items of a key that are queued or wait for room: those that are sent after the one under way. */
+  /** Returns the items of a key that are sent after the one under way. */
   queuedOf(key: string): Item[] {
     return [this.#queue.get(key), this.#waiting.get(key)].filter((item) => item !== undefined);
   }
 
-  /** Takes out an item that is queued or waits for room; one that is under way or held stays there. */
+  /** Takes out an item that is queued or waits for room. One that is under way or held stays. */
   remove(item: Item): void {
     if (this.#queue.get(item.key) === item) {
       this.#queue.delete(item.key);
@@ -92,7 +92,7 @@ export class Batcher<Item extends BatchItem> {
     this.#settleDrains();
   }
 
-  /** Takes out all items that are queued or wait for room, and gives them. */
+  /** Takes out and returns all items that are queued or wait for room. */
   clear(): Item[] {
     const items = [...this.#queue.values(), ...this.#waiting.values()];
     this.#queue = new Map();
@@ -102,7 +102,7 @@ export class Batcher<Item extends BatchItem> {
     return items;
   }
 
-  /** Keeps an item, and its key, until {@link Batcher.release}, while the rest of its batch comes back. To be called before that batch ends. */
+  /** Keeps an item and its key until {@link Batcher.release}. Call it before the batch of the item ends. */
   hold(item: Item): void {
     this.#held.set(item.key, item.bytes);
     this.#heldBytes += item.bytes;
@@ -138,7 +138,7 @@ export class Batcher<Item extends BatchItem> {
     this.#queue.set(item.key, merged);
   }
 
-  /** Lets into the queue what waits for room, as far as there is some. */
+  /** Queues items that wait for room, while there is some. */
   #admit(): void {
     for (const [key, item] of this.#waiting) {
       const queued = this.#queue.get(key);
@@ -151,8 +151,8 @@ export class Batcher<Item extends BatchItem> {
   #schedule(): void {
     if (this.#scheduled || this.#batches.size >= this.#options.inFlight) return;
     this.#scheduled = true;
-    // A microtask first, then a tick: a tick queued from a microtask comes after all of them. So the lanes that a settled batch has
-    // just woken all get their next call into this batch, where a bare microtask would leave with the first one's.
+    // A microtask first, then a tick: a tick queued from a microtask comes after all microtasks. So every caller that a
+    // settled batch has just woken gets its next call into this batch. A bare microtask would leave with the first.
     void settled.then(this.#sendNextTick);
   }
 
@@ -186,8 +186,9 @@ export class Batcher<Item extends BatchItem> {
     }
     this.#queuedBytes -= bytes;
     if (batch.length === queue.size) {
-      // Not emptied: a map that is filled and emptied again and again leaves old tables behind, which keep what was in them until the next full collection. To move
-      // that about took a quarter of a storing process's time (7.8 against 5.9 µs for a result).
+      // Not emptied: a map that is filled and emptied repeatedly leaves old tables behind, with their contents, until
+      // the next full collection. Moving those took a quarter of a storing process's time (7.8 against 5.9 µs a
+      // result).
       this.#queue = new Map();
       return [batch, queue];
     }

@@ -1,7 +1,8 @@
 import { longestTimerMs } from "../value/arguments";
-import { reasonOf } from "./signals";
 
-/** Something that ends at a time, or when its signal aborts. `heapIndex` belongs to {@link Deadlines} and starts at -1. */
+/**
+ * Something that ends at a time, or when its signal aborts. `heapIndex` belongs to {@link Deadlines} and starts at -1.
+ */
 export interface Deadline {
   /** On the clock of its {@link Deadlines}. `Infinity` is never due. */
   readonly dueAt: number;
@@ -20,8 +21,8 @@ interface Listener {
  * Every deadline of a backend behind one timer, and one listener on each signal.
  *
  * The binary heap stores each entry's index, so that a finished wait leaves at once instead of staying in memory until
- * it is due. A timer for each of 100 000 waits would cost a timer object each. One signal may end hundreds of waits, and
- * Node warns of a leak at its eleventh listener.
+ * it is due. A timer for each of 100 000 waits would cost a timer object each. One signal may end hundreds of waits,
+ * and Node warns of a leak at its eleventh listener.
  */
 export class Deadlines {
   readonly #heap: Deadline[] = [];
@@ -30,7 +31,9 @@ export class Deadlines {
   #timerDueAt = Infinity;
   /** Earlier than the time the timer is meant for where that is beyond the longest timer. */
   #firesAt = -Infinity;
-  /** Returns the time in milliseconds. The clock is looked up at each call, so that fake timers can replace it later. */
+  /**
+   * Returns the time in milliseconds. The clock is looked up at each call, so that fake timers can replace it later.
+   */
   readonly now: () => number;
 
   constructor(now: () => number = () => performance.now()) {
@@ -203,4 +206,13 @@ export class Call<T> implements Deadline {
     this.#isSettled = true;
     this.#reject(reason ?? this.#late());
   }
+}
+
+/** Returns the reason of an aborted signal. Polyfills have none; the standard's default takes its place. */
+export const reasonOf = (signal: AbortSignal): unknown =>
+  signal.reason === undefined ? new DOMException("This operation was aborted", "AbortError") : signal.reason;
+
+/** Works like `signal.throwIfAborted()`, which polyfills lack. */
+export function throwIfAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted === true) throw reasonOf(signal);
 }

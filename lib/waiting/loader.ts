@@ -1,62 +1,46 @@
-import { Batcher } from "./batcher";
 import { isRowRefusal, mayPass } from "../database/backend-error";
-import { pause } from "../database/race";
-import { isTransient, retryTransient } from "../database/retry";
+import { isTransient } from "../database/retry";
+import { BackendClosedError, DatabaseError } from "../errors";
+import { Batcher, type BatchItem } from "./batcher";
 import { Call, type Deadlines } from "./deadlines";
-import { DatabaseError, BackendClosedError } from "../errors";
-import type { SchemaCheck } from "../schema/schema-check";
-import { LoadItem } from "./load-item";
-import { ReadOrder } from "./read-order";
+import { type Lane, lanes, Quarantine } from "./quarantine";
+import {
+  type Found,
+  type ReadAnswer,
+  ReadAttempts,
+  type ReadKeys,
+  type ReadLimits,
+  SlowRowsError,
+} from "./read-attempts";
 import type { WakeCause } from "./router";
-import { type Lane, lanes, Suspects } from "./suspects";
-
-/** How long the first attempts to read may take: then the connection may be dead, as others of its pool may be, or one of the rows is at fault. */
-const shortAttemptMs = 2_000;
-const shortAttempts = 2;
-/** For how long all reads are sent with care after one of them was too slow. */
-const carefulMs = 60_000;
-/** How long a statement that meets no row may take on a server that is well. */
-const probeTimeoutMs = 1_000;
-// Beyond it a feed that was interrupted finds what is new by looking.
-const maxUnanswered = 10_000;
-
-/** What is stored under a key. */
-export interface Found<T> {
-  readonly value: T;
-  /** Whether it was stored so long ago that a listener that hears would have told of it. */
-  readonly isOld: boolean;
-}
-
-/** What one statement read. */
-export interface ReadAnswer<T> {
-  /** By key. Those that are not there are left out. */
-  readonly found: ReadonlyMap<string, Found<T>>;
-  /** Keys that are there, and have to be read again since they had no room in the answer: those of each group by a statement of their own. */
-  readonly unsent?: readonly (readonly string[])[];
-}
-
-/** How a read is sent when one has been too slow: in the way that takes least of the server, whatever the rows are. */
-export interface ReadCare {
-  /** After which the server itself ends it. */
-  readonly limitMs?: number | undefined;
-}
 
 /** Why a key was read: all the requests that one read answers, taken together. */
 export interface ReadReason {
   /** `notification` if any of the requests came from one, else the cause of the first. */
   readonly cause: WakeCause;
-  /** Whether any of the requests came from a notification that announces a new value. */
+  /** Set if any of the requests came from a notification that announces a new value. */
   readonly isAnnounced: boolean;
-  /** Whether a read that began later has already found the key, so that this value may be the older one. */
+  /** Set if a read that began later has found the key already, so that this value may be the older one. */
   readonly isOvertaken: boolean;
 }
 
-/**
- * Receives what a read found: called for each id that is there, before the calls that asked for it are answered. An overtaken value is passed on only if it was announced.
- */
-type OnFound<T> = (key: string, found: Found<T>, reason: ReadReason) => void;
-/** Called when a read failed, and asking again will not help. `isTheirFault` if it is about these keys, and others could be read. */
-type OnDenied = (keys: readonly string[], error: Error, isTheirFault: boolean) => void;
+/** Receives what the reads of a {@link Loader} found. */
+export interface LoadReceiver<T> {
+  readonly read: ReadKeys<T>;
+  /** Comes before the calls for the key are answered. An overtaken value comes only if it was announced. */
+  found(key: string, found: Found<T>, reason: ReadReason): void;
+  absent(key: string): void;
+  /** The read failed, and repeating it cannot help. `isRowFault`: other keys could be read. */
+  denied(keys: readonly string[], error: Error, isRowFault: boolean): void;
+  /** The read failed for now, and no one repeats it. `isUrgent`: the keys have not failed often. */
+  givenUp(keys: readonly string[], error: DatabaseError, isUrgent: boolean): void;
+  /** A statement succeeded after one that failed. */
+  recovered(): void;
+}
+
+export interface LoaderLimits extends ReadLimits {
+  readonly deadlines: Deadlines;
+}
 
 /** Reads since the backend was made. */
 export interface ReadCounters {
@@ -68,78 +52,37 @@ export interface ReadCounters {
   readonly inFlight: number;
 }
 
-export interface LoaderParts<T> {
-  /** Reads what is stored under keys; those that are not there are left out. Without keys it does all but to meet a row. */
-  readonly read: (keys: readonly string[], timeoutMs: number, care?: ReadCare) => Promise<ReadAnswer<T>>;
-  readonly schemaCheck: SchemaCheck;
-  readonly deadlines: Deadlines;
-  readonly closed: AbortSignal;
-  readonly retryTimeoutMs: number;
-  /** Told of the size of each statement; for telemetry. */
-  readonly countBatch?: ((size: number) => void) | undefined;
-  readonly onFound: OnFound<T>;
-  /** Called after a statement that succeeds where the one before has failed. */
-  readonly onRead?: () => void;
-  /** Called for each key that a read did not find. */
-  readonly onAbsent?: (key: string) => void;
-  readonly onDenied: OnDenied;
-  /** Called when a read was given up for now: those who watch its keys are still there, and nobody asks for them. `isUrgent`: they have not failed often. */
-  readonly onGivenUp?: (keys: readonly string[], error: DatabaseError, isUrgent: boolean) => void;
-}
-
-/** A read failed that meets rows, while one that meets none succeeds. */
-class SlowRowsError extends Error {
-  override readonly name = "SlowRowsError";
-
-  /** `probeMs`: what the read that meets no row took. */
-  constructor(
-    readonly probeMs: number,
-    cause: DatabaseError,
-  ) {
-    super(cause.message, { cause });
-  }
+interface Item<T> extends BatchItem {
+  cause: WakeCause;
+  isAnnounced: boolean;
+  /** Set if the key is read for its watchers, however many calls there are. */
+  isWatched: boolean;
+  readonly calls: Call<T | undefined>[];
 }
 
 /**
- * Reads what is stored under keys, many in one statement. A key that is asked for while a read of it is under way is read once more after it: the read under way may have begun
- * before the commit that the asker was told of. Keys whose rows are at fault when a read fails are read apart from the others.
+ * Reads what is stored under keys, many in one statement. A key that is requested while a read of it is under way is
+ * read once more: the read under way may have begun before the commit in question. Rows that make a read slow, or make
+ * the server refuse it, are read apart from the others.
  */
 export class Loader<T> {
-  readonly #parts: LoaderParts<T>;
-  readonly #batchers: Readonly<Record<Lane, Batcher<LoadItem<T>>>>;
-  readonly #suspects: Suspects;
+  readonly #receiver: LoadReceiver<T>;
+  readonly #limits: LoaderLimits;
+  readonly #attempts: ReadAttempts<T>;
+  readonly #quarantine: Quarantine;
+  readonly #batchers: Readonly<Record<Lane, Batcher<Item<T>>>>;
   readonly #order = new ReadOrder();
-  /** Announced keys whose reads were given up: the notification does not come again, so its meaning is kept. */
-  readonly #unanswered = new Map<string, WakeCause>();
-  #reads = 0;
-  #retries = 0;
-  #lastError: DatabaseError | undefined;
-  /** On the clock of `performance.now()`. */
-  #carefulUntil = -Infinity;
-  /** When the database ceased to answer, on the clock of `performance.now()`; undefined while it does. */
-  #silentSince: number | undefined;
 
-  constructor(parts: LoaderParts<T>) {
-    this.#parts = parts;
-    this.#suspects = new Suspects(this.#longestAttemptMs);
-    const batcher = (lane: Lane): Batcher<LoadItem<T>> =>
-      new Batcher<LoadItem<T>>({
-        ...lanes[lane],
-        maxBytes: Infinity,
-        exclusiveKeys: false,
-        merge: (queued, added) => queued.absorb(added),
-        run: async (items) => {
-          const place = this.#order.begin();
-          await this.#run(items, place, lane);
-          this.#order.end(place);
-        },
-      });
+  constructor(receiver: LoadReceiver<T>, limits: LoaderLimits) {
+    this.#receiver = receiver;
+    this.#limits = limits;
+    this.#attempts = new ReadAttempts<T>((...read) => receiver.read(...read), limits);
+    this.#quarantine = new Quarantine(this.#attempts.longestAttemptMs);
     this.#batchers = {
-      together: batcher("together"),
-      few: batcher("few"),
-      alone: batcher("alone"),
-      refused: batcher("refused"),
-      patient: batcher("patient"),
+      together: this.#createBatcher("together"),
+      few: this.#createBatcher("few"),
+      alone: this.#createBatcher("alone"),
+      patient: this.#createBatcher("patient"),
     };
   }
 
@@ -149,37 +92,29 @@ export class Loader<T> {
       queued += batcher.queued;
       inFlight += batcher.inFlight;
     }
-    return { statements: this.#reads, retries: this.#retries, queued, inFlight };
+    const { statements, retries } = this.#attempts;
+    return { statements, retries, queued, inFlight };
   }
 
   /** Why the latest read failed; undefined once one has succeeded. */
   get lastError(): DatabaseError | undefined {
-    return this.#lastError;
+    return this.#attempts.lastError;
   }
 
-  /** Reads a key for whoever watches it; `onFound` hears if it is there. */
+  /** Reads a key for its watchers. */
   request(key: string, cause: WakeCause, isAnnounced = false): void {
-    this.#add(new LoadItem<T>(key, cause, true, isAnnounced));
+    this.#add({ key, bytes: 0, cause, isAnnounced, isWatched: true, calls: [] });
   }
 
-  /** Reads once more what was announced and could not be read, as far as it `isWanted` still. */
-  askAgain(isWanted: (key: string) => boolean): void {
-    const unanswered = [...this.#unanswered];
-    this.#unanswered.clear();
-    for (const [key, cause] of unanswered) if (isWanted(key)) this.request(key, cause, true);
-  }
-
-  /** Reads a key for the caller; `undefined` if it is not there. Rejects after `retryTimeoutMs` at the latest. */
+  /** Reads a key for the caller; `undefined` if nothing is there. Rejects after `retryTimeoutMs` at the latest. */
   async load(key: string, cause: WakeCause): Promise<T | undefined> {
-    const { deadlines, retryTimeoutMs } = this.#parts;
+    const { deadlines, retryTimeoutMs } = this.#limits;
     const late = (): Error =>
       new DatabaseError(`Could not read results: no answer within ${retryTimeoutMs} ms.`, undefined, true, {
-        cause: this.#lastError,
+        cause: this.lastError,
       });
     const call = new Call<T | undefined>(deadlines, retryTimeoutMs, late);
-    const item = new LoadItem<T>(key, cause, false, false);
-    item.calls.push(call);
-    this.#add(item);
+    this.#add({ key, bytes: 0, cause, isAnnounced: false, isWatched: false, calls: [call] });
     return call.promise;
   }
 
@@ -187,206 +122,141 @@ export class Loader<T> {
     await Promise.all(Object.values(this.#batchers).map(async (batcher) => batcher.drain()));
   }
 
-  get #isCareful(): boolean {
-    return performance.now() < this.#carefulUntil;
+  #createBatcher(lane: Lane): Batcher<Item<T>> {
+    return new Batcher<Item<T>>({
+      ...lanes[lane],
+      maxBytes: Infinity,
+      exclusiveKeys: false,
+      merge,
+      run: async (items) => {
+        const place = this.#order.begin();
+        await this.#run(items, place, lane);
+        this.#order.end(place);
+      },
+    });
   }
 
-  get #longestAttemptMs(): number {
-    return this.#parts.retryTimeoutMs / 2;
+  #add(item: Item<T>): void {
+    this.#batchers[this.#quarantine.laneOf(item.key)].add(item);
   }
 
-  #add(item: LoadItem<T>): void {
-    this.#batchers[this.#suspects.laneOf(item.key)].add(item);
-  }
-
-  /** Reads keys in one statement; if one of them is at fault they are read apart, until it is alone and no other key is concerned. */
-  async #run(queued: readonly LoadItem<T>[], place: number, lane: Lane): Promise<void> {
-    // Calls can be rejected while their items are queued.
-    const items = this.#withoutLeavers(
-      queued.filter(({ isWanted }) => isWanted),
-      lane,
-    );
+  /** Reads keys in one statement. If one of them is at fault they are read apart, until it alone is concerned. */
+  async #run(queued: readonly Item<T>[], place: number, lane: Lane): Promise<void> {
+    const items = this.#stayingIn(lane, queued.filter(isWanted));
     if (items.length === 0) return;
     const keys = items.map(({ key }) => key);
     try {
-      const answer = await (lane === "together" ? this.#read(keys) : this.#readApart(keys, lane));
-      if (this.#lastError !== undefined) this.#parts.onRead?.();
-      this.#lastError = undefined;
-      this.#silentSince = undefined;
-      this.#suspects.clear(keys, lane);
+      const limitMs = this.#quarantine.limitOf(keys);
+      const answer = await (limitMs === undefined
+        ? this.#attempts.read(keys)
+        : this.#attempts.readLimited(keys, limitMs));
+      if (this.lastError !== undefined) this.#receiver.recovered();
+      this.#attempts.noteSuccess();
+      this.#quarantine.release(keys);
       this.#answer(items, answer, place);
-      if (answer.unsent !== undefined)
-        await this.#runUnsent(items, this.#withoutLarge(items, answer.unsent), place, lane);
     } catch (error) {
-      if (!this.#separate(items, error, lane)) this.#fail(items, error as Error);
+      if (this.#separate(keys, error, lane)) for (const item of items) this.#add(item);
+      else this.#fail(items, error as Error);
     }
   }
 
-  /** Has keys read in their own lanes that have been put further apart since they were queued in this one. */
-  #withoutLeavers(items: readonly LoadItem<T>[], lane: Lane): readonly LoadItem<T>[] {
-    const staying = items.filter(({ key }) => !this.#suspects.hasLeft(key, lane));
-    if (staying.length < items.length)
-      for (const item of items) if (this.#suspects.hasLeft(item.key, lane)) this.#add(item);
-    return staying;
+  /** Returns the items that are still to be read in a lane. The others have changed lanes while they were queued. */
+  #stayingIn(lane: Lane, items: readonly Item<T>[]): readonly Item<T>[] {
+    const leaving = new Set(items.filter(({ key }) => this.#quarantine.laneOf(key) !== lane));
+    for (const item of leaving) this.#add(item);
+    return leaving.size === 0 ? items : items.filter((item) => !leaving.has(item));
   }
 
-  #answer(items: readonly LoadItem<T>[], { found, unsent }: ReadAnswer<T>, place: number): void {
-    const unsentKeys = new Set(unsent?.flat());
-    for (const { key, cause, isAnnounced, calls } of items) {
-      if (unsentKeys.has(key)) continue;
+  #answer(items: readonly Item<T>[], { found, unsent = [], large = [] }: ReadAnswer<T>, place: number): void {
+    this.#quarantine.addLarge(large, this.#attempts.isCareful);
+    const left = new Set([...unsent, ...large]);
+    for (const item of items) {
+      const { key, cause, isAnnounced, calls } = item;
+      if (left.has(key)) {
+        this.#add(item);
+        continue;
+      }
       const row = found.get(key);
-      if (row === undefined) this.#parts.onAbsent?.(key);
+      if (row === undefined) this.#receiver.absent(key);
       else {
-        // A read may come back after one that began later, and have an older snapshot: a group would go back. The answer to a call counts all the same.
+        // A read can return after one that began later, with an older snapshot: a group would go back. A call counts
+        // all the same.
         const isOvertaken = this.#order.isOvertaken(place, key) && calls.length === 0;
-        if (!isOvertaken || isAnnounced) this.#parts.onFound(key, row, { cause, isAnnounced, isOvertaken });
+        if (!isOvertaken || isAnnounced) this.#receiver.found(key, row, { cause, isAnnounced, isOvertaken });
       }
       for (const call of calls) call.resolve(row?.value);
     }
   }
 
-  /** While reads are sent with care, has what may be too large for the server read behind everything else. Gives the rest. */
-  #withoutLarge(items: readonly LoadItem<T>[], unsent: readonly (readonly string[])[]): readonly (readonly string[])[] {
-    if (!this.#isCareful) return unsent;
-    const large = new Set(unsent.filter(({ length }) => length === 1).flat());
-    this.#suspects.addLarge(large);
-    for (const item of items) if (large.has(item.key)) this.#add(item);
-    return unsent.filter(({ length }) => length > 1);
-  }
-
-  /** Reads what had no room, one piece after another, each with a deadline of its own: so many large values arrive one by one. */
-  async #runUnsent(
-    items: readonly LoadItem<T>[],
-    unsent: readonly (readonly string[])[],
-    place: number,
-    lane: Lane,
-  ): Promise<void> {
-    const itemsByKey = new Map(items.map((item) => [item.key, item]));
-    for (const keys of unsent) {
-      const piece = keys.flatMap((key) => itemsByKey.get(key) ?? []).filter((item) => item.isWanted);
-      if (piece.length > 0) await this.#run(piece, place, lane);
-    }
-  }
-
-  /** Has keys that failed together read in smaller parts, or those that were too slow with more time. Tells whether that is possible. */
-  #separate(items: readonly LoadItem<T>[], error: unknown, lane: Lane): boolean {
-    const keys = items.map(({ key }) => key);
-    const isSlow = error instanceof SlowRowsError || mayBeSlowRows(error, false);
-    const isRefused = isRowRefusal(error);
-    if (lane === "together") {
-      if (error instanceof SlowRowsError) this.#suspects.add(keys, error.probeMs);
-      else if (isRefused && items.length > 1) this.#suspects.add(keys, undefined);
-      else return false;
-    } else if (isSlow || (isRefused && items.length > 1)) {
-      // All of them, whether or not each of them can be put further apart.
-      if (keys.filter((key) => this.#suspects.isolate(key, isSlow)).length === 0) return false;
-    } else if (isTransient(error)) this.#suspects.forget(keys);
-    else return false;
-    // In no order: keys at fault that were asked for one after another would look as if all were.
-    for (const item of shuffled(items)) this.#add(item);
+  /** Tells whether keys whose read failed can be read in other ways. */
+  #separate(keys: readonly string[], error: unknown, lane: Lane): boolean {
+    const isSlow = error instanceof SlowRowsError;
+    if (isSlow || isRowRefusal(error)) return this.#quarantine.separate(keys, lane, isSlow);
+    if (lane === "together" || !isTransient(error)) return false;
+    this.#quarantine.forget(keys);
     return true;
   }
 
-  #fail(items: readonly LoadItem<T>[], thrown: Error): void {
-    const error = thrown instanceof SlowRowsError ? (thrown.cause as DatabaseError) : thrown;
-    if (isTransient(error)) this.#noteFailure(error);
+  #fail(items: readonly Item<T>[], thrown: Error): void {
+    const error = thrown instanceof SlowRowsError ? thrown.cause : thrown;
+    if (isTransient(error)) this.#attempts.noteFailure(error);
     for (const { calls } of items) for (const call of calls) call.reject(error);
     if (error instanceof BackendClosedError) return;
     const keys = items.map(({ key }) => key);
     if (mayPass(error)) {
-      // The waiters are still there, and a sweep asks for them.
-      this.#keepAnnounced(items);
-      const urgent = keys.filter((key) => this.#suspects.fail(key));
-      this.#parts.onGivenUp?.(keys, error, urgent.length > 0);
-    } else this.#parts.onDenied(keys, error, isRowRefusal(error));
-  }
-
-  #keepAnnounced(items: readonly LoadItem<T>[]): void {
-    for (const { key, cause, isAnnounced } of items)
-      if (isAnnounced && this.#unanswered.size < maxUnanswered) this.#unanswered.set(key, cause);
-  }
-
-  #read(keys: readonly string[], isCareful = this.#isCareful): Promise<ReadAnswer<T>> {
-    const { schemaCheck, closed, retryTimeoutMs } = this.#parts;
-    let attempts = 0;
-    const attempt = (attemptMs: number): Promise<ReadAnswer<T>> => {
-      attempts += 1;
-      const limitMs = attempts > shortAttempts ? attemptMs : Math.min(attemptMs, shortAttemptMs);
-      const startedAt = performance.now();
-      const sent = schemaCheck.isGood
-        ? this.#send(keys, limitMs, isCareful)
-        : schemaCheck.pass(limitMs).then(() => this.#send(keys, limitMs, isCareful));
-      return sent.catch(async (error: unknown) => {
-        const tookMs = performance.now() - startedAt;
-        if (mayBeSlowRows(error, tookMs >= limitMs)) await this.#blameRows(error, limitMs);
-        throw error;
-      });
-    };
-    // An outage that has lasted for as long as a read is retried rejects further reads at their first failure. Otherwise
-    // callers that read one after another would each wait for the whole time.
-    if (this.#silentSince !== undefined && performance.now() - this.#silentSince >= retryTimeoutMs)
-      return attempt(this.#longestAttemptMs);
-    const onRetry = (error: DatabaseError): void => {
-      this.#noteFailure(error);
-      this.#retries += 1;
-    };
-    return retryTransient(attempt, { dueAt: performance.now() + retryTimeoutMs, signals: [closed], onRetry });
-  }
-
-  /** Throws another error in place of one if a read that meets no row succeeds. Otherwise nothing can be read, and parts would fare no better. */
-  async #blameRows(error: DatabaseError, timeoutMs: number): Promise<void> {
-    const startedAt = performance.now();
-    try {
-      await this.#send([], Math.min(timeoutMs, probeTimeoutMs), false);
-    } catch {
-      return;
-    }
-    this.#carefulUntil = performance.now() + carefulMs;
-    throw new SlowRowsError(performance.now() - startedAt, error);
-  }
-
-  /** Reads keys that are kept apart from the others. */
-  async #readApart(keys: readonly string[], lane: Lane): Promise<ReadAnswer<T>> {
-    const { closed } = this.#parts;
-    const pauseMs = this.#suspects.pauseOf(lane);
-    if (pauseMs > 0) await pause(pauseMs, [closed]);
-    const limitMs = this.#suspects.limitOf(keys);
-    if (limitMs === undefined) return this.#read(keys, lane === "patient" || this.#isCareful);
-    const attempt = async (): Promise<ReadAnswer<T>> => {
-      const [startedAt, timeoutMs] = [performance.now(), limitMs + this.#longestAttemptMs];
-      return this.#send(keys, timeoutMs, true, limitMs).catch((error: unknown) => {
-        const tookMs = performance.now() - startedAt;
-        // Such as a conversion that the server cannot interrupt.
-        throw mayBeSlowRows(error, tookMs >= timeoutMs) && error.origin !== "statement"
-          ? new SlowRowsError(tookMs, error)
-          : error;
-      });
-    };
-    return retryTransient(attempt, { dueAt: performance.now() + limitMs, signals: [closed] });
-  }
-
-  #send(keys: readonly string[], timeoutMs: number, isCareful: boolean, limitMs?: number): Promise<ReadAnswer<T>> {
-    this.#reads += 1;
-    this.#parts.countBatch?.(keys.length);
-    return this.#parts.read(keys, timeoutMs, isCareful ? { limitMs } : undefined);
-  }
-
-  #noteFailure(error: DatabaseError): void {
-    this.#lastError = error;
-    if (error.origin !== "statement") this.#silentSince ??= performance.now();
+      const urgent = keys.filter((key) => this.#quarantine.fail(key));
+      this.#receiver.givenUp(keys, error, urgent.length > 0);
+    } else this.#receiver.denied(keys, error, isRowRefusal(error));
   }
 }
 
-/** Whether a read may have failed for one of its rows, though it may succeed later: the server says so, or gave no answer in time. */
-function mayBeSlowRows(error: unknown, isLate: boolean): error is DatabaseError {
-  if (!isTransient(error)) return false;
-  return error.origin === "statement" || (isLate && error.origin === "session" && error.sqlState === undefined);
+/** Tells whether a key is still to be read: not once all calls for it have been rejected. */
+function isWanted<T>({ isWatched, calls }: Item<T>): boolean {
+  return isWatched || calls.some(({ isSettled }) => !isSettled);
 }
 
-function shuffled<Item>(items: readonly Item[]): readonly Item[] {
-  if (items.length < 2) return items;
-  return items
-    .map((item) => [Math.random(), item] as const)
-    .sort(([one], [other]) => one - other)
-    .map(([, item]) => item);
+/**
+ * Combines an item with one of the same key that is queued. The meaning of a notification survives: streams emit what
+ * it announces, and a sweep that meets one has caught nothing. Changes the queued item, since copying the calls each
+ * time took a minute for 40 000 of them.
+ */
+function merge<T>(queued: Item<T>, added: Item<T>): Item<T> {
+  if (added.cause === "notification") queued.cause = added.cause;
+  queued.isWatched ||= added.isWatched;
+  queued.isAnnounced ||= added.isAnnounced;
+  for (const call of added.calls) queued.calls.push(call);
+  return queued;
+}
+
+/** Tells which of several reads of a key is the latest. Remembers keys only while an older read is under way. */
+class ReadOrder {
+  /** In the order in which they began. */
+  readonly #underWay = new Set<number>();
+  /** The latest read that found a key. */
+  readonly #foundBy = new Map<string, number>();
+  #begun = 0;
+
+  /** Returns the place of a read that begins now. */
+  begin(): number {
+    this.#begun += 1;
+    this.#underWay.add(this.#begun);
+    return this.#begun;
+  }
+
+  /** Notes that a read found a key. Returns whether one that began later has found it before. */
+  isOvertaken(place: number, key: string): boolean {
+    if ((this.#foundBy.get(key) ?? 0) > place) return true;
+    if (this.#hasOlder(place)) this.#foundBy.set(key, place);
+    return false;
+  }
+
+  end(place: number): void {
+    this.#underWay.delete(place);
+    if (!this.#hasOlder(place)) this.#foundBy.clear();
+  }
+
+  #hasOlder(place: number): boolean {
+    const [oldest = place] = this.#underWay;
+    return oldest < place;
+  }
 }

@@ -1,70 +1,107 @@
+import { Subject, type Subscription, throttleTime } from "rxjs";
+import type { NotificationSource, SubscribedKeys } from "../notifications/notifier";
+import type { Notification } from "../notifications/payload";
 import { longestTimerMs } from "../value/arguments";
-import type { Subscription } from "rxjs";
-import type { NotificationSource } from "../notifications/notifier";
 import type { WakeCause } from "./router";
 
-/** Between two sweeps while nothing can be heard. */
+/** Between two sweeps while no notification can arrive. */
 const pollIntervalMs = 1_000;
-// Processes that lost the same server start to sweep in the same second; they should not stay in step.
+/** Spreads the sweeps of processes that lost the same server in the same second. */
 const jitter = 0.2;
+/** Any role can ask for a rescan; this is how often it gets one. */
+const rescanIntervalMs = 1_000;
+
+/** Reads what is awaited: results of tasks, or groups. */
+export interface NotificationReceiver {
+  /** Reads what a notification names, as far as it is awaited; returns the number of such ids. */
+  receive(notification: Notification): number;
+  /** Reads again what the notifier reports only from now on. */
+  reread(late: SubscribedKeys): void;
+  /** Reads everything that is awaited again. */
+  rereadAll(cause: WakeCause): void;
+}
 
 /**
- * The safety net under the notifications: while anybody waits it holds the listener open and, now and then, has everything that is waited for read again; often
- * while nothing is heard. While nobody waits it does nothing at all.
+ * Has awaited keys read: when a notification names them, after each reconnect, and by a regular sweep as the safety
+ * net. Holds the listener open while anything is awaited, and does nothing otherwise.
  */
 export class Sweep {
   readonly #notifications: NotificationSource;
   readonly #intervalMs: number;
-  readonly #sweep: () => void;
-  readonly #status: Subscription;
+  readonly #receivers: NotificationReceiver[] = [];
+  /** One subscription for a backend: as an operator chain for each wait, a wait cost 9 KB. */
+  readonly #subscription: Subscription;
   #waiting = 0;
+  #relevant = 0;
+  #sweeps = 0;
+  #caught = 0;
   #isListening = false;
   #isClosed = false;
   #isHurrying = false;
-  /** Whether the latest sweep was for what could not be read before: what it finds was not overheard. */
+  /** Set if the latest sweep was for what could not be read before: no notification of it was missed. */
   #wasHurried = false;
   #timer: NodeJS.Timeout | undefined;
   #release: (() => void) | undefined;
-  #sweeps = 0;
-  #caught = 0;
 
-  constructor(notifications: NotificationSource, intervalMs: number, sweep: () => void) {
+  constructor(notifications: NotificationSource, intervalMs: number) {
     this.#notifications = notifications;
     this.#intervalMs = intervalMs;
-    this.#sweep = sweep;
-    this.#status = notifications.status$.subscribe((status) => {
-      this.#isListening = status === "listening";
-      this.#arm();
-    });
+    const rescans$ = new Subject<void>();
+    this.#subscription = rescans$
+      .pipe(throttleTime(rescanIntervalMs, undefined, { leading: true, trailing: true }))
+      .subscribe(() => this.#rereadAll("notification"));
+    this.#subscription.add(
+      notifications.notifications$.subscribe((notification) => {
+        if (notification.rescan) rescans$.next();
+        else for (const receiver of this.#receivers) this.#relevant += receiver.receive(notification);
+      }),
+    );
+    this.#subscription.add(
+      notifications.selection?.subscribed$.subscribe((late) => {
+        for (const receiver of this.#receivers) receiver.reread(late);
+      }),
+    );
+    this.#subscription.add(
+      notifications.status$.subscribe((status) => {
+        this.#isListening = status === "listening";
+        this.#arm();
+        // LISTEN is confirmed, so nothing is missed from here on; this finds what was stored before.
+        if (this.#isListening) this.#rereadAll("reconnect");
+      }),
+    );
+  }
+
+  attach(receiver: NotificationReceiver): void {
+    this.#receivers.push(receiver);
   }
 
   get sweeps(): number {
     return this.#sweeps;
   }
 
-  /** What a sweep found that a notification should have told of. */
+  /** Values that a sweep found although a notification should have named them. */
   get caught(): number {
     return this.#caught;
   }
 
-  /** To be called with what brought to light something that has been there for a while. */
+  /** Ids in notifications that were awaited here. */
+  get relevant(): number {
+    return this.#relevant;
+  }
+
+  /** Counts a value that was found although it had been there for a while. */
   countCaught(cause: WakeCause): void {
     if (cause === "sweep" && this.#isListening && !this.#wasHurried) this.#caught += 1;
   }
 
-  /** Whether a notification would be heard right now. */
-  get isListening(): boolean {
-    return this.#isListening;
-  }
-
-  /** What a notification told of could not be read, and no other notification will tell of it: the next sweep comes as soon as where nothing is heard. */
+  /** Has the next sweep come soon: a notification named what could not be read, and none will name it again. */
   hurry(): void {
     if (this.#isHurrying) return;
     this.#isHurrying = true;
     this.#arm();
   }
 
-  /** Somebody begins to wait. */
+  /** Begins a wait or a stream. */
   enter(): void {
     this.#waiting += 1;
     if (this.#waiting > 1) return;
@@ -72,7 +109,7 @@ export class Sweep {
     this.#arm();
   }
 
-  /** Somebody who had entered waits no more. */
+  /** Ends what {@link Sweep.enter} began. */
   leave(): void {
     this.#waiting -= 1;
     if (this.#waiting > 0) return;
@@ -83,24 +120,28 @@ export class Sweep {
 
   close(): void {
     this.#isClosed = true;
-    this.#status.unsubscribe();
+    this.#subscription.unsubscribe();
     clearTimeout(this.#timer);
   }
 
   #arm(): void {
     clearTimeout(this.#timer);
     if (this.#waiting === 0 || this.#isClosed) return;
-    const everyMs =
-      this.#isListening && !this.#isHurrying ? this.#intervalMs : Math.min(pollIntervalMs, this.#intervalMs);
-    this.#timer = setTimeout(
-      () => {
-        this.#sweeps += 1;
-        this.#wasHurried = this.#isHurrying;
-        this.#isHurrying = false;
-        this.#sweep();
-        this.#arm();
-      },
-      Math.min(everyMs * (1 - jitter + 2 * jitter * Math.random()), longestTimerMs),
-    );
+    const isPatient = this.#isListening && !this.#isHurrying;
+    const intervalMs = isPatient ? this.#intervalMs : Math.min(pollIntervalMs, this.#intervalMs);
+    const delayMs = intervalMs * (1 - jitter + 2 * jitter * Math.random());
+    this.#timer = setTimeout(() => this.#sweep(), Math.min(delayMs, longestTimerMs));
+  }
+
+  #sweep(): void {
+    this.#sweeps += 1;
+    this.#wasHurried = this.#isHurrying;
+    this.#isHurrying = false;
+    this.#rereadAll("sweep");
+    this.#arm();
+  }
+
+  #rereadAll(cause: WakeCause): void {
+    for (const receiver of this.#receivers) receiver.rereadAll(cause);
   }
 }

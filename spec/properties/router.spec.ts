@@ -1,10 +1,22 @@
 import { setImmediate as turn } from "node:timers/promises";
 import fc from "fast-check";
-import type { Subscription } from "rxjs";
+import { Observable, type Subscription } from "rxjs";
 import { Router, type WakeCause, type Watcher } from "../../lib/waiting/router";
 
 const causes: readonly WakeCause[] = ["read", "notification", "inline", "reconnect", "sweep", "deadline"];
 const keys = ["a", "b", "c", "__proto__", ""];
+
+/** A stream over the router, as waits are. */
+const watch$ = (router: Router<number>, key: string): Observable<number> =>
+  new Observable((subscriber) => {
+    const watcher: Watcher<number> = {
+      key,
+      next: (value) => subscriber.next(value),
+      error: (error) => subscriber.error(error),
+    };
+    router.add(watcher);
+    return () => router.remove(watcher);
+  });
 
 /** Records what a watcher received from the router and what it should have received. */
 class Witness implements Watcher<number> {
@@ -100,7 +112,7 @@ class Model {
       this.router.add(witness);
       leave = () => this.router.remove(witness);
     } else {
-      const created = this.router.watch(key).subscribe({
+      const created = watch$(this.router, key).subscribe({
         // A stream has no cause.
         next: (value) => {
           witness.told.push([value, undefined]);

@@ -3,9 +3,8 @@ import { BehaviorSubject, type Subscription } from "rxjs";
 import { DatabaseError } from "../../lib/errors";
 import type { ListenStatus } from "../../lib/notifications/notifier";
 import { NoNotifications } from "../../lib/notifications/notification-source";
-import type { CommitReader, Mark, Moment } from "../../lib/waiting/commits";
-import { Feed, type FeedParts } from "../../lib/waiting/feed";
-import { Snapshot } from "../../lib/waiting/snapshot";
+import { type CommitReader, type Mark, type Moment, Snapshot } from "../../lib/waiting/commits";
+import { Feed, type FeedSource } from "../../lib/waiting/feed";
 import { Sweep } from "../../lib/waiting/sweep";
 
 /** Counts those who need notifications, and always hears them. */
@@ -27,14 +26,14 @@ const compareMarks = (a: Mark, b: Mark): number => a.xid - b.xid || a.key.locale
 export const news = { isAnnounced: true };
 
 /** A feed over a table in memory, which reads as the statements do. */
-export class Bench implements FeedParts<Row>, CommitReader {
+export class Bench implements FeedSource<Row>, CommitReader {
   /** The database's time, in microseconds. */
   now$ = 1_700_000_000_000_000;
   readonly table = new Map<string, Row>();
   readonly requested: string[] = [];
   readonly looks: string[] = [];
   readonly notifications = new Notifications();
-  readonly sweep = new Sweep(this.notifications, 60_000, () => undefined);
+  readonly sweep = new Sweep(this.notifications, 60_000);
   readonly feed = new Feed<Row>(this);
   /** What each statement waits for, or fails with. */
   gate: Promise<unknown> = Promise.resolve();
@@ -50,7 +49,10 @@ export class Bench implements FeedParts<Row>, CommitReader {
   readonly commits = this;
   readonly markOf = (row: Row): Mark => row;
 
-  readonly request = (key: string): void => {
+  readonly followAll = (): void => undefined;
+  readonly looked = (): void => undefined;
+
+  readonly readForFeed = (key: string): void => {
     this.requested.push(key);
     queueMicrotask(() => this.answer(key));
   };

@@ -2,7 +2,8 @@ import { Pool } from "pg";
 import { Database } from "../../lib/database/database";
 import { Deadlines } from "../../lib/waiting/deadlines";
 import { DatabaseError } from "kojin-postgres";
-import { Loader, type ReadAnswer, type ReadReason } from "../../lib/waiting/loader";
+import { type LoadReceiver, Loader, type LoaderLimits, type ReadReason } from "../../lib/waiting/loader";
+import type { Found, ReadAnswer } from "../../lib/waiting/read-attempts";
 import { SchemaCheck } from "../../lib/schema/schema-check";
 import { eventually } from "../support/eventually";
 
@@ -12,40 +13,55 @@ class AlwaysMigrated extends SchemaCheck {
   }
 }
 
+const ignore = (): void => undefined;
+
+/** Notes what was found. */
+class Receiver implements LoadReceiver<number> {
+  readonly seen: number[] = [];
+  readonly reasons: ReadReason[] = [];
+  readonly absent = ignore;
+  readonly denied = ignore;
+  readonly givenUp = ignore;
+  readonly recovered = ignore;
+
+  constructor(readonly read: (keys: readonly string[]) => Promise<ReadAnswer<number>>) {}
+
+  found(_key: string, { value }: Found<number>, reason: ReadReason): void {
+    this.seen.push(value);
+    this.reasons.push(reason);
+  }
+}
+
+const limits = (deadlines: Deadlines, retryTimeoutMs: number): LoaderLimits => ({
+  schemaCheck: new AlwaysMigrated(new Database(new Pool(), "public"), "public", 1),
+  deadlines,
+  closed: new AbortController().signal,
+  retryTimeoutMs,
+});
+
 describe("two reads of the same key under way", () => {
   /** Each read waits until it is answered, with a number for a key that is there. */
   const answers: ((value?: number) => void)[] = [];
   const asked: (readonly string[])[] = [];
-  const seen: number[] = [];
-  const reasons: ReadReason[] = [];
   const deadlines = new Deadlines();
+  let seen: number[];
+  let reasons: ReadReason[];
   let loader: Loader<number>;
 
   beforeEach(() => {
     answers.length = 0;
     asked.length = 0;
-    seen.length = 0;
-    reasons.length = 0;
-    loader = new Loader<number>({
-      read: async (keys) => {
-        asked.push(keys);
-        const [key = ""] = keys;
-        return new Promise<ReadAnswer<number>>((resolve) =>
-          answers.push((value) =>
-            resolve({ found: new Map(value === undefined ? [] : [[key, { value, isOld: false }]]) }),
-          ),
-        );
-      },
-      schemaCheck: new AlwaysMigrated(new Database(new Pool(), "public"), "public", 1),
-      deadlines,
-      closed: new AbortController().signal,
-      retryTimeoutMs: 10_000,
-      onFound: (_key, { value }, reason) => {
-        seen.push(value);
-        reasons.push(reason);
-      },
-      onDenied: () => undefined,
+    const receiver = new Receiver(async (keys) => {
+      asked.push(keys);
+      const [key = ""] = keys;
+      return new Promise<ReadAnswer<number>>((resolve) =>
+        answers.push((value) =>
+          resolve({ found: new Map(value === undefined ? [] : [[key, { value, isOld: false }]]) }),
+        ),
+      );
     });
+    ({ seen, reasons } = receiver);
+    loader = new Loader<number>(receiver, limits(deadlines, 10_000));
   });
 
   async function request(count: number): Promise<void> {
@@ -175,22 +191,14 @@ describe("two reads of the same key under way", () => {
 
 describe("reads in an outage", () => {
   it("are retried until it has lasted for `retryTimeoutMs`, and then rejected at their first failure", async () => {
-    const deadlines = new Deadlines();
     let [reads, isAway] = [0, true];
-    const loader = new Loader<number>({
-      read: async () => {
-        reads += 1;
-        await Promise.resolve();
-        if (isAway) throw new DatabaseError("The server is away.", undefined, true, { origin: "connecting" });
-        return { found: new Map([["key", { value: 1, isOld: false }]]) };
-      },
-      schemaCheck: new AlwaysMigrated(new Database(new Pool(), "public"), "public", 1),
-      deadlines,
-      closed: new AbortController().signal,
-      retryTimeoutMs: 300,
-      onFound: () => undefined,
-      onDenied: () => undefined,
+    const receiver = new Receiver(async () => {
+      reads += 1;
+      await Promise.resolve();
+      if (isAway) throw new DatabaseError("The server is away.", undefined, true, { origin: "connecting" });
+      return { found: new Map([["key", { value: 1, isOld: false }]]) };
     });
+    const loader = new Loader<number>(receiver, limits(new Deadlines(), 300));
     await expect(loader.load("key", "read")).rejects.toThrow(DatabaseError);
     expect(reads).toBeGreaterThan(1);
     // Until it has lasted so long, a read may still be tried more than once.

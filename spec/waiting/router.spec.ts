@@ -1,7 +1,4 @@
 import { setImmediate as turn } from "node:timers/promises";
-import { firstValueFrom, map, mergeMap, take } from "rxjs";
-import { TestScheduler } from "rxjs/testing";
-
 import { Router, type WakeCause, type Watcher } from "../../lib/waiting/router";
 
 /** Notes down what it is told. */
@@ -170,76 +167,5 @@ describe("draining", () => {
     expect(await isSettled(drained)).toBe(false);
     if (b) router.remove(b);
     expect(await isSettled(drained)).toBe(true);
-  });
-});
-
-describe("watching as a stream", () => {
-  it("emits the values of one key from the subscription on, until it ends", () => {
-    new TestScheduler((actual, expected) => expect(actual).toEqual(expected)).run(
-      ({ hot, expectObservable, flush }) => {
-        const router = new Router<string>();
-        hot("a-b-c-d-e").subscribe((value) => router.next(value === "d" ? "other" : "key", value, "read"));
-        expectObservable(router.watch("key"), "-^----!").toBe("--b-c");
-        expectObservable(router.watch("key"), "---^").toBe("----c---e");
-        expectObservable(router.watch("other"), "^---").toBe("------d");
-        flush();
-      },
-    );
-  });
-
-  it("watches only while somebody is subscribed", () => {
-    const router = new Router<string>();
-    const stream$ = router.watch("a");
-    expect(router.has("a")).toBe(false);
-    const first = stream$.subscribe();
-    const second = stream$.subscribe();
-    first.unsubscribe();
-    expect(router.has("a")).toBe(true);
-    second.unsubscribe();
-    second.unsubscribe();
-    expect(router.size).toBe(0);
-  });
-
-  it("leaves when it has what it wanted", async () => {
-    const router = new Router<string>();
-    const value = firstValueFrom(router.watch("a").pipe(map((text) => text.toUpperCase())));
-    router.next("a", "value", "read");
-    await expect(value).resolves.toBe("VALUE");
-    expect(router.size).toBe(0);
-  });
-
-  it("leaves when it errors", () => {
-    const router = new Router<string>();
-    const errors: unknown[] = [];
-    router.watch("a").subscribe({ error: (error) => errors.push(error) });
-    const closed = new Error("closed");
-    router.errorAll(closed);
-    expect(errors).toEqual([closed]);
-    expect(router.size).toBe(0);
-  });
-
-  it("does not emit to a subscriber who was unsubscribed as another was served", () => {
-    const router = new Router<string>();
-    const seen: string[] = [];
-    router.watch("a").subscribe(() => second.unsubscribe());
-    const second = router.watch("a").subscribe((value) => seen.push(value));
-    router.next("a", "value", "read");
-    expect(seen).toEqual([]);
-  });
-
-  it("can go on to watch another key out of the first", () => {
-    const router = new Router<string>();
-    const seen: string[] = [];
-    router
-      .watch("a")
-      .pipe(
-        take(1),
-        mergeMap((key) => router.watch(key)),
-      )
-      .subscribe((value) => seen.push(value));
-    router.next("a", "b", "read");
-    expect([...router.keys()]).toEqual(["b"]);
-    router.next("b", "value", "read");
-    expect(seen).toEqual(["value"]);
   });
 });

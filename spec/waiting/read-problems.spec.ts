@@ -3,7 +3,7 @@ import { eventually } from "../support/eventually";
 import { specDatabase } from "../support/spec-database";
 
 describe("a table that cannot be read for a while", () => {
-  const database = specDatabase("troubles");
+  const database = specDatabase("read problems");
   const states = `${escapeIdentifier(database.schema)}.kojin_group_state`;
 
   it("is told by health() and once in the log, until the streams and waits that go on have read it", async () => {

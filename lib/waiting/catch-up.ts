@@ -1,0 +1,162 @@
+import { mayPass } from "../database/backend-error";
+import { type CommitReader, firstMark, type Mark } from "./commits";
+import type { FeedHistory } from "./feed-history";
+
+/** Only keys, so many at once: each page sorts anew what a transaction of a million rows wrote. */
+const pageRows = 20_000;
+/** Values that are requested at once, so that other reads come in between. */
+const maxRequested = 1_000;
+/** Emitted values after which a look moves the cursor on, though nothing may have been missed. */
+const minEmittedToLook = 10_000;
+/** How far two clocks may drift apart, as a share of the time that passes. */
+const largestDrift = 0.0005;
+
+/** Where a {@link CatchUp} looks. */
+export interface LookSource {
+  readonly commits: CommitReader;
+  /** Reads a value that a feed lacks. */
+  readForFeed(key: string): void;
+  /** A look for missed values has ended. `error`: it failed, and is repeated later. */
+  looked(error?: Error): void;
+}
+
+/** The feed that a {@link CatchUp} looks for. */
+interface LookingFeed {
+  wants(key: string): boolean;
+  error(error: Error): void;
+}
+
+/**
+ * `again`: another look follows the one under way. `stopped`: the last subscriber has left, and what was begun for the
+ * subscribers before does not concern the next ones.
+ */
+type State = "idle" | "looking" | "again" | "stopped";
+
+/**
+ * Looks for values that no notification announced: reads what was committed since the cursor of a feed, and then moves
+ * the cursor on. Neither the length of a transaction nor any clock matters.
+ */
+export class CatchUp {
+  readonly #source: LookSource;
+  readonly #feed: LookingFeed;
+  readonly #history: FeedHistory;
+  /** Values that the look has requested and that have not been read. */
+  readonly #requested = new Set<string>();
+  #state: State = "idle";
+  readonly #requestErrors: Error[] = [];
+  #resumeLook: (() => void) | undefined;
+  #emittedToLook = minEmittedToLook;
+
+  constructor(source: LookSource, feed: LookingFeed, history: FeedHistory) {
+    this.#source = source;
+    this.#feed = feed;
+    this.#history = history;
+  }
+
+  isRequested(key: string): boolean {
+    return this.#requested.has(key);
+  }
+
+  /** Begins a look. One is under way at a time; any number of calls meanwhile lead to one more. */
+  look(): void {
+    for (const key of this.#history.postponed) this.#source.readForFeed(key);
+    if (this.#state === "looking") this.#state = "again";
+    if (this.#state !== "idle") return;
+    this.#state = "looking";
+    this.#emittedToLook = Infinity;
+    void this.#look()
+      .catch((error: unknown) => this.#fail(error as Error))
+      .finally(() => this.#finish());
+  }
+
+  /** Begins a look once much has been emitted since the latest one. */
+  lookIfMuchWasEmitted(): void {
+    if (this.#state === "idle" && this.#history.size >= this.#emittedToLook) this.look();
+  }
+
+  /** A requested value has been read, or is gone. */
+  settle(key: string): void {
+    if (this.#requested.delete(key)) this.#resumeIfSettled();
+  }
+
+  /** A requested value could not be read. */
+  fail(key: string, error: Error): void {
+    if (!this.#requested.has(key)) return;
+    this.#requestErrors.push(error);
+    this.settle(key);
+  }
+
+  stop(): void {
+    this.#state = "stopped";
+    this.#requested.clear();
+    this.#resumeIfSettled();
+  }
+
+  async #look(): Promise<void> {
+    const { commits } = this.#source;
+    const takenAt = performance.now();
+    const { snapshot, serverMicros } = await commits.now();
+    if (this.#isStopped()) return;
+    const from = this.#history.lookFrom;
+    const isContinued = from !== undefined && snapshot.xmax >= from.snapshot.xmax;
+    if (isContinued) {
+      await this.#requestPages(async (after) => commits.committedSince(from.snapshot, snapshot, after, pageRows));
+    } else {
+      // There is no snapshot to begin with, or it is of another server, with other transaction ids. So the times of the
+      // rows decide, by a duration of the local clock: the two clocks need not agree.
+      const elapsedMs = (performance.now() - (from?.takenAt ?? this.#history.beganAt)) * (1 + largestDrift);
+      const since = Math.floor(serverMicros - elapsedMs * 1_000);
+      await this.#requestPages(async (after) => commits.writtenSince(since, after, pageRows));
+    }
+    if (this.#isStopped()) return;
+    this.#source.looked();
+    this.#history.moveOn({ snapshot, takenAt }, isContinued);
+    this.#emittedToLook = Math.max(minEmittedToLook, 2 * this.#history.size);
+  }
+
+  async #requestPages(readPage: (after: Mark) => Promise<readonly Mark[]>): Promise<void> {
+    let page: readonly Mark[];
+    let last = firstMark;
+    do {
+      page = await readPage(last);
+      if (this.#isStopped()) return;
+      const isMissing = (mark: Mark): boolean => !this.#history.hasEmitted(mark) && this.#feed.wants(mark.key);
+      const keys = page.filter(isMissing).map(({ key }) => key);
+      for (let start = 0; start < keys.length && !this.#isStopped(); start += maxRequested)
+        await this.#requestAll(keys.slice(start, start + maxRequested));
+      last = page.at(-1) ?? last;
+    } while (page.length === pageRows && !this.#isStopped());
+  }
+
+  /** Resolves once all keys are settled; rejects if one could not be read. */
+  async #requestAll(keys: readonly string[]): Promise<void> {
+    this.#requestErrors.length = 0;
+    for (const key of keys) this.#requested.add(key);
+    const settled = new Promise<void>((resolve) => (this.#resumeLook = resolve));
+    for (const key of keys) this.#source.readForFeed(key);
+    await settled;
+    const [error] = this.#requestErrors;
+    if (error !== undefined) throw error;
+  }
+
+  #resumeIfSettled(): void {
+    if (this.#requested.size === 0) this.#resumeLook?.();
+  }
+
+  /** The cursor stays where it is: the next sweep or connection looks again, however long an outage lasts. */
+  #fail(error: Error): void {
+    if (this.#isStopped()) return;
+    if (mayPass(error)) this.#source.looked(error);
+    else this.#feed.error(error);
+  }
+
+  #finish(): void {
+    const isAgain = this.#state === "again";
+    if (!this.#isStopped()) this.#state = "idle";
+    if (isAgain) this.look();
+  }
+
+  #isStopped(): boolean {
+    return this.#state === "stopped";
+  }
+}

@@ -1,0 +1,112 @@
+import type { Mark, Snapshot } from "./commits";
+
+/** Values the server refuses to read of which it is remembered that they have yet to be emitted. */
+const maxPostponed = 10_000;
+
+/**
+ * How much older than the present the snapshot is from which a look begins. A crash of the server takes back what it
+ * has not flushed, and gives the ids of transactions that were taken back to new ones. The server flushes within three
+ * times `wal_writer_delay`, 200 ms by default (PostgreSQL docs, "Asynchronous Commit").
+ */
+const flushedAfterMs = 2_000;
+
+/** Everything that its snapshot includes has been emitted, or is older than the subscription. */
+interface Cursor {
+  readonly snapshot: Snapshot;
+  /** On the clock of `performance.now()`. */
+  readonly takenAt: number;
+}
+
+/**
+ * Remembers what a feed has emitted, so that it emits each value once: notifications can be repeated, and a look finds
+ * what they announced. A value is known by its key and its transaction. Transactions commit in another order than that
+ * of their ids, so ids are compared for equality alone.
+ */
+export class FeedHistory {
+  /** When the first subscriber came, on the clock of `performance.now()`. */
+  readonly beganAt = performance.now();
+  /** Nearly always one transaction for a key; an array only where there are several. */
+  readonly #emitted = new Map<string, number | readonly number[]>();
+  /** Keys that the server refuses to read at present, each with the snapshot up to which the feed had come. */
+  readonly #postponed = new Map<string, Snapshot | undefined>();
+  #cursor: Cursor | undefined;
+  #lookFrom: Cursor | undefined;
+
+  /** Keys with values that were emitted since the cursor. */
+  get size(): number {
+    return this.#emitted.size;
+  }
+
+  /** How far the feed has come; undefined until the first look has ended. */
+  get cursor(): Cursor | undefined {
+    return this.#cursor;
+  }
+
+  /** An earlier cursor, which no crash of the server can take back: the next look begins there. */
+  get lookFrom(): Cursor | undefined {
+    return this.#lookFrom;
+  }
+
+  get postponed(): Iterable<string> {
+    return this.#postponed.keys();
+  }
+
+  /** Tells whether an announced value is new. Until there is a cursor every one is. */
+  isNews(mark: Mark): boolean {
+    return isAfter(this.#cursor?.snapshot, mark);
+  }
+
+  hasEmittedKey(key: string): boolean {
+    return this.#emitted.has(key);
+  }
+
+  hasEmitted({ key, xid }: Mark): boolean {
+    const xids = this.#emitted.get(key);
+    return typeof xids === "object" ? xids.includes(xid) : xids === xid;
+  }
+
+  addEmitted({ key, xid }: Mark): void {
+    const xids = this.#emitted.get(key);
+    this.#emitted.set(key, xids === undefined ? xid : [...(typeof xids === "number" ? [xids] : xids), xid]);
+  }
+
+  /** Has a key that the server refuses to read emitted once it can be read. */
+  postpone(key: string): void {
+    if (this.#postponed.size < maxPostponed && !this.#postponed.has(key))
+      this.#postponed.set(key, this.#cursor?.snapshot);
+  }
+
+  forgetPostponed(key: string): void {
+    this.#postponed.delete(key);
+  }
+
+  /** Takes out a postponed key that could be read. Returns whether its value was new when it was postponed. */
+  takePostponed(mark: Mark): boolean {
+    if (!this.#postponed.has(mark.key)) return false;
+    const snapshot = this.#postponed.get(mark.key);
+    this.#postponed.delete(mark.key);
+    return isAfter(snapshot, mark);
+  }
+
+  /** Notes that a look has ended. `isContinued`: it began at {@link FeedHistory.lookFrom}. */
+  moveOn(to: Cursor, isContinued: boolean): void {
+    const cursor = this.#cursor;
+    if (cursor === undefined || !isContinued) this.#lookFrom = to;
+    else if (to.takenAt - cursor.takenAt >= flushedAfterMs) this.#lookFrom = cursor;
+    this.#cursor = to;
+    if (this.#lookFrom !== undefined) this.#forgetIncluded(this.#lookFrom.snapshot);
+  }
+
+  /** Nothing that the snapshot of the next look includes can look new again. */
+  #forgetIncluded(snapshot: Snapshot): void {
+    for (const [key, xids] of this.#emitted) {
+      const kept = (typeof xids === "number" ? [xids] : xids).filter((xid) => !snapshot.includes(xid));
+      const [only] = kept;
+      if (only === undefined) this.#emitted.delete(key);
+      else this.#emitted.set(key, kept.length === 1 ? only : kept);
+    }
+  }
+}
+
+const isAfter = (snapshot: Snapshot | undefined, { xid }: Mark): boolean =>
+  snapshot === undefined || (xid > 0 && !snapshot.includes(xid));

@@ -1,0 +1,128 @@
+/**
+ * Where a key is read. `together`: with any others. `few`: with a few others whose rows may be at fault as well.
+ * `alone`: by a statement of its own. `patient`: the same, for rows that are large or need much time.
+ */
+export type Lane = "together" | "few" | "alone" | "patient";
+
+interface LaneLimits {
+  readonly maxItems: number;
+  readonly inFlight: number;
+}
+
+export const lanes: Readonly<Record<Lane, LaneLimits>> = {
+  // Large enough that 100 000 open waits are read again by 100 statements.
+  together: { maxItems: 1_000, inFlight: 2 },
+  few: { maxItems: 32, inFlight: 2 },
+  alone: { maxItems: 1, inFlight: 4 },
+  // One at a time: many large values arrive one by one, where a slow link would have them time out together.
+  patient: { maxItems: 1, inFlight: 1 },
+};
+
+/**
+ * Shortest time the server gets for rows of a read that took too long. Doubles each time a row is too slow by itself.
+ */
+const shortestLimitMs = 250;
+/** How long a key is kept apart after it has failed. */
+const keptMs = 60_000;
+/** Failures of a key after which it is left to the sweeps. */
+const maxUrgentFailures = 10;
+
+interface Entry {
+  readonly lane: Lane;
+  /** How long the server may take for the row; undefined if it was not slow. */
+  readonly limitMs: number | undefined;
+  readonly failures: number;
+  /** On the clock of `performance.now()`. */
+  readonly failedAt: number;
+}
+
+/**
+ * Remembers keys whose rows may be at fault when a read of many is too slow or is refused; a policy or a view of the
+ * application can do either for a single row. Reads of other keys go on without them, and keys that prove innocent
+ * return to the others.
+ */
+export class Quarantine {
+  readonly #longestLimitMs: number;
+  readonly #entries = new Map<string, Entry>();
+
+  constructor(longestLimitMs: number) {
+    this.#longestLimitMs = longestLimitMs;
+  }
+
+  laneOf(key: string): Lane {
+    // Usually empty, and asked for every key that is read.
+    if (this.#entries.size === 0) return "together";
+    return this.#at(key)?.lane ?? "together";
+  }
+
+  /** How long the server may take to read these keys; undefined if they were not slow. */
+  limitOf(keys: readonly string[]): number | undefined {
+    const limits = keys.flatMap((key) => this.#at(key)?.limitMs ?? []);
+    return limits.length === 0 ? undefined : Math.max(...limits);
+  }
+
+  /** Keeps keys further apart than in the lane in which they failed. Returns false once they cannot be. */
+  separate(keys: readonly string[], lane: Lane, isSlow: boolean): boolean {
+    const [only] = keys;
+    if (only !== undefined && keys.length === 1) return isSlow && this.#giveMoreTime(only, lane);
+    if (lane === "together") this.#forgetOld();
+    const nextLane = keys.length > lanes.few.maxItems ? "few" : "alone";
+    for (const key of keys) {
+      const limitMs = this.#at(key)?.limitMs ?? Math.min(shortestLimitMs, this.#longestLimitMs);
+      this.#put(key, nextLane, isSlow ? limitMs : this.#at(key)?.limitMs);
+    }
+    return true;
+  }
+
+  /** Has keys of large values read one by one. With care, where conversions of large values have been too slow. */
+  addLarge(keys: readonly string[], isCareful: boolean): void {
+    for (const key of keys) this.#put(key, "patient", isCareful ? this.#longestLimitMs : undefined);
+  }
+
+  /** Notes that a key could not be read in the end. Returns whether to try it again soon. */
+  fail(key: string): boolean {
+    const present = this.#at(key);
+    if (present === undefined) return true;
+    const failures = present.failures + 1;
+    this.#entries.set(key, { ...present, failures, failedAt: performance.now() });
+    return failures <= maxUrgentFailures;
+  }
+
+  /** Has keys that could be read join the others again, except for one that needed much time. */
+  release(keys: readonly string[]): void {
+    if (this.#entries.size === 0) return;
+    for (const key of keys) {
+      const present = this.#entries.get(key);
+      if (present?.lane !== "patient" || present.limitMs === undefined) this.#entries.delete(key);
+    }
+  }
+
+  /** Has keys join the others again after a failure that had nothing to do with their rows. */
+  forget(keys: readonly string[]): void {
+    for (const key of keys) this.#entries.delete(key);
+  }
+
+  #giveMoreTime(key: string, lane: Lane): boolean {
+    const limitMs = this.#at(key)?.limitMs ?? shortestLimitMs / 2;
+    if (limitMs >= this.#longestLimitMs) return false;
+    // A first read takes longer than the shortest limits.
+    this.#put(key, "patient", lane === "together" ? this.#longestLimitMs : Math.min(2 * limitMs, this.#longestLimitMs));
+    return true;
+  }
+
+  #put(key: string, lane: Lane, limitMs: number | undefined): void {
+    const failures = this.#entries.get(key)?.failures ?? 0;
+    this.#entries.set(key, { lane, limitMs, failures, failedAt: performance.now() });
+  }
+
+  #forgetOld(): void {
+    for (const key of [...this.#entries.keys()]) this.#at(key);
+  }
+
+  #at(key: string): Entry | undefined {
+    const present = this.#entries.get(key);
+    if (present === undefined || performance.now() - present.failedAt < keptMs) return present;
+    this.#entries.delete(key);
+    return undefined;
+  }
+}
