@@ -1,3 +1,4 @@
+import { types } from "node:util";
 import type { StandardSchemaV1 } from "@standard-schema/spec";
 
 /** What every error of this package extends: `catch (error) { if (error instanceof ResultBackendError) … }`. */
@@ -117,8 +118,9 @@ export class BackendClosedError extends ResultBackendError {
 }
 
 /**
- * A result that cannot be stored: JSON or jsonb cannot hold it, or it is larger than `maxResultBytes`. Also a stored result that cannot be read, since its text is larger than that:
- * a reader with a smaller `maxResultBytes` than the writer, or a writer of SQL that stored numbers such as `1e131071`.
+ * A result that cannot be stored: JSON or jsonb cannot hold it, or it is larger than `maxResultBytes`. Also a stored
+ * result that cannot be read, since its text is larger than that: a reader with a smaller `maxResultBytes` than the
+ * writer, or a writer of SQL that stored numbers such as `1e131071`.
  */
 export class ResultEncodingError extends ResultBackendError {
   override readonly name = "ResultEncodingError";
@@ -141,7 +143,10 @@ export class ResultEncodingError extends ResultBackendError {
   }
 }
 
-/** A stored result does not have the form that the reader asked for: its schema, or the codec, does not take it. The result stays as it is. */
+/**
+ * A stored result does not have the form that the reader asked for: its schema, or the codec, does not take it. The
+ * result stays as it is.
+ */
 export class ResultValidationError extends ResultBackendError {
   override readonly name = "ResultValidationError";
   readonly code = "RESULT_VALIDATION";
@@ -182,8 +187,8 @@ export class DatabaseError extends ResultBackendError {
   override readonly name = "DatabaseError";
   readonly code = "DATABASE";
   /**
-   * Where the error came from: before there was a session (`connecting`), from a session that ended or gave no answer (`session`), or from a statement that the server
-   * refused while the session goes on (`statement`).
+   * Where the error came from: before there was a session (`connecting`), from a session that ended or gave no answer
+   * (`session`), or from a statement that the server refused while the session goes on (`statement`).
    */
   readonly origin: "connecting" | "session" | "statement";
   constructor(
@@ -199,7 +204,9 @@ export class DatabaseError extends ResultBackendError {
   }
 }
 
-/** Something that was asked for needs a package that is not installed. The message says which, and how to install it. */
+/**
+ * Something that was asked for needs a package that is not installed. The message says which, and how to install it.
+ */
 export class MissingPackageError extends ResultBackendError {
   override readonly name = "MissingPackageError";
   readonly code = "MISSING_PACKAGE";
@@ -213,3 +220,27 @@ export class MissingPackageError extends ResultBackendError {
     super(`${neededBy} needs the package ${packageName}: npm install ${packageName}`, options);
   }
 }
+
+/**
+ * Recognises errors of any realm: those of Node's own modules are not `instanceof` Jest's `Error`, nor are those of a
+ * `vm` context.
+ */
+export const isError = (value: unknown): value is Error => value instanceof Error || types.isNativeError(value);
+
+/** Recognises an `AggregateError` of any realm, such as Node's for a host name with several addresses. */
+export const isAggregateError = (value: unknown): value is AggregateError =>
+  isError(value) && value.name === "AggregateError" && Array.isArray((value as { errors?: unknown }).errors);
+
+/** Recognises a `WaitTimeoutError` of any copy of this package. */
+export const isWaitTimeout = (error: unknown): error is WaitTimeoutError => hasCode(error, "WAIT_TIMEOUT");
+
+/** Recognises a `TaskFailedError` of any copy of this package. */
+export const isTaskFailed = (error: unknown): error is TaskFailedError => hasCode(error, "TASK_FAILED");
+
+/** Recognises a `BackendClosedError` of any copy of this package. */
+export const isBackendClosed = (error: unknown): error is BackendClosedError => hasCode(error, "BACKEND_CLOSED");
+
+// Not instanceof: bundling each entry point by itself, or resetting a module registry, makes several copies of these
+// classes.
+const hasCode = (error: unknown, code: string): boolean =>
+  isError(error) && (error as { code?: unknown }).code === code;

@@ -22,9 +22,8 @@ import type {
 import { toStoreRow } from "./results/store-row";
 import { checkDurationMs, checkId, typeName } from "./value/arguments";
 import { encodeFailure } from "./value/failure";
-import { type Codec, encodeResult } from "./value/json";
-import { checkSchema } from "./value/schema";
-import type { StoredResult } from "./value/stored-result";
+import { type Codec, encodeResult } from "./value/encoding";
+import { checkSchema, type StoredResult } from "./value/decoding";
 import type { TaskId } from "./value/task";
 import { resolveWaitOptions } from "./waiting/waits";
 

@@ -2,7 +2,7 @@ import type { PoolConfig } from "pg";
 import type { Logger } from "./logger";
 import type { Notifier } from "./notifications/notifier";
 import { checkDurationMs, checkInteger, checkTtlMs, typeName } from "./value/arguments";
-import type { Codec } from "./value/json";
+import type { Codec } from "./value/encoding";
 
 /** How many results travel in one statement. */
 export interface BatchOptions {

@@ -7,7 +7,7 @@ import { checkMember, type OpenGroupsOptions, toGroupLimit, toGroupSize } from "
 import { type Health, readHealth } from "./admin/health";
 import { diagnose, type DiagnoseOptions, type Diagnosis } from "./admin/diagnosis";
 import { inspect, type Inspection } from "./admin/inspection";
-import type { StoredResult } from "./value/stored-result";
+import { checkSchema, type StoredResult } from "./value/decoding";
 import type { ListenStatus } from "./notifications/notifier";
 import { type PostgresResultBackendOptions, resolveOptions } from "./options";
 import type { PruneOptions, PruneReport } from "./admin/pruner";
@@ -39,8 +39,7 @@ import { deleteResult } from "./results/delete";
 import { type StoreRow, toStoreRow } from "./results/store-row";
 import { checkDurationMs, checkId, checkTtlMs, typeName } from "./value/arguments";
 import { encodeFailure } from "./value/failure";
-import { encodeResult } from "./value/json";
-import { checkSchema } from "./value/schema";
+import { encodeResult } from "./value/encoding";
 import type { TaskId } from "./value/task";
 import { resolveWaitOptions, withWaitOptions } from "./waiting/waits";
 

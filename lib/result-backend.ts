@@ -1,6 +1,6 @@
 import type { QueryResultRow } from "pg";
 import type { Observable } from "rxjs";
-import type { ResultSchema } from "./value/schema";
+import type { ResultSchema } from "./value/decoding";
 import type { TaskId } from "./value/task";
 
 /**

@@ -1,5 +1,5 @@
 import { latestVersion } from "../schema/migration-files";
-import { isError } from "../value/foreign";
+import { isError } from "../errors";
 import { type Check, type CheckContext, type DiagnosisParts, type Finding, unknown } from "./check";
 import { readHealth } from "./health";
 import { Inspector } from "./inspection";

@@ -1,6 +1,6 @@
 import type { ListenStatus, NotificationSource } from "../notifications/notifier";
 import { latestVersion } from "../schema/migration-files";
-import { isError } from "../value/foreign";
+import { isError } from "../errors";
 import type { ReadProblems } from "../waiting/read-problems";
 import { Inspector, type InspectorParts } from "./inspection";
 

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { firstValueFrom, Subject } from "rxjs";
 import { deleteResult } from "../results/delete";
 import { toStoreRow } from "../results/store-row";
-import { encodeResult } from "../value/json";
+import { encodeResult } from "../value/encoding";
 import type { WakeCause, Watcher } from "../waiting/router";
 import { type Check, type CheckContext, type DiagnosisParts, type Finding, ok, problem, warning } from "./check";
 import { maxQueueUsage } from "./health";

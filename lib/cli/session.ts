@@ -6,7 +6,7 @@ import { EmbeddedPostgresError, startEmbeddedPostgres } from "../embedded/index"
 import { type Logger, type Notifier, PostgresResultBackend } from "../index";
 import { latestVersion } from "../schema/migration-files";
 import { SchemaCheck } from "../schema/schema-check";
-import { isError } from "../value/foreign";
+import { isError } from "../errors";
 import { layOut, stringifyExactly } from "../value/json-text";
 import {
   asUsage,

@@ -20,7 +20,8 @@ import { formatEvent } from "../http/event-stream";
 import type { ListenStatus } from "../notifications/notifier";
 import type { PostgresResultBackend } from "../postgres-backend";
 import type { GroupProgress, TaskOutcome } from "../result-backend";
-import { asJsonText, JsonText, layOut } from "../value/json-text";
+import { asJsonText } from "../value/decoding";
+import { JsonText, layOut } from "../value/json-text";
 import { GroupList, type GroupListTimes } from "./group-list";
 import { RecentCounts, RecentEntries } from "./recent";
 

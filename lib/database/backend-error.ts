@@ -1,5 +1,11 @@
-import { BackendClosedError, DatabaseError, ResultBackendError, SchemaError } from "../errors";
-import { isAggregateError, isError } from "../value/foreign";
+import {
+  BackendClosedError,
+  DatabaseError,
+  isAggregateError,
+  isError,
+  ResultBackendError,
+  SchemaError,
+} from "../errors";
 import { type ErrorOrigin, isTransientState, sqlStateOf, sqlStates } from "./sql-states";
 
 /** Circumstances of an error. */

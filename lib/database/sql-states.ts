@@ -1,4 +1,4 @@
-import { isError } from "../value/foreign";
+import { isError } from "../errors";
 
 /** SQLSTATE codes that decide what is done next (PostgreSQL docs, appendix A). */
 export const sqlStates = {

@@ -2,7 +2,7 @@ import { GroupConflictError, GroupFailedError } from "../errors";
 import type { GroupOptions, GroupProgress } from "../result-backend";
 import { checkId, checkInteger, checkTtlMs, typeName } from "../value/arguments";
 import { toFailedError } from "../value/failure";
-import type { StoredResult } from "../value/stored-result";
+import type { StoredResult } from "../value/decoding";
 
 // Rules of groups that hold wherever groups are stored. sql/0002_groups.sql has the same rules for writers of SQL.
 

@@ -3,7 +3,7 @@ import { boundedText, estimatedBytes, readBudgetBytes } from "../results/bounded
 import { commitStatements } from "../results/commit-statements";
 import { isInTime, microsOf } from "../results/expressions";
 import type { ResultStatementOptions } from "../results/statements";
-import { maxTextBytes } from "../value/jsonb-text";
+import { maxTextBytes } from "../value/encoding";
 
 /** The SQL that reads, claims and prunes groups in one schema. */
 export type GroupStatements = ReturnType<typeof groupStatements>;

@@ -15,7 +15,7 @@ import { WaitTimeoutError } from "../errors";
 import type { Notification } from "../notifications/payload";
 import type { GroupProgress, WaitOptions } from "../result-backend";
 import { TableCommits } from "../results/table-commits";
-import type { StoredResult } from "../value/stored-result";
+import type { StoredResult } from "../value/decoding";
 import type { Mark } from "../waiting/commits";
 import { KeyedSource, type SourceContext } from "../waiting/keyed-source";
 import type { ReadReason } from "../waiting/loader";

@@ -11,7 +11,7 @@ import {
   tap,
   throwError,
 } from "rxjs";
-import type { StoredResult } from "../value/stored-result";
+import type { StoredResult } from "../value/decoding";
 import {
   countsError,
   expiredError,

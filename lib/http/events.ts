@@ -1,7 +1,7 @@
 import { catchError, map, of, skipWhile } from "rxjs";
 import type { GroupBackend, GroupProgress, ResultBackend } from "../result-backend";
-import { isBackendClosed, isTaskFailed, isWaitTimeout } from "../value/foreign";
-import { asJsonText } from "../value/json-text";
+import { isBackendClosed, isTaskFailed, isWaitTimeout } from "../errors";
+import { asJsonText } from "../value/decoding";
 import { eventResponse, type EventStreamOptions, formatEvent } from "./event-stream";
 import { type FailureOptions, problemOfId, problemResponse, toProblem } from "./respond";
 

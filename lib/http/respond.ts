@@ -1,10 +1,10 @@
 import { STATUS_CODES } from "node:http";
-import type { TaskFailedError, TaskFailure } from "../errors";
+import { isBackendClosed, isTaskFailed, isWaitTimeout, type TaskFailedError, type TaskFailure } from "../errors";
 import type { ResultBackend } from "../result-backend";
 import { checkDurationMs, checkId, typeName } from "../value/arguments";
 import { exactFailure } from "../value/failure";
-import { isBackendClosed, isTaskFailed, isWaitTimeout } from "../value/foreign";
-import { asJsonText, stringifyExactly } from "../value/json-text";
+import { asJsonText } from "../value/decoding";
+import { stringifyExactly } from "../value/json-text";
 import type { HttpRequest } from "./send-response";
 
 export interface RequestOptions {

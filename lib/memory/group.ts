@@ -1,7 +1,7 @@
 import { type Conflict, type GroupSize, initConflict, memberConflict, winner } from "../groups/group-rules";
 import type { GroupProgress } from "../result-backend";
-import { compareBytes } from "../value/byte-order";
-import type { StoredResult } from "../value/stored-result";
+import { compareBytes } from "../value/arguments";
+import type { StoredResult } from "../value/decoding";
 
 /** The lease of a claim. It ends when another caller claims the group. */
 export interface Lease {

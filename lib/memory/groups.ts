@@ -23,8 +23,8 @@ import type {
 } from "../result-backend";
 import { checkDurationMs, checkId } from "../value/arguments";
 import { encodeFailure } from "../value/failure";
-import { encodeResult } from "../value/json";
-import type { StoredResult } from "../value/stored-result";
+import { encodeResult } from "../value/encoding";
+import type { StoredResult } from "../value/decoding";
 import type { Deadline } from "../waiting/deadlines";
 import type { WaitLimits } from "../waiting/waits";
 import type { MemoryGroup } from "./group";

@@ -4,7 +4,7 @@ import type { ResolvedOptions } from "../options";
 import type { GroupProgress, WriteOptions } from "../result-backend";
 import { Reader } from "../results/reader";
 import { typeName } from "../value/arguments";
-import type { StoredResult } from "../value/stored-result";
+import type { StoredResult } from "../value/decoding";
 import { Call, Deadlines } from "../waiting/deadlines";
 import type { MemoryGroup } from "./group";
 import type { MemoryStorage } from "./storage";

@@ -4,7 +4,7 @@ import type { Notification, PayloadName } from "./payload";
 
 /** The entry `kojin-postgres/notifier`: the types that a carrier of notifications implements. */
 export type { Notification, PayloadName } from "./payload";
-export type { StoredResult } from "../value/stored-result";
+export type { StoredResult } from "../value/decoding";
 
 /**
  * State of the notifications of this process. `idle`: nothing was waited for yet. `connecting`: LISTEN is being set up.

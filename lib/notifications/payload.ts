@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import type { StoredResult } from "../value/stored-result";
+import type { StoredResult } from "../value/decoding";
 
 /**
  * Names the channel on which a schema's results are announced; the triggers in `sql/` notify the same. A hash, since

@@ -1,14 +1,12 @@
 import { concatMap, map, type Observable } from "rxjs";
 import { Call, type Deadlines, throwIfAborted } from "../waiting/deadlines";
-import { ResultEncodingError, ResultValidationError, type WaitTarget, WaitTimeoutError } from "../errors";
-import { isTaskFailed } from "../value/foreign";
-import type { StoredResult } from "../value/stored-result";
+import { isTaskFailed, ResultEncodingError, ResultValidationError, type WaitTarget, WaitTimeoutError } from "../errors";
+import { decodeResult, type ResultSchema, type StoredResult } from "../value/decoding";
 import type { TaskOutcome } from "../result-backend";
 import { maxDurationMs } from "../value/arguments";
-import { type Codec, decodeResult } from "../value/json";
-import { asJsonText, JsonText } from "../value/json-text";
-import { type ResultSchema, validate } from "../value/schema";
+import type { Codec } from "../value/encoding";
 import { toFailedError } from "../value/failure";
+import { Aborts, throwIfAborted } from "../waiting/signals";
 import { lastReadMs } from "../waiting/waits";
 
 /** How long a check by a schema may take. */
@@ -27,6 +25,7 @@ export interface CheckLimits {
 export class Reader {
   readonly #codec: Codec | undefined;
   readonly #deadlines: Deadlines;
+  readonly #aborts = new Aborts();
   readonly #checks = new Set<Promise<unknown>>();
 
   constructor(deadlines: Deadlines, codec: Codec | undefined) {
@@ -36,9 +35,7 @@ export class Reader {
 
   /** The stored value; throws the `TaskFailedError` of a failure. */
   value<T>(stored: StoredResult): T {
-    if (stored.isTooLarge === true) throw ResultEncodingError.whenRead(stored.taskId);
-    if (stored.error !== null) throw toFailedError(stored.taskId, stored.error);
-    return decodeResult(stored.taskId, stored.result, this.#codec) as T;
+    return decodeResult<T>(stored, this.#codec);
   }
 
   settled<T>(stored: StoredResult): PromiseSettledResult<T> {
@@ -132,10 +129,7 @@ export class Reader {
   }
 
   async #validate<T>(stored: StoredResult, schema: ResultSchema<T>): Promise<T> {
-    // With a codec the value, and not what it is encoded as, is what a caller would write as JSON.
-    if ((schema as unknown) === asJsonText && this.#codec === undefined && stored.error === null)
-      return new JsonText(stored.result) as T;
-    return validate(schema, stored.taskId, this.value(stored));
+    return decodeResult(stored, this.#codec, schema);
   }
 
   #outcome<T>(stored: StoredResult): TaskOutcome<T> {
@@ -160,12 +154,16 @@ export class Reader {
     throwIfAborted(limits?.signal);
     // What is left of the time, and as long as a last read. Never Infinity: what is not among the deadlines would outlive `close`.
     const leftMs = Math.min(Math.max(deadline - this.#deadlines.now(), lastReadMs), maxDurationMs);
-    const call = new Call<T>(this.#deadlines, leftMs, () => lateError(limits), limits?.signal);
+    const call = new Call<T>(this.#deadlines, leftMs, () => lateError(limits));
+    const abortable = { error: (reason: unknown): void => call.reject(reason) };
+    if (limits?.signal !== undefined) this.#aborts.add(limits.signal, abortable);
     check(there).then(
       (value) => call.resolve(value),
       (error: unknown) => call.reject(error),
     );
-    return call.promise;
+    return call.promise.finally(() => {
+      if (limits?.signal !== undefined) this.#aborts.remove(limits.signal, abortable);
+    });
   }
 }
 

@@ -1,5 +1,5 @@
 import type { Database, Query } from "../database/database";
-import type { StoredResult } from "../value/stored-result";
+import type { StoredResult } from "../value/decoding";
 import type { ResultStatements } from "./statements";
 import type { Found, ReadAnswer, ReadCare } from "../waiting/read-attempts";
 

@@ -1,6 +1,6 @@
 import { WaitTimeoutError } from "../errors";
 import type { Notification } from "../notifications/payload";
-import type { StoredResult } from "../value/stored-result";
+import type { StoredResult } from "../value/decoding";
 import type { Mark } from "../waiting/commits";
 import { KeyedSource, type SourceContext } from "../waiting/keyed-source";
 import type { ReadReason } from "../waiting/loader";

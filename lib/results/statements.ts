@@ -1,6 +1,6 @@
 import { escapeIdentifier, escapeLiteral } from "pg";
 import { lockTimeoutSetting, notifyQueueUsageText } from "../database/database";
-import { maxTextBytes } from "../value/jsonb-text";
+import { maxTextBytes } from "../value/encoding";
 import { boundedText, carefulText, estimatedBytes, readBudgetBytes, shortText } from "./bounded-text";
 import { type CommitStatements, commitStatements } from "./commit-statements";
 import { isInTime, isNotNewer, microsOf, onFirstRow, plannedAnew } from "./expressions";

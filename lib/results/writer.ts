@@ -1,6 +1,6 @@
 import type { Database, Query } from "../database/database";
 import { sqlStates } from "../database/sql-states";
-import { DatabaseError, ResultEncodingError } from "../errors";
+import { DatabaseError, isError, ResultEncodingError } from "../errors";
 import type { ResolvedOptions } from "../options";
 import type { SqlClient } from "../result-backend";
 import { BatchedWrites } from "./batched-writes";
@@ -8,7 +8,6 @@ import { writePlainly } from "./plain-failure";
 import { attemptTimeoutMs, type WriteCounters, type WriteParts } from "./write-rules";
 import { modeOf, StoreQueries } from "./store-queries";
 import type { StoreRow } from "./store-row";
-import { isError } from "../value/foreign";
 import { type FailureColumns, toDriverError } from "./write-errors";
 
 export interface WriterParts extends WriteParts {

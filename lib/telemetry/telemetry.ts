@@ -2,8 +2,8 @@ import type { Attributes, Span, SpanContext, Tracer } from "@opentelemetry/api";
 import { firstValueFrom, type Observable } from "rxjs";
 import type { Stats } from "../admin/stats";
 import type { ResolvedOptions } from "../options";
-import { isError } from "../value/foreign";
-import type { StoredResult } from "../value/stored-result";
+import { isError } from "../errors";
+import type { StoredResult } from "../value/decoding";
 import { attributes, loadApi, type OpenTelemetryApi, scope } from "./api";
 import { Metrics } from "./metrics";
 

@@ -1,10 +1,15 @@
-/** Longest task or group id, in bytes of UTF-8: with its neighbours it fits a notification and a btree page (2704 bytes, `nbtree.h`). */
+/**
+ * Longest task or group id, in bytes of UTF-8. With its neighbours it fits a notification and a btree page (2704 bytes,
+ * `nbtree.h`).
+ */
 export const maxIdBytes = 512;
 
-/** Longest finite duration taken anywhere, in milliseconds: exact as a double, and still a valid `timestamptz` when added to now. */
+/** Longest finite duration, in milliseconds: exact as a double, and a valid `timestamptz` when added to now. */
 export const maxDurationMs = Number.MAX_SAFE_INTEGER;
 
-/** Node fires a longer timer after 1 ms (Node docs, `setTimeout`). What is further away is armed again on the way, or cut to this. */
+/**
+ * Longest timer. Node fires a longer one after 1 ms (Node docs, `setTimeout`), so longer delays are cut or re-armed.
+ */
 export const longestTimerMs = 2 ** 31 - 1;
 
 /** Throws unless `id` is a string of 1 to 512 bytes of UTF-8 with no NUL and no lone surrogate. */
@@ -18,7 +23,7 @@ export function checkId(id: unknown, what: "taskId" | "groupId"): asserts id is 
   if (!id.isWellFormed()) throw new RangeError(`${what}: expected well-formed Unicode, got ${JSON.stringify(id)}.`);
 }
 
-/** Throws unless `value` is a number of milliseconds from `min` (0 unless given) up, or, where allowed, `Infinity`. */
+/** Throws unless `value` is a number of milliseconds of at least `min` (default 0), or `Infinity` if `infinite`. */
 export function checkDurationMs(
   value: unknown,
   what: string,
@@ -54,8 +59,24 @@ export function checkInteger(
   }
 }
 
-/** What a value is, in the words of an error message. */
+/** Names the type of a value for an error message. */
 export function typeName(value: unknown): string {
   if (value === null) return "null";
   return Array.isArray(value) ? "an array" : typeof value;
 }
+
+/**
+ * Compares two ids by the bytes of their UTF-8, as Postgres does in the collation "C". By UTF-16 units, characters
+ * beyond the BMP would come before U+E000.
+ */
+export function compareBytes(one: string, other: string): number {
+  const length = Math.min(one.length, other.length);
+  for (let index = 0; index < length; index += 1) {
+    const [a, b] = [one.charCodeAt(index), other.charCodeAt(index)];
+    if (a !== b) return byteOrder(a) - byteOrder(b);
+  }
+  return one.length - other.length;
+}
+
+/** Orders surrogates, which stand for the characters beyond the BMP, after all other units. */
+const byteOrder = (unit: number): number => (unit >= 0xd800 && unit < 0xe000 ? unit + 0x10000 : unit);

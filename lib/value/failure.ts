@@ -1,19 +1,20 @@
 import { TaskFailedError, type TaskFailure } from "../errors";
+import { fitsAsJsonb, maxTextBytes, minFailureBytes } from "./encoding";
 import { JsonText, parseExactly, stringifyExactly } from "./json-text";
-import { fitsAsJsonb, maxTextBytes, minFailureBytes } from "./jsonb-text";
 
-/** How many levels of `cause` are stored. Deeper ones say no more to a caller, and a cycle has to end somewhere. */
+/** Levels of `cause` that are stored. Deeper ones say no more to a caller, and a cycle has to end somewhere. */
 export const maxCauseDepth = 5;
 
-// jsonb has no U+0000 and no lone surrogates. A failure must reach its waiter whatever its message holds, so these become U+FFFD.
+// jsonb rejects U+0000 and lone surrogates. A failure must always reach its waiter, so they become U+FFFD.
 const unstorableEscape = /(?<!\\)((?:\\\\)*)\\u(?:0000|d[89a-f][0-9a-f]{2})/g;
 
-/** Length of the name and the code of a failure that is too large. */
+/** Longest name and code, in UTF-16 units, of a failure that is too large. */
 const maxLabelLength = 100;
 
 /**
- * The JSON text of any thrown value. Never throws: details that JSON cannot hold are left out. One that is too large loses its details first, then its causes, then
- * the end of its message. Stacks are not stored; they show paths.
+ * Encodes any thrown value as JSON text. Never throws: details that JSON cannot hold are left out. A failure that is
+ * too large loses its details first, then its causes, then the end of its message. Stacks are not stored; they show
+ * paths.
  */
 export function encodeFailure(error: unknown, maxBytes = Infinity): string {
   const limit = Math.max(maxBytes, minFailureBytes);
@@ -21,13 +22,13 @@ export function encodeFailure(error: unknown, maxBytes = Infinity): string {
   return (
     textWithin(failure, limit) ??
     textWithin(withoutDetails(failure), limit) ??
-    textOfMessage(failure, Math.min(limit, failure.message.length), limit)
+    shortenedText(failure, Math.min(limit, failure.message.length), limit)
   );
 }
 
 /**
- * Other texts for a failure that the server refused, to be tried in this order: in ASCII, for a database whose encoding lacks a character; and without the details,
- * which may be nested too deeply.
+ * Returns other texts for a failure that the server rejected, in the order to try them: in ASCII, for a database whose
+ * encoding lacks a character, then without details, which may be nested too deeply.
  */
 export function plainerFailures(text: string): string[] {
   const ascii = toAscii(text);
@@ -35,14 +36,14 @@ export function plainerFailures(text: string): string[] {
   return [ascii, bare].filter((each) => each !== text);
 }
 
-/** As `\u20ac` in so many characters, since jsonb translates a real escape. Other than in strings JSON is ASCII. */
+/** Spells characters out as text such as `\u20ac`: jsonb decodes a real escape. JSON is ASCII outside of strings. */
 const toAscii = (json: string): string =>
   json.replace(/[^\x00-\x7f]/g, (unit) => `\\\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`);
 
 function textWithin(failure: TaskFailure, maxBytes: number): string | undefined {
   if (failure.message.length > maxBytes) return undefined;
   try {
-    // The character itself, not its escape: where the database lacks it, `toAscii` finds it.
+    // The character U+FFFD, not its escape: `toAscii` has to find it where the database lacks it.
     const text = (stringifyExactly(failure) ?? "").replace(unstorableEscape, "$1\ufffd");
     const fits = text.length <= maxBytes && Buffer.byteLength(text) <= maxBytes;
     return fits && fitsAsJsonb(text, maxTextBytes(maxBytes)) ? text : undefined;
@@ -51,17 +52,17 @@ function textWithin(failure: TaskFailure, maxBytes: number): string | undefined 
   }
 }
 
-function textOfMessage(failure: TaskFailure, length: number, maxBytes: number): string {
+/** Cuts the message to `length`, then halves it until the text fits: an escaped character takes up to six bytes. */
+function shortenedText(failure: TaskFailure, length: number, maxBytes: number): string {
   const { name, message, code } = failure;
   const short = {
     name: cutOff(name, maxLabelLength),
     message: cutOff(message, length),
     ...(typeof code === "string" ? { code: cutOff(code, maxLabelLength) } : {}),
-    // Not a number that is kept as it is written, which may be of any size.
+    // A JsonText is left out, as its number may have any size.
     ...(typeof code === "number" ? { code } : {}),
   };
-  // A character takes up to six bytes, as an escape.
-  return textWithin(short, maxBytes) ?? textOfMessage(failure, Math.floor(length / 2), maxBytes);
+  return textWithin(short, maxBytes) ?? shortenedText(failure, Math.floor(length / 2), maxBytes);
 }
 
 const cutOff = (text: string, length: number): string => (text.length <= length ? text : `${text.slice(0, length)}…`);
@@ -92,13 +93,13 @@ function describeFailure(error: unknown, depth: number, formOf: DetailsForm): Ta
   };
 }
 
-// A number that a double cannot hold is written as it is.
+/** Accepts a JsonText too, which holds a number that a double cannot. */
 const isCode = (code: unknown): code is string | number =>
   typeof code === "string" || (typeof code === "number" && Number.isFinite(code)) || code instanceof JsonText;
 
 type FailureFields = Partial<Record<"name" | "message" | "code" | "details" | "cause", unknown>>;
 
-/** A getter, or a proxy, may throw; what it guards is then left out. */
+/** Reads the fields of a thrown object, without those whose getter or proxy throws. */
 function readFields(error: object): FailureFields {
   const fields: FailureFields = {};
   for (const field of ["name", "message", "code", "details", "cause"] as const) {
@@ -111,7 +112,7 @@ function readFields(error: object): FailureFields {
   return fields;
 }
 
-/** Details as JSON can hold them; undefined if it cannot. Stringified once: what a `toJSON` gives may differ from call to call. */
+/** Stringifies details once, as a second `toJSON` may return something else; undefined if JSON cannot hold them. */
 function encodedDetails(value: unknown): JsonText | undefined {
   try {
     const text = stringifyExactly(value);
@@ -132,34 +133,34 @@ function asText(value: unknown): string {
 /** Reads the column `error`. Any JSON is accepted, since writers in other languages fill it too. */
 export function decodeFailure(text: string): TaskFailure {
   const failure = describeFailure(JSON.parse(text) as unknown, 0, (details) => details);
-  texts.set(failure, text);
+  storedTexts.set(failure, text);
   return failure;
 }
 
-/** What decoded failures were decoded from. */
-const texts = new WeakMap<TaskFailure, string>();
+/** Remembers the text of each decoded failure for `exactFailure`. */
+const storedTexts = new WeakMap<TaskFailure, string>();
 
-/** The same failure, with a `JsonText` for each number that was rounded when it was read; for what prints it by `stringifyExactly`. */
+/** Returns a decoded failure with a `JsonText` for each number that decoding rounded, for `stringifyExactly`. */
 export function exactFailure(failure: TaskFailure): TaskFailure {
-  const text = texts.get(failure);
+  const text = storedTexts.get(failure);
   return text === undefined ? failure : describeFailure(parseExactly(text), 0, (details) => details);
 }
 
-/** An `Error` made from what was stored, for the `cause` of a `TaskFailedError`. */
+/** Creates an `Error` from what was stored, to be the `cause` of a `TaskFailedError`. */
 export function reviveError(failure: TaskFailure): Error {
   const options = failure.cause === undefined ? undefined : { cause: reviveError(failure.cause) };
   const error = new Error(failure.message, options);
-  // Not enumerable, as on a built-in error, so that printing it looks the same.
+  // Not enumerable, as on a built-in error, so that it prints the same.
   Object.defineProperty(error, "name", { value: failure.name, configurable: true, writable: true });
-  // Where it was revived says nothing, and where it was thrown was not stored.
+  // The stack of this call is meaningless, and the stack of the original error was not stored.
   error.stack = `${failure.name}: ${failure.message}`;
   if (failure.code !== undefined) Object.assign(error, { code: failure.code });
   if (failure.details !== undefined) Object.assign(error, { details: failure.details });
   return error;
 }
 
-/** Creates the error of a failed task from its stored JSON text. */
-export function toFailedError(taskId: string, error: string): TaskFailedError {
-  const failure = decodeFailure(error);
+/** Creates the error of a failed task from the JSON text of its failure. */
+export function toFailedError(taskId: string, text: string): TaskFailedError {
+  const failure = decodeFailure(text);
   return new TaskFailedError(taskId, failure, { cause: reviveError(failure) });
 }

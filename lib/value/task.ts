@@ -4,23 +4,23 @@ import { checkId, typeName } from "./arguments";
 declare const resultType: unique symbol;
 
 /**
- * The id of a task, with the type of its result: `wait`, `get` and their like then give that type, and `store` asks for it. At run time it is a string and
- * nothing else; any string is the id of a task with a result of unknown type.
+ * Id of a task, with the type of its result: `wait`, `get` and the others return that type, and `store` requires it. At
+ * run time it is a plain string. Any string is the id of a task with a result of unknown type.
  */
 export type TaskId<Result = unknown> = string & { readonly [resultType]?: Result };
 
-/** A kind of tasks, all with results of one type. */
+/** A kind of task whose results all have one type. */
 export interface TaskDefinition<Result> {
   readonly name: string;
-  /** The id of one of them: `name:key`. Default key: a random one. */
+  /** Creates the id `name:key` of a task of this kind. Default key: a random UUID. */
   readonly id: (key?: string) => TaskId<Result>;
-  /** Whether an id is that of one of them. As `where` of `results$` it also types the stream. */
+  /** Returns whether an id belongs to a task of this kind. As `where` of `results$` it also types the stream. */
   readonly is: (taskId: string) => taskId is TaskId<Result>;
 }
 
 /**
- * Names a kind of tasks, for all who store and await results of them: `const resize = defineTask<Size>("resize")`. Types only: what is stored is checked by a
- * schema, or by nobody.
+ * Defines a kind of task for all code that stores or awaits its results: `const resize = defineTask<Size>("resize")`.
+ * This only declares types; to check results at run time, pass a schema to the read.
  *
  * @param name - Not empty, and without a colon, which separates it from the key.
  */

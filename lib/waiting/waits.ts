@@ -3,7 +3,7 @@ import { type Deadline, type Deadlines, reasonOf } from "./deadlines";
 import { BackendClosedError, type WaitTimeoutError } from "../errors";
 import type { ReadOptions, WaitOptions } from "../result-backend";
 import { checkDurationMs, typeName } from "../value/arguments";
-import { checkSchema } from "../value/schema";
+import { checkSchema } from "../value/decoding";
 import type { Loader } from "./loader";
 import type { Router, WakeCause, Watcher } from "./router";
 import type { Sweep } from "./sweep";

@@ -1,8 +1,6 @@
 import { resolve } from "node:path";
 
-import { EmbeddedPostgresError } from "../../lib/embedded/errors";
-import { checkOptions } from "../../lib/embedded/options";
-import type { EmbeddedPostgresOptions } from "../../lib/embedded/options";
+import { checkOptions, EmbeddedPostgresError, type EmbeddedPostgresOptions } from "../../lib/embedded/options";
 
 it("makes the data folder absolute", () => {
   expect(checkOptions({ dataDir: "some/data" }).dataDir).toBe(resolve("some/data"));

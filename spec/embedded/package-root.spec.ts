@@ -2,9 +2,8 @@ import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 
-import { EmbeddedPostgresError } from "../../lib/embedded/errors";
-import { findPackageRoot } from "../../lib/embedded/package-root";
-import type { Resolve } from "../../lib/embedded/package-root";
+import { EmbeddedPostgresError } from "../../lib/embedded/options";
+import { findPackageRoot, type Resolve } from "../../lib/embedded/package-root";
 import { tempFolder } from "./support/temp-folder";
 
 const nothingInstalled: Resolve = (packageName) => {

@@ -2,7 +2,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 
-import { isPortTaken } from "../../lib/embedded/port";
+import { isPortTaken } from "../../lib/embedded/server";
 import { eventually } from "../support/eventually";
 import { processesNaming } from "../support/processes";
 import { itAsRoot } from "../support/where";

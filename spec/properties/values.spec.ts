@@ -1,9 +1,11 @@
 import { isDeepStrictEqual } from "node:util";
 import fc from "fast-check";
 import { ResultEncodingError, type PostgresResultBackend } from "kojin-postgres";
-import { jsonText } from "../../lib/value/json";
 import { specDatabase } from "../support/spec-database";
 import { anyUnit, bounded } from "./support/arbitraries";
+
+/** JSON text, or `undefined` for what has none. The type of `JSON.stringify` omits that. */
+const jsonText = (value: unknown): string | undefined => JSON.stringify(value) as string | undefined;
 
 /** The value that JSON brings back, without everything that JSON loses. */
 const asJson = (value: unknown): unknown => JSON.parse(jsonText(value) ?? "null") as unknown;
