@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
-import { pickFreePort } from "../lib/embedded/port";
+import { pickFreePort } from "../lib/embedded/server";
 import { NotMeasured } from "./sample";
 
 /** A NATS server for the bench alone. */

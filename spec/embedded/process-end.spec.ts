@@ -2,6 +2,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 
+import { ExitHooks } from "../../lib/embedded/process-end";
 import { isPortTaken } from "../../lib/embedded/server";
 import { eventually } from "../support/eventually";
 import { processesNaming } from "../support/processes";
@@ -14,7 +15,7 @@ let count = 0;
 const newFolder = () => join(folder, `temp-${++count}`);
 
 // Shorter than the 10 s after which the watchdog itself turns to SIGKILL.
-const SOON = { timeoutMs: 8_000 };
+const withinWatchdog = { timeoutMs: 8_000 };
 
 it.each([
   ["stop", 0],
@@ -52,7 +53,7 @@ it("leaves the decision to the program if that listens to the signal too", async
   expect(program.leftovers).toEqual([]);
 });
 
-it("ends the server soon after the program was killed", async () => {
+it("ends the server shortly after the program was killed", async () => {
   const program = new Program(newFolder(), "wait");
   const { serverFolder, port } = await program.started();
   expect(await isPortTaken(port)).toBe(true);
@@ -61,7 +62,7 @@ it("ends the server soon after the program was killed", async () => {
   await eventually(() => {
     expect(processesNaming(serverFolder)).toEqual([]);
     expect(program.leftovers).toEqual([]);
-  }, SOON);
+  }, withinWatchdog);
   expect(await isPortTaken(port)).toBe(false);
 });
 
@@ -71,13 +72,13 @@ it("leaves nothing when the program is killed while it starts a server", async (
   await eventually(() => {
     const [name = "none yet"] = program.leftovers;
     expect(existsSync(join(temp, name, "data", "PG_VERSION"))).toBe(true);
-  }, SOON);
+  }, withinWatchdog);
   process.kill(program.processId, "SIGKILL");
   expect(await program.ended()).toBe("SIGKILL");
   await eventually(() => {
     expect(processesNaming(temp)).toEqual([]);
     expect(program.leftovers).toEqual([]);
-  }, SOON);
+  }, withinWatchdog);
 });
 
 it("leaves nothing when the server does not start", async () => {
@@ -107,4 +108,22 @@ itAsRoot()("works for an ordinary user too", async () => {
   expect(serverFolder).toContain(folder);
   expect(await program.ended()).toBe(0);
   expect(program.leftovers).toEqual([]);
+});
+
+const exitEvents = ["exit", "SIGINT", "SIGTERM", "SIGHUP"];
+const listenerCounts = () => exitEvents.map((event) => process.listenerCount(event));
+const stoppable = () => ({ stop: () => Promise.resolve(), stopNow: () => undefined });
+
+it("listens only while there is something to stop", () => {
+  const hooks = new ExitHooks();
+  const before = listenerCounts();
+  const [first, second] = [stoppable(), stoppable()];
+  hooks.add(first);
+  hooks.add(second);
+  expect(listenerCounts()).toEqual(before.map((count) => count + 1));
+  hooks.delete(first);
+  hooks.delete(first);
+  expect(listenerCounts()).toEqual(before.map((count) => count + 1));
+  hooks.delete(second);
+  expect(listenerCounts()).toEqual(before);
 });

@@ -1,14 +1,17 @@
 import { join } from "node:path";
-
-import { checkOptions } from "../../lib/embedded/options";
+import { Account } from "../../lib/embedded/account";
 import { Folders } from "../../lib/embedded/folders";
+import { Watchdog } from "../../lib/embedded/process-end";
 import { Server } from "../../lib/embedded/server";
 
 it("rejects when the program cannot be run at all", async () => {
-  const folders = await Folders.create(checkOptions({}), undefined);
+  const folders = await Folders.create(undefined, false, Account.own);
   const missing = join(folders.run, "missing");
-  const binaries = { initdb: missing, postgres: missing, pgCtl: missing };
-  const launched = Server.launch({ binaries, folders, account: undefined, port: 1, password: "", settings: {} });
+  const programs = { initdb: missing, postgres: missing, pgCtl: missing };
+  const watchdog = await Watchdog.start(folders.lockFile, folders.removable);
+  const context = { programs, folders, account: Account.own, watchdog, deadline: AbortSignal.timeout(30_000) };
+  const launched = Server.launch(context, 1, {});
   await expect(launched).rejects.toMatchObject({ failure: "start-failed", cause: { code: "ENOENT" } });
   await folders.remove();
+  await watchdog.close();
 });

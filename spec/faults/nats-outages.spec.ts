@@ -2,7 +2,7 @@ import { firstValueFrom } from "rxjs";
 import { filter } from "rxjs/operators";
 import type { Notifier, ListenStatus, PostgresResultBackend, PostgresResultBackendOptions } from "kojin-postgres";
 import { nats } from "kojin-postgres/nats";
-import { pickFreePort } from "../../lib/embedded/port";
+import { pickFreePort } from "../../lib/embedded/server";
 import { eventually } from "../support/eventually";
 import { NatsServer } from "../support/nats-server";
 import { specDatabase } from "../support/spec-database";

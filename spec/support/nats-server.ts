@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { pickFreePort } from "../../lib/embedded/port";
+import { pickFreePort } from "../../lib/embedded/server";
 import { eventually } from "./eventually";
 
 /** Says why NATS cannot be started here; undefined if it can. Specs that need it are then skipped with this reason. */

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Client } from "pg";
-import { pickFreePort } from "../../lib/embedded/port";
+import { pickFreePort } from "../../lib/embedded/server";
 import { eventually } from "./eventually";
 
 /**
