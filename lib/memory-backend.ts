@@ -84,7 +84,8 @@ export class MemoryResultBackend implements ResultBackend {
 
   async get<T>(taskId: TaskId<T>, { schema }: ReadOptions<T> = {}): Promise<T | undefined> {
     checkSchema(schema);
-    return this.#view.reader.found(this.#find(taskId), schema);
+    const stored = this.#find(taskId);
+    return stored && this.#view.reader.value(stored, schema);
   }
 
   async getSettled<T>(
@@ -92,15 +93,14 @@ export class MemoryResultBackend implements ResultBackend {
     { schema }: ReadOptions<T> = {},
   ): Promise<PromiseSettledResult<T> | undefined> {
     checkSchema(schema);
-    return this.#view.reader.foundSettled(this.#find(taskId), schema);
+    const stored = this.#find(taskId);
+    return stored && this.#view.reader.settled(stored, schema);
   }
 
   async wait<T>(taskId: TaskId<T>, timeout: number | (WaitOptions & ReadOptions<T>)): Promise<T> {
     const { reader } = this.#view;
     const options = resolveWaitOptions(timeout);
-    const stored = this.#wait(taskId, options);
-    if (options.schema === undefined) return reader.value<T>(await stored);
-    return reader.check(stored, options.schema, { target: { taskId }, ...options });
+    return reader.value(this.#wait(taskId, options), options.schema, { target: { taskId }, ...options });
   }
 
   async waitSettled<T>(
@@ -109,9 +109,7 @@ export class MemoryResultBackend implements ResultBackend {
   ): Promise<PromiseSettledResult<T>> {
     const { reader } = this.#view;
     const options = resolveWaitOptions(timeout);
-    const stored = this.#wait(taskId, options);
-    if (options.schema === undefined) return reader.settled<T>(await stored);
-    return reader.checkSettled(stored, options.schema, { target: { taskId }, ...options });
+    return reader.settled(this.#wait(taskId, options), options.schema, { target: { taskId }, ...options });
   }
 
   async delete(taskId: string, options: WriteOptions = {}): Promise<boolean> {
@@ -123,14 +121,14 @@ export class MemoryResultBackend implements ResultBackend {
   result$<T>(taskId: TaskId<T>, { schema }: ReadOptions<T> = {}): Observable<T> {
     checkId(taskId, "taskId");
     checkSchema(schema);
-    return this.#view.reader.values$(this.#view.results.watch$(taskId), schema);
+    return this.#view.reader.value$(this.#view.results.watch$(taskId), schema);
   }
 
   results$<T>({ where = () => true, schema }: ResultFeedOptions<T> = {}): Observable<TaskOutcome<T>> {
     if (typeof where !== "function") throw new TypeError(`where: expected a function, got ${typeName(where)}.`);
     checkSchema(schema);
     const { reader, stored$ } = this.#view;
-    return reader.outcomes$(stored$.pipe(filter(({ taskId }) => where(taskId))), schema);
+    return reader.outcome$(stored$.pipe(filter(({ taskId }) => where(taskId))), schema);
   }
 
   async initGroup(groupId: string, members: number | readonly string[], options: GroupOptions = {}): Promise<void> {
@@ -152,7 +150,7 @@ export class MemoryResultBackend implements ResultBackend {
 
   async getGroupResults<T>(groupId: string, { schema }: ReadOptions<T> = {}): Promise<T[]> {
     checkSchema(schema);
-    return this.#view.reader.all(this.#groups.results(groupId), schema);
+    return this.#view.reader.values(this.#groups.results(groupId), schema);
   }
 
   async getGroup(groupId: string): Promise<GroupProgress | undefined> {
@@ -162,9 +160,7 @@ export class MemoryResultBackend implements ResultBackend {
   async waitGroup<T>(groupId: string, timeout: number | (WaitOptions & ReadOptions<T>)): Promise<T[]> {
     const { reader } = this.#view;
     const options = resolveWaitOptions(timeout);
-    const stored = this.#groups.wait(groupId, options);
-    if (options.schema === undefined) return (await stored).map((each) => reader.value<T>(each));
-    return reader.checkAll(stored, options.schema, { target: { groupId }, ...options });
+    return reader.values(this.#groups.wait(groupId, options), options.schema, { target: { groupId }, ...options });
   }
 
   group$(groupId: string): Observable<GroupProgress> {
@@ -173,12 +169,12 @@ export class MemoryResultBackend implements ResultBackend {
 
   groupMembers$<T>(groupId: string, { schema }: ReadOptions<T> = {}): Observable<TaskOutcome<T>> {
     checkSchema(schema);
-    return this.#view.reader.outcomes$(this.#groups.members$(groupId), schema);
+    return this.#view.reader.outcome$(this.#groups.members$(groupId), schema);
   }
 
   groupResults$<T>(groupId: string, { schema }: ReadOptions<T> = {}): Observable<T[]> {
     checkSchema(schema);
-    return this.#view.reader.all$(this.#groups.results$(groupId), schema);
+    return this.#view.reader.values$(this.#groups.results$(groupId), schema);
   }
 
   groupCompletions$(): Observable<GroupProgress> {

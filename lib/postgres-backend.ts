@@ -136,7 +136,8 @@ export class PostgresResultBackend implements ResultBackend {
 
   async get<T>(taskId: TaskId<T>, { schema }: ReadOptions<T> = {}): Promise<T | undefined> {
     checkSchema(schema);
-    return this.#core.reader.found(await this.#load(taskId), schema);
+    const stored = await this.#load(taskId);
+    return stored && this.#core.reader.value(stored, schema);
   }
 
   async getSettled<T>(
@@ -144,28 +145,23 @@ export class PostgresResultBackend implements ResultBackend {
     { schema }: ReadOptions<T> = {},
   ): Promise<PromiseSettledResult<T> | undefined> {
     checkSchema(schema);
-    return this.#core.reader.foundSettled(await this.#load(taskId), schema);
+    const stored = await this.#load(taskId);
+    return stored && this.#core.reader.settled(stored, schema);
   }
 
   wait<T>(taskId: TaskId<T>, timeout: number | (WaitOptions & ReadOptions<T>)): Promise<T> {
-    const { reader } = this.#core;
-    return withWaitOptions(timeout, (options) => {
-      const stored = this.#wait(taskId, options);
-      if (options.schema === undefined) return stored.then((there) => reader.value<T>(there));
-      return reader.check(stored, options.schema, { target: { taskId }, ...options });
-    });
+    return withWaitOptions(timeout, (options) =>
+      this.#core.reader.value(this.#wait(taskId, options), options.schema, { target: { taskId }, ...options }),
+    );
   }
 
   waitSettled<T>(
     taskId: TaskId<T>,
     timeout: number | (WaitOptions & ReadOptions<T>),
   ): Promise<PromiseSettledResult<T>> {
-    const { reader } = this.#core;
-    return withWaitOptions(timeout, (options) => {
-      const stored = this.#wait(taskId, options);
-      if (options.schema === undefined) return stored.then((there) => reader.settled<T>(there));
-      return reader.checkSettled(stored, options.schema, { target: { taskId }, ...options });
-    });
+    return withWaitOptions(timeout, (options) =>
+      this.#core.reader.settled(this.#wait(taskId, options), options.schema, { target: { taskId }, ...options }),
+    );
   }
 
   async delete(taskId: string, options: WriteOptions = {}): Promise<boolean> {
@@ -191,13 +187,13 @@ export class PostgresResultBackend implements ResultBackend {
     checkId(taskId, "taskId");
     checkSchema(schema);
     const { reader, results } = this.#core;
-    return reader.values$(results.waits.watch$(taskId), schema);
+    return reader.value$(results.waits.watch$(taskId), schema);
   }
 
   results$<T>({ where = () => true, schema }: ResultFeedOptions<T> = {}): Observable<TaskOutcome<T>> {
     if (typeof where !== "function") throw new TypeError(`where: expected a function, got ${typeName(where)}.`);
     checkSchema(schema);
-    return this.#core.reader.outcomes$(this.#core.results.feed.values$(where), schema);
+    return this.#core.reader.outcome$(this.#core.results.feed.values$(where), schema);
   }
 
   async initGroup(groupId: string, members: number | readonly string[], options: GroupOptions = {}): Promise<void> {
@@ -231,7 +227,7 @@ export class PostgresResultBackend implements ResultBackend {
     checkSchema(schema);
     const { reader, groups } = this.#core;
     this.#core.assertOpen();
-    return reader.all(await groups.results(groupId), schema);
+    return reader.values(groups.results(groupId), schema);
   }
 
   async getGroup(groupId: string): Promise<GroupProgress | undefined> {
@@ -245,9 +241,7 @@ export class PostgresResultBackend implements ResultBackend {
     const options = resolveWaitOptions(timeout);
     const { reader, groups } = this.#core;
     this.#core.assertOpen();
-    const stored = groups.wait(groupId, options);
-    if (options.schema === undefined) return (await stored).map((each) => reader.value<T>(each));
-    return reader.checkAll(stored, options.schema, { target: { groupId }, ...options });
+    return reader.values(groups.wait(groupId, options), options.schema, { target: { groupId }, ...options });
   }
 
   group$(groupId: string): Observable<GroupProgress> {
@@ -258,14 +252,14 @@ export class PostgresResultBackend implements ResultBackend {
   groupMembers$<T>(groupId: string, { schema }: ReadOptions<T> = {}): Observable<TaskOutcome<T>> {
     checkId(groupId, "groupId");
     checkSchema(schema);
-    return this.#core.reader.outcomes$(this.#core.groups.members$(groupId), schema);
+    return this.#core.reader.outcome$(this.#core.groups.members$(groupId), schema);
   }
 
   groupResults$<T>(groupId: string, { schema }: ReadOptions<T> = {}): Observable<T[]> {
     checkId(groupId, "groupId");
     checkSchema(schema);
     const { reader, groups } = this.#core;
-    return reader.all$(groups.results$(groupId), schema);
+    return reader.values$(groups.results$(groupId), schema);
   }
 
   groupCompletions$(): Observable<GroupProgress> {

@@ -1,182 +1,158 @@
 import { concatMap, map, type Observable } from "rxjs";
-import { Call, type Deadlines, throwIfAborted } from "../waiting/deadlines";
 import { isTaskFailed, ResultEncodingError, ResultValidationError, type WaitTarget, WaitTimeoutError } from "../errors";
-import { decodeResult, type ResultSchema, type StoredResult } from "../value/decoding";
 import type { TaskOutcome } from "../result-backend";
 import { maxDurationMs } from "../value/arguments";
+import { decodeResult, type ResultSchema, type StoredResult } from "../value/decoding";
 import type { Codec } from "../value/encoding";
-import { toFailedError } from "../value/failure";
-import { Aborts, throwIfAborted } from "../waiting/signals";
+import { Call, type Deadlines, throwIfAborted } from "../waiting/deadlines";
 import { lastReadMs } from "../waiting/waits";
 
-/** How long a check by a schema may take. */
-export interface CheckLimits {
-  /** The task or group that is waited for, for the error. */
+/** Limits of the call that a schema is part of. */
+export interface ReadLimits {
+  /** Task or group of the wait, for the error. */
   readonly target: WaitTarget;
-  /** Counted from the call, the wait for the result included. */
+  /** Counted from the call, including the wait for the result. */
   readonly timeoutMs: number;
   readonly signal?: AbortSignal;
 }
 
+type Awaitable<T> = T | Promise<T>;
+type Schema<T> = ResultSchema<T> | undefined;
+
 /**
- * From stored JSON to what a caller gets: through the codec, and through the schema that this caller gave. A schema is the caller's own code, and may be slow, or
- * throw, or never answer; so it runs after the result has left the parts that others share, and nobody else waits for it.
+ * Turns stored results into what callers receive. A schema is the caller's own code, which may be slow, throw or never
+ * answer, so it runs outside of the shared parts, with the limits of its caller. Without a schema a result is decoded at
+ * once.
  */
 export class Reader {
   readonly #codec: Codec | undefined;
   readonly #deadlines: Deadlines;
-  readonly #aborts = new Aborts();
-  readonly #checks = new Set<Promise<unknown>>();
+  readonly #validations = new Set<Promise<unknown>>();
 
   constructor(deadlines: Deadlines, codec: Codec | undefined) {
     this.#deadlines = deadlines;
     this.#codec = codec;
   }
 
-  /** The stored value; throws the `TaskFailedError` of a failure. */
-  value<T>(stored: StoredResult): T {
-    return decodeResult<T>(stored, this.#codec);
+  /** Resolves with the value of a result, stored or awaited; rejects with the `TaskFailedError` of a failure. */
+  value<T>(source: Awaitable<StoredResult>, schema: Schema<T>, limits?: ReadLimits): Promise<T> {
+    return this.#read(source, (stored) => this.#decode(stored, schema), schema, limits);
   }
 
-  settled<T>(stored: StoredResult): PromiseSettledResult<T> {
-    if (stored.error === null) return { status: "fulfilled", value: this.value<T>(stored) };
-    return { status: "rejected", reason: toFailedError(stored.taskId, stored.error) };
-  }
-
-  /** What is there now; undefined if nothing is. */
-  async found<T>(stored: StoredResult | undefined, schema: ResultSchema<T> | undefined): Promise<T | undefined> {
-    if (stored === undefined) return undefined;
-    return schema === undefined ? this.value<T>(stored) : this.check(stored, schema);
-  }
-
-  /** The same, where a task that failed is a value. */
-  async foundSettled<T>(
-    stored: StoredResult | undefined,
-    schema: ResultSchema<T> | undefined,
-  ): Promise<PromiseSettledResult<T> | undefined> {
-    if (stored === undefined) return undefined;
-    return schema === undefined ? this.settled<T>(stored) : this.checkSettled(stored, schema);
-  }
-
-  /** The results of a group that are there now. */
-  async all<T>(stored: readonly StoredResult[], schema: ResultSchema<T> | undefined): Promise<T[]> {
-    return schema === undefined ? stored.map((each) => this.value<T>(each)) : this.checkAll(stored, schema);
-  }
-
-  /** Results as they come, in order; the first that failed ends the stream. */
-  values$<T>(stored$: Observable<StoredResult>, schema: ResultSchema<T> | undefined): Observable<T> {
-    if (schema === undefined) return stored$.pipe(map((stored) => this.value<T>(stored)));
-    return stored$.pipe(concatMap(async (stored) => this.check(stored, schema)));
-  }
-
-  /** The same for the results of groups. */
-  all$<T>(stored$: Observable<readonly StoredResult[]>, schema: ResultSchema<T> | undefined): Observable<T[]> {
-    if (schema === undefined) return stored$.pipe(map((stored) => stored.map((each) => this.value<T>(each))));
-    return stored$.pipe(concatMap(async (stored) => this.checkAll(stored, schema)));
-  }
-
-  /** What became of each task, in order. A result that cannot be read is an outcome too, as one bad result must not end a stream of many. */
-  outcomes$<T>(stored$: Observable<StoredResult>, schema: ResultSchema<T> | undefined): Observable<TaskOutcome<T>> {
-    if (schema === undefined) return stored$.pipe(map((stored) => this.#outcome<T>(stored)));
-    return stored$.pipe(
-      concatMap(async (stored) =>
-        this.check(stored, schema).then(
-          (value): TaskOutcome<T> => ({ taskId: stored.taskId, status: "fulfilled", value }),
-          (error: unknown) => toRejected(stored.taskId, error),
-        ),
-      ),
-    );
-  }
-
-  /** The value of a result, there or still to come, as a schema gives it. */
-  async check<T>(
-    stored: StoredResult | Promise<StoredResult>,
-    schema: ResultSchema<T>,
-    limits?: CheckLimits,
-  ): Promise<T> {
-    return this.#track(stored, async (there) => this.#validate(there, schema), limits);
-  }
-
-  /** The same, where a task that failed is a value. */
-  async checkSettled<T>(
-    stored: StoredResult | Promise<StoredResult>,
-    schema: ResultSchema<T>,
-    limits?: CheckLimits,
+  /** Like `value`, but a failed task is a value. */
+  settled<T>(
+    source: Awaitable<StoredResult>,
+    schema: Schema<T>,
+    limits?: ReadLimits,
   ): Promise<PromiseSettledResult<T>> {
-    return this.check(stored, schema, limits).then(
-      (value) => ({ status: "fulfilled", value }),
-      (reason: unknown) => {
-        if (!isTaskFailed(reason)) throw reason;
-        return { status: "rejected", reason };
-      },
-    );
+    return this.value(source, schema, limits).then(toFulfilled, (error: unknown) => toRejected(error, isTaskFailed));
   }
 
-  /** The same for the results of a group, each checked by itself. */
-  async checkAll<T>(
-    stored: readonly StoredResult[] | Promise<readonly StoredResult[]>,
-    schema: ResultSchema<T>,
-    limits?: CheckLimits,
-  ): Promise<T[]> {
-    const validateAll = async (there: readonly StoredResult[]): Promise<T[]> =>
-      Promise.all(there.map(async (each) => this.#validate(each, schema)));
-    return this.#track(stored, validateAll, limits);
+  /** Like `value`, for the results of a group. */
+  values<T>(source: Awaitable<readonly StoredResult[]>, schema: Schema<T>, limits?: ReadLimits): Promise<T[]> {
+    return this.#read(source, (stored) => this.#decodeAll(stored, schema), schema, limits);
   }
 
-  /** Resolves once every check has ended. */
+  /** Emits values in order; errors with the first failure. */
+  value$<T>(stored$: Observable<StoredResult>, schema: Schema<T>): Observable<T> {
+    return this.#emit(stored$, (stored) => this.#decode(stored, schema), schema);
+  }
+
+  /** Like `value$`, for the results of groups. */
+  values$<T>(stored$: Observable<readonly StoredResult[]>, schema: Schema<T>): Observable<T[]> {
+    return this.#emit(stored$, (stored) => this.#decodeAll(stored, schema), schema);
+  }
+
+  /** Emits outcomes in order. An unreadable result is an outcome too, so that it does not end a stream of many. */
+  outcome$<T>(stored$: Observable<StoredResult>, schema: Schema<T>): Observable<TaskOutcome<T>> {
+    return this.#emit(stored$, (stored) => this.#outcome(stored, schema), schema);
+  }
+
+  /** Resolves once every validation has ended. */
   async drain(): Promise<void> {
-    await Promise.allSettled(this.#checks);
+    await Promise.allSettled(this.#validations);
   }
 
-  async #validate<T>(stored: StoredResult, schema: ResultSchema<T>): Promise<T> {
+  #decode<T>(stored: StoredResult, schema: Schema<T>): Awaitable<T> {
     return decodeResult(stored, this.#codec, schema);
   }
 
-  #outcome<T>(stored: StoredResult): TaskOutcome<T> {
+  #decodeAll<T>(stored: readonly StoredResult[], schema: Schema<T>): Awaitable<T[]> {
+    const values = stored.map((each) => this.#decode(each, schema));
+    return schema === undefined ? (values as T[]) : Promise.all(values);
+  }
+
+  #outcome<T>(stored: StoredResult, schema: Schema<T>): Awaitable<TaskOutcome<T>> {
+    const { taskId } = stored;
+    const onValue = (value: T): TaskOutcome<T> => ({ taskId, ...toFulfilled(value) });
+    const onError = (error: unknown): TaskOutcome<T> => ({ taskId, ...toRejected(error, isAboutResult) });
     try {
-      return { taskId: stored.taskId, ...this.settled<T>(stored) };
+      const value = this.#decode(stored, schema);
+      return schema === undefined ? onValue(value as T) : Promise.resolve(value).then(onValue, onError);
     } catch (error) {
-      return toRejected(stored.taskId, error);
+      return onError(error);
     }
   }
 
-  /** Known from the call on, and not from when the result is there: whoever drains would miss it in between. */
-  async #track<S, T>(source: S | Promise<S>, check: (source: S) => Promise<T>, limits?: CheckLimits): Promise<T> {
-    const checking = this.#check(source, check, limits);
-    this.#checks.add(checking);
-    return checking.finally(() => this.#checks.delete(checking));
+  /** Maps in order: at once without a schema, else one validation after the other. */
+  #emit<S, T>(stored$: Observable<S>, decode: (stored: S) => Awaitable<T>, schema: unknown): Observable<T> {
+    if (schema === undefined) return stored$.pipe(map((stored) => decode(stored) as T));
+    return stored$.pipe(concatMap((stored) => this.#read(stored, decode, schema)));
   }
 
-  async #check<S, T>(source: S | Promise<S>, check: (source: S) => Promise<T>, limits?: CheckLimits): Promise<T> {
-    const deadline = this.#deadlines.now() + (limits?.timeoutMs ?? Infinity);
-    // Also where it is there already: a stream is served from within the parts that others share.
-    const there = await source;
-    throwIfAborted(limits?.signal);
-    // What is left of the time, and as long as a last read. Never Infinity: what is not among the deadlines would outlive `close`.
+  // Not async: an open wait without a schema holds one promise of this and no frame.
+  #read<S, T>(
+    source: Awaitable<S>,
+    decode: (stored: S) => Awaitable<T>,
+    schema: unknown,
+    limits: ReadLimits = noLimits,
+  ): Promise<T> {
+    if (schema === undefined) return Promise.resolve(source).then(decode);
+    // Added at the call, not when the result is there: `drain` would miss it in between.
+    const validation = this.#validate(source, decode, limits);
+    this.#validations.add(validation);
+    return validation.finally(() => this.#validations.delete(validation));
+  }
+
+  async #validate<S, T>(
+    source: Awaitable<S>,
+    decode: (stored: S) => Awaitable<T>,
+    { target, timeoutMs, signal }: ReadLimits,
+  ): Promise<T> {
+    const deadline = this.#deadlines.now() + timeoutMs;
+    // Even if it is there already: a stream is served from within the shared parts.
+    const stored = await source;
+    throwIfAborted(signal);
+    // The rest of the time, and at least that of a last read. Never Infinity: `close` only ends what has a deadline.
     const leftMs = Math.min(Math.max(deadline - this.#deadlines.now(), lastReadMs), maxDurationMs);
-    const call = new Call<T>(this.#deadlines, leftMs, () => lateError(limits));
-    const abortable = { error: (reason: unknown): void => call.reject(reason) };
-    if (limits?.signal !== undefined) this.#aborts.add(limits.signal, abortable);
-    check(there).then(
-      (value) => call.resolve(value),
-      (error: unknown) => call.reject(error),
-    );
-    return call.promise.finally(() => {
-      if (limits?.signal !== undefined) this.#aborts.remove(limits.signal, abortable);
-    });
+    const call = new Call<T>(this.#deadlines, leftMs, () => lateError(target, timeoutMs), signal);
+    Promise.resolve(stored)
+      .then(decode)
+      .then(
+        (value) => call.resolve(value),
+        (error: unknown) => call.reject(error),
+      );
+    return call.promise;
   }
 }
 
-function toRejected(taskId: string, error: unknown): TaskOutcome<never> {
-  if (isTaskFailed(error) || error instanceof ResultValidationError || error instanceof ResultEncodingError)
-    return { taskId, status: "rejected", reason: error };
-  throw error;
+function toFulfilled<T>(value: T): PromiseFulfilledResult<T> {
+  return { status: "fulfilled", value };
 }
 
-/** For a check without a limit, which ends by `close` alone: its deadline is too far away to come. */
-const noLimits: CheckLimits = { target: { taskId: "" }, timeoutMs: Infinity };
+/** Returns an error as an outcome if `isOutcome` accepts it, and throws it otherwise. */
+function toRejected(error: unknown, isOutcome: (error: unknown) => boolean): PromiseRejectedResult {
+  if (!isOutcome(error)) throw error;
+  return { status: "rejected", reason: error };
+}
 
-function lateError({ target, timeoutMs }: CheckLimits = noLimits): WaitTimeoutError {
+const isAboutResult = (error: unknown): boolean =>
+  isTaskFailed(error) || error instanceof ResultValidationError || error instanceof ResultEncodingError;
+
+/** Leaves the end of a validation to `close`: the deadline is too far away to come. */
+const noLimits: ReadLimits = { target: { taskId: "" }, timeoutMs: Infinity };
+
+function lateError(target: WaitTarget, timeoutMs: number): WaitTimeoutError {
   const subject = "taskId" in target ? `Task ${target.taskId}` : `Group ${target.groupId}`;
   const message = `${subject} is done, but its schema had not checked the result within ${timeoutMs} ms.`;
   return new WaitTimeoutError(target, timeoutMs, { message });
