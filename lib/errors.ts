@@ -1,18 +1,18 @@
 import { types } from "node:util";
 import type { StandardSchemaV1 } from "@standard-schema/spec";
 
-/** What every error of this package extends: `catch (error) { if (error instanceof ResultBackendError) … }`. */
+/** Base class of all errors of this package: `catch (error) { if (error instanceof ResultBackendError) … }`. */
 export abstract class ResultBackendError extends Error {
-  /** Equal to the class name, also after minifying and across processes. */
+  /** Equal to the class name, even after minifying and across processes. */
   abstract override readonly name: string;
-  /** A constant to switch on. */
+  /** Constant to switch on. */
   abstract readonly code: string;
 }
 
-/** The target of a wait: a task or a group. */
+/** Target of a wait: a task or a group. */
 export type WaitTarget = { readonly taskId: string } | { readonly groupId: string };
 
-/** Nothing was stored within the time given to a wait. The task, or the group, may still finish later. */
+/** A wait reached its timeout. The task or group may still finish later. */
 export class WaitTimeoutError extends ResultBackendError {
   override readonly name = "WaitTimeoutError";
   readonly code = "WAIT_TIMEOUT";
@@ -22,7 +22,7 @@ export class WaitTimeoutError extends ResultBackendError {
   declare readonly groupId?: string;
   constructor(
     target: WaitTarget,
-    /** The limit that was given, in milliseconds. */
+    /** The timeout of the wait, in milliseconds. */
     readonly timeoutMs: number,
     options?: ErrorOptions & { readonly message?: string },
   ) {
@@ -31,7 +31,7 @@ export class WaitTimeoutError extends ResultBackendError {
     else this.groupId = target.groupId;
   }
 
-  /** Creates the error for a group. The message tells how many members had finished when the time was up. */
+  /** Creates the error for a group. Its message says how many members had finished at the timeout. */
   static forGroup(
     groupId: string,
     timeoutMs: number,
@@ -54,26 +54,26 @@ function lateMessage(target: WaitTarget, timeoutMs: number): string {
   return `Group ${target.groupId} was not done within ${timeoutMs} ms.`;
 }
 
-/** A task's own error as it is stored, in the column `error`: plain JSON that any language can write. */
+/** A task's own error as stored in the column `error`: plain JSON that any language can write. */
 export interface TaskFailure {
-  /** The class of the error, such as `TypeError`. */
+  /** Class of the error, such as `TypeError`. */
   readonly name: string;
   readonly message: string;
-  /** A machine-readable code, if the error had one. */
+  /** Machine-readable code, if the error had one. */
   readonly code?: string | number;
-  /** Whatever else the task wants to tell, if JSON can hold it. */
+  /** Anything else the task reported, if JSON can hold it. */
   readonly details?: unknown;
-  /** What the error names as its own cause, up to five levels. */
+  /** Cause of the error, up to five levels deep. */
   readonly cause?: TaskFailure;
 }
 
-/** The task itself failed: somebody called `fail`. `cause` is an `Error` made from what was stored. */
+/** The task itself failed: its failure was stored by `fail`. `cause` is an `Error` created from the stored failure. */
 export class TaskFailedError extends ResultBackendError {
   override readonly name = "TaskFailedError";
   readonly code = "TASK_FAILED";
   constructor(
     readonly taskId: string,
-    /** What was stored: the name, message, code and details of the task's own error. */
+    /** Stored name, message, code and details of the task's own error. */
     readonly failure: TaskFailure,
     options?: ErrorOptions,
   ) {
@@ -81,7 +81,7 @@ export class TaskFailedError extends ResultBackendError {
   }
 }
 
-/** A group is done, and at least one of its members failed. */
+/** A group is complete, and at least one of its members failed. */
 export class GroupFailedError extends ResultBackendError {
   override readonly name = "GroupFailedError";
   readonly code = "GROUP_FAILED";
@@ -91,11 +91,11 @@ export class GroupFailedError extends ResultBackendError {
     readonly failures: readonly TaskFailedError[],
     options?: ErrorOptions,
   ) {
-    super(`Group ${groupId} is done, with ${failures.length} failed member(s).`, options);
+    super(`Group ${groupId} is complete, with ${failures.length} failed member(s).`, options);
   }
 }
 
-/** What was asked of a group contradicts what is stored of it: another total, or a member that was not declared. */
+/** A call contradicts the stored group: it has another total, or does not declare that member. */
 export class GroupConflictError extends ResultBackendError {
   override readonly name = "GroupConflictError";
   readonly code = "GROUP_CONFLICT";
@@ -108,7 +108,7 @@ export class GroupConflictError extends ResultBackendError {
   }
 }
 
-/** `close()` was called: before this call, or while it was waiting. */
+/** `close()` was called before this call, or while it was waiting. */
 export class BackendClosedError extends ResultBackendError {
   override readonly name = "BackendClosedError";
   readonly code = "BACKEND_CLOSED";
@@ -118,23 +118,23 @@ export class BackendClosedError extends ResultBackendError {
 }
 
 /**
- * A result that cannot be stored: JSON or jsonb cannot hold it, or it is larger than `maxResultBytes`. Also a stored
- * result that cannot be read, since its text is larger than that: a reader with a smaller `maxResultBytes` than the
- * writer, or a writer of SQL that stored numbers such as `1e131071`.
+ * A result cannot be stored: JSON or jsonb cannot hold it, or it exceeds `maxResultBytes`. Or a stored result cannot be
+ * read because its text is too large: the reader has a smaller `maxResultBytes` than the writer, or SQL stored numbers
+ * such as `1e131071`.
  */
 export class ResultEncodingError extends ResultBackendError {
   override readonly name = "ResultEncodingError";
   readonly code = "RESULT_ENCODING";
   constructor(
     readonly taskId: string,
-    /** What stands in the way, as a clause: "a BigInt has no JSON form". */
+    /** Reason as a clause: "a BigInt has no JSON form". */
     readonly reason: string,
     options?: ErrorOptions,
   ) {
     super(`The result of task ${taskId} cannot be stored: ${reason}.`, options);
   }
 
-  /** The error of a result that is too large to be read. */
+  /** Creates the error for a stored result that is too large to be read. */
   static whenRead(taskId: string): ResultEncodingError {
     const reason = "as text it takes more bytes than maxResultBytes of the reader allows";
     const error = new ResultEncodingError(taskId, reason);
@@ -143,16 +143,13 @@ export class ResultEncodingError extends ResultBackendError {
   }
 }
 
-/**
- * A stored result does not have the form that the reader asked for: its schema, or the codec, does not take it. The
- * result stays as it is.
- */
+/** The reader's schema or codec rejected a stored result. The result stays as it is. */
 export class ResultValidationError extends ResultBackendError {
   override readonly name = "ResultValidationError";
   readonly code = "RESULT_VALIDATION";
   constructor(
     readonly taskId: string,
-    /** What does not fit, in the words of the schema; at least one. Some schemas repeat the value in them. */
+    /** Issues reported by the schema, at least one. Some schemas repeat the value in them. */
     readonly issues: readonly StandardSchemaV1.Issue[],
     options?: ErrorOptions,
   ) {
@@ -167,12 +164,12 @@ function describeIssue(issue: StandardSchemaV1.Issue | undefined): string {
   return keys.length === 0 ? message : `${keys.join(".")}: ${message}`;
 }
 
-/** The tables are not the ones this version works with. The message says what to run. */
+/** The tables do not match this version. The message says what to run. */
 export class SchemaError extends ResultBackendError {
   override readonly name = "SchemaError";
   readonly code = "SCHEMA";
   constructor(
-    /** The database schema that was looked at. */
+    /** Name of the database schema. */
     readonly schema: string,
     readonly reason: "missing" | "outdated" | "newer",
     message: string,
@@ -182,20 +179,20 @@ export class SchemaError extends ResultBackendError {
   }
 }
 
-/** Postgres, or the way to it, failed. `cause` is the driver's error. */
+/** Postgres, or the connection to it, failed. `cause` is the driver's error. */
 export class DatabaseError extends ResultBackendError {
   override readonly name = "DatabaseError";
   readonly code = "DATABASE";
   /**
-   * Where the error came from: before there was a session (`connecting`), from a session that ended or gave no answer
-   * (`session`), or from a statement that the server refused while the session goes on (`statement`).
+   * Origin of the error: no session could be opened (`connecting`), the session ended or did not answer (`session`), or
+   * the server rejected a statement and the session goes on (`statement`).
    */
   readonly origin: "connecting" | "session" | "statement";
   constructor(
     message: string,
-    /** The SQLSTATE, five characters; undefined when no server answered. */
+    /** SQLSTATE of five characters; undefined if no server answered. */
     readonly sqlState: string | undefined,
-    /** Whether the same call may succeed later. Such errors have been retried before they are thrown. */
+    /** Whether the same call may succeed later. Such an error is thrown only after retries. */
     readonly transient: boolean,
     options?: ErrorOptions & { readonly origin?: DatabaseError["origin"] },
   ) {
@@ -204,16 +201,14 @@ export class DatabaseError extends ResultBackendError {
   }
 }
 
-/**
- * Something that was asked for needs a package that is not installed. The message says which, and how to install it.
- */
+/** An optional package is required but not installed. The message says how to install it. */
 export class MissingPackageError extends ResultBackendError {
   override readonly name = "MissingPackageError";
   readonly code = "MISSING_PACKAGE";
   constructor(
-    /** The package to install. */
+    /** Package to install. */
     readonly packageName: string,
-    /** What needs it. */
+    /** Feature that needs it. */
     neededBy: string,
     options?: ErrorOptions,
   ) {
@@ -222,8 +217,8 @@ export class MissingPackageError extends ResultBackendError {
 }
 
 /**
- * Recognises errors of any realm: those of Node's own modules are not `instanceof` Jest's `Error`, nor are those of a
- * `vm` context.
+ * Recognises errors of any realm: those of Node's own modules are not `instanceof` the `Error` of Jest or of a `vm`
+ * context.
  */
 export const isError = (value: unknown): value is Error => value instanceof Error || types.isNativeError(value);
 

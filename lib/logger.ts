@@ -1,4 +1,4 @@
-/** Where the library says what an operator should know. `console` fits, and so do pino, winston and their like: each call has one string. */
+/** Receives messages for operators, each as one string: `console`, pino, winston and similar loggers fit. */
 export interface Logger {
   info(message: string): void;
   warn(message: string): void;

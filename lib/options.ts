@@ -4,17 +4,17 @@ import type { Notifier } from "./notifications/notifier";
 import { checkDurationMs, checkInteger, checkTtlMs, typeName } from "./value/arguments";
 import type { Codec } from "./value/encoding";
 
-/** How many results travel in one statement. */
+/** Size and number of the batches in which results are stored. */
 export interface BatchOptions {
   /** Most rows in one statement. 1 to 10 000; default 1000. */
   readonly maxRows?: number;
-  /** Most bytes of JSON in one statement; a result larger than that travels alone. Default 4 MiB. */
+  /** Most bytes of JSON in one statement; a larger result is sent by itself. Default 4 MiB. */
   readonly maxBytes?: number;
-  /** Most storing statements under way at once, each on a connection of the pool. 1 to 16; default 2. */
+  /** Most storing statements in flight, each on a connection of the pool. 1 to 16; default 2. */
   readonly inFlight?: number;
 }
 
-/** What to show to OpenTelemetry. */
+/** Signals for OpenTelemetry. */
 export interface TelemetryOptions {
   /** Spans of `store`, `fail`, `wait` and `waitSettled`, linked across processes. Default `true`. */
   readonly traces?: boolean;
@@ -22,62 +22,72 @@ export interface TelemetryOptions {
   readonly metrics?: boolean;
 }
 
-/** How those who LISTEN are told of what is stored. */
+/** How Postgres notifications are sent; see `notify`. */
 export type NotifyMode = "trigger" | "deferred" | "off";
 
 export interface PostgresResultBackendOptions {
-  /** How long a result is kept, in milliseconds. More than 0; `Infinity` never expires. Default 86 400 000, a day. */
+  /** Time to live of a result, in milliseconds. More than 0; `Infinity` never expires. Default 86 400 000, a day. */
   readonly ttlMs?: number;
-  /** The schema that holds the tables, made by `migrate` if absent. Default `public`. */
+  /** Schema of the tables, created by `migrate` if absent. Default `public`. */
   readonly schema?: string;
   /**
-   * Whether, and how, to listen for notifications. `{ connection }` is a direct connection for LISTEN, needed where the pool goes through a
-   * transaction pooler. `false` reads on a timer instead, every second. Default `true`: over the pool's own address.
+   * `true` listens for notifications on a connection to the pool's own address. `{ connection }` is a direct connection
+   * for LISTEN, required if the pool connects through a transaction pooler. `false` does not listen, and reads every
+   * second instead. Default `true`.
    */
   readonly listen?: boolean | { readonly connection: string | PoolConfig };
   /**
-   * Sends notifications over another system instead of LISTEN, such as `nats()` of `kojin-postgres/nats`. All processes must use the same. Nothing listens in
-   * Postgres then; of `listen` only `{ connection }` keeps a meaning, that the pool goes through a transaction pooler. Default: LISTEN.
+   * Sends notifications over another system instead of LISTEN, such as `nats()` of `kojin-postgres/nats`. All processes
+   * must use the same one. With it, `listen: { connection }` only means that the pool connects through a transaction
+   * pooler. Default: LISTEN.
    */
   readonly notifier?: Notifier;
   /**
-   * How those who LISTEN are told of what this process stores. `'trigger'`: by the database, in the storing transaction; by the statement that stores, or by a trigger where that cannot.
-   * `'deferred'`: by this process, right after the commit, so that commits of many processes do not queue behind one another; a crash in between costs one sweep. `'off'`: not at
-   * all; only with `notifier`, of which all who wait have to make use. Default `'trigger'`, with `notifier` `'off'`.
+   * When Postgres notifications are sent. `'trigger'`: within the storing transaction. `'deferred'`: by this process,
+   * right after the commit, so that the commits of many processes do not queue behind one another; if it crashes in
+   * between, waiters find the result by a sweep. `'off'`: never; only with a `notifier` that all waiting processes use.
+   * Default `'trigger'`, or `'off'` with a `notifier`.
    */
   readonly notify?: NotifyMode;
-  /** How often everything that is still waited for is read again while listening, in milliseconds. 100 or more; default 30 000. */
+  /** Interval at which all pending ids are read again while listening, in milliseconds. 100 or more; default 30 000. */
   readonly sweepIntervalMs?: number;
-  /** How long a call goes on through transient errors of the database, in milliseconds. 100 or more; default 10 000. */
+  /** How long a call retries after transient database errors, in milliseconds. 100 or more; default 10 000. */
   readonly retryTimeoutMs?: number;
   /**
-   * How stores are batched. At most 100 000 rows and 128 MiB of JSON wait for a statement to take them; beyond that `store` waits for room, within `retryTimeoutMs`.
+   * Batches of stores. At most 100 000 rows and 128 MiB of JSON are queued; beyond that, `store` waits for space, for
+   * up to `retryTimeoutMs`.
    */
   readonly batch?: BatchOptions;
   /**
-   * Largest result, in bytes of JSON. Default 67 108 864 (64 MiB), a quarter of what jsonb can hold. Reading rejects with a `ResultEncodingError` where the text of a stored result
-   * has more than one and a half times as many bytes (jsonb adds spaces), so readers need at least the limit of the writers.
+   * Largest result, in bytes of JSON. Default 67 108 864 (64 MiB), a quarter of what jsonb can hold. Reads reject with
+   * a `ResultEncodingError` if the stored text is more than one and a half times as long (jsonb adds spaces), so give
+   * readers at least the limit of the writers.
    */
   readonly maxResultBytes?: number;
   /**
-   * Largest result, in bytes of JSON, that travels in the notification itself, which saves the waiter a read. Every role that can connect to the
-   * database can read notifications and send them, so use it only where all of them are trusted. 0 to 4000; default 0, none.
+   * Largest result, in bytes of JSON, that is sent inside its notification, which saves the waiter a read. Any role
+   * that can connect to the database can read and send notifications, so use this only if you trust all of them. 0 to
+   * 4000; default 0, none.
    */
   readonly inlineResultBytes?: number;
-  /** How often this process deletes what has expired, in milliseconds. 1000 or more; default `Infinity`, never by itself. */
+  /** Interval at which this process deletes expired rows, in milliseconds. 1000 or more; default `Infinity`, never. */
   readonly pruneIntervalMs?: number;
-  /** Where to say what an operator should know. Default: nowhere. */
+  /** Receives messages for operators. Default: none. */
   readonly logger?: Logger;
   /**
-   * Spans and metrics, by way of the package `@opentelemetry/api`, if that is installed. Set up the SDK before: metrics go to the provider that is global when the
-   * backend is made. Default `false`: nothing is loaded, measured or stored for it.
+   * Spans and metrics through the package `@opentelemetry/api`, if it is installed. Set up the SDK first: metrics go to
+   * the provider that is global when the backend is created. Default `false`: nothing is loaded, measured or stored for
+   * it.
    */
   readonly telemetry?: boolean | TelemetryOptions;
-  /** For results that JSON cannot hold, such as dates, maps and big integers. All who store and read have to use the same. Default: JSON alone. */
+  /**
+   * Converts results that JSON cannot hold, such as dates, maps and big integers. All writers and readers must use the
+   * same codec. Default: plain JSON.
+   */
   readonly codec?: Codec;
 }
 
-/** The options with every default filled in. */
+/** Options with every default filled in. */
 export interface ResolvedOptions {
   readonly ttlMs: number;
   readonly schema: string;
@@ -102,7 +112,7 @@ const defaultMaxResultBytes = 64 * 1024 * 1024;
 /** A payload has at most 7999 bytes (PostgreSQL docs, NOTIFY), and escaping can double a text. */
 const largestInlineBytes = 4_000;
 
-/** Fills in the defaults; throws a `TypeError` or `RangeError` for what does not fit. */
+/** Fills in the defaults; throws a `TypeError` or `RangeError` for an invalid option. */
 export function resolveOptions(options: PostgresResultBackendOptions = {}): ResolvedOptions {
   const resolved: ResolvedOptions = {
     ttlMs: options.ttlMs ?? 86_400_000,
@@ -175,7 +185,8 @@ function checkMethods(value: unknown, what: string, names: readonly string[]): v
 /** Throws unless `schema` can be the name of a schema. */
 export function checkSchemaName(schema: unknown): asserts schema is string {
   if (typeof schema !== "string") throw new TypeError(`schema: expected a string, got ${typeName(schema)}.`);
-  // Postgres cuts a longer identifier off without an error (docs, "Identifiers and Key Words"), and two schemas would become one.
+  // Postgres cuts a longer identifier off without an error (docs, "Identifiers and Key Words"), and two schemas would
+  // become one.
   const bytes = Buffer.byteLength(schema);
   if (bytes < 1 || bytes > 63 || schema.includes("\0") || !schema.isWellFormed()) {
     throw new RangeError(`schema: expected a name of 1 to 63 bytes without NUL, got ${JSON.stringify(schema)}.`);

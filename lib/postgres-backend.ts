@@ -1,16 +1,16 @@
 import type { PoolConfig } from "pg";
 import { firstValueFrom, type Observable } from "rxjs";
-import { BackendCore } from "./backend-core";
-import { OwnPool } from "./database/own-pool";
-import type { ConnectionPool } from "./database/connection";
-import { checkMember, type OpenGroupsOptions, toGroupLimit, toGroupSize } from "./groups/group-rules";
-import { type Health, readHealth } from "./admin/health";
 import { diagnose, type DiagnoseOptions, type Diagnosis } from "./admin/diagnosis";
+import { type Health, readHealth } from "./admin/health";
 import { inspect, type Inspection } from "./admin/inspection";
-import { checkSchema, type StoredResult } from "./value/decoding";
+import type { PruneOptions, PruneReport } from "./admin/pruner";
+import type { Stats } from "./admin/stats";
+import { BackendCore } from "./backend-core";
+import type { ConnectionPool } from "./database/connection";
+import { OwnPool } from "./database/own-pool";
+import { checkMember, type OpenGroupsOptions, toGroupLimit, toGroupSize } from "./groups/group-rules";
 import type { ListenStatus } from "./notifications/notifier";
 import { type PostgresResultBackendOptions, resolveOptions } from "./options";
-import type { PruneOptions, PruneReport } from "./admin/pruner";
 import type {
   ClaimOptions,
   CloseOptions,
@@ -26,6 +26,9 @@ import type {
   WaitOptions,
   WriteOptions,
 } from "./result-backend";
+import type { Announcement } from "./results/announcements";
+import { deleteResult } from "./results/delete";
+import { type StoreRow, toStoreRow } from "./results/store-row";
 import {
   migrate,
   type MigrateOptions,
@@ -33,28 +36,26 @@ import {
   type MigrationReport,
   planMigration,
 } from "./schema/migrate";
-import type { Stats } from "./admin/stats";
-import type { Announcement } from "./results/announcements";
-import { deleteResult } from "./results/delete";
-import { type StoreRow, toStoreRow } from "./results/store-row";
 import { checkDurationMs, checkId, checkTtlMs, typeName } from "./value/arguments";
-import { encodeFailure } from "./value/failure";
+import { checkSchema, type StoredResult } from "./value/decoding";
 import { encodeResult } from "./value/encoding";
+import { encodeFailure } from "./value/failure";
 import type { TaskId } from "./value/task";
 import { resolveWaitOptions, withWaitOptions } from "./waiting/waits";
 
-/** Results in PostgreSQL, awaited by LISTEN/NOTIFY. */
+/** Result backend on PostgreSQL: results are tables, and waiters are woken by LISTEN/NOTIFY. */
 export class PostgresResultBackend implements ResultBackend {
   readonly #core: BackendCore;
   readonly #ttlMs: number;
 
   /**
-   * Works on a pool of the caller's, which it never ends. Nothing is sent before the first call. The pool needs an `error` listener of its own, as any pool of
-   * `pg` does.
+   * Uses a pool of the caller, and never ends it. Sends nothing before the first call. Give the pool an `error`
+   * listener, as any pool of `pg` needs.
    */
   constructor(pool: ConnectionPool, options?: PostgresResultBackendOptions);
   /** @internal Another view of the same parts. */
   // eslint-disable-next-line @typescript-eslint/unified-signatures -- stripped from the published types
+  /** @internal Another view of the same parts. */
   constructor(core: BackendCore, options?: PostgresResultBackendOptions);
   constructor(poolOrCore: ConnectionPool | BackendCore, options: PostgresResultBackendOptions = {}) {
     if (poolOrCore instanceof BackendCore) {
@@ -72,11 +73,12 @@ export class PostgresResultBackend implements ResultBackend {
   }
 
   /**
-   * Connects to a database with a small pool of its own, which `close` ends. Does not change the schema; see {@link PostgresResultBackend.migrate}.
+   * Connects to a database with a small pool of its own, which `close` ends. Does not change the schema; see {@link
+   * PostgresResultBackend.migrate}.
    *
    * @param connection - An address such as `postgres://user:password@host:5432/database`, or a configuration of `pg`.
    * @throws TypeError The address is not one of PostgreSQL.
-   * @throws {@link DatabaseError} No server answers there, or it refuses: at once, this is not retried.
+   * @throws {@link DatabaseError} The server does not answer or rejects the connection; this is not retried.
    * @throws {@link SchemaError} The schema is newer than this package.
    */
   static async connect(
@@ -95,32 +97,36 @@ export class PostgresResultBackend implements ResultBackend {
     return new PostgresResultBackend(core, { ttlMs: resolved.ttlMs });
   }
 
-  /** The same backend, with another default for how long results are kept. Pool, listener and batches are shared, and closing one closes both. */
+  /**
+   * Returns a view of this backend with another default time to live. The views share pool, listener and batches, and
+   * closing one closes all.
+   */
   withTtl(ttlMs: number): PostgresResultBackend {
     checkTtlMs(ttlMs, "ttlMs");
     return new PostgresResultBackend(this.#core, { ttlMs });
   }
 
   /**
-   * Creates or upgrades the tables and triggers; does nothing if they are up to date. Tables of the Rust crate are adopted with their rows, and its workers go on writing
-   * meanwhile. Safe to run by any number of processes at once; an interrupted migration is continued. Needs a role that may create tables in the schema.
+   * Creates or upgrades the tables and triggers; does nothing if they are up to date. Tables of the Rust crate are
+   * adopted with their rows, while its workers keep writing. Any number of processes may call it at once, and an
+   * interrupted migration is continued. Needs a role that may create tables in the schema.
    *
    * @throws {@link SchemaError} The schema is newer than this package.
-   * @throws {@link DatabaseError} Another session kept a lock for too long; the message names it.
+   * @throws {@link DatabaseError} Another session held a lock for too long; the message names it.
    */
   async migrate(options?: MigrateOptions): Promise<MigrationReport> {
-    this.#core.assertOpen();
-    return migrate(this.#core.database, this.#core.options.schema, options);
+    const { database, options: resolved } = this.#openCore();
+    return migrate(database, resolved.schema, options);
   }
 
   /**
-   * What `migrate` would do; changes nothing. For the SQL itself see `migrationScript`.
+   * Returns what `migrate` would do; changes nothing. For the SQL itself see `migrationScript`.
    *
    * @throws {@link SchemaError} The schema is newer than this package.
    */
   async planMigration(): Promise<MigrationPlan> {
-    this.#core.assertOpen();
-    return planMigration(this.#core.database, this.#core.schemaCheck, this.#core.options.schema);
+    const { database, schemaCheck, options } = this.#openCore();
+    return planMigration(database, schemaCheck, options.schema);
   }
 
   async store<T>(taskId: TaskId<T>, result: NoInfer<T>, options: StoreOptions = {}): Promise<void> {
@@ -166,13 +172,13 @@ export class PostgresResultBackend implements ResultBackend {
 
   async delete(taskId: string, options: WriteOptions = {}): Promise<boolean> {
     checkId(taskId, "taskId");
-    this.#core.assertOpen();
-    return deleteResult(this.#core, taskId, options.client);
+    return deleteResult(this.#openCore(), taskId, options.client);
   }
 
   /**
-   * Tells waiters, after its commit, of what a transaction of the caller's has stored (`{ client }`). Needed where triggers do not: in a schema without them, or for who hears
-   * over `notifier` without a relay. Waits for nothing and never fails; what gets lost is found by sweeping.
+   * Notifies waiters of what the caller's own transaction (`{ client }`) has stored; call it after the commit. Needed
+   * where triggers do not do it: in a schema without triggers, or with a `notifier` and no relay. Never waits or fails;
+   * if the notification is lost, a sweep finds the results.
    */
   announce({ taskIds = [], groupIds = [] }: Announcement): void {
     for (const taskId of taskIds) checkId(taskId, "taskId");
@@ -199,8 +205,7 @@ export class PostgresResultBackend implements ResultBackend {
   async initGroup(groupId: string, members: number | readonly string[], options: GroupOptions = {}): Promise<void> {
     checkId(groupId, "groupId");
     const size = toGroupSize(members, options, this.#ttlMs);
-    this.#core.assertOpen();
-    await this.#core.groupWriter.init(groupId, size, options.client);
+    await this.#openCore().groupWriter.init(groupId, size, options.client);
   }
 
   async completeGroupMember<T>(
@@ -211,8 +216,7 @@ export class PostgresResultBackend implements ResultBackend {
   ): Promise<number> {
     checkMember(groupId, taskId);
     const row = { groupId, taskId, result: this.#encode(taskId, result), error: null };
-    this.#core.assertOpen();
-    return this.#core.groupWriter.finish(row, options.client);
+    return this.#openCore().groupWriter.finish(row, options.client);
   }
 
   async failGroupMember(groupId: string, taskId: string, error: unknown, options: WriteOptions = {}): Promise<number> {
@@ -225,22 +229,19 @@ export class PostgresResultBackend implements ResultBackend {
   async getGroupResults<T>(groupId: string, { schema }: ReadOptions<T> = {}): Promise<T[]> {
     checkId(groupId, "groupId");
     checkSchema(schema);
-    const { reader, groups } = this.#core;
-    this.#core.assertOpen();
+    const { reader, groups } = this.#openCore();
     return reader.values(groups.results(groupId), schema);
   }
 
   async getGroup(groupId: string): Promise<GroupProgress | undefined> {
     checkId(groupId, "groupId");
-    this.#core.assertOpen();
-    return this.#core.groups.progress(groupId);
+    return this.#openCore().groups.progress(groupId);
   }
 
   async waitGroup<T>(groupId: string, timeout: number | (WaitOptions & ReadOptions<T>)): Promise<T[]> {
     checkId(groupId, "groupId");
     const options = resolveWaitOptions(timeout);
-    const { reader, groups } = this.#core;
-    this.#core.assertOpen();
+    const { reader, groups } = this.#openCore();
     return reader.values(groups.wait(groupId, options), options.schema, { target: { groupId }, ...options });
   }
 
@@ -267,8 +268,9 @@ export class PostgresResultBackend implements ResultBackend {
   }
 
   /**
-   * How far all groups are: a hot stream for monitors. First the groups that are open (at most 1000), then every change of any group; changes in quick succession show as one.
-   * What began and ended while the connection was lost is not shown; `groupCompletions$` has it. Errors when the backend is closed.
+   * Emits the progress of all groups: a hot stream for monitors. First the open groups (at most 1000), then every
+   * change of any group; changes in quick succession may be combined. Changes missed while the connection is lost are
+   * not emitted, unlike in `groupCompletions$`. Errors when the backend is closed.
    */
   groupChanges$(): Observable<GroupProgress> {
     return this.#core.groups.changes.changes$();
@@ -276,81 +278,79 @@ export class PostgresResultBackend implements ResultBackend {
 
   async claimGroup(groupId: string, options: ClaimOptions = {}): Promise<GroupClaim | undefined> {
     checkId(groupId, "groupId");
-    this.#core.assertOpen();
-    return this.#core.claims.claim(groupId, options);
+    return this.#openCore().claims.claim(groupId, options);
   }
 
   async unclaimedGroups(options: UnclaimedOptions = {}): Promise<GroupProgress[]> {
     const limit = toGroupLimit(options);
-    this.#core.assertOpen();
-    return this.#core.groups.unclaimed(limit);
+    return this.#openCore().groups.unclaimed(limit);
   }
 
   /**
-   * Groups that are not done and have not passed their deadline, by id: for a monitor that does not know which groups there are. It reads the open
-   * ones only, however many others are kept; `group$` has what happens to one of them.
+   * Returns the groups that are not complete and have not passed their deadline, by id: for a monitor that does not
+   * know which groups exist. It reads open groups only, however many others are kept; `group$` follows one of them.
    */
   async openGroups(options: OpenGroupsOptions = {}): Promise<GroupProgress[]> {
     const limit = toGroupLimit(options);
-    this.#core.assertOpen();
-    return this.#core.groups.open(limit);
+    return this.#openCore().groups.open(limit);
   }
 
   /**
-   * Resolves once notifications are heard, or it is clear that they are not and waits are found by reading. Useful at start-up, so that the first wait does not
-   * pay for it; nothing depends on it.
+   * Resolves once this process receives notifications, or is known to find results by reading instead. Await it at
+   * start-up to keep this time out of the first wait; no call requires it.
    *
-   * @throws {@link BackendClosedError}
+   * @throws {@link BackendClosedError} The backend is closed.
    */
   async ready(): Promise<void> {
     await this.#core.ready();
   }
 
-  /** Emits how notifications reach this process, the latest first. Use it to react to changes. Never errors; completes when closed. */
+  /**
+   * Emits the state of the listener, the current one first. Use it to react to changes. Never errors; completes when
+   * the backend is closed.
+   */
   get status$(): Observable<ListenStatus> {
     return this.#core.notifications.status$;
   }
 
-  /** Asks the database how it is, within bounded time. Use it in a health endpoint: it never rejects. */
+  /** Checks the database within bounded time. Use it in a health endpoint: it never rejects. */
   async health(): Promise<Health> {
     return readHealth(this.#core);
   }
 
   /**
-   * Reports what is in the database: server, table sizes, triggers, expired rows, listening processes. Use it to look at a system that works; it changes nothing.
+   * Reports what is in the database: server, table sizes, triggers, expired rows, listening processes. Use it to look
+   * at a healthy system; it changes nothing.
    *
    * @throws {@link DatabaseError} The database did not answer.
    */
   async inspect(): Promise<Inspection> {
-    this.#core.assertOpen();
-    return inspect(this.#core);
+    return inspect(this.#openCore());
   }
 
   /**
-   * Finds what makes waits slow or miss notifications, and how to fix it. Use it when waits are slow. Stores, awaits and deletes a result of its own by default.
+   * Finds what makes waits slow or miss notifications, and how to fix it. Use it when waits are slow. By default it
+   * stores, awaits and deletes a result of its own.
    *
    * @throws {@link DatabaseError} The database did not answer at all.
    */
   async diagnose(options?: DiagnoseOptions): Promise<readonly Diagnosis[]> {
-    this.#core.assertOpen();
-    return diagnose(this.#core, options);
+    return diagnose(this.#openCore(), options);
   }
 
-  /** Gives the counters of this backend, without a query. Use it for metrics. */
+  /** Returns the counters of this backend, without a query. Use it for metrics. */
   stats(): Stats {
     return this.#core.stats();
   }
 
-  /** Deletes expired results, in batches. Readers never see them anyway; this gives the space back. */
+  /** Deletes expired results in batches. Readers never see expired results; pruning frees their space. */
   async prune(options?: PruneOptions): Promise<PruneReport> {
-    this.#core.assertOpen();
-    return this.#core.pruner.prune(options);
+    return this.#openCore().pruner.prune(options);
   }
 
-  /** What `prune` would delete. */
+  /** Returns what `prune` would delete. */
   async countExpired(options?: Pick<PruneOptions, "olderThanMs">): Promise<PruneReport> {
-    this.#core.assertOpen();
-    return this.#core.pruner.countExpired(options);
+    return this.#openCore().pruner.countExpired(options);
   }
 
   async close({ drainMs = 0 }: CloseOptions = {}): Promise<void> {
@@ -362,15 +362,20 @@ export class PostgresResultBackend implements ResultBackend {
     await this.close();
   }
 
+  /** @throws {@link BackendClosedError} */
+  #openCore(): BackendCore {
+    this.#core.assertOpen();
+    return this.#core;
+  }
+
   #encode(taskId: string, result: unknown): string {
     const { maxResultBytes, codec } = this.#core.options;
     return encodeResult(taskId, result, maxResultBytes, codec);
   }
 
-  // Not async, like what it calls: each async function on the way of a store makes a promise and a frame of its own.
+  // Not async, nor are its callees: on the path of a store each async function costs a promise and a frame.
   #write(name: "store" | "fail", row: StoreRow, { client }: StoreOptions): Promise<void> {
-    this.#core.assertOpen();
-    const { telemetry, writer } = this.#core;
+    const { telemetry, writer } = this.#openCore();
     const write = (written: StoreRow): Promise<void> =>
       client === undefined ? writer.store(written) : writer.storeWith(client, written);
     if (telemetry === undefined) return write(row);
@@ -379,14 +384,12 @@ export class PostgresResultBackend implements ResultBackend {
 
   async #load(taskId: string): Promise<StoredResult | undefined> {
     checkId(taskId, "taskId");
-    this.#core.assertOpen();
-    return this.#core.results.loader.load(taskId, "read");
+    return this.#openCore().results.loader.load(taskId, "read");
   }
 
   #wait(taskId: string, options: WaitOptions): Promise<StoredResult> {
     checkId(taskId, "taskId");
-    this.#core.assertOpen();
-    const { telemetry, results } = this.#core;
+    const { telemetry, results } = this.#openCore();
     const stored$ = results.waits.watch$(taskId, options);
     return telemetry === undefined ? firstValueFrom(stored$) : telemetry.wait(taskId, stored$);
   }

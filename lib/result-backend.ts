@@ -4,14 +4,14 @@ import type { ResultSchema } from "./value/decoding";
 import type { TaskId } from "./value/task";
 
 /**
- * What became of a task: its value, or the `TaskFailedError` it ended with, as `reason`. Or the `ResultValidationError` of a result that the codec, or the schema
- * given to the stream, does not take.
+ * Outcome of a task: its value, or as `reason` the `TaskFailedError` it ended with. `reason` may also be a
+ * `ResultValidationError` if the codec or the schema of the stream rejects the result.
  */
 export type TaskOutcome<T> = { readonly taskId: string } & PromiseSettledResult<T>;
 
 /**
- * What writes need of a client: `pg`'s `Client` and `PoolClient` have it, and an adapter for another driver takes a few lines.
- * The caller owns the client and its transaction.
+ * Client for writes in a transaction of the caller: `Client` and `PoolClient` of `pg` fit, and an adapter for another
+ * driver takes a few lines. The caller owns the client and its transaction.
  */
 export interface SqlClient {
   query(text: string, values: unknown[]): Promise<{ rows: QueryResultRow[]; rowCount: number | null }>;
@@ -19,104 +19,120 @@ export interface SqlClient {
 
 export interface WriteOptions {
   /**
-   * A client of the caller's, with its own transaction: the write, and its notification, then happen if and when that transaction commits.
-   * Such a write is neither batched nor retried.
+   * The caller's client with an open transaction: the write and its notification take effect when that transaction
+   * commits. Such a write is neither batched nor retried.
    */
   readonly client?: SqlClient;
 }
 
 export interface StoreOptions extends WriteOptions {
-  /** How long to keep this result, in milliseconds. More than 0; `Infinity` never expires. Default: the backend's `ttlMs`. */
+  /**
+   * Time to live of this result, in milliseconds. More than 0; `Infinity` never expires. Default: the backend's
+   * `ttlMs`.
+   */
   readonly ttlMs?: number;
-  /** When the task already has a result: `'replace'` it, or `'keep'` the first. Default `'replace'`. */
+  /** If the task already has a result, `'replace'` it or `'keep'` the first. Default `'replace'`. */
   readonly onConflict?: "replace" | "keep";
 }
 
 export interface WaitOptions {
   /**
-   * Longest wait, in milliseconds, counted from the call. 0 reads once; `Infinity` waits until closed. There is one last read at the deadline, for which
-   * a database that does not answer gets one more second.
+   * Longest wait, in milliseconds, counted from the call. 0 reads once; `Infinity` waits until the backend is closed. A
+   * last read at the deadline may take one more second if the database does not answer.
    */
   readonly timeoutMs: number;
-  /** Ends the wait early; it then rejects with `signal.reason`. The task is not affected. */
+  /** Aborts the wait, which rejects with `signal.reason`. The task is not affected. */
   readonly signal?: AbortSignal;
 }
 
 export interface ReadOptions<T = unknown> {
   /**
-   * A Standard Schema (of zod, valibot, arktype and their like), which checks the result and gives its type; it may be asynchronous. A result that it does not take
-   * is a `ResultValidationError` of this call alone, and stays stored. In a wait it may use what is left of the time, and a second at least.
+   * Standard Schema (of zod, valibot, arktype and others) that checks the result and determines its type; it may be
+   * asynchronous. If it rejects the result, this call alone gets a `ResultValidationError`. In a wait it may use the
+   * time left, and at least a second.
    */
   readonly schema?: ResultSchema<T>;
 }
 
 export interface ResultFeedOptions<T = unknown> extends ReadOptions<T> {
-  /** Which results to emit; the others are not even read. The `is` of a task definition also types them. Default: all. */
+  /**
+   * Selects the results to emit; others are not even read. The `is` of a task definition also types them. Default: all.
+   */
   readonly where?: ((taskId: string) => boolean) | ((taskId: string) => taskId is TaskId<T>);
 }
 
 export interface CloseOptions {
-  /** How long waits that are open may still go on, in milliseconds. Default 0: they reject at once. */
+  /** How long open waits may continue, in milliseconds. Default 0: they reject at once. */
   readonly drainMs?: number;
 }
 
 export interface GroupOptions extends WriteOptions {
-  /** How long the group is kept once it is done, in milliseconds. More than 0; `Infinity` never expires. Default: the backend's `ttlMs`. */
+  /**
+   * Time to live after completion, in milliseconds. More than 0; `Infinity` never expires. Default: the backend's
+   * `ttlMs`.
+   */
   readonly ttlMs?: number;
   /**
-   * How long the group may stay open, in milliseconds. More than 0. After that it counts as absent, and whoever waits for it gets a `WaitTimeoutError`.
-   * Default `Infinity`: an open group does not expire.
+   * How long the group may stay open, in milliseconds. More than 0. After that it counts as absent, and its waiters get
+   * a `WaitTimeoutError`. Default `Infinity`: an open group does not expire.
    */
   readonly deadlineMs?: number;
 }
 
 export interface ClaimOptions {
-  /** A client of the caller's, with its own transaction: the claim counts if that commits, together with whatever else it does. */
+  /** The caller's client with an open transaction: the claim takes effect when that transaction commits. */
   readonly client?: SqlClient;
-  /** How long the claim holds without `ack()`, in milliseconds. 1 or more. Default: for good, at once. */
+  /** How long the claim lasts without `ack()`, in milliseconds. 1 or more. Default: the claim is permanent. */
   readonly leaseMs?: number;
 }
 
-/** How far a group is. */
+/** Progress of a group. */
 export interface GroupProgress {
   readonly groupId: string;
-  /** Its size; null until it is initialised. */
+  /** Number of members; null until the group is initialised. */
   readonly total: number | null;
   /** Members with a result. */
   readonly completed: number;
-  /** Members that failed, and have not succeeded since. */
+  /** Members that failed and have not succeeded since. */
   readonly failed: number;
   /** Whether `completed + failed` has reached the total. */
   readonly done: boolean;
 }
 
-/** The right to act on a group that is done, given to one caller. */
+/** Exclusive right to act on a completed group. */
 export interface GroupClaim {
   readonly groupId: string;
-  /** Says that the work is done, so that nobody gets the claim again. `false` if the lease had ended and somebody else has it. */
+  /**
+   * Confirms that the work is done, so that the group is never claimed again. Resolves with `false` if the lease has
+   * ended and another caller holds the claim.
+   */
   ack(): Promise<boolean>;
 }
 
 export interface UnclaimedOptions {
-  /** Most groups to give. 1 to 10 000; default 100. */
+  /** Most groups to return. 1 to 10 000; default 100. */
   readonly limit?: number;
 }
 
-/** Groups of tasks: counted exactly, by whatever process their members are completed, and awaited as a whole. */
+/** Groups of tasks: counted exactly, whichever process completes the members, and awaited as a whole. */
 export interface GroupBackend {
   /**
-   * Says how many members a group has, or which. Again with the same is a no-op. Members may have been completed before; a group of 0 is done at once.
+   * Declares the members of a group, by number or by id. Repeating the same declaration has no effect. Members may have
+   * completed before; a group of 0 completes at once.
    *
-   * @param members - A number from 0 up, or the ids of the members, each once; with ids, results come in that order, and no other member is accepted.
-   * @throws {@link GroupConflictError} It was initialised with another total, or has more members already.
+   * @param members - Number of members, 0 or more, or their distinct ids. With ids, results come in that order, and no
+   * other member is accepted.
+   * @throws {@link GroupConflictError} The group was initialised with another total, or has more members already.
    */
   initGroup(groupId: string, members: number | readonly string[], options?: GroupOptions): Promise<void>;
 
   /**
-   * Stores the result of a member, and tells how many members are completed with it. Among concurrent first completions each is told another number, so exactly
-   * one is told the total. Completing a member again replaces its result, counts nothing, and is told the present number.
+   * Stores the result of a member, and resolves with the number of completed members. Concurrent first completions each
+   * get a different number, so exactly one gets the total. Completing a member again replaces its result without
+   * counting it, and resolves with the current number.
    *
-   * @throws {@link GroupConflictError} The group's members are declared and this is none of them, or it has as many members as it may. Nothing is changed.
+   * @throws {@link GroupConflictError} The group does not declare this member, or has all its members. Nothing is
+   * changed.
    */
   completeGroupMember<T>(
     groupId: string,
@@ -126,108 +142,131 @@ export interface GroupBackend {
   ): Promise<number>;
 
   /**
-   * Stores that a member failed, which finishes it too; tells how many members are completed. A success, before or after, outweighs it. Where a task is tried again,
-   * call this after the last attempt: with the last member the group is done, and whoever waits hears of the failure.
+   * Stores the failure of a member, which finishes it, and resolves with the number of completed members. A success
+   * before or after replaces the failure. If the task is retried, call this after the last attempt: with the last
+   * member the group completes, and its waiters receive the failure.
    */
   failGroupMember(groupId: string, taskId: string, error: unknown, options?: WriteOptions): Promise<number>;
 
-  /** The results of the members that are completed, in declared order, or else in the order of the bytes of their ids. Empty for an unknown group. */
+  /**
+   * Returns the results of the completed members, in declared order, or in byte order of their ids if only a number was
+   * declared. Empty for an unknown group.
+   */
   getGroupResults<T>(groupId: string, options?: ReadOptions<T>): Promise<T[]>;
 
-  /** How far a group is; `undefined` if nothing is known of it. */
+  /** Returns the progress of a group; `undefined` if the group is unknown. */
   getGroup(groupId: string): Promise<GroupProgress | undefined>;
 
   /**
-   * Resolves with the results of a group once it is done.
+   * Resolves with the results of a group once it is complete.
    *
-   * @throws {@link GroupFailedError} It is done, and members failed.
-   * @throws {@link ResultValidationError} The schema does not take the result of a member.
-   * @throws {@link WaitTimeoutError} It was not done in time; the message tells if it was never initialised.
+   * @throws {@link GroupFailedError} The group is complete, and members failed.
+   * @throws {@link ResultValidationError} The schema rejects the result of a member.
+   * @throws {@link WaitTimeoutError} The group was not complete in time; the message says if it was never initialised.
    */
   waitGroup<T>(groupId: string, timeout: number | (WaitOptions & ReadOptions<T>)): Promise<T[]>;
 
-  /** How far a group is, at once and at every change; completes when it is done. Changes in quick succession show as one. Nothing is emitted of an unknown group. */
+  /**
+   * Emits the progress of a group now and at every change, and completes when the group does. Changes in quick
+   * succession may be combined. Emits nothing for an unknown group.
+   */
   group$(groupId: string): Observable<GroupProgress>;
 
-  /** What became of each member: first those that are finished, in the order in which they did, then the others as they finish; each once. Completes when the group is done. */
+  /**
+   * Emits each member's outcome exactly once: finished members first, in the order in which they finished, then the
+   * rest as they finish. Completes when the group does.
+   */
   groupMembers$<T>(groupId: string, options?: ReadOptions<T>): Observable<TaskOutcome<T>>;
 
-  /** The results of a group, once, when it is done; errors with `GroupFailedError` if members failed. */
+  /** Emits the results of a group once, when it is complete; errors with `GroupFailedError` if members failed. */
   groupResults$<T>(groupId: string, options?: ReadOptions<T>): Observable<T[]>;
 
-  /** Every group that gets done from now on: a hot stream. What is missed while the connection is lost is read afterwards. */
+  /**
+   * Emits every group that completes from now on: a hot stream. Completions missed while the connection is lost are
+   * read afterwards.
+   */
   groupCompletions$(): Observable<GroupProgress>;
 
   /**
-   * Gives a group that is done to exactly one caller; `undefined` if it is not done, or somebody else has it. Without options the claim is for good. With
-   * `client` it is part of the caller's transaction. With `leaseMs` it has to be acknowledged, or it ends.
+   * Claims a completed group for exactly one caller; resolves with `undefined` if the group is not complete or already
+   * claimed. Without options the claim is permanent. With `client` it is part of the caller's transaction. With
+   * `leaseMs` it ends unless it is acknowledged.
    */
   claimGroup(groupId: string, options?: ClaimOptions): Promise<GroupClaim | undefined>;
 
-  /** Groups that are done and that nobody has claimed, or whose claim ended without `ack()`, longest done first: what to look at after a restart. */
+  /**
+   * Returns completed groups that are not claimed, or whose lease ended without `ack()`, in order of completion. Call
+   * it after a restart.
+   */
   unclaimedGroups(options?: UnclaimedOptions): Promise<GroupProgress[]>;
 }
 
-/** A store for results of tasks, and a way to await them from anywhere. */
+/** Stores results of tasks, and lets any process await them. */
 export interface ResultBackend extends GroupBackend, AsyncDisposable {
   /**
-   * Stores the result of a task. Resolves once it is committed; whoever waits for it is then woken.
+   * Stores the result of a task. Resolves after the commit, which wakes the waiters of the task.
    *
    * @param taskId - 1 to 512 bytes of UTF-8, without NUL and lone surrogates.
-   * @param result - Anything JSON can hold; `undefined` is stored as `null`. Kept for `ttlMs`, a day unless told otherwise.
-   * @throws {@link ResultEncodingError} JSON or jsonb cannot hold it, or it is too large. Nothing was sent.
-   * @throws {@link DatabaseError} Postgres refused it, or could not be reached for `retryTimeoutMs`. It may be stored nevertheless.
+   * @param result - Any value JSON can hold; `undefined` is stored as `null`.
+   * @throws {@link ResultEncodingError} JSON or jsonb cannot hold the result, or it is too large. Nothing was sent.
+   * @throws {@link DatabaseError} Postgres rejected the result, or could not be reached for `retryTimeoutMs`. It may
+   * still have been stored.
    */
   store<T>(taskId: TaskId<T>, result: NoInfer<T>, options?: StoreOptions): Promise<void>;
 
   /**
-   * Stores that a task failed. Waits for it reject with a `TaskFailedError` that has the error's name, message, code, details and cause.
+   * Stores the failure of a task. Its waits reject with a `TaskFailedError` that has the name, message, code, details
+   * and cause of the error.
    *
-   * @param error - Usually an `Error`; anything that was thrown will do. Stacks are not stored.
+   * @param error - Usually an `Error`; any thrown value is accepted. Stacks are not stored.
    */
   fail(taskId: string, error: unknown, options?: StoreOptions): Promise<void>;
 
   /**
-   * The stored result, or `undefined` if there is none, or none any more. A stored `null` is `null`.
+   * Returns the stored result, or `undefined` if there is none or it has expired. A stored `null` is `null`.
    *
    * @throws {@link TaskFailedError} The task failed.
-   * @throws {@link ResultValidationError} The codec, or the schema, does not take what is stored.
+   * @throws {@link ResultValidationError} The codec or the schema rejects the stored result.
    */
   get<T>(taskId: TaskId<T>, options?: ReadOptions<T>): Promise<T | undefined>;
 
-  /** As {@link ResultBackend.get}, but a failure is a value too: `{ status: 'rejected', reason }`. */
+  /** Like {@link ResultBackend.get}, but returns a failure as a value: `{ status: 'rejected', reason }`. */
   getSettled<T>(taskId: TaskId<T>, options?: ReadOptions<T>): Promise<PromiseSettledResult<T> | undefined>;
 
   /**
-   * Resolves with the result of a task: at once if it is stored, else as soon as it is. Losing the listener only delays the answer.
+   * Resolves with the result of a task, at once if it is already stored. Losing the listener only delays the result.
    *
-   * @param timeout - In milliseconds, or {@link WaitOptions}, and {@link ReadOptions}.
+   * @param timeout - Milliseconds, or {@link WaitOptions} and {@link ReadOptions}.
    * @throws {@link TaskFailedError} The task failed.
-   * @throws {@link ResultValidationError} The codec, or the schema, does not take what is stored.
-   * @throws {@link WaitTimeoutError} Nothing was stored in time. The task may still finish.
+   * @throws {@link ResultValidationError} The codec or the schema rejects the stored result.
+   * @throws {@link WaitTimeoutError} Nothing was stored in time; the task may still finish later.
    * @throws {@link BackendClosedError} The backend was closed.
-   * @throws {@link DatabaseError} Reading is not allowed, or fails for good. Outages are waited out.
+   * @throws {@link DatabaseError} Reading is not permitted, or fails permanently. Outages are waited out.
    */
   wait<T>(taskId: TaskId<T>, timeout: number | (WaitOptions & ReadOptions<T>)): Promise<T>;
 
-  /** As {@link ResultBackend.wait}, but a failed task is a value too: `{ status: 'rejected', reason }`. */
+  /** Like {@link ResultBackend.wait}, but returns a failure as a value: `{ status: 'rejected', reason }`. */
   waitSettled<T>(taskId: TaskId<T>, timeout: number | (WaitOptions & ReadOptions<T>)): Promise<PromiseSettledResult<T>>;
 
-  /** Deletes a result; tells whether there was one. Wakes nobody. */
+  /** Deletes a result; resolves with whether there was one. Does not wake waiters. */
   delete(taskId: string, options?: WriteOptions): Promise<boolean>;
 
   /**
-   * The result of a task as a cold stream: the stored one, or the next one to be stored, then completion. Errors as {@link ResultBackend.wait} rejects, and
-   * has no timeout of its own. Unsubscribing ends the wait.
+   * Emits the result of a task and completes: the stored result, or the next one to be stored. Cold. It errors when
+   * {@link ResultBackend.wait} would reject, but has no timeout. Unsubscribing ends the wait.
    */
   result$<T>(taskId: TaskId<T>, options?: ReadOptions<T>): Observable<T>;
 
   /**
-   * Every result that is stored from now on, by whatever process: a hot stream. A result that is replaced before it could be read shows once, as its
-   * latest. What is missed while the connection is lost is read afterwards. The order is roughly that of the commits. Errors when the backend is closed.
+   * Emits every result that any process stores from now on: a hot stream, roughly in commit order. A result replaced
+   * before it could be read is emitted once, as its latest value. Results missed while the connection is lost are read
+   * afterwards. Errors when the backend is closed.
    */
   results$<T>(options?: ResultFeedOptions<T>): Observable<TaskOutcome<T>>;
 
-  /** Rejects open waits, errors open streams, and lets go of every connection and timer. May be called at any time, and again. */
+  /**
+   * Closes the backend: rejects open waits, errors open streams, and releases every connection and timer. May be called
+   * at any time and repeatedly.
+   */
   close(options?: CloseOptions): Promise<void>;
 }
