@@ -1,44 +1,44 @@
 import { setMaxListeners } from "node:events";
 import { filter, firstValueFrom } from "rxjs";
+import { Pruner } from "./admin/pruner";
+import type { Stats } from "./admin/stats";
+import type { ConnectionPool } from "./database/connection";
 import { Database } from "./database/database";
 import type { OwnPool } from "./database/own-pool";
-import type { ConnectionPool } from "./database/connection";
+import { settledWithin } from "./database/race";
 import { ServerClock } from "./database/server-clock";
 import { SessionConfig } from "./database/session-config";
-import { settledWithin } from "./database/race";
-import { Deadlines } from "./waiting/deadlines";
 import { BackendClosedError, DatabaseError, SchemaError } from "./errors";
 import { Claims } from "./groups/claims";
 import { groupStatements } from "./groups/group-statements";
 import { GroupWriter } from "./groups/group-writer";
 import { Groups } from "./groups/groups";
-import { channelOf } from "./notifications/payload";
-import type { NotificationPublisher, NotificationSource } from "./notifications/notifier";
 import { NoNotifications } from "./notifications/notification-source";
+import type { NotificationPublisher, NotificationSource } from "./notifications/notifier";
+import { channelOf } from "./notifications/payload";
 import { PostgresNotifications } from "./notifications/postgres-notifications";
 import type { ResolvedOptions } from "./options";
-import { Pruner } from "./admin/pruner";
-import type { Stats } from "./admin/stats";
+import { Announcements } from "./results/announcements";
+import { DeferredPublisher } from "./results/deferred-publisher";
+import { Reader } from "./results/reader";
+import { Results } from "./results/results";
+import { type ResultStatements, resultStatements } from "./results/statements";
+import { Writer } from "./results/writer";
 import { latestVersion } from "./schema/migration-files";
 import { newerSchemaError, SchemaCheck } from "./schema/schema-check";
 import { Telemetry } from "./telemetry/telemetry";
-import { Announcements } from "./results/announcements";
-import { DeferredPublisher } from "./results/deferred-publisher";
-import { type ResultStatements, resultStatements } from "./results/statements";
-import { Writer } from "./results/writer";
+import { Deadlines } from "./waiting/deadlines";
 import type { SourceContext } from "./waiting/keyed-source";
 import { ReadProblems } from "./waiting/read-problems";
-import { Reader } from "./results/reader";
-import { Results } from "./results/results";
 import type { WakeCause } from "./waiting/router";
 import { Sweep } from "./waiting/sweep";
 
-/** How long `close` waits for stores that are under way. */
+/** Longest time that `close` waits for writes. */
 const closeLimitMs = 5_000;
-/** The last part of it, in which nothing more is sent. */
+/** Last part of that time, in which nothing more is sent. */
 const closeQuietMs = 2_000;
 
-/** The parts behind a backend, put together; the backends that `withTtl` makes share one. Knows the order in which they end. */
+/** Connects the parts of a backend, and closes them in order. The views that `withTtl` returns share one core. */
 export class BackendCore {
   readonly options: ResolvedOptions;
   readonly database: Database;
@@ -58,12 +58,13 @@ export class BackendCore {
   /** Aborts once nothing more is sent. */
   readonly closed = this.#closed.signal;
   readonly problems: ReadProblems;
-  /** Absent where it is off, so that it costs a look. */
+  /** Absent if it is off, so that it costs nothing. */
   readonly telemetry: Telemetry | undefined;
   readonly #stopObserving: (() => void) | undefined;
   readonly #ownPool: OwnPool | undefined;
   readonly #deadlines = new Deadlines();
   readonly #sweep: Sweep;
+  readonly #deferredPublisher: DeferredPublisher;
   readonly #wokenBy: Record<WakeCause, number> = {
     read: 0,
     notification: 0,
@@ -72,21 +73,23 @@ export class BackendCore {
     sweep: 0,
     deadline: 0,
   };
-  #announcementsFailed = 0;
+  #unconfirmed = 0;
   #closing: Promise<void> | undefined;
 
   constructor(pool: ConnectionPool, options: ResolvedOptions, ownPool?: OwnPool) {
     this.options = options;
     this.#ownPool = ownPool;
-    // Who gives LISTEN an address of its own has a pooler before the pool.
+    // A separate connection for LISTEN means that the pool connects through a pooler.
     this.database = new Database(pool, options.schema, typeof options.listen === "boolean");
     this.clock = new ServerClock(this.database);
     this.statements = resultStatements(options);
     this.schemaCheck = new SchemaCheck(this.database, options.schema, latestVersion());
     const { source, publisher } = this.#openChannel(pool);
     this.notifications = source;
-    this.announcements = new Announcements(options.notify, this.#createDeferredPublisher(), publisher);
-    this.problems = new ReadProblems(options.logger);
+    const { schema, logger } = options;
+    this.#deferredPublisher = new DeferredPublisher(this.database, this.statements, channelOf(schema), logger);
+    this.announcements = new Announcements(options.notify, this.#deferredPublisher, publisher);
+    this.problems = new ReadProblems(logger);
     const telemetry = Telemetry.create(options);
     this.telemetry = telemetry;
     this.#sweep = new Sweep(this.notifications, options.sweepIntervalMs);
@@ -130,14 +133,14 @@ export class BackendCore {
     if (this.#closing !== undefined) throw new BackendClosedError();
   }
 
-  /** Fails fast where an address is wrong; a schema that is yet to be migrated is fine. */
+  /** Rejects if the database cannot be reached or its schema is newer; a schema to be migrated is accepted. */
   async checkReachable(): Promise<void> {
     try {
       const version = await this.schemaCheck.version(closeLimitMs);
       if (version !== undefined && version > latestVersion())
         throw newerSchemaError(this.options.schema, version, latestVersion());
     } catch (error) {
-      if (!(error instanceof SchemaError) || error.reason === "newer") throw toRefusal(error);
+      if (!(error instanceof SchemaError) || error.reason === "newer") throw toPermanent(error);
     }
   }
 
@@ -150,7 +153,7 @@ export class BackendCore {
       );
       if ((await firstValueFrom(this.notifications.status$.pipe(isDecided))) === "closed")
         throw new BackendClosedError();
-      // Otherwise the first results that come inline could not be judged, and would be read.
+      // Without the server's time the age of the first inline results is unknown, and they are read instead.
       if (this.options.inlineResultBytes > 0) await this.clock.ready(closeLimitMs).catch(() => undefined);
     } finally {
       this.#sweep.leave();
@@ -184,30 +187,20 @@ export class BackendCore {
         inFlight: resultReads.inFlight + groupReads.inFlight,
       },
       notifications: { relevant: this.#sweep.relevant, invalid: notifications.invalid },
-      announcementsFailed: this.#announcementsFailed,
+      announcementsFailed: this.#deferredPublisher.dropped + this.#unconfirmed,
       reconnects,
       heartbeatMs,
     };
   }
 
-  /** Its order: nobody new, those who wait, those who write, what listens, what connects. */
+  // In this order: waits and streams, writes, the listener, connections.
   async #close(drainMs: number): Promise<void> {
-    const readers = [this.results, this.groups];
-    const draining = [...readers, this.reader];
+    const draining = [this.results, this.groups, this.reader];
     if (drainMs > 0) await settledWithin(Promise.all(draining.map(async (each) => each.drain())), drainMs);
-    for (const each of readers) each.close(new BackendClosedError());
+    for (const each of [this.results, this.groups]) each.close(new BackendClosedError());
     this.groups.changes.close();
     this.pruner.close();
-    const endsAt = performance.now() + closeLimitMs;
-    await settledWithin(this.#drainWrites(endsAt), closeLimitMs - closeQuietMs);
-    this.writer.close();
-    this.groupWriter.close();
-    // Nothing more is sent from here on. What was sent has the rest of the time: a statement that is still running could commit after `close` has resolved.
-    await settledWithin(
-      Promise.all([this.writer.drain(endsAt), this.groupWriter.drain(endsAt)]),
-      endsAt - performance.now(),
-    );
-    this.announcements.close();
+    await this.#closeWrites(performance.now() + closeLimitMs);
     this.clock.close();
     this.#closed.abort(new BackendClosedError());
     this.#deadlines.expireAll(new BackendClosedError());
@@ -218,9 +211,19 @@ export class BackendCore {
     this.#stopObserving?.();
   }
 
-  async #drainWrites(endsAt: number): Promise<void> {
-    await Promise.all([this.writer.drain(endsAt), this.groupWriter.drain(endsAt)]);
-    await this.announcements.drain();
+  async #closeWrites(endsAt: number): Promise<void> {
+    const drainWriters = async (): Promise<unknown> =>
+      Promise.all([this.writer.drain(endsAt), this.groupWriter.drain(endsAt)]);
+    await settledWithin(
+      drainWriters().then(() => this.announcements.drain()),
+      closeLimitMs - closeQuietMs,
+    );
+    this.writer.close();
+    this.groupWriter.close();
+    // Nothing more is sent from here on. Statements already sent get the rest of the time, as they could still commit
+    // after `close` has resolved.
+    await settledWithin(drainWriters(), endsAt - performance.now());
+    this.announcements.close();
   }
 
   #openChannel(pool: ConnectionPool): {
@@ -228,29 +231,18 @@ export class BackendCore {
     readonly publisher?: NotificationPublisher;
   } {
     const { notifier, listen, schema, logger } = this.options;
-    if (notifier !== undefined)
-      return notifier.open({ schema, logger, onUnconfirmed: () => (this.#announcementsFailed += 1) });
+    if (notifier !== undefined) return notifier.open({ schema, logger, onUnconfirmed: () => (this.#unconfirmed += 1) });
     if (listen === false) return { source: new NoNotifications() };
     const config = new SessionConfig(pool, listen === true ? undefined : listen.connection, "listener");
     return { source: new PostgresNotifications({ config, schema, database: this.database, logger }) };
   }
-
-  #createDeferredPublisher(): DeferredPublisher {
-    const { schema, logger } = this.options;
-    return new DeferredPublisher(this.database, this.statements, channelOf(schema), (error, isFirst) => {
-      this.#announcementsFailed += 1;
-      if (!isFirst) return;
-      logger.warn(
-        `Announcements are dropped until they succeed again; waiters find their results by sweeping. ${String(error)}`,
-      );
-    });
-  }
 }
 
 /**
- * A wrong password, or a database that is missing: for work under way it may be put right, as it is after a failover, but for a first connection it is an answer.
+ * Makes a wrong password or a missing database permanent. A call under way retries them, since they occur during a
+ * failover; a first connection reports them.
  */
-function toRefusal(error: unknown): unknown {
+function toPermanent(error: unknown): unknown {
   if (!(error instanceof DatabaseError) || !/^(28|3D)/.test(error.sqlState ?? "")) return error;
   return new DatabaseError(error.message, error.sqlState, false, { cause: error.cause, origin: error.origin });
 }

@@ -1,8 +1,10 @@
 import type { Database } from "../database/database";
+import type { Logger } from "../logger";
 import { encodePayloads, type PayloadName, payloadNames } from "../notifications/payload";
 import type { ResultStatements } from "./statements";
 
 const announceTimeoutMs = 5_000;
+const droppedMessage = "Announcements are dropped until they succeed again; waiters find their results by sweeping.";
 
 /**
  * Announces what has been stored silently, after the commit (`notify: 'deferred'`, or when a notification would have failed the write). A commit that notifies holds a lock of the whole cluster until it is on disk, so such
@@ -12,24 +14,24 @@ export class DeferredPublisher {
   readonly #database: Database;
   readonly #statements: ResultStatements;
   readonly #channel: string;
-  readonly #onFailure: (error: unknown, isFirst: boolean) => void;
+  readonly #logger: Logger;
   #isFailing = false;
+  #dropped = 0;
   #pending = emptySets();
   #isSending = false;
   #isClosed = false;
   #sent: Promise<void> = Promise.resolve();
 
-  /** `onFailure` is told of each announcement that is dropped, and whether the one before it was not. */
-  constructor(
-    database: Database,
-    statements: ResultStatements,
-    channel: string,
-    onFailure: (error: unknown, isFirst: boolean) => void,
-  ) {
+  constructor(database: Database, statements: ResultStatements, channel: string, logger: Logger) {
     this.#database = database;
     this.#statements = statements;
     this.#channel = channel;
-    this.#onFailure = onFailure;
+    this.#logger = logger;
+  }
+
+  /** Number of announcements that failed. */
+  get dropped(): number {
+    return this.#dropped;
   }
 
   announce(name: PayloadName, ids: Iterable<string>): void {
@@ -80,7 +82,8 @@ export class DeferredPublisher {
       this.#isFailing = false;
     } catch (error) {
       if (this.#isClosed) return;
-      this.#onFailure(error, !this.#isFailing);
+      this.#dropped += 1;
+      if (!this.#isFailing) this.#logger.warn(`${droppedMessage} ${String(error)}`);
       this.#isFailing = true;
     }
   }
