@@ -134,7 +134,7 @@ describe("a codec", () => {
       const impossible = await openWith({ codec: { encode: () => 1n, decode: (json) => json } });
       await expect(impossible.store("bigint", 1)).rejects.toMatchObject({ code: "RESULT_ENCODING" });
       const late = await openWith({ codec: { encode: async () => Promise.resolve(1), decode: (json) => json } });
-      await expect(late.store("promise", 1)).rejects.toThrow("the codec gave a promise");
+      await expect(late.store("promise", 1)).rejects.toThrow("the codec returned a promise");
     });
   });
 

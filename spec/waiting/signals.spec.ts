@@ -113,5 +113,5 @@ describe.each([
 it("refuses a codec that gives a promise of another realm", async () => {
   const codec = { encode: () => runInNewContext("Promise.resolve(1)") as unknown, decode: (json: unknown) => json };
   const backend = new MemoryResultBackend({ codec });
-  await expect(backend.store("t", 1)).rejects.toThrow("the codec gave a promise");
+  await expect(backend.store("t", 1)).rejects.toThrow("the codec returned a promise");
 });
