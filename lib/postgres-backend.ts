@@ -55,7 +55,6 @@ export class PostgresResultBackend implements ResultBackend {
   constructor(pool: ConnectionPool, options?: PostgresResultBackendOptions);
   /** @internal Another view of the same parts. */
   // eslint-disable-next-line @typescript-eslint/unified-signatures -- stripped from the published types
-  /** @internal Another view of the same parts. */
   constructor(core: BackendCore, options?: PostgresResultBackendOptions);
   constructor(poolOrCore: ConnectionPool | BackendCore, options: PostgresResultBackendOptions = {}) {
     if (poolOrCore instanceof BackendCore) {

@@ -48,7 +48,8 @@ export class Account {
     );
   }
 
-  toString(): string {
+  /** Name for error messages. */
+  get description(): string {
     return `the account ${this.#name}`;
   }
 

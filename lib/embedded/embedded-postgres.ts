@@ -9,8 +9,8 @@ const startTimeoutMs = 60_000;
 const maxPortAttempts = 5;
 
 /**
- * A running Postgres server. It does not keep the process alive, and ends with it, however the process ends. `await
- * using` stops it at the end of the block.
+ * A running Postgres server. It does not keep the process alive, and ends with it, however the process ends. With
+ * `await using` it is stopped at the end of the block.
  */
 export interface EmbeddedPostgres extends AsyncDisposable {
   /** Connection string of the database `postgres` for its superuser `postgres`, with the password. */

@@ -69,14 +69,14 @@ async function openDataFolder(dataDir: string, account: Account): Promise<{ isNe
   if (!(await account.canEnter(dataDir))) {
     throw new EmbeddedPostgresError(
       "data-folder",
-      `Postgres refuses to run as root, and ${account}, which runs it instead, may not enter ${dataDir}. Choose a dataDir elsewhere, such as below /var/tmp.`,
+      `Postgres refuses to run as root, and ${account.description}, which runs it instead, may not enter ${dataDir}. Choose a dataDir elsewhere, such as below /var/tmp.`,
     );
   }
   return { isNew, hasCluster };
 }
 
 async function createRunFolder(account: Account): Promise<string> {
-  let cause: unknown;
+  let cause: Error | undefined;
   for (const parent of tempFolders()) {
     try {
       // The temporary folder of root may be closed to other accounts.
@@ -85,7 +85,7 @@ async function createRunFolder(account: Account): Promise<string> {
       await account.take(run);
       return run;
     } catch (error) {
-      cause ??= error;
+      cause ??= error as Error;
     }
   }
   const reason = cause === undefined ? "" : ` ${String(cause)}`;

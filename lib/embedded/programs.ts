@@ -91,7 +91,7 @@ export async function preparePrograms(
   } catch (cause) {
     throw new EmbeddedPostgresError(
       "not-runnable",
-      `The Postgres programs of ${packageRoot} do not run on this machine as ${account}. They need glibc, so Alpine Linux ` +
+      `The Postgres programs of ${packageRoot} do not run on this machine as ${account.description}. They need glibc, so Alpine Linux ` +
         `cannot run them. Use a server of your own through DATABASE_URL. ${String(cause)}`,
       { cause },
     );

@@ -115,8 +115,7 @@ function stringify(taskId: string, result: unknown): string {
   if (result === undefined) return "null";
   let text: string | undefined;
   try {
-    // The type of JSON.stringify omits that a function or a symbol has no text.
-    text = JSON.stringify(result) as string | undefined;
+    text = jsonText(result);
   } catch (cause) {
     const reason = isError(cause) ? lowerFirst(firstLine(cause.message)) : "it has no JSON form";
     throw new ResultEncodingError(taskId, reason, { cause });
@@ -125,5 +124,7 @@ function stringify(taskId: string, result: unknown): string {
   return text;
 }
 
+/** Returns undefined for a function or a symbol, which the type of `JSON.stringify` omits. */
+const jsonText = (value: unknown): string | undefined => JSON.stringify(value);
 const firstLine = (message: string): string => message.split("\n", 1)[0] ?? message;
 const lowerFirst = (message: string): string => message.charAt(0).toLowerCase() + message.slice(1);

@@ -5,7 +5,7 @@ import { specDatabase } from "../support/spec-database";
 import { anyUnit, bounded } from "./support/arbitraries";
 
 /** JSON text, or `undefined` for what has none. The type of `JSON.stringify` omits that. */
-const jsonText = (value: unknown): string | undefined => JSON.stringify(value) as string | undefined;
+const jsonText = (value: unknown): string | undefined => JSON.stringify(value);
 
 /** The value that JSON brings back, without everything that JSON loses. */
 const asJson = (value: unknown): unknown => JSON.parse(jsonText(value) ?? "null") as unknown;
