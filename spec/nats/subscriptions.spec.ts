@@ -64,7 +64,8 @@ class ScriptedLink implements SubscribingLink {
   }
 
   async answerAll(): Promise<void> {
-    for (await turns(); this.#awaited.length > 0; await this.answer());
+    await turns();
+    while (this.#awaited.length > 0) await this.answer();
   }
 }
 
