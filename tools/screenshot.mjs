@@ -1,13 +1,16 @@
 // Writes docs/images/dashboard.png, showing a dashboard with data:
 //   npx tsx tools/screenshot.mjs
 import { statSync } from "node:fs";
+import { createRequire } from "node:module";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { startDashboard } from "../lib/dashboard/dashboard.ts";
 import { startEmbeddedPostgres } from "../lib/embedded/index.ts";
 import { PostgresResultBackend } from "../lib/index.ts";
 import { launchChromium } from "../spec/dashboard/support/chromium.ts";
+
+// Not imported: tsx would then hide the module's own folder, in which the files of the page are.
+const { startDashboard } = createRequire(import.meta.url)("../lib/dashboard/dashboard.ts");
 
 const file = join(import.meta.dirname, "..", "docs", "images", "dashboard.png");
 const maxBytes = 200_000;

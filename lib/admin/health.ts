@@ -56,10 +56,10 @@ async function askDatabase(
   problems: string[],
 ): Promise<Pick<Health, "databaseMs" | "schemaVersion" | "notifyQueueUsage">> {
   const inspector = new Inspector(parts, healthTimeoutMs);
-  const startedAt = performance.now();
   const schemaVersion = await parts.schemaCheck.version(healthTimeoutMs);
-  const databaseMs = performance.now() - startedAt;
+  const startedAt = performance.now();
   const notifyQueueUsage = await inspector.notifyQueueUsage();
+  const databaseMs = performance.now() - startedAt;
   if (notifyQueueUsage > maxQueueUsage)
     problems.push(`The notification queue is ${Math.round(notifyQueueUsage * 100)} % full.`);
   if (schemaVersion !== undefined && schemaVersion !== latestVersion())

@@ -188,9 +188,10 @@ describe("the events of the dashboard", () => {
   });
 
   it("need one set of subscriptions for all clients, and none without clients", async () => {
+    const { queries } = watching.stats();
     const events = await start();
     await storing.initGroup("open", 1);
-    expect(watching.stats()).toMatchObject({ feeds: 0, waitingGroups: 0, queries: 1 });
+    expect(watching.stats()).toMatchObject({ feeds: 0, waitingGroups: 0, queries });
     const readers = await Promise.all(
       Array.from({ length: 10 }, async () => {
         const reader = eventsOf(events);
