@@ -10,7 +10,7 @@ import { type ErrorOrigin, isTransientState, sqlStateOf, sqlStates } from "./sql
 
 /** Circumstances of an error. */
 export interface ErrorContext {
-  /** What was tried, for the message: "store results". */
+  /** The action that failed, for the message: "store results". */
   readonly purpose: string;
   readonly schema: string;
   /** Default: as far as the error alone tells. */

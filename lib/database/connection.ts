@@ -8,22 +8,20 @@ const graceMs = 100;
 /** Time between looks whether a pool is being ended: that of `pg` then never answers a call for a connection. */
 const endingCheckMs = 500;
 
-/**
- * A pool of connections, as far as this package needs it: the `Pool` of `pg`, of any version and with any types, or one that has the same methods.
- */
+/** A pool of connections: the `Pool` of `pg`, of any version and with any types, or an object with the same methods. */
 export interface ConnectionPool {
   /** Gives a connection by promise; a pool that also takes a callback, as that of `pg` does, is given one. */
   connect(): Promise<PooledConnection>;
-  /** How its connections are made. Without it LISTEN needs an address of its own: `listen: { connection }`. */
+  /** The configuration of its connections. Without it LISTEN needs an address of its own: `listen: { connection }`. */
   readonly options?: object;
-  /** Whether the application has begun to end it. */
+  /** The application has begun to end the pool. */
   readonly ending?: boolean;
 }
 
 /** A connection that a {@link ConnectionPool} lends. */
 export interface PooledConnection {
   query(text: string, values?: unknown[]): Promise<{ readonly rows: object[] }>;
-  /** Gives it back; with `true`, to be closed. */
+  /** Returns the connection to its pool; with `true`, to be closed. */
   release(destroy?: boolean): void;
 }
 
@@ -114,7 +112,7 @@ function connect(pool: ConnectionPool, take: (client: LentClient) => void, fail:
 export class Connection {
   readonly #pool: ConnectionPool;
   readonly #client: LentClient;
-  /** A client asks for the binary format. The driver reads that as UTF-8, which destroys numbers. */
+  /** The client asks for the binary format, which the driver reads as UTF-8. That destroys numbers. */
   readonly #isBinary: boolean;
   #isLost = false;
   #cancelling: Promise<void> | undefined;

@@ -11,14 +11,12 @@ import { BeginError, beginLimited, beginWithin, toServerTimeout, type Transactio
 export interface Query {
   readonly text: string;
   readonly values: readonly unknown[];
-  /** What the statement does, for error messages: "store results". */
+  /** The action, for error messages: "store results". */
   readonly purpose: string;
   /** Prepares the statement: it is sent often, and any plan will do. */
   readonly isPrepared?: boolean;
-  /** Returns the query to send in place of this one once there is a connection, which may have taken long. */
+  /** Called once there is a connection, which may take long. Returns the query to send in place of this one, if any. */
   readonly whenSent?: () => Query | undefined;
-  /** Called right before the driver gets the statement, once there is a connection. */
-  readonly onSend?: () => void;
   /** Begins the time limit anew as long as the answer goes on arriving. For reads of results that may be large. */
   readonly isPaced?: boolean;
 }
@@ -70,7 +68,6 @@ export class Database {
     return this.#withConnection(query.purpose, timeoutMs, async (connection, remainingMs) => {
       await connection.ask({ text: beginLimited(limitMs) }, remainingMs());
       return this.#finish(connection, remainingMs, "commit", async () => {
-        query.onSend?.();
         const statement: Statement = { text: query.text, values: [...query.values], rowMode: "array" };
         return (await this.#ask(connection, statement, remainingMs())).rows as unknown[] as Row[];
       });
@@ -148,7 +145,6 @@ export class Database {
   async #run<Row extends unknown[]>(connection: Connection, query: Query, remainingMs: () => number): Promise<Row[]> {
     const name = query.isPrepared === true ? this.#names.nameOf(query.text) : undefined;
     const statement: Statement = { text: query.text, values: [...query.values], rowMode: "array" };
-    query.onSend?.();
     try {
       const named = name === undefined ? statement : { ...statement, name };
       const { rows } = await this.#ask(connection, named, remainingMs(), query.isPaced);

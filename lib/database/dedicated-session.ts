@@ -18,7 +18,10 @@ export interface DedicatedSession {
 
 export interface DedicatedSessionOptions {
   readonly config: ClientConfig;
-  /** Options for the server's command line, after those of `config`. A session that a pooler refuses them is opened without. */
+  /**
+   * Options for the server's command line, after those of `config`. A session that a pooler refuses them is opened
+   * without.
+   */
   readonly sessionOptions: string;
   /** Longest time for one answer. */
   readonly queryTimeoutMs: number;
@@ -43,8 +46,8 @@ export async function openDedicatedSession<Session extends DedicatedSession>(
 }
 
 /**
- * Tells whether startup options may be what a server or pooler refused. Poolers refuse them with many SQLSTATEs, so only
- * those are left out that say something else, such as a failed authentication or a server that is starting up.
+ * Tells whether startup options may be what a server or pooler refused. Poolers refuse them with many SQLSTATEs, so
+ * only those are left out that say something else, such as a failed authentication or a server that is starting up.
  */
 export function mayConcernOptions(sqlState: string | undefined): boolean {
   return sqlState !== undefined && !/^(28|3D|53|57)/.test(sqlState);

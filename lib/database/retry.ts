@@ -10,7 +10,9 @@ export const longestAttemptMs = 300_000;
 export interface RetryOptions {
   /** When to give up, on the clock of `performance.now()`. */
   readonly dueAt: number;
-  /** Longest time for one attempt. Default: half of the time left, so that a dead connection leaves time for another. */
+  /**
+   * Longest time for one attempt. Default: half of the time left, so that a dead connection leaves time for another.
+   */
   readonly attemptMs?: number;
   /** Nothing is attempted once one of these has aborted; the call then rejects with its reason. */
   readonly signals: readonly AbortSignal[];

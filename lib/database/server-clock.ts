@@ -112,8 +112,8 @@ export class ServerClock {
     if (this.#isClosed) throw new BackendClosedError();
     let sentAt = this.#now();
     // Not from the call: waiting for a connection of the pool would count as uncertainty.
-    const onSend = (): void => void (sentAt = this.#now());
-    const query = { purpose: "read the server's clock", text: clockText, values: [], isPrepared: true, onSend };
+    const whenSent = (): undefined => void (sentAt = this.#now());
+    const query = { purpose: "read the server's clock", text: clockText, values: [], isPrepared: true, whenSent };
     const [row] = await this.#database.query<[string]>(query, timeoutMs);
     const answeredAt = this.#now();
     this.#sampledAt = answeredAt;

@@ -2,7 +2,6 @@ import { isError } from "../errors";
 
 /** SQLSTATE codes that decide what is done next (PostgreSQL docs, appendix A). */
 export const sqlStates = {
-  readOnlyTransaction: "25006",
   undefinedTable: "42P01",
   undefinedColumn: "42703",
   undefinedFunction: "42883",
@@ -20,7 +19,6 @@ export const sqlStates = {
   duplicateTable: "42P07",
   duplicateSchema: "42P06",
   duplicateObject: "42710",
-  noActiveTransaction: "25P01",
   queryCanceled: "57014",
   lateStatement: "KJ001", // ours: see kojin_late in sql/0001_results.sql
 } as const;

@@ -9,9 +9,9 @@ import { findTriggers, isIdle, readTriggers } from "./triggers";
 
 export interface MigrateOptions {
   /**
-   * How long to go on asking for a lock that other sessions hold, in milliseconds, for each step. 0 or more; default
-   * 300 000. A session that keeps the migration lock itself is given 30 s at the most. Writers never wait for longer
-   * than a second: locks are asked for again and again, for 700 ms at a time.
+   * Longest time to go on asking for a lock that other sessions hold, in milliseconds, for each step. 0 or more;
+   * default 300 000. A session that keeps the migration lock itself is given 30 s at the most. Writers never wait for
+   * longer than a second: locks are asked for again and again, for 700 ms at a time.
    */
   readonly lockWaitMs?: number;
   /**
@@ -27,20 +27,20 @@ export interface MigrationReport {
   readonly schema: string;
   /** The version of the tables now. */
   readonly version: number;
-  /** What was run, in order; empty if everything was up to date. */
+  /** The migrations that were run, in order; empty if everything was up to date. */
   readonly applied: readonly { readonly version: number; readonly name: string }[];
   /** Triggers that were found missing, disabled, or enabled in replication only, and that fire again. */
   readonly repaired: readonly string[];
 }
 
-/** What `migrate()` would do. */
+/** The effect that `migrate()` would have. */
 export interface MigrationPlan {
   readonly schema: string;
   /** The version of the tables now; 0 if nothing was migrated yet. */
   readonly version: number;
   /** The version that they would have. */
   readonly latestVersion: number;
-  /** What would be run, in order. */
+  /** The migrations that would be run, in order. */
   readonly pending: readonly { readonly version: number; readonly name: string }[];
   /** Triggers that would be enabled again, or created again if they were dropped. */
   readonly disabledTriggers: readonly string[];
@@ -104,11 +104,13 @@ export async function planMigration(
  * Members of groups that were not counted meanwhile are counted afterwards, each group under its lock.
  */
 async function repairTriggers(run: MigrationRun, schema: string, recount: boolean): Promise<string[]> {
-  const idle = (await run.look(async (client) => findTriggers(client, schema))).filter(isIdle);
+  const idle = (await run.lock.run(async (client) => findTriggers(client, schema), { isExclusive: false })).filter(
+    isIdle,
+  );
   const tables = [...new Set(idle.map(({ table }) => table))];
-  if (recount) await run.underLock(async (client) => run.requestRecount(client));
+  if (recount) await run.lock.run(async (client) => run.requestRecount(client));
   for (const table of tables) {
-    await run.underLock(async (client) => {
+    await run.lock.run(async (client) => {
       for (const trigger of idle) if (trigger.table === table) await client.query(trigger.repairSql, []);
       // In the same transaction: a process that dies now leaves the recount to the next one.
       if (table.startsWith("kojin_group")) await run.requestRecount(client);

@@ -22,7 +22,7 @@ export interface MigrationProgress {
   readonly schema: string;
   /** The name of the migration, or `recount`. */
   readonly migration: string;
-  /** What is being done, in words. */
+  /** The present step, in words. */
   readonly step: string;
   /** Rows, or groups, that this step has handled so far. */
   readonly rows: number;
@@ -53,11 +53,11 @@ const pageTimeoutMs = 1_000;
  */
 export class MigrationRun {
   readonly applied: Migration[] = [];
+  readonly lock: MigrationLock;
   readonly #database: Database;
   readonly #schema: string;
   readonly #table: VersionTable;
   readonly #onProgress: (progress: MigrationProgress) => void;
-  readonly #lock: MigrationLock;
   #progress: MigrationProgress;
 
   constructor(
@@ -71,7 +71,7 @@ export class MigrationRun {
     this.#table = new VersionTable(schema);
     this.#onProgress = onProgress;
     this.#progress = { schema, migration: "", step: "", rows: 0 };
-    this.#lock = new MigrationLock(database, schema, lockWaitMs, (waitingFor) => this.#report({ waitingFor }));
+    this.lock = new MigrationLock(database, schema, lockWaitMs, (waitingFor) => this.#report({ waitingFor }));
   }
 
   /** Runs what is pending, also a recount that was begun. */
@@ -86,23 +86,15 @@ export class MigrationRun {
 
   /** Tells whether nothing is pending. */
   async isFinished(): Promise<boolean> {
-    const { version = 0, recounting } = await this.look(async (client) => this.#table.read(client));
+    const { version = 0, recounting } = await this.lock.run(async (client) => this.#table.read(client), {
+      isExclusive: false,
+    });
     return pendingAfter(version, this.#schema).length === 0 && recounting === null;
-  }
-
-  /** Runs `work`, which changes nothing, without the migration lock, but as patiently as a step. */
-  async look<T>(work: (client: SqlClient) => Promise<T>): Promise<T> {
-    return this.#lock.run(work, { isExclusive: false });
-  }
-
-  /** Runs `work` in a transaction under the migration lock. */
-  async underLock<T>(work: (client: SqlClient) => Promise<T>): Promise<T> {
-    return this.#lock.run(work);
   }
 
   /** Runs the next step. Resolves with false if there is none. */
   async #advance(): Promise<boolean> {
-    const job = await this.#lock.run(async (client) => {
+    const job = await this.lock.run(async (client) => {
       const next = await this.#begin(client);
       const step = next?.steps[next.position];
       if (next !== undefined && step?.kind === "transaction") {
@@ -126,9 +118,9 @@ export class MigrationRun {
   async #runOutside(job: Job, step: Exclude<MigrationStep, { kind: "transaction" }>): Promise<boolean> {
     this.#reportStep(job.name, step.title);
     if (step.kind === "index")
-      await buildIndex(this.#database, this.#lock, this.#schema, step, (waitingFor) => this.#report({ waitingFor }));
+      await buildIndex(this.#database, this.lock, this.#schema, step, (waitingFor) => this.#report({ waitingFor }));
     else if (!(await this.#runPages(job, step))) return false;
-    return this.#lock.run(async (client) => {
+    return this.lock.run(async (client) => {
       const isPresent = await this.#isPresent(client, job);
       if (isPresent) await this.#record(client, job);
       return isPresent;
@@ -180,7 +172,7 @@ export class MigrationRun {
       const after: string | null = cursor;
       const work = async (client: SqlClient): Promise<Record<string, unknown> | undefined> =>
         (await this.#isPresent(client, job)) ? (await client.query(text, [after, pageRows])).rows[0] : undefined;
-      const page = await this.#lock.run(work, {
+      const page = await this.lock.run(work, {
         // Pages lock the groups that they touch, in the order of their ids, and may be repeated.
         isExclusive: false,
         statementTimeoutMs: () => (pageRows > 1 ? pageTimeoutMs : undefined),

@@ -3,7 +3,7 @@ import { sqlStates } from "../database/sql-states";
 import { DatabaseError } from "../errors";
 import type { SqlClient } from "../result-backend";
 
-// Tables of the Rust crate are adopted, whoever owns them.
+// Tables of the Rust crate are adopted, whichever role owns them.
 const foreignObjects = `
   with place as (
     select oid, nspowner from pg_catalog.pg_namespace where nspname operator(pg_catalog.=) $1::pg_catalog.text::pg_catalog.name

@@ -83,7 +83,7 @@ describe("what the driver does not do by itself", () => {
     expect(await backend.getGroupResults("one")).toHaveLength(100);
   });
 
-  it("a column that is added under load disturbs nobody", async () => {
+  it("a column that is added under load fails no call", async () => {
     const backend = await database.open();
     const over = new AbortController();
     const load = (async (): Promise<number> => {
@@ -124,7 +124,7 @@ describe("what the driver does not do by itself", () => {
     expect(await backend.getGroupResults("large")).toEqual([Number.MAX_SAFE_INTEGER, -0.1]);
   });
 
-  it("a subscriber that throws harms nobody else", async () => {
+  it("a subscriber that throws harms no other", async () => {
     const [backend, storing] = [await database.open(), await database.open()];
     const unhandled: unknown[] = [];
     config.onUnhandledError = (error) => unhandled.push(error);

@@ -69,7 +69,7 @@ describe("prepared statements", () => {
     const [first] = await kept();
     expect(first).toEqual({ number: "1", uses: expect.any(Number) as number, plan: byKey });
     expect(first?.uses).toBeGreaterThan(40);
-    // Whoever goes on with that plan now has it made anew. (Not by VACUUM FULL, which keeps what sessions of other specs may still see.)
+    // Has that plan made anew. (VACUUM FULL would keep what sessions of other specs may still see.)
     await database.sql(`truncate ${results}`);
     await fill(3);
     await read();

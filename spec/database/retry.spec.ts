@@ -175,7 +175,7 @@ describe("when the backend closes", () => {
     expect(attempt).toHaveBeenCalledTimes(1);
   });
 
-  it("lets an attempt that nobody waits for by itself come to its own end, and makes no other", async () => {
+  it("lets an attempt under way run to its own end if asked to, and makes no other", async () => {
     const closing = new AbortController();
     let reject: (error: Error) => void = () => undefined;
     const attempt = jest.fn(() => new Promise<string>((_resolve, fail) => (reject = fail)));

@@ -36,7 +36,7 @@ class Simulation {
     this.queries += 1;
     if (this.failure !== undefined) throw this.failure;
     this.pass(this.poolMs);
-    query.onSend?.();
+    query.whenSent?.();
     this.pass(this.wayMs[0]);
     const micros = String(this.serverMs * 1_000);
     this.pass(this.wayMs[1]);
