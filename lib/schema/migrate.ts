@@ -1,11 +1,13 @@
 import { escapeIdentifier } from "pg";
 import type { Database } from "../database/database";
+import { SchemaError } from "../errors";
 import type { SqlClient } from "../result-backend";
 import { checkDurationMs } from "../value/arguments";
 import { latestVersion } from "./migration-files";
 import { type MigrationProgress, MigrationRun, pendingAfter } from "./migration-run";
 import type { SchemaCheck } from "./schema-check";
 import { findTriggers, isIdle, readTriggers } from "./triggers";
+import { nothingMigrated } from "./version-table";
 
 export interface MigrateOptions {
   /**
@@ -82,9 +84,12 @@ export async function planMigration(
   schemaCheck: SchemaCheck,
   schema: string,
 ): Promise<MigrationPlan> {
-  const state = await schemaCheck.state(planTimeoutMs);
+  const state = await schemaCheck.state(planTimeoutMs).catch((error: unknown) => {
+    if (error instanceof SchemaError && error.reason === "missing") return nothingMigrated;
+    throw error;
+  });
   // A role that may not read the version could not migrate either, unless nothing is to be done.
-  const version = state === undefined ? latestVersion() : (state.version ?? 0);
+  const version = state?.version ?? latestVersion();
   const pending = pendingAfter(version, schema);
   const idle = (await readTriggers(database, schema, planTimeoutMs)).filter(isIdle);
   return {

@@ -86,7 +86,7 @@ export class MigrationRun {
 
   /** Tells whether nothing is pending. */
   async isFinished(): Promise<boolean> {
-    const { version = 0, recounting } = await this.lock.run(async (client) => this.#table.read(client), {
+    const { version, recounting } = await this.lock.run(async (client) => this.#table.readIfPresent(client), {
       isExclusive: false,
     });
     return pendingAfter(version, this.#schema).length === 0 && recounting === null;
@@ -129,7 +129,7 @@ export class MigrationRun {
 
   /** Finds the next step. If there are no tables yet, runs everything at once. */
   async #begin(client: SqlClient): Promise<Job | undefined> {
-    const { version = 0, migrating, recounting } = await this.#table.read(client);
+    const { version, migrating, recounting } = await this.#table.readIfPresent(client);
     const pending = pendingAfter(version, this.#schema);
     const [migration] = pending;
     if (migration === undefined)
@@ -188,7 +188,7 @@ export class MigrationRun {
 
   /** Tells whether a job is still at the step at which it was found. */
   async #isPresent(client: SqlClient, { name, migration, steps, position }: Job): Promise<boolean> {
-    const { version = 0, migrating, recounting } = await this.#table.read(client);
+    const { version, migrating, recounting } = await this.#table.readIfPresent(client);
     if (migration === undefined) return recounting !== null && positionAfter(recounting, name, steps) === position;
     return version < migration.version && positionAfter(migrating, name, steps) === position;
   }

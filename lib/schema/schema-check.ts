@@ -42,15 +42,13 @@ export class SchemaCheck {
   /**
    * Reads the version of the tables; undefined if this role may not know.
    *
-   * @throws {@link SchemaError} Nothing was migrated yet.
+   * @throws {@link SchemaError} There is no version table.
    */
   async version(timeoutMs: number): Promise<number | undefined> {
-    const state = await this.state(timeoutMs);
-    if (state !== undefined && state.version === undefined) throw this.#notMigrated("missing");
-    return state?.version;
+    return (await this.state(timeoutMs))?.version;
   }
 
-  /** Reads the version table; undefined if this role may not. */
+  /** Reads the version table, as {@link SchemaCheck.version} does. */
   async state(timeoutMs: number): Promise<SchemaState | undefined> {
     try {
       return await this.#database.session(purpose, timeoutMs, async (client) => this.#table.read(client));
@@ -67,16 +65,15 @@ export class SchemaCheck {
     this.#isGood = true;
   }
 
-  #compare({ version = 0, migrating }: SchemaState): void {
+  #compare({ version, migrating }: SchemaState): void {
     if (version > this.#expected) throw newerSchemaError(this.#schema, version, this.#expected);
     if (version === this.#expected) return;
-    if (migrating === null) throw this.#notMigrated(version === 0 ? "missing" : "outdated");
+    if (migrating === null) {
+      const reason = version === 0 ? "missing" : "outdated";
+      throw new SchemaError(this.#schema, reason, notMigratedMessage(this.#schema));
+    }
     const message = `Schema "${this.#schema}" is being migrated, or a migration of it was interrupted (last step: ${migrating}). Wait for its end, or call backend.migrate() to go on with it.`;
     throw new SchemaError(this.#schema, "outdated", message);
-  }
-
-  #notMigrated(reason: "missing" | "outdated"): SchemaError {
-    return new SchemaError(this.#schema, reason, notMigratedMessage(this.#schema));
   }
 }
 

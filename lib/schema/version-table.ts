@@ -4,18 +4,20 @@ import type { Migration } from "./migration-files";
 
 /** The contents of the version table. */
 export interface SchemaState {
-  /** The version of the tables; 0 if nothing was migrated yet, undefined if there is no version table. */
-  readonly version: number | undefined;
+  /** The version of the tables; 0 if nothing was migrated yet. */
+  readonly version: number;
   /** The last step of a migration that has not ended; null if there is none. */
   readonly migrating: string | null;
   /** The last step of a recount that has not ended; null if there is none. */
   readonly recounting: string | null;
 }
 
+export const nothingMigrated: SchemaState = { version: 0, migrating: null, recounting: null };
+
 /** Rows with these versions do not name migrations, but the last step of work under way. */
 const progressVersions = { migration: 0, recount: -1 } as const;
 
-export type Work = keyof typeof progressVersions;
+type Work = keyof typeof progressVersions;
 
 /**
  * The table that records which migrations were applied. Names are qualified, so no setting of the session is needed.
@@ -35,10 +37,12 @@ export class VersionTable {
 )`;
   }
 
-  /** Reads the table. Without an error if there is none: that would end the transaction. */
+  /** Reads the table if there is one: an error would end the transaction. */
+  async readIfPresent(client: SqlClient): Promise<SchemaState> {
+    return (await hasTables(client, this.#schema, ["kojin_migrations"])) ? this.read(client) : nothingMigrated;
+  }
+
   async read(client: SqlClient): Promise<SchemaState> {
-    const none = { version: undefined, migrating: null, recounting: null };
-    if (!(await hasTables(client, this.#schema, ["kojin_migrations"]))) return none;
     const { rows } = await client.query(
       `select greatest(coalesce(pg_catalog.max(version), 0), 0)::pg_catalog.text as version,
          pg_catalog.max(name) filter (where version operator(pg_catalog.=) ${progressVersions.migration}) as migrating,
