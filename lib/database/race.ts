@@ -23,8 +23,10 @@ export async function settledWithin(work: Promise<unknown>, limitMs: number): Pr
 /** Settles as `work` does, or rejects with the reason of the first signal that aborts. The work itself goes on. */
 export async function unlessAborted<T>(work: Promise<T>, signals: readonly AbortSignal[]): Promise<T> {
   let stop = (): void => undefined;
-  const aborted = new Promise<void>((resolve) => (stop = resolve)).then(() => {
-    throw signals.find((signal) => signal.aborted)?.reason;
+  const aborted = new Promise<AbortSignal | undefined>((resolve) => {
+    stop = () => resolve(signals.find((signal) => signal.aborted));
+  }).then((signal) => {
+    throw signal?.reason;
   });
   for (const signal of signals) signal.addEventListener("abort", stop);
   if (signals.some((signal) => signal.aborted)) stop();
