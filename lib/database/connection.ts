@@ -59,10 +59,10 @@ export async function checkOut(pool: ConnectionPool, timeoutMs: number): Promise
     const dueAt = performance.now() + timeoutMs;
     let isSettled = false;
     let taken: LentClient | undefined;
-    const fail = (error: unknown): void => {
+    const fail = (error: Error): void => {
       isSettled = true;
       clearTimeout(timer);
-      reject(error as Error);
+      reject(error);
     };
     const take = (client: LentClient): void => {
       // It may come by callback and by promise.
@@ -87,7 +87,7 @@ export async function checkOut(pool: ConnectionPool, timeoutMs: number): Promise
     try {
       connect(pool, take, fail);
     } catch (error) {
-      fail(error);
+      fail(error as Error);
     }
   });
 }
@@ -96,7 +96,7 @@ export async function checkOut(pool: ConnectionPool, timeoutMs: number): Promise
  * Calls `take` synchronously when the pool lets go of a client: a promise would go on a little later, and the error
  * event of a server that dies in between, with no listener, would end the process. Some pools answer by promise alone.
  */
-function connect(pool: ConnectionPool, take: (client: LentClient) => void, fail: (error: unknown) => void): void {
+function connect(pool: ConnectionPool, take: (client: LentClient) => void, fail: (error: Error) => void): void {
   const { connect: call } = pool as { connect: (callback: (error?: Error, client?: LentClient) => void) => unknown };
   const connecting = call.call(pool, (error, client) => {
     if (client === undefined) fail(error ?? new Error("The pool gave no connection."));

@@ -158,7 +158,7 @@ export class Database {
 
   #client(connection: Connection, remainingMs: () => number): SqlClient {
     return {
-      query: async (text, values = []) => {
+      query: async (text, values) => {
         if (this.#isClosed) {
           connection.lose();
           throw new BackendClosedError();
@@ -226,7 +226,7 @@ export class Database {
   }
 
   async #checkOut(limitMs: number): Promise<Connection> {
-    if (this.#isClosed) throw new BackendClosedError();
+    this.#assertOpen();
     const connection = await checkOut(this.#pool, limitMs);
     if (this.#isClosed) {
       connection.release(true);
@@ -234,6 +234,10 @@ export class Database {
     }
     this.#busy.add(connection);
     return connection;
+  }
+
+  #assertOpen(): void {
+    if (this.#isClosed) throw new BackendClosedError();
   }
 
   #cancel(connection: Connection): void {

@@ -58,11 +58,9 @@ const readSql = (file: string): string => readFileSync(join(folder, file), "utf8
 /** The version of the tables that this package works with. */
 export const latestVersion = (): number => migrations().at(-1)?.version ?? 0;
 
-/**
- * Divides a migration at its markers: `-- @step TITLE`, `-- @index NAME on TABLE`, `-- @batches FUNCTION over TABLE:
- * TITLE`.
- */
+/** Divides a migration at its markers. */
 export function stepsOf(schema: string, sql: string): readonly MigrationStep[] {
+  // -- @step TITLE; -- @index NAME on TABLE; -- @batches FUNCTION over TABLE: TITLE
   const [, ...parts] = sqlFor(schema, sql).split(/^-- @(?=(?:step|index|batches) )/m);
   return parts.map((part) => {
     const end = part.indexOf("\n");
