@@ -183,7 +183,7 @@ export class PostgresResultBackend implements ResultBackend {
     for (const taskId of taskIds) checkId(taskId, "taskId");
     for (const groupId of groupIds) checkId(groupId, "groupId");
     this.#core.assertOpen();
-    const announcer = this.#core.announcements.after(true);
+    const announcer = this.#core.announcements.after({ notified: false });
     announcer?.announce("ids", taskIds);
     announcer?.announce("members", groupIds);
   }

@@ -1047,7 +1047,7 @@ alter table @schema@.kojin_group_state
 -- seconds since 1970 from which on each may not be written. For the other parameters, and the columns that tell how a member failed, see kojin_store_each.
 create or replace function @schema@.kojin_finish_each(
   group_ids pg_catalog.text[], task_ids pg_catalog.text[], results pg_catalog.text[], errors pg_catalog.text[], called double precision[], dues double precision[],
-  give_up double precision, one_by_one boolean, row_lock_ms int, lock_budget_ms int, commit_lock_ms int, is_silent boolean
+  give_up double precision, one_by_one boolean, row_lock_ms int, lock_budget_ms int, commit_lock_ms int, notifies boolean
 ) returns table (
   place int, completed_count int, conflict pg_catalog.text,
   state pg_catalog.text, message pg_catalog.text, detail pg_catalog.text, hint pg_catalog.text, context pg_catalog.text,
@@ -1065,7 +1065,7 @@ declare
   cancelled_at timestamp with time zone := 'infinity'::timestamp with time zone;
 begin
   perform
-    pg_catalog.set_config('kojin.notify'::pg_catalog.text, case when is_silent then 'off'::pg_catalog.text else ''::pg_catalog.text end, true),
+    pg_catalog.set_config('kojin.notify'::pg_catalog.text, case when notifies then ''::pg_catalog.text else 'off'::pg_catalog.text end, true),
     pg_catalog.set_config('lock_timeout'::pg_catalog.text, row_lock_ms::pg_catalog.text, true);
   if not one_by_one then
     begin

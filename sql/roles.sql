@@ -88,7 +88,7 @@ grant execute on function
   ),
   public.kojin_store_each(
     pg_catalog.text[], pg_catalog.text[], pg_catalog.text[], double precision[], pg_catalog.text[], boolean[], double precision[], double precision[],
-    double precision, boolean, int, int, int, pg_catalog.text
+    double precision, boolean, int, int, int, boolean
   ),
   public.kojin_finish_each(
     pg_catalog.text[], pg_catalog.text[], pg_catalog.text[], pg_catalog.text[], double precision[], double precision[], double precision, boolean, int, int, int, boolean

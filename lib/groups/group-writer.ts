@@ -7,7 +7,7 @@ import { isInTime } from "../results/expressions";
 import { fencedWrite } from "../results/fenced-write";
 import { writePlainly } from "../results/plain-failure";
 import type { WriteCounters, WriteParts } from "../results/write-rules";
-import { SilentFallback } from "../results/silent-fallback";
+import { Notifying } from "../results/notifying";
 import { type FailureColumns, toDriverError } from "../results/write-errors";
 import { encodingError, rowLockTimeoutMs, writeLockTimeoutMs } from "../results/writer";
 import {
@@ -28,25 +28,21 @@ export interface GroupWriterParts extends WriteParts {
 /** Initialises groups and finishes their members. The database counts. */
 export class GroupWriter {
   readonly #parts: GroupWriterParts;
-  readonly #loud: GroupWriteStatements;
-  readonly #silent: GroupWriteStatements;
-  readonly #callers: GroupWriteStatements;
+  readonly #statements: GroupWriteStatements;
   readonly #writes: BatchedWrites<MemberRow, number>;
 
   constructor(parts: GroupWriterParts) {
     const { options, database } = parts;
     this.#parts = parts;
     const purpose = "finish group members";
-    const lockTimeoutMs = rowLockTimeoutMs(options);
-    this.#loud = groupWriteStatements(options.schema, { silent: false, lockTimeoutMs });
-    this.#silent = groupWriteStatements(options.schema, { silent: true, lockTimeoutMs });
-    this.#callers = groupWriteStatements(options.schema, { silent: false, lockTimeoutMs: undefined });
+    const statements = groupWriteStatements(options.schema, rowLockTimeoutMs(options));
+    this.#statements = statements;
     this.#writes = new BatchedWrites<MemberRow, number>(parts, {
       what: "group members",
       merge: winner,
       split: () => "",
-      send: async (rows, { isSilent, timeoutMs, giveUpAt, calledAt }) => {
-        const text = (isSilent ? this.#silent : this.#loud).finish;
+      send: async (rows, { notifies, timeoutMs, giveUpAt, calledAt }) => {
+        const text = statements[notifies ? "own" : "unannounced"].finish;
         const values = [...memberValues(rows), giveUpAt];
         const query = { purpose, text, isPrepared: true };
         let times: readonly number[] | undefined;
@@ -70,9 +66,9 @@ export class GroupWriter {
           attempt.giveUpAt,
           attempt.isOneByOne,
           ...[attempt.rowLockMs, attempt.lockBudgetMs, writeLockTimeoutMs(options)].map(Math.round),
-          attempt.isSilent,
+          attempt.notifies,
         ];
-        const query = { purpose, text: this.#loud.finishEach, values };
+        const query = { purpose, text: statements.finishEach, values };
         type Columns = [...Verdict, ...FailureColumns];
         const verdicts = await database.query<Columns>(query, attempt.timeoutMs);
         const outcomes = verdicts.map(([completed, conflict, ...failure], index) =>
@@ -118,20 +114,20 @@ export class GroupWriter {
   async #init(groupId: string, size: GroupSize): Promise<Conflict | null> {
     const { database, options, announcements } = this.#parts;
     const limitMs = options.retryTimeoutMs + (size.memberIds?.length ?? 0) * msPerDeclaredMember;
-    const fallback = new SilentFallback(options.notify === "off");
+    const notifying = new Notifying(announcements.notifies);
     const purpose = "initialise a group";
     const isLarge = (size.memberIds?.length ?? 0) > maxUnlimitedMembers;
     const values = this.#initValues(groupId, size);
     const conflict = await fencedWrite(this.#parts, limitMs, ({ timeoutMs, giveUpAt }) =>
-      fallback.send(async (isSilent) => {
-        const text = (isSilent ? this.#silent : this.#loud).init;
+      notifying.send(async (notifies) => {
+        const text = this.#statements[notifies ? "own" : "unannounced"].init;
         const fenced = [...values, giveUpAt];
         if (isLarge) return this.#initLarge(purpose, text, fenced, timeoutMs, giveUpAt);
         const [row] = await database.query<[Conflict | null]>({ purpose, text, values: fenced }, timeoutMs);
         return row?.[0] ?? null;
       }),
     );
-    announcements.after(fallback.isSilent)?.announce("members", [groupId]);
+    announcements.after(notifying)?.announce("members", [groupId]);
     return conflict;
   }
 
@@ -155,7 +151,12 @@ export class GroupWriter {
   }
 
   async #initWith(client: SqlClient, groupId: string, size: GroupSize): Promise<Conflict | null> {
-    const [row] = await this.#with(client, "initialise a group", this.#callers.init, this.#initValues(groupId, size));
+    const [row] = await this.#with(
+      client,
+      "initialise a group",
+      this.#statements.forCaller.init,
+      this.#initValues(groupId, size),
+    );
     return (row?.["conflict"] ?? null) as Conflict | null;
   }
 
@@ -164,11 +165,14 @@ export class GroupWriter {
   }
 
   async #finishWith(client: SqlClient, row: MemberRow): Promise<number> {
-    const [found] = await this.#with(client, "finish a group member", this.#callers.finish, memberValues([row])).catch(
-      (error: unknown) => {
-        throw encodingError(error, row.taskId);
-      },
-    );
+    const [found] = await this.#with(
+      client,
+      "finish a group member",
+      this.#statements.forCaller.finish,
+      memberValues([row]),
+    ).catch((error: unknown) => {
+      throw encodingError(error, row.taskId);
+    });
     const outcome = outcomeOf(row, [Number(found?.["completed_count"]), found?.["conflict"] as Conflict | null]);
     if (outcome instanceof Error) throw outcome;
     return outcome;

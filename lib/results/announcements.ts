@@ -23,26 +23,27 @@ export interface Announcement {
   readonly groupIds?: readonly string[];
 }
 
-/** Who is still to be told of a write once it is committed: those who LISTEN, where its statement said nothing, and those that use another notifier. */
+/** Who is told of a write after its commit: listeners, unless the write has notified them, and those that use another notifier. */
 export class Announcements {
-  /** Whether statements go without their notification. */
-  readonly isSilent: boolean;
+  /** Whether writes notify listeners by themselves. */
+  readonly notifies: boolean;
   readonly #listeners: ListenerAnnouncer;
   readonly #publisher: NotificationPublisher | undefined;
-  readonly #afterLoud: Announcer | undefined;
-  readonly #afterSilent: Announcer | undefined;
+  readonly #afterNotified: Announcer | undefined;
+  readonly #afterUnnotified: Announcer | undefined;
 
   constructor(mode: NotifyMode, listeners: ListenerAnnouncer, publisher?: NotificationPublisher) {
-    this.isSilent = mode !== "trigger";
+    this.notifies = mode === "trigger";
     this.#listeners = listeners;
     this.#publisher = publisher;
-    this.#afterLoud = publisher;
-    this.#afterSilent = mode === "off" ? publisher : publisher === undefined ? listeners : both(publisher, listeners);
+    this.#afterNotified = publisher;
+    this.#afterUnnotified =
+      mode === "off" ? publisher : publisher === undefined ? listeners : both(publisher, listeners);
   }
 
-  /** Who is to be told of a statement that is committed, and that was, or was not, silent; undefined if nobody is. */
-  after(wasSilent: boolean): Announcer | undefined {
-    return wasSilent ? this.#afterSilent : this.#afterLoud;
+  /** Announces a write that is committed; undefined if there is nothing more to announce. */
+  after({ notified }: { readonly notified: boolean }): Announcer | undefined {
+    return notified ? this.#afterNotified : this.#afterUnnotified;
   }
 
   /** Resolves once everything is announced, or dropped. */

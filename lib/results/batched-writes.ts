@@ -3,6 +3,7 @@ import { backoffMs, isTransient } from "../database/retry";
 import { isNotificationFault, sqlStates } from "../database/sql-states";
 import type { Deadline } from "../waiting/deadlines";
 import { BackendClosedError, DatabaseError, ResultBackendError } from "../errors";
+import { Notifying } from "./notifying";
 import { isStatementError, isWholeSchemaError, mayReachAnotherServer } from "./write-errors";
 import { calledTimes, WriteCall, WriteItem } from "./write-item";
 import { attemptTimeoutMs, type WriteCounters, type WriteParts, type WriteRules, type Written } from "./write-rules";
@@ -290,14 +291,14 @@ export class BatchedWrites<Row, Outcome> {
   #sendTogether(items: readonly WriteItem<Row, Outcome>[]): Promise<Written<Outcome>> {
     const rows = items.map(({ row }) => row);
     const { announcements, clock } = this.#parts;
-    const { isSilent } = announcements;
+    const { notifies } = announcements;
     const [endsAt, lastsMs] = this.#limits(items, false);
     return this.#whenReady(endsAt, lastsMs, (timeoutMs, giveUpAt) => {
       this.#count(rows.length);
       const upper = clock.upperBySample;
-      return this.#rules.send(rows, { timeoutMs, giveUpAt, isSilent, calledAt: () => calledTimes(items, upper) });
+      return this.#rules.send(rows, { timeoutMs, giveUpAt, notifies, calledAt: () => calledTimes(items, upper) });
     }).then((written) => {
-      this.#announce(rows, isSilent);
+      this.#announce(rows, notifies);
       return written;
     });
   }
@@ -313,7 +314,7 @@ export class BatchedWrites<Row, Outcome> {
     const longestLockMs = Math.max(1, Math.min(attemptTimeoutMs(options) / 2, lastsMs / 2));
     const budgetMs = Math.max(1, Math.min(lockBudgetMs, lastsMs / 2));
     const rowLockMs = Math.min(longestLockMs, Math.max(shortestLockWaitMs, budgetMs / items.length));
-    const send = (isSilent: boolean): Promise<Written<Outcome>> =>
+    const send = (notifies: boolean): Promise<Written<Outcome>> =>
       this.#whenReady(endsAt, lastsMs, (timeoutMs, giveUpAt) => {
         const upper = (localMs: number): number => clock.upper(localMs);
         const rows = items.map((item) => ({
@@ -324,19 +325,14 @@ export class BatchedWrites<Row, Outcome> {
         this.#count(rows.length);
         // One row alone is not tried twice, which would wait twice for its lock.
         const isAlone = items.length === 1;
-        const limits = { timeoutMs, giveUpAt, isSilent, isOneByOne: isOneByOne || isAlone, lockBudgetMs: budgetMs };
+        const limits = { timeoutMs, giveUpAt, notifies, isOneByOne: isOneByOne || isAlone, lockBudgetMs: budgetMs };
         return this.#rules.sendEach(rows, { ...limits, rowLockMs: isAlone ? longestLockMs : rowLockMs });
       }).then((written) => {
         const rows = items.filter((_, index) => !(written.outcomes[index] instanceof Error)).map(({ row }) => row);
-        if (rows.length > 0) this.#announce(rows, isSilent);
+        if (rows.length > 0) this.#announce(rows, notifies);
         return written;
       });
-    if (announcements.isSilent || isQueueFull) return send(true);
-    return send(false).catch((error: unknown) => {
-      if (!(error instanceof DatabaseError && isNotificationFault(error.sqlState))) throw error;
-      // A result is not lost for want of a notification.
-      return send(true);
-    });
+    return new Notifying(announcements.notifies && !isQueueFull).send(send);
   }
 
   /** When an attempt for items ends, on the clock of `performance.now()`, and how long it may last. */
@@ -371,12 +367,12 @@ export class BatchedWrites<Row, Outcome> {
     this.#parts.countBatch?.(rows);
   }
 
-  #announce(rows: readonly Row[], isSilent: boolean): void {
+  #announce(rows: readonly Row[], notified: boolean): void {
     const { announcements } = this.#parts;
     this.#lastError = undefined;
-    const announcer = announcements.after(isSilent);
+    const announcer = announcements.after({ notified });
     if (announcer !== undefined) this.#rules.announce(rows, announcer);
-    if (isSilent && !announcements.isSilent) this.#unnotified += rows.length;
+    if (!notified && announcements.notifies) this.#unnotified += rows.length;
   }
 }
 

@@ -7,7 +7,7 @@ const announceTimeoutMs = 5_000;
 const droppedMessage = "Announcements are dropped until they succeed again; waiters find their results by sweeping.";
 
 /**
- * Announces what has been stored silently, after the commit (`notify: 'deferred'`, or when a notification would have failed the write). A commit that notifies holds a lock of the whole cluster until it is on disk, so such
+ * Announces what has been stored without a notification, after the commit (`notify: 'deferred'`, or when the notification would have failed the write). A commit that notifies holds a lock of the whole cluster until it is on disk, so such
  * commits queue behind one another; one that only notifies waits for no disk. One announcement is under way at a time, and takes along all that came meanwhile.
  */
 export class DeferredPublisher {

@@ -44,9 +44,8 @@ export const nullIfEmpty = (text: string): string => `case when ${text} operator
 export const nullIfNegative = (ms: string): string =>
   `case when ${ms} operator(pg_catalog.>=) 0::double precision then ${ms} end`;
 
-/** Settings with which the triggers announce, whatever the session has; in a transaction of our own only, since the caller's may have been told to be silent. */
-export const loudTriggers = (isOwnTransaction: boolean): string[] =>
-  isOwnTransaction ? ["pg_catalog.set_config('kojin.notify', '', true)"] : [];
+/** Sets a parameter until the transaction ends. `value` is SQL. */
+export const setting = (name: string, value: string): string => `pg_catalog.set_config('${name}', ${value}, true)`;
 
 /** The server's time in microseconds since 1970, as text: that of a row which this statement has written is not later, and that of one which replaces it is not earlier. */
 export const writtenBy = microsOf("pg_catalog.clock_timestamp()");

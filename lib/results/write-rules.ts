@@ -31,8 +31,8 @@ export interface Attempt {
   readonly timeoutMs: number;
   /** The server's time, or a little less, at which the client gives the statement up: it must not write after that. */
   readonly giveUpAt: number;
-  /** Whether it notifies nobody, since that is done afterwards. */
-  readonly isSilent: boolean;
+  /** Whether it notifies listeners; else that is done after the commit. */
+  readonly notifies: boolean;
 }
 
 /** The limits of the first statement for rows. */

@@ -6,7 +6,7 @@ import type { SqlClient } from "../result-backend";
 import { BatchedWrites } from "./batched-writes";
 import { writePlainly } from "./plain-failure";
 import { attemptTimeoutMs, type WriteCounters, type WriteParts } from "./write-rules";
-import { modeOf, StoreQueries } from "./store-queries";
+import { StoreStatements } from "./store-statements";
 import type { StoreRow } from "./store-row";
 import { type FailureColumns, toDriverError } from "./write-errors";
 
@@ -19,38 +19,38 @@ export interface WriterParts extends WriteParts {
 export class Writer {
   readonly #database: Database;
   readonly #writes: BatchedWrites<StoreRow, undefined>;
-  readonly #queries: StoreQueries;
+  readonly #statements: StoreStatements;
 
   constructor(parts: WriterParts) {
     const { options, database, isTracing } = parts;
     this.#database = database;
     const { schema, inlineResultBytes } = options;
-    const queries = new StoreQueries({
+    const statements = new StoreStatements({
       schema,
       inlineResultBytes,
       isTracing,
       rowLockTimeoutMs: rowLockTimeoutMs(options),
       lockTimeoutMs: writeLockTimeoutMs(options),
     });
-    this.#queries = queries;
+    this.#statements = statements;
     this.#writes = new BatchedWrites(parts, {
       what: "results",
       merge: (queued, added) => (added.keep ? queued : added),
-      split: modeOf,
+      split: (row) => (row.keep ? "keep" : "replace"),
       send: (rows, attempt) => {
         let isGuarded = false;
         const whenSent = (): Query | undefined => {
           const calledAt = rows[0]?.keep === true ? undefined : attempt.calledAt();
           isGuarded = calledAt !== undefined;
-          return calledAt && queries.guarded(rows, attempt, calledAt);
+          return calledAt && statements.older(rows, attempt, calledAt);
         };
-        const query = { ...queries.own(rows, attempt), whenSent };
+        const query = { ...statements.first(rows, attempt), whenSent };
         return database
           .query<[isInTime: string, writtenBy: string, ids?: string]>(query, attempt.timeoutMs)
           .then(([answer]) => ({ outcomes: rows.map(() => undefined), times: timesOf(rows, answer, isGuarded) }));
       },
       sendEach: async (rows, attempt) => {
-        const query = queries.each(rows, attempt);
+        const query = statements.each(rows, attempt);
         const outcomes = rows.map((): undefined | Error => undefined);
         const times = rows.map((): undefined | number => undefined);
         type Columns = [place: number, writtenBy: string, ...FailureColumns];
@@ -81,7 +81,7 @@ export class Writer {
 
   /** Stores by a client of the caller's: at once, once, and as part of whatever transaction it is in. */
   async storeWith(client: SqlClient, row: StoreRow): Promise<void> {
-    const query = this.#queries.callers(row);
+    const query = this.#statements.forCaller(row);
     try {
       await client.query(query.text, [...query.values]);
     } catch (error) {

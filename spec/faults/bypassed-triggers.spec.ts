@@ -40,19 +40,51 @@ describe("writes that no trigger tells of", () => {
     expect(await waiting.health()).toMatchObject({ ok: true });
   });
 
-  it("are not those of this library, which announces in the statement that stores", async () => {
-    const seldom = await database.open({ ...byTrigger });
+  it("include those of this library, which are found by sweeping, too", async () => {
     await database.sql(`alter table ${results} disable trigger all`);
     for (const [what, taskIds] of [
       ["one", ["a"]],
       ["many", ["b", "c", "d"]],
     ] as const) {
-      const waits = await Promise.all(taskIds.map(async (taskId) => openWait(taskId, seldom)));
-      await Promise.all(taskIds.map(async (taskId) => seldom.store(taskId, what)));
+      const waits = await Promise.all(taskIds.map(async (taskId) => openWait(taskId)));
+      await Promise.all(taskIds.map(async (taskId) => waiting.store(taskId, what)));
       for (const { result } of waits) expect(await result).toBe(what);
     }
-    expect(seldom.stats().wokenBy).toMatchObject({ notification: 4, sweep: 0 });
+    expect(waiting.stats().wokenBy).toMatchObject({ sweep: 4, notification: 0 });
     await database.sql(`alter table ${results} enable trigger all`);
+  });
+
+  it("are not those of another trigger, which stores a result of its own as one is stored", async () => {
+    const seldom = await database.open({ ...byTrigger });
+    const schema = escapeIdentifier(database.schema);
+    await database.sql(`
+      create function ${schema}.audit() returns trigger language plpgsql as $$
+      begin
+        insert into ${results} (task_id, result) values ('audit of ' || new.task_id, new.result)
+        on conflict (task_id) do update set result = excluded.result;
+        return null;
+      end
+      $$;
+      create trigger audit after insert or update on ${results} for each row when (new.task_id like 'audited%')
+      execute function ${schema}.audit()`);
+    const inline = await database.open({ ...byTrigger, inlineResultBytes: 1_000 });
+    const stores: Record<string, (taskId: string, result: number) => Promise<void>> = {
+      plain: async (taskId, result) => seldom.store(taskId, result),
+      inline: async (taskId, result) => inline.store(taskId, result),
+      kept: async (taskId, result) => seldom.store(taskId, result, { onConflict: "keep" }),
+    };
+    for (const [name, store] of Object.entries(stores)) {
+      // One alone, and two in one statement.
+      for (const ids of [["1"], ["2", "3"]]) {
+        const taskIds = ids.map((id) => `audited ${name} ${id}`);
+        const all = taskIds.flatMap((taskId) => [taskId, `audit of ${taskId}`]);
+        const waits = await Promise.all(all.map(async (taskId) => openWait(taskId, seldom)));
+        await Promise.all(taskIds.map(async (taskId) => store(taskId, 7)));
+        for (const { result } of waits) expect(await result).toBe(7);
+      }
+    }
+    expect(seldom.stats().wokenBy).toMatchObject({ notification: 18, sweep: 0 });
+    await database.sql(`drop trigger audit on ${results}`);
   });
 
   it("are not those of somebody else's triggers, which do something to a group as a result is stored", async () => {

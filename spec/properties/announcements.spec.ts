@@ -197,6 +197,21 @@ describe("what the triggers announce", () => {
     await fc.assert(property, { numRuns: 60, ...bounded });
   });
 
+  it.each([
+    ["kojin.inline_bytes", "many", "the id"],
+    ["kojin.inline_bytes", "99999999999", "the id"],
+    ["kojin.inline_bytes", "-1", "the id"],
+    ["kojin.payload", "x".repeat(8_000), "a rescan"],
+  ])("is whatever %s is, and a write never fails for it", async (setting, value, announced) => {
+    const announce = announcedBy(
+      `with settings as materialized (select set_config($1, $2, true))
+       insert into ${schema}.kojin_results (task_id, result) select 'odd', '1' from settings`,
+      [setting, value],
+    );
+    const rescan = announced === "a rescan";
+    expect(decoded(await announce)).toMatchObject([{ taskIds: rescan ? [] : ["odd"], rescan }]);
+  });
+
   it("is for more than 5000 rows only that there is something to look for", async () => {
     const anyCount = fc.oneof(fc.constantFrom(4_999, 5_000, 5_001), fc.integer({ min: 1, max: 12_000 }));
     const property = fc.asyncProperty(anyCount, anyText(30), async (count, text) => {

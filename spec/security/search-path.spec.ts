@@ -102,9 +102,9 @@ describe("what triggers run with the rights of the owner", () => {
       const { rows } = await attacker.query<{ place: number; state: string | null }>(
         `select place, state from ${schema}.kojin_store_each(
          $1, array['"real"', '"real"', '{'], array[null, null, null], array[null, null, null]::double precision[], array[null, null, null],
-         array[false, false, false], array[$2, $2, $2]::double precision[], array[$2, $2, $2]::double precision[], $2, $3, 1000, 1000, 1000, $4
+         array[false, false, false], array[$2, $2, $2]::double precision[], array[$2, $2, $2]::double precision[], $2, $3, 1000, 1000, 1000, true
        )`,
-        [ids, later, oneByOne, channelOf(database.schema)],
+        [ids, later, oneByOne],
       );
       expect(rows).toEqual([
         { place: 3, state: "22P02" },

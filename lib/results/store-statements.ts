@@ -1,0 +1,233 @@
+import { escapeIdentifier } from "pg";
+import { lockTimeoutSetting, type Query } from "../database/database";
+import { encodeInline, encodePayloads } from "../notifications/payload";
+import {
+  isInTime,
+  isNotNewer,
+  microsOf,
+  nullIfEmpty,
+  nullIfNegative,
+  onFirstRow,
+  setting,
+  writtenBy,
+} from "./expressions";
+import type { StoreRow } from "./store-row";
+import { failureColumns } from "./write-errors";
+import type { Attempt, EachAttempt, GuardedRow } from "./write-rules";
+
+interface StoreVariant {
+  /** `own`: the statement is a transaction of its own. `caller`: its transaction goes on, and has settings and a deadline of its own. */
+  readonly transaction: "own" | "caller";
+  /**
+   * `payload`: the statement hands the payloads to a trigger. `inline`: the same for one row, with its result. `rows`: triggers look at the rows that were written.
+   * `none`: the writer announces the rows after the commit.
+   */
+  readonly notification: "payload" | "inline" | "rows" | "none";
+  /** Which stored results it replaces: all, those that have expired, or those that are older than the call. */
+  readonly replaces: "all" | "expired" | "older";
+}
+
+/** All forms of the statement that stores. */
+const variants = {
+  replace: { transaction: "own", notification: "payload", replaces: "all" },
+  replaceInline: { transaction: "own", notification: "inline", replaces: "all" },
+  // Many results inline: only the database knows how large each is as jsonb.
+  replaceInlineMany: { transaction: "own", notification: "rows", replaces: "all" },
+  replaceUnannounced: { transaction: "own", notification: "none", replaces: "all" },
+  replaceOlder: { transaction: "own", notification: "rows", replaces: "older" },
+  replaceOlderUnannounced: { transaction: "own", notification: "none", replaces: "older" },
+  keep: { transaction: "own", notification: "rows", replaces: "expired" },
+  keepUnannounced: { transaction: "own", notification: "none", replaces: "expired" },
+  // A payload would outlive the statement, and 'off' would silence what else the caller writes.
+  replaceForCaller: { transaction: "caller", notification: "rows", replaces: "all" },
+  keepForCaller: { transaction: "caller", notification: "rows", replaces: "expired" },
+} as const satisfies Record<string, StoreVariant>;
+
+/** The two forms of a variant. */
+interface StoreTexts {
+  /**
+   * Stores a batch. Parameters, each an array without nulls (see {@link nullIfEmpty}): text ids, text results and text failures as JSON or '', float8 ms to live or -1, where
+   * they are traced text spans or ''; then, in a transaction of its own, the server's time from which it may not write; and what the variant needs: a JSON object of the server's
+   * times of the calls by id, or the text payloads, one a line. The caller has merged repeated ids (one statement may not update a row twice, SQLSTATE 21000) and sorted them
+   * (two batches in opposite orders would deadlock).
+   */
+  readonly many: string;
+  /**
+   * Stores one row, from the same parameters without the arrays, where absent values may be null: to take arrays apart takes the server 0.03 ms. For `inline`, a payload up
+   * to the time and the rest of it.
+   */
+  readonly one: string;
+}
+
+export interface StoreStatementOptions {
+  readonly schema: string;
+  readonly inlineResultBytes: number;
+  readonly isTracing: boolean;
+  /** Longest wait for a lock of a row, where the transaction is our own. */
+  readonly rowLockTimeoutMs: number;
+  /** Longest wait for the lock of the notification, once rows are not stored together any more. */
+  readonly lockTimeoutMs: number;
+}
+
+/** The columns of a row as parameters, and what stands for null in an array. */
+const columns = [
+  { name: "task_id", type: "pg_catalog.text", valueOf: ({ taskId }: StoreRow) => taskId, absent: "" },
+  { name: "result", type: "pg_catalog.text", valueOf: ({ result }: StoreRow) => result, absent: "" },
+  { name: "error", type: "pg_catalog.text", valueOf: ({ error }: StoreRow) => error, absent: "" },
+  { name: "ttl_ms", type: "double precision", valueOf: ({ ttlMs }: StoreRow) => ttlMs, absent: -1 },
+  { name: "trace_context", type: "pg_catalog.text", valueOf: (row: StoreRow) => row.traceContext ?? null, absent: "" },
+] as const;
+
+const eachTypes = [
+  ...columns.map(({ type }) => `${type}[]`),
+  ...["boolean[]", "double precision[]", "double precision[]", "double precision", "boolean", "int", "int", "int"],
+  "boolean",
+];
+const eachParameters = eachTypes.map((type, index) => `$${index + 1}::${type}`).join(", ");
+
+/** Chooses the statement that stores rows, and its parameters. */
+export class StoreStatements {
+  readonly #options: StoreStatementOptions;
+  readonly #columns: readonly (typeof columns)[number][];
+  readonly #texts: Readonly<Record<keyof typeof variants, StoreTexts>>;
+
+  constructor(options: StoreStatementOptions) {
+    this.#options = options;
+    this.#columns = options.isTracing ? columns : columns.slice(0, -1);
+    const texts = Object.entries(variants).map(([name, variant]) => [name, this.#textsOf(variant)] as const);
+    this.#texts = Object.fromEntries(texts) as Record<keyof typeof variants, StoreTexts>;
+  }
+
+  /** Stores rows that are all to be kept or all to replace others, in a transaction of its own. */
+  first(rows: readonly StoreRow[], { notifies, giveUpAt }: Attempt): Query {
+    const [row] = rows;
+    const { inlineResultBytes } = this.#options;
+    if (row?.keep === true) return this.#query(notifies ? "keep" : "keepUnannounced", rows, giveUpAt);
+    if (!notifies) return this.#query("replaceUnannounced", rows, giveUpAt);
+    if (inlineResultBytes > 0 && rows.length > 1) return this.#query("replaceInlineMany", rows, giveUpAt);
+    const inline = row && encodeInline(row, inlineResultBytes);
+    if (inline !== undefined) return this.#query("replaceInline", rows, giveUpAt, ...inline);
+    const ids = rows.map(({ taskId }) => taskId);
+    // JSON has no line breaks of its own.
+    return this.#query("replace", rows, giveUpAt, encodePayloads("ids", ids).join("\n"));
+  }
+
+  /** The same for rows that have waited since the server's times `calledAt`: what was stored later stays. Only the triggers know which rows were written. */
+  older(rows: readonly StoreRow[], { notifies, giveUpAt }: Attempt, calledAt: readonly number[]): Query {
+    const byId = (): string => JSON.stringify(Object.fromEntries(rows.map(({ taskId }, i) => [taskId, calledAt[i]])));
+    const times = rows.length === 1 ? calledAt[0] : byId();
+    const query = this.#query(notifies ? "replaceOlder" : "replaceOlderUnannounced", rows, giveUpAt, times);
+    return { ...query, isPrepared: false };
+  }
+
+  /** Stores rows of any kind, each of which may fail alone. Returns the place of each row that failed, and how, and of each that was written. */
+  each(rows: readonly GuardedRow<StoreRow>[], attempt: EachAttempt): Query {
+    const { schema, lockTimeoutMs } = this.#options;
+    const values = [
+      ...columns.map(({ valueOf, absent }) => rows.map(({ row }) => valueOf(row) ?? absent)),
+      rows.map(({ row }) => row.keep),
+      rows.map(({ calledAt }) => calledAt),
+      rows.map(({ dueAt }) => dueAt),
+      attempt.giveUpAt,
+      attempt.isOneByOne,
+      ...[attempt.rowLockMs, attempt.lockBudgetMs, lockTimeoutMs].map(Math.round),
+      attempt.notifies,
+    ];
+    const text = `select place, ${writtenBy}, ${failureColumns} from ${escapeIdentifier(schema)}.kojin_store_each(${eachParameters})`;
+    return { purpose: "store results", text, values };
+  }
+
+  /** Stores one row, in a transaction of the caller's. */
+  forCaller(row: StoreRow): Query {
+    return this.#query(row.keep ? "keepForCaller" : "replaceForCaller", [row]);
+  }
+
+  #query(name: keyof typeof variants, rows: readonly StoreRow[], ...more: readonly unknown[]): Query {
+    const { one, many } = this.#texts[name];
+    const query = { purpose: "store results", isPrepared: true };
+    const [row] = rows;
+    if (row !== undefined && rows.length === 1)
+      return { ...query, text: one, values: [...this.#columns.map(({ valueOf }) => valueOf(row)), ...more] };
+    const values = this.#columns.map(({ valueOf, absent }) => rows.map((each) => valueOf(each) ?? absent));
+    return { ...query, text: many, values: [...values, ...more] };
+  }
+
+  #textsOf(variant: StoreVariant): StoreTexts {
+    const parameters = this.#columns.map(({ type }, index) => `$${index + 1}::${type}`);
+    const names = this.#columns.map(({ name }) => name);
+    const [fence, extra] = [1, 2].map((place) => `$${parameters.length + place}`) as [string, string];
+    const inTime = variant.transaction === "own" ? isInTime(escapeIdentifier(this.#options.schema), fence) : undefined;
+    const arrays = parameters.map((parameter) => `pg_catalog.unnest(${parameter}[])`).join(", ");
+    const row = parameters.map((parameter, index) => `${parameter} as ${names[index] ?? ""}`).join(", ");
+    // By id, since only columns of the row can be named where it conflicts.
+    const calledAt = `(${extra}::pg_catalog.jsonb operator(pg_catalog.->>) stored.task_id::pg_catalog.text)`;
+    const many = this.#insert(
+      `rows from (${arrays}) with ordinality as batch (${names.join(", ")}, place)`,
+      variant,
+      `${calledAt}::double precision`,
+    );
+    const one = this.#insert(`(select ${row}, 1 as place) as batch`, variant, `${extra}::double precision`);
+    if (inTime === undefined) return { many, one };
+    const ids = variant.replaces === "older" ? "pg_catalog.json_agg(task_id)::pg_catalog.text" : "pg_catalog.count(*)";
+    return {
+      // Once for all rows, and not a row back for each of them.
+      many: `
+    with written as (${many} returning task_id)
+    select ${inTime}, ${writtenBy}, ids from (select ${ids} as ids from written) as counted`,
+      one: `${one} returning ${inTime}, ${writtenBy}`,
+    };
+  }
+
+  #insert(source: string, variant: StoreVariant, calledAt: string): string {
+    const { schema, isTracing } = this.#options;
+    const isInline = variant.notification === "inline";
+    const storedAt = isInline ? "pg_catalog.statement_timestamp()" : "pg_catalog.clock_timestamp()";
+    const replaced: Record<StoreVariant["replaces"], string> = {
+      all: "true",
+      // One that has expired counts as absent.
+      expired: "stored.expires_at operator(pg_catalog.<=) pg_catalog.statement_timestamp()",
+      older: isNotNewer("stored.stored_at", calledAt),
+    };
+    return `
+    insert into ${escapeIdentifier(schema)}.kojin_results as stored (task_id, result, error, stored_at, expires_at${isTracing ? ", trace_context" : ""})
+    select task_id, result::pg_catalog.jsonb, ${nullIfEmpty("error")}::pg_catalog.jsonb, ${storedAt},
+      pg_catalog.statement_timestamp() operator(pg_catalog.+) (${nullIfNegative("ttl_ms")} operator(pg_catalog.*) interval '1 millisecond')
+      ${isTracing ? `, ${nullIfEmpty("trace_context")}` : ""}
+    from ${source}
+    ${onFirstRow(this.#settings(variant))}
+    on conflict (task_id) do update
+      set result = excluded.result, error = excluded.error, stored_at = ${isInline ? "excluded.stored_at" : storedAt},
+        stored_xid = pg_catalog.pg_current_xact_id(), expires_at = excluded.expires_at,
+        trace_context = ${isTracing ? "excluded.trace_context" : "null"}
+      where ${replaced[variant.replaces]}`;
+  }
+
+  /** What a statement does before its first row is written. Whatever the session has set is set again, except in a caller's transaction. */
+  #settings({ transaction, notification }: StoreVariant): string[] {
+    const { schema, inlineResultBytes, rowLockTimeoutMs } = this.#options;
+    const [fence, first, second] = [1, 2, 3].map((place) => `$${this.#columns.length + place}`) as [
+      string,
+      ...string[],
+    ];
+    const payloads = {
+      payload: `${first}::pg_catalog.text`,
+      inline: `${first}::pg_catalog.text operator(pg_catalog.||) ${storedWhen} operator(pg_catalog.||) ${second}::pg_catalog.text`,
+      rows: "''",
+      none: "''",
+    };
+    const own = [
+      isInTime(escapeIdentifier(schema), fence),
+      lockTimeoutSetting(rowLockTimeoutMs),
+      setting("kojin.notify", notification === "none" ? "'off'" : "''"),
+      setting("kojin.payload", payloads[notification]),
+    ];
+    const inline = notification === "rows" && inlineResultBytes > 0;
+    return [
+      ...(transaction === "own" ? own : []),
+      ...(inline ? [setting("kojin.inline_bytes", `'${inlineResultBytes}'`)] : []),
+    ];
+  }
+}
+
+/** Time and transaction of an inline result: the same for the row and for the payload, which is made before it. */
+const storedWhen = `${microsOf("pg_catalog.statement_timestamp()")} operator(pg_catalog.||) ',' operator(pg_catalog.||) pg_catalog.pg_current_xact_id()::pg_catalog.text`;
