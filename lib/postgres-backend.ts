@@ -27,7 +27,6 @@ import type {
   WriteOptions,
 } from "./result-backend";
 import type { Announcement } from "./results/announcements";
-import { deleteResult } from "./results/delete";
 import { type StoreRow, toStoreRow } from "./results/store-row";
 import {
   migrate,
@@ -171,7 +170,7 @@ export class PostgresResultBackend implements ResultBackend {
 
   async delete(taskId: string, options: WriteOptions = {}): Promise<boolean> {
     checkId(taskId, "taskId");
-    return deleteResult(this.#openCore(), taskId, options.client);
+    return this.#openCore().writer.delete(taskId, options.client);
   }
 
   /**
@@ -183,9 +182,9 @@ export class PostgresResultBackend implements ResultBackend {
     for (const taskId of taskIds) checkId(taskId, "taskId");
     for (const groupId of groupIds) checkId(groupId, "groupId");
     this.#core.assertOpen();
-    const announcer = this.#core.announcements.after({ notified: false });
-    announcer?.announce("ids", taskIds);
-    announcer?.announce("members", groupIds);
+    const { announcements } = this.#core;
+    announcements.announce("ids", taskIds, { notified: false });
+    announcements.announce("members", groupIds, { notified: false });
   }
 
   result$<T>(taskId: TaskId<T>, { schema }: ReadOptions<T> = {}): Observable<T> {

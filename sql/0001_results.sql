@@ -1,9 +1,10 @@
--- Results of tasks. The first four columns are those of the Rust crate kojin-postgres 0.4: a table that it made is adopted with its rows, and it
--- goes on reading and writing.
+-- Results of tasks. The first four columns are those of the Rust crate kojin-postgres 0.4: a table that it made is
+-- adopted with its rows, and it goes on reading and writing.
 --
--- The runner puts the quoted schema in the place of @schema@ and sets search_path to pg_catalog, pg_temp. Every name is qualified nevertheless.
--- "@step" begins a transaction of its own, which locks one existing table at most; "@index" a single index, which is built concurrently where its table is large;
--- "@batches" names a function that is called for one page of rows after another. A step that was interrupted runs again, so each may run twice.
+-- The runner puts the quoted schema in the place of @schema@ and sets search_path to pg_catalog, pg_temp. Every name is
+-- qualified nevertheless. "@step" begins a transaction of its own, which locks one existing table at most; "@index" a
+-- single index, which is built concurrently where its table is large; "@batches" names a function that is called for
+-- one page of rows after another. A step that was interrupted runs again, so each may run twice.
 
 -- @step Tables of results
 create table if not exists @schema@.kojin_results (
@@ -14,19 +15,21 @@ create table if not exists @schema@.kojin_results (
 );
 
 -- @step Columns of kojin_results
--- error: why the task failed, as {"name", "message", "code", "details", "cause"}; null for a success. A failed row has the result 'null'.
+-- error: why the task failed, as {"name", "message", "code", "details", "cause"}; null for a success. A failed row has
+-- the result 'null'.
 -- trace_context: the span that stored this outcome, as a W3C traceparent; only where the writer traces.
 -- stored_at: when this outcome was written, also when it replaced an earlier one (created_at stays).
--- stored_xid: the transaction that wrote this outcome. Streams catch up by it, in the order of commits. Null for rows that are older than the column, and for rows that
--- came from another cluster, whose transaction numbers mean nothing here; streams never show those as new.
+-- stored_xid: the transaction that wrote this outcome. Streams catch up by it, in the order of commits. Null for rows
+-- that are older than the column, and for rows that came from another cluster, whose transaction numbers mean nothing
+-- here; streams never show those as new.
 alter table @schema@.kojin_results
   add column if not exists error pg_catalog.jsonb,
   add column if not exists trace_context pg_catalog.text,
   add column if not exists stored_at timestamp with time zone not null default pg_catalog.now(),
   add column if not exists stored_xid pg_catalog.xid8;
 
--- Two statements: a volatile default in the first would rewrite a table that is already full. From here on it is the time of the write, not that of the
--- start of a transaction, which may be long past.
+-- Two statements: a volatile default in the first would rewrite a table that is already full. From here on it is the
+-- time of the write, not that of the start of a transaction, which may be long past.
 alter table @schema@.kojin_results
   alter column stored_at set default pg_catalog.clock_timestamp(),
   alter column stored_xid set default pg_catalog.pg_current_xact_id();
@@ -40,14 +43,16 @@ create index if not exists idx_kojin_results_expires on @schema@.kojin_results (
 create index if not exists kojin_results_stored_at on @schema@.kojin_results using brin (stored_at) with (autosummarize = on);
 
 -- @index kojin_results_stored_xid on kojin_results
--- Serves the read of what was committed since a snapshot. btree: brin has no operators for xid8, and where pruning has left room in old pages it reads nearly all of the
--- table. A store takes the server the same time with either (40 us for one row, 16 us for each of many).
+-- Serves the read of what was committed since a snapshot. btree: brin has no operators for xid8, and where pruning has
+-- left room in old pages it reads nearly all of the table. A store takes the server the same time with either (40 us
+-- for one row, 16 us for each of many).
 create index if not exists kojin_results_stored_xid on @schema@.kojin_results (stored_xid) where stored_xid is not null;
 
 -- @step Functions of results
--- Announces entries, each the JSON of an id (or of an id with what belongs to it), on a channel, under a name. As few payloads as fit: a payload has at most 7999
--- bytes, and one that is longer would fail the write. Chunks of 6500 bytes with entries of up to 1000 stay below that; a longer entry travels alone, and one that
--- fits nowhere tells listeners to look for themselves. So do more than 5000 entries, which a restore may bring.
+-- Announces entries, each the JSON of an id (or of an id with what belongs to it), on a channel, under a name. As few
+-- payloads as fit: a payload has at most 7999 bytes, and one that is longer would fail the write. Chunks of 6500 bytes
+-- with entries of up to 1000 stay below that; a longer entry travels alone, and one that fits nowhere tells listeners
+-- to look for themselves. So do more than 5000 entries, which a restore may bring.
 create or replace function @schema@.kojin_announce(channel pg_catalog.text, name pg_catalog.text, entries pg_catalog.text[]) returns pg_catalog.void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -90,14 +95,16 @@ begin
 end
 $$;
 
--- Announces the rows of one statement: ids, never results, since every role that can connect may listen. Settings, which a session may have set to anything, and which never
--- fail the write:
+-- Announces the rows of one statement: ids, never results, since every role that can connect may listen. Reads three
+-- settings, which a session may have set to anything, and none of which can fail the write:
 --   kojin.notify = 'off' leaves announcements to the writer.
---   kojin.payload holds the payloads of a statement that knows all its rows, one a line; they are notified as they are. Not those of the statements that triggers of others run
---   within that one.
+--   kojin.payload holds the payloads, one a line, of a statement that knows all its rows. They are notified as they
+--   are, but not for the statements that other triggers run within that one, whose rows they do not name.
 --   kojin.inline_bytes = n, up to 9999, lets results of up to n bytes travel along.
--- Not asked in a condition of the triggers: the server makes that ready for each statement, which took 10 us for each of them, and a call of this function takes 5.
--- security invoker, a fixed search_path and qualified names: a writer must not be able to slip in a function of his own.
+-- The triggers have no condition: the server prepares one anew for each statement, which took 10 us, and a call of this
+-- function that returns at once takes 5.
+-- security invoker, a fixed search_path and qualified names: a writer must not be able to slip in a function of its
+-- own.
 create or replace function @schema@.kojin_results_notify() returns pg_catalog.trigger
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -132,11 +139,13 @@ begin
   then
     declare
       inline_bytes constant int := inline_setting::int;
-      -- Numbers that take few bytes in jsonb, and many as text: 1 KB of them may be 540 MB. Such a result does not travel, and its text is not made.
+      -- Numbers that take few bytes in jsonb, and many as text: 1 KB of them may be 540 MB. Such a result does not
+      -- travel, and its text is not made.
       long_numbers constant pg_catalog.jsonpath :=
         'strict $.** ? (@ > 1e100 || @ < -1e100 || (@ < 1e-100 && @ > -1e-100 && @ != 0))'::pg_catalog.jsonpath;
     begin
-      -- A result full of quotes may fit, and be too long once it is quoted again: then the id alone, rather than a rescan for everybody.
+      -- A result full of quotes may fit, and be too long once it is quoted again: then the id alone, rather than a
+      -- rescan for every listener.
       entries := array(
         select
           case
@@ -167,7 +176,8 @@ begin
   else
     entries := array(select pg_catalog.to_json(task_id::pg_catalog.text)::pg_catalog.text from new_rows limit 5001);
   end if;
-  -- Where none or all of the rows of an upsert were there, one of its triggers has none. A NOTIFY takes a lock of the whole cluster: not for nothing.
+  -- Where none or all of the rows of an upsert were there, one of its triggers has none. A NOTIFY takes a lock of the
+  -- whole cluster: not for nothing.
   if pg_catalog.cardinality(entries) operator(pg_catalog.=) 1 and pg_catalog.octet_length(entries[1]) operator(pg_catalog.<=) 7900 then
     perform pg_catalog.pg_notify(
       tg_argv[0], '{"v":1,"ids":['::pg_catalog.text operator(pg_catalog.||) entries[1] operator(pg_catalog.||) ']}'::pg_catalog.text
@@ -179,9 +189,10 @@ begin
 end
 $$;
 
--- For writers that know only the crate's columns: an update by them is a new outcome, and a success, so it gets a time and loses an old error, and what
--- stored the outcome before. A writer that sets a time of its own, whatever it is, still leaves the number of its transaction.
--- Writers that know the others set stored_at and stored_xid, and cost nothing here: the condition of the trigger is checked without calling the function.
+-- For writers that know only the crate's columns: an update by them is a new outcome, and a success, so it gets a time
+-- and loses an old error, and what stored the outcome before. A writer that sets a time of its own, whatever it is,
+-- still leaves the number of its transaction. Writers that know the others set stored_at and stored_xid, and cost
+-- nothing here: the condition of the trigger is checked without calling the function.
 create or replace function @schema@.kojin_results_foreign_update() returns pg_catalog.trigger
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -217,8 +228,9 @@ for each row when (
 execute function @schema@.kojin_results_foreign_update();
 
 -- @step Functions that store
--- Ends a statement that began, or got its locks, after its client had given it up. Such a statement may arrive long after its call was rejected, or after a later value was acknowledged.
--- The code is known to lib/database/sql-states.ts.
+-- Ends a statement that began, or got its locks, after its client had given it up. Such a statement may arrive long
+-- after its call was rejected, or after a later value was acknowledged. The code is known to
+-- lib/database/sql-states.ts.
 create or replace function @schema@.kojin_late() returns boolean
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -231,11 +243,13 @@ begin
 end
 $$;
 
--- Stores one row of kojin_store_each; returns whether it was written. A row that is not written has been stored by somebody else after the call, or is kept.
+-- Stores one row of kojin_store_each; returns whether it was written. A row that is not written was stored again after
+-- the call, or is kept.
 --
--- called_at and due are seconds since 1970 on the server's clock: the latest time at which the call can have been made, and the earliest at which its client gives up.
--- A row with a time in the future, or an infinite one, does not count as newer: its clock was wrong.
--- For no failure and no span '' may stand, and for no ttl_ms a negative number: with array_nulls = off, a session cannot put null into an array of parameters.
+-- called_at and due are seconds since 1970 on the server's clock: the latest time at which the call can have been made,
+-- and the earliest at which its client gives up. A row with a time in the future, or an infinite one, does not count as
+-- newer: its clock was wrong. For no failure and no span '' may stand, and for no ttl_ms a negative number: with
+-- array_nulls = off, a session cannot put null into an array of parameters.
 create or replace function @schema@.kojin_store_row(
   id pg_catalog.text, value pg_catalog.text, failure pg_catalog.text, ttl_ms double precision, trace pg_catalog.text, is_kept boolean,
   called_at double precision, due double precision
@@ -270,14 +284,18 @@ begin
 end
 $$;
 
--- Stores rows so that each fails alone; used where a statement for all of them has failed, or may have. Arrays of equal length, sorted by the id, as for kojin_store_row; give_up is
--- the time at which the client gives up the statement. Returns a row for each row that failed, and one without a state for each that was written.
+-- Stores rows so that each fails alone; used where a statement for all of them has failed, or may have. Arrays of equal
+-- length, sorted by the id, as for kojin_store_row; give_up is the time at which the client gives up the statement.
+-- Returns a row for each row that failed, and one without a state for each that was written.
 --
--- Rows are first stored without a subtransaction each, unless one_by_one: that is cheap, and most likely all of them are good. Waits for the lock of a row for row_lock_ms at most, and
--- no longer than a millisecond each once lock_budget_ms have been waited for in vain; for the lock of the notification, which the commit takes, for commit_lock_ms.
--- Without notifies nothing is announced. A statement that is cancelled ends within a second, with what it has stored, or with nothing.
+-- Rows are first stored without a subtransaction each, unless one_by_one: that is cheap, and most likely all of them
+-- are good. Waits for the lock of a row for row_lock_ms at most, and no longer than a millisecond each once
+-- lock_budget_ms have been waited for in vain; for the lock of the notification, which the commit takes, for
+-- commit_lock_ms. Without notifies nothing is announced. A statement that is cancelled ends within a second, with what
+-- it has stored, or with nothing.
 --
--- Without a search_path of its own: triggers of others run with that of the session, as they do for any other statement that stores.
+-- Without a search_path of its own: triggers of others run with that of the session, as they do for any other statement
+-- that stores.
 create or replace function @schema@.kojin_store_each(
   ids pg_catalog.text[], vals pg_catalog.text[], failures pg_catalog.text[], ttls double precision[], traces pg_catalog.text[], keeps boolean[],
   called double precision[], dues double precision[], give_up double precision, one_by_one boolean, row_lock_ms int, lock_budget_ms int, commit_lock_ms int,
@@ -315,7 +333,8 @@ begin
   end if;
   if not is_done then
     for i in 1 .. pg_catalog.cardinality(ids) loop
-      -- Rows that are left go on for a moment only: the client may have cancelled the statement because it ends, and not because of a row.
+      -- Rows that are left go on for a moment only: the client may have cancelled the statement because it ends, and
+      -- not because of a row.
       if pg_catalog.clock_timestamp() operator(pg_catalog.>) (cancelled_at operator(pg_catalog.+) '250 milliseconds'::interval) then
         place := i;
         state := '57014';

@@ -1,5 +1,6 @@
--- Groups of tasks. The first four columns of kojin_groups are those of the Rust crate kojin-postgres 0.4: a table that it made is adopted with its rows, and it
--- goes on initialising and completing groups. Markers and @schema@ as in 0001_results.sql.
+-- Groups of tasks. The first four columns of kojin_groups are those of the Rust crate kojin-postgres 0.4: a table that
+-- it made is adopted with its rows, and it goes on initialising and completing groups. Markers and @schema@ as in
+-- 0001_results.sql.
 
 -- @step Tables of groups
 create table if not exists @schema@.kojin_groups (
@@ -10,15 +11,17 @@ create table if not exists @schema@.kojin_groups (
   primary key (group_id, task_id)
 );
 
--- One row for each group: its size, and how many of its members have finished. All writers of a group meet at the lock of this row, which they take before those
--- of members, so that they cannot deadlock over them. It is updated again and again, and finds room on its own page.
+-- One row for each group: its size, and how many of its members have finished. All writers of a group meet at the lock
+-- of this row, which they take before those of members, so that they cannot deadlock over them. It is updated again and
+-- again, and finds room on its own page.
 create table if not exists @schema@.kojin_group_state (
   group_id pg_catalog.text primary key,
   -- Null until it is known.
   total int,
   completed int not null default 0,
   failed int not null default 0,
-  -- Whether initGroup has said the total; else it is the number of rows with which the crate says it, one for each member.
+  -- Whether initGroup has said the total; else it is the number of rows with which the crate says it, one for each
+  -- member.
   initialised boolean not null default false,
   placeholders int not null default 0,
   -- When the latest placeholder came, and whether one came after a member had finished.
@@ -26,7 +29,8 @@ create table if not exists @schema@.kojin_group_state (
   placeholders_late boolean not null default false,
   -- Whether the members were named, so that others do not count.
   declared boolean not null default false,
-  -- Milliseconds to live once it is done; null for ever. The last steps of this migration set the default to a day: groups from before never expire.
+  -- Milliseconds to live once it is done; null for ever. The last steps of this migration set the default to a day:
+  -- groups from before never expire.
   ttl_ms double precision,
   -- Milliseconds it may stay open; null for ever.
   deadline_ms double precision,
@@ -39,15 +43,17 @@ create table if not exists @schema@.kojin_group_state (
   claim_token pg_catalog.uuid,
   -- When the claim ends unless it is acknowledged; 'infinity' for one that is for good.
   claimed_until timestamp with time zone,
-  -- Whether its members are counted. Where they are not, since it was made when they were there already, the next write counts them all, or the last step of this migration.
+  -- Whether its members are counted. Where they are not, since it was made when they were there already, the next write
+  -- counts them all, or the last step of this migration.
   counted boolean not null default false,
-  -- Whether its own row was deleted, and this one made of its members, whose positions tell that they were declared. It goes with the last of them.
+  -- Whether its own row was deleted, and this one made of its members, whose positions tell that they were declared. It
+  -- goes with the last of them.
   restored boolean not null default false
 ) with (fillfactor = 50);
 
 -- Serves the deletion of expired groups.
 create index if not exists kojin_group_state_expires on @schema@.kojin_group_state (expires_at) where expires_at is not null;
--- Serves the reading of the groups that nobody has claimed.
+-- Serves the reading of the groups that are not claimed.
 create index if not exists kojin_group_state_completed on @schema@.kojin_group_state (completed_at, group_id) where completed_at is not null;
 -- Serves the reading of the groups that are open, however many others are kept.
 create index if not exists kojin_group_state_open on @schema@.kojin_group_state (group_id) where completed_at is null;
@@ -57,12 +63,14 @@ create index if not exists kojin_group_state_done_xid on @schema@.kojin_group_st
 create sequence if not exists @schema@.kojin_group_seq;
 
 -- @step Columns of kojin_groups
--- A member is completed if `completed` and the result is not null (what the crate counts); failed if it is not, and error is not null; else open.
+-- A member is completed if `completed` and the result is not null (what the crate counts); failed if it is not, and
+-- error is not null; else open.
 -- position: the place in the declared order; null if the members were not declared.
--- finished_seq: in the order in which the members of a group finished. Taken under the lock of the group's row in kojin_group_state, so that within a group it
--- also is the order of the commits, and who has read up to a number has missed nothing below it.
--- stored_at: when the outcome was written, also when it replaced an earlier one. A retry leaves alone what is newer than its call. Null for open members, and for those that are older
--- than the column.
+-- finished_seq: in the order in which the members of a group finished. Taken under the lock of the group's row in
+-- kojin_group_state, so that within a group it also is the order of the commits, and a reader that has read up to a
+-- number has missed nothing below it.
+-- stored_at: when the outcome was written, also when it replaced an earlier one. A retry leaves alone what is newer
+-- than its call. Null for open members, and for those that are older than the column.
 alter table @schema@.kojin_groups
   add column if not exists error pg_catalog.jsonb,
   add column if not exists position int,
@@ -76,13 +84,17 @@ create index if not exists kojin_groups_finished on @schema@.kojin_groups (group
 -- @step Functions of groups
 -- Functions that read kojin_groups take a name for their own variable where a column of the application has it too.
 
--- Plans within functions are made once for a session, maybe while a table is almost empty, and kept while it fills: then a batch of members read all of kojin_groups, and
--- a member took 20 us of the server's time among 10 000 rows and 110 among 200 000. The functions that others call therefore forbid the plans that read whole tables, for
--- themselves and for what they call; with that it is 19 in each case. Nor do they plan anew for each call, which took half of the time of a single member.
+-- Plans within functions are made once for a session, maybe while a table is almost empty, and kept while it fills:
+-- then a batch of members read all of kojin_groups, and a member took 20 us of the server's time among 10 000 rows and
+-- 110 among 200 000. The functions that others call therefore forbid the plans that read whole tables, for themselves
+-- and for what they call; with that it is 19 in each case. Nor do they plan anew for each call, which took half of the
+-- time of a single member.
 
--- Takes the locks of groups, in the order of their ids, and with is_making makes the rows that are absent; again if one was deleted between the two statements, since a
--- writer that went on without its lock would count into nothing. Returns the groups whose members have to be counted, those that have expired, and all that this transaction has
--- counted after a statement. Those have to be counted again, since their statement may have other triggers to come, whose rows are in that count already.
+-- Takes the locks of groups, in the order of their ids, and with is_making makes the rows that are absent; again if one
+-- was deleted between the two statements, since a writer that went on without its lock would count into nothing.
+-- Returns the groups whose members have to be counted, those that have expired, and all that this transaction has
+-- counted after a statement. Those have to be counted again, since their statement may have other triggers to come,
+-- whose rows are in that count already.
 create or replace function @schema@.kojin_groups_hold(
   group_ids pg_catalog.text[], is_making boolean, out uncounted pg_catalog.text[], out expired pg_catalog.text[], out recounted pg_catalog.text[]
 )
@@ -122,11 +134,13 @@ begin
 end
 $$;
 
--- Adds changes to the state of their groups, marks those done that are, opens those again that no longer are, and announces them all: 'done' once for each group that
--- gets done, 'groups' for every other change. Arrays of equal length: the group, and what to add to its completed and failed members, to those of them that were declared,
--- and to its placeholders. The caller holds the locks.
+-- Adds changes to the state of their groups, marks those done that are, opens those again that no longer are, and
+-- announces them all: 'done' once for each group that gets done, 'groups' for every other change. Arrays of equal
+-- length: the group, and what to add to its completed and failed members, to those of them that were declared, and to
+-- its placeholders. The caller holds the locks.
 --
--- A group that has expired counts as absent: it does not get done, and nothing is announced. One that was done and has lost members is open again, unless it is claimed.
+-- A group that has expired counts as absent: it does not get done, and nothing is announced. One that was done and has
+-- lost members is open again, unless it is claimed.
 create or replace function @schema@.kojin_groups_change(
   group_ids pg_catalog.text[], completed_by int[], failed_by int[], completed_declared_by int[], failed_declared_by int[], placeholders_by int[],
   channel pg_catalog.text
@@ -136,7 +150,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   present constant timestamp with time zone := pg_catalog.clock_timestamp();
-  -- The crate declares a group row by row, maybe after members have finished: it is not done as long as the next placeholder may be on its way.
+  -- The crate declares a group row by row, maybe after members have finished: it is not done as long as the next
+  -- placeholder may be on its way.
   quiet_time constant interval := '500 milliseconds';
   done_ids pg_catalog.text[];
   changed_ids pg_catalog.text[];
@@ -164,7 +179,7 @@ begin
       as added (group_id, completed, failed, completed_declared, failed_declared, placeholders)
     join @schema@.kojin_group_state as state on state.group_id operator(pg_catalog.=) added.group_id
   ),
-  judged as (
+  decided as (
     select
       counted.*,
       case
@@ -182,27 +197,27 @@ begin
   changed as (
     update @schema@.kojin_group_state as state
     set
-      completed = judged.completed,
-      failed = judged.failed,
-      placeholders = judged.placeholders,
-      total = judged.total,
-      placeholder_at = judged.placeholder_at,
-      placeholders_late = judged.placeholders_late,
-      completed_at = judged.done_at,
+      completed = decided.completed,
+      failed = decided.failed,
+      placeholders = decided.placeholders,
+      total = decided.total,
+      placeholder_at = decided.placeholder_at,
+      placeholders_late = decided.placeholders_late,
+      completed_at = decided.done_at,
       done_xid = case
-        when judged.done_at is null then null
-        when judged.completed_at is null then pg_catalog.pg_current_xact_id()
+        when decided.done_at is null then null
+        when decided.completed_at is null then pg_catalog.pg_current_xact_id()
         else state.done_xid
       end,
       expires_at = case
         -- As it was: expired, or without a change of what it expires by.
-        when judged.is_expired or judged.done_at operator(pg_catalog.=) judged.completed_at or (judged.done_at is null and judged.completed_at is null) then state.expires_at
-        when judged.done_at is null then present operator(pg_catalog.+) (state.deadline_ms operator(pg_catalog.*) interval '1 millisecond')
-        else judged.done_at operator(pg_catalog.+) (state.ttl_ms operator(pg_catalog.*) interval '1 millisecond')
+        when decided.is_expired or decided.done_at operator(pg_catalog.=) decided.completed_at or (decided.done_at is null and decided.completed_at is null) then state.expires_at
+        when decided.done_at is null then present operator(pg_catalog.+) (state.deadline_ms operator(pg_catalog.*) interval '1 millisecond')
+        else decided.done_at operator(pg_catalog.+) (state.ttl_ms operator(pg_catalog.*) interval '1 millisecond')
       end
-    from judged
-    where state.group_id operator(pg_catalog.=) judged.group_id
-    returning state.group_id, judged.is_expired, judged.completed_at is null and state.completed_at is not null as is_done
+    from decided
+    where state.group_id operator(pg_catalog.=) decided.group_id
+    returning state.group_id, decided.is_expired, decided.completed_at is null and state.completed_at is not null as is_done
   )
   select
     pg_catalog.array_agg(changed.group_id) filter (where changed.is_done),
@@ -234,8 +249,9 @@ begin
 end
 $$;
 
--- Counts groups anew, from the rows of their members, and numbers those that finished without a number. The caller holds the locks, and settles the groups. Where the row of
--- a group was lost, the positions of its members tell that they were declared, and how many.
+-- Counts groups anew, from the rows of their members, and numbers those that finished without a number. The caller
+-- holds the locks, and settles the groups. Where the row of a group was lost, the positions of its members tell that
+-- they were declared, and how many.
 create or replace function @schema@.kojin_groups_count(group_ids pg_catalog.text[]) returns pg_catalog.void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -306,7 +322,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_variable
 begin
-  -- Counted below, into a group that is still expired, so that nobody hears of it.
+  -- Counted below, into a group that is still expired, so that it is not announced.
   delete from @schema@.kojin_groups as member where member.group_id operator(pg_catalog.=) any (group_ids);
   update @schema@.kojin_group_state as state
   set
@@ -317,7 +333,8 @@ begin
 end
 $$;
 
--- Locks groups, counts those that have not been, and forgets those that have expired. The functions for writers begin with it.
+-- Locks groups, counts those that have not been, and forgets those that have expired. The functions for writers begin
+-- with it.
 create or replace function @schema@.kojin_groups_lock(group_ids pg_catalog.text[]) returns pg_catalog.void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -335,9 +352,10 @@ begin
 end
 $$;
 
--- Before a row of a writer that knows only the crate's columns: takes the lock of the group, as every writer does first, and gives a member that finishes its number and time. The id of a group
--- that has expired begins anew with the first row that is inserted. A success written over a failure clears it. Rows from the functions below bring their own number.
--- security definer: the crate's role has no right on the state.
+-- Before a row of a writer that knows only the crate's columns: takes the lock of the group, as every writer does
+-- first, and gives a member that finishes its number and time. The id of a group that has expired begins anew with the
+-- first row that is inserted. A success written over a failure clears it. Rows from the functions below bring their own
+-- number. security definer: the crate's role has no right on the state.
 create or replace function @schema@.kojin_groups_foreign_write() returns pg_catalog.trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
@@ -354,7 +372,8 @@ begin
       perform @schema@.kojin_groups_hold(array[old.group_id::pg_catalog.text, new.group_id::pg_catalog.text], true);
     end if;
   end if;
-  -- As kojin_groups_hold, but for one group: this runs for each row, and the general form took 6.2 s instead of 4.6 s for 100 000.
+  -- As kojin_groups_hold, but for one group: this runs for each row, and the general form took 6.2 s instead of 4.6 s
+  -- for 100 000.
   loop
     select state.expires_at into deadline
     from @schema@.kojin_group_state as state where state.group_id operator(pg_catalog.=) new.group_id::pg_catalog.text for update;
@@ -388,7 +407,8 @@ begin
 end
 $$;
 
--- After a statement: counts groups from the rows of their members, and notes that, for the other triggers of the statement. recounted is what was noted before.
+-- After a statement: counts groups from the rows of their members, and notes that, for the other triggers of the
+-- statement. recounted is what was noted before.
 create or replace function @schema@.kojin_groups_recount(group_ids pg_catalog.text[], recounted pg_catalog.text[], channel pg_catalog.text)
 returns pg_catalog.void
 language plpgsql
@@ -403,8 +423,9 @@ begin
 end
 $$;
 
--- After a statement: counts its changes, whoever wrote them. The locks are usually held already; taking them here too makes the counts right even where the trigger before
--- rows is disabled. A group of which nothing is left that is known goes.
+-- After a statement: counts its changes, for every writer. The locks are usually held already; taking them here too
+-- makes the counts right even where the trigger before rows is disabled. A group of which nothing is left that is known
+-- goes.
 create or replace function @schema@.kojin_groups_add(
   group_ids pg_catalog.text[], completed_by int[], failed_by int[], completed_declared_by int[], failed_declared_by int[], placeholders_by int[],
   is_delete boolean, channel pg_catalog.text
@@ -419,8 +440,8 @@ begin
   if held.uncounted is null then
     perform @schema@.kojin_groups_change(group_ids, completed_by, failed_by, completed_declared_by, failed_declared_by, placeholders_by, channel);
   else
-    -- Of these the rows of this statement are counted with all the others. While a migration goes on, its last step does that: to count a group from before, which may have a
-    -- million members, would keep this writer waiting.
+    -- Of these the rows of this statement are counted with all the others. While a migration goes on, its last step
+    -- does that: to count a group from before, which may have a million members, would keep this writer waiting.
     if not exists (select from @schema@.kojin_migrations as migration where migration.version operator(pg_catalog.=) 0) then
       perform @schema@.kojin_groups_recount(held.uncounted, held.recounted, channel);
     end if;
@@ -482,7 +503,8 @@ begin
 end
 $$;
 
--- The sums of rows that weigh 1 as they are now and -1 as they were, so that rows need not be matched, and a member that is moved to another group is followed.
+-- The sums of rows that weigh 1 as they are now and -1 as they were, so that rows need not be matched, and a member
+-- that is moved to another group is followed.
 create or replace function @schema@.kojin_groups_count_update() returns pg_catalog.trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
@@ -584,7 +606,8 @@ begin
 end
 $$;
 
--- After a DELETE or TRUNCATE of states: groups whose members are still there are counted anew, as far as these tell of them.
+-- After a DELETE or TRUNCATE of states: groups whose members are still there are counted anew, as far as these tell of
+-- them.
 create or replace function @schema@.kojin_groups_count_states() returns pg_catalog.trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
@@ -610,16 +633,18 @@ begin
   end if;
   if pg_catalog.cardinality(lost) operator(pg_catalog.>) 0 then
     select locked.recounted into held from @schema@.kojin_groups_hold(lost, true) as locked;
-    -- The same statement may have written members, whose triggers are yet to come: such as one that deletes the last members of a group, which takes its state, and inserts another.
+    -- The same statement may have written members, whose triggers are yet to come: such as one that deletes the last
+    -- members of a group, which takes its state, and inserts another.
     perform @schema@.kojin_groups_recount(lost, held.recounted, tg_argv[0]);
   end if;
   return null;
 end
 $$;
 
--- Sets how large a group is (member_count), or which members it has (member_ids, in their order). Returns null, or why not: 'total' (it was initialised with another),
--- 'members' (with others, or others have finished), 'overflow' (more members have finished). Takes time in proportion to the ids, however many members have finished.
--- security definer, and the next one too: a role that finishes members needs no right to read, count or delete them by hand.
+-- Sets how large a group is (member_count), or which members it has (member_ids, in their order). Returns null, or why
+-- not: 'total' (it was initialised with another), 'members' (with others, or others have finished), 'overflow' (more
+-- members have finished). Takes time in proportion to the ids, however many members have finished. security definer,
+-- and the next one too: a role that finishes members needs no right to read, count or delete them by hand.
 create or replace function @schema@.kojin_init_group(
   id pg_catalog.text, member_count int, member_ids pg_catalog.text[], ttl double precision, deadline double precision, channel pg_catalog.text
 ) returns pg_catalog.text
@@ -657,8 +682,8 @@ begin
         return 'overflow';
       end if;
     else
-      -- First declared, then compared, and undone if it turns out to be a conflict: that reads the finished members alone, and each of them once. To compare them with the ids took
-      -- minutes for 200 000.
+      -- First declared, then compared, and undone if it turns out to be a conflict: that reads the finished members
+      -- alone, and each of them once. To compare them with the ids took minutes for 200 000.
       begin
         insert into @schema@.kojin_groups as member (group_id, task_id, completed, position)
         select id, declared.task_id, false, declared.place
@@ -696,11 +721,14 @@ begin
 end
 $$;
 
--- Finishes members: arrays of equal length with the group, the task, the result and the failure (one of the two is '' or null), as JSON text. A pair of group and task is there once.
--- Returns for each, by its place, how many members of its group are then completed, or why it was not taken: 'members' (declared are others), 'overflow' (it has as many
--- as it may). First completions are numbered one by one; a repeated one is told the present number. A failure does not replace a success.
--- called: null, or the latest times at which the calls can have been made, in seconds since 1970: then a success leaves alone a success that was written later, and a failure a
--- failure. A member with a time in the future, or an infinite one, does not count as newer: its clock was wrong.
+-- Finishes members: arrays of equal length with the group, the task, the result and the failure (one of the two is ''
+-- or null), as JSON text. A pair of group and task is there once. Returns for each, by its place, how many members of
+-- its group are then completed, or why it was not taken: 'members' (declared are others), 'overflow' (it has as many as
+-- it may). First completions are numbered one by one; a repeated one is told the present number. A failure does not
+-- replace a success.
+-- called: null, or the latest times at which the calls can have been made, in seconds since 1970: then a success leaves
+-- alone a success that was written later, and a failure a failure. A member with a time in the future, or an infinite
+-- one, does not count as newer: its clock was wrong.
 create or replace function @schema@.kojin_finish_members(
   group_ids pg_catalog.text[], task_ids pg_catalog.text[], results pg_catalog.text[], errors pg_catalog.text[], called double precision[] default null
 ) returns table (place int, completed_count int, conflict pg_catalog.text)
@@ -733,7 +761,7 @@ begin
     left join @schema@.kojin_groups as member
       on member.group_id operator(pg_catalog.=) input.group_id and member.task_id operator(pg_catalog.=) input.task_id
   ),
-  judged as (
+  decided as (
     select
       given.*,
       case
@@ -749,10 +777,10 @@ begin
       ordered.group_id, ordered.task_id, ordered.result, ordered.error, ordered.error is null,
       pg_catalog.nextval($name$@schema@.kojin_group_seq$name$::pg_catalog.regclass), pg_catalog.clock_timestamp()
     from (
-      select * from judged
-      where judged.reason is null
-        and case when judged.was_completed then judged.error is null and not judged.is_newer else judged.error is null or not judged.is_newer end
-      order by judged.place
+      select * from decided
+      where decided.reason is null
+        and case when decided.was_completed then decided.error is null and not decided.is_newer else decided.error is null or not decided.is_newer end
+      order by decided.place
     ) as ordered
     on conflict (group_id, task_id) do update
       set
@@ -760,17 +788,17 @@ begin
         finished_seq = coalesce(member.finished_seq, excluded.finished_seq), stored_at = excluded.stored_at
   )
   select
-    judged.place,
+    decided.place,
     case
-      when judged.error is null and not judged.was_completed and judged.reason is null
-      then judged.completed_before operator(pg_catalog.+) pg_catalog.count(*) filter (where judged.error is null and not judged.was_completed and judged.reason is null)
-        over (partition by judged.group_id order by judged.place)
-      else judged.completed_before operator(pg_catalog.+) pg_catalog.count(*) filter (where judged.error is null and not judged.was_completed and judged.reason is null)
-        over (partition by judged.group_id)
+      when decided.error is null and not decided.was_completed and decided.reason is null
+      then decided.completed_before operator(pg_catalog.+) pg_catalog.count(*) filter (where decided.error is null and not decided.was_completed and decided.reason is null)
+        over (partition by decided.group_id order by decided.place)
+      else decided.completed_before operator(pg_catalog.+) pg_catalog.count(*) filter (where decided.error is null and not decided.was_completed and decided.reason is null)
+        over (partition by decided.group_id)
     end::int,
-    judged.reason
-  from judged
-  order by judged.place;
+    decided.reason
+  from decided
+  order by decided.place;
   -- In such a session no trigger has counted them.
   if pg_catalog.current_setting('session_replication_role'::pg_catalog.text) operator(pg_catalog.=) 'replica'::pg_catalog.text then
     perform @schema@.kojin_groups_count(group_ids);
@@ -779,8 +807,9 @@ begin
 end
 $$;
 
--- Deletes groups that expired some time ago with their members, at most so many, and returns how many. Groups that another session has locked are left to it. Two statements:
--- the second sees all members that were written before the locks were taken.
+-- Deletes groups that expired some time ago with their members, at most so many, and returns how many. Groups that
+-- another session has locked are left to it. Two statements: the second sees all members that were written before the
+-- locks were taken.
 create or replace function @schema@.kojin_groups_prune(max_groups int, older_than_ms double precision) returns int
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -803,8 +832,9 @@ begin
 end
 $$;
 
--- Gives a page of members what writers without the triggers have left out: a state for their groups, and a number for those that have finished. In the order of the primary
--- key. after_key: null, or the next_cursor of the page before, which is null after the last page.
+-- Gives a page of members what writers without the triggers have left out: a state for their groups, and a number for
+-- those that have finished. In the order of the primary key. after_key: null, or the next_cursor of the page before,
+-- which is null after the last page.
 create or replace function @schema@.kojin_groups_number_page(after_key pg_catalog.text, max_rows int, out next_cursor pg_catalog.text, out page_rows int)
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -885,8 +915,9 @@ begin
 end
 $$;
 
--- Before a state is inserted that says something of its group: a copy or a restore, since the functions here insert empty rows. Its counts become those of the members that
--- are there, and the triggers count those that follow. Where members came first, their trigger has made a row, which takes over the rest.
+-- Before a state is inserted that says something of its group: a copy or a restore, since the functions here insert
+-- empty rows. Its counts become those of the members that are there, and the triggers count those that follow. Where
+-- members came first, their trigger has made a row, which takes over the rest.
 create or replace function @schema@.kojin_group_state_copied() returns pg_catalog.trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
@@ -921,8 +952,9 @@ begin
 end
 $$;
 
--- By default everybody may execute a function. The functions that are security definer are for the roles they are granted to (see roles.sql); of the trigger functions nobody
--- needs the right to write to kojin_groups, but a role that has it can put them on a table of its own, and count into any group. The others run as the owner by way of these.
+-- By default every role may execute a function. The functions that are security definer are for the roles they are
+-- granted to (see roles.sql); of the trigger functions nobody needs the right to write to kojin_groups, but a role that
+-- has it can put them on a table of its own, and count into any group. The others run as the owner by way of these.
 revoke execute on function
   @schema@.kojin_groups_hold(pg_catalog.text[], boolean),
   @schema@.kojin_groups_change(pg_catalog.text[], int[], int[], int[], int[], int[], pg_catalog.text),
@@ -946,8 +978,8 @@ revoke execute on function
   @schema@.kojin_groups_prune(int, double precision)
 from public;
 
--- Default privileges may have granted more: functions to roles of the host, and TRIGGER on the tables, as `grant all` does. A trigger of another role would run with the
--- rights of each writer, the functions above included.
+-- Default privileges may have granted more: functions to roles of the host, and TRIGGER on the tables, as `grant all`
+-- does. A trigger of another role would run with the rights of each writer, the functions above included.
 do $$
 declare
   revocation pg_catalog.text;
@@ -1020,7 +1052,8 @@ for each row when (
 execute function @schema@.kojin_group_state_copied(@channel@);
 
 -- @step Numbers of finished members
--- Where members were finished before, the next number is beyond theirs. To alter the sequence keeps others from taking a number meanwhile.
+-- Where members were finished before, the next number is beyond theirs. To alter the sequence keeps others from taking
+-- a number meanwhile.
 do $$
 declare
   highest bigint;
@@ -1035,7 +1068,8 @@ $$;
 
 -- @batches kojin_groups_number_page over kojin_groups: Members from before
 -- @step Groups that begin from now on
--- Each group with members has a state by now, so what has none has no members. Its writers wait for this lock, so each state from before it is there to be counted.
+-- Each group with members has a state by now, so what has none has no members. Its writers wait for this lock, so each
+-- state from before it is there to be counted.
 alter table @schema@.kojin_group_state
   alter column counted set default true,
   alter column ttl_ms set default 86400000;
@@ -1043,8 +1077,9 @@ alter table @schema@.kojin_group_state
 -- @batches kojin_groups_count_page over kojin_group_state: Counts of groups from before
 
 -- @step Function that finishes members one by one
--- Finishes members so that each fails alone; used where a statement for all of them has failed, or may have. Arrays of equal length as for kojin_finish_members, and dues: the time in
--- seconds since 1970 from which on each may not be written. For the other parameters, and the columns that tell how a member failed, see kojin_store_each.
+-- Finishes members so that each fails alone; used where a statement for all of them has failed, or may have. Arrays of
+-- equal length as for kojin_finish_members, and dues: the time in seconds since 1970 from which on each may not be
+-- written. For the other parameters, and the columns that tell how a member failed, see kojin_store_each.
 create or replace function @schema@.kojin_finish_each(
   group_ids pg_catalog.text[], task_ids pg_catalog.text[], results pg_catalog.text[], errors pg_catalog.text[], called double precision[], dues double precision[],
   give_up double precision, one_by_one boolean, row_lock_ms int, lock_budget_ms int, commit_lock_ms int, notifies boolean

@@ -1,7 +1,9 @@
--- Counts the groups that are not done anew, from the rows of their members: after members were written without the triggers, or copied. Steps as in a migration.
+-- Counts the groups that are not done anew, from the rows of their members: after members were written without the
+-- triggers, or copied. Steps as in a migration.
 
 -- @step Numbers of finished members
--- Where members were finished before, the next number is beyond theirs. To alter the sequence keeps others from taking a number meanwhile.
+-- Where members were finished before, the next number is beyond theirs. To alter the sequence keeps others from taking
+-- a number meanwhile.
 do $$
 declare
   highest bigint;

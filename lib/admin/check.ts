@@ -1,5 +1,4 @@
 import type { ResolvedOptions } from "../options";
-import type { DeleteParts } from "../results/delete";
 import type { Results } from "../results/results";
 import type { Writer } from "../results/writer";
 import type { Health, HealthParts } from "./health";
@@ -17,7 +16,7 @@ export interface Finding {
   readonly remedy: string | undefined;
 }
 
-export interface DiagnosisParts extends HealthParts, DeleteParts {
+export interface DiagnosisParts extends HealthParts {
   readonly options: ResolvedOptions;
   readonly database: HealthParts["database"];
   readonly writer: Writer;

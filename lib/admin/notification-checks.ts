@@ -1,6 +1,5 @@
 import { randomUUID } from "node:crypto";
 import { firstValueFrom, Subject } from "rxjs";
-import { deleteResult } from "../results/delete";
 import { toStoreRow } from "../results/store-row";
 import { encodeResult } from "../value/encoding";
 import type { WakeCause, Watcher } from "../waiting/router";
@@ -176,6 +175,6 @@ async function probeRoundTrip(parts: DiagnosisParts): Promise<Probe> {
     watching.unsubscribe();
     results.router.remove(watcher);
     arrival.catch(() => undefined);
-    await deleteResult(parts, taskId).catch(() => undefined);
+    await writer.delete(taskId).catch(() => undefined);
   }
 }

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import type { Database } from "../database/database";
 import type { ResolvedOptions } from "../options";
 import type { ClaimOptions, GroupClaim, SqlClient } from "../result-backend";
-import { type FencedWriteParts, fencedWrite } from "../results/fenced-write";
+import { type FencedWriteParts, fencedWrite } from "../results/attempts";
 import { checkDurationMs } from "../value/arguments";
 import type { GroupStatements } from "./group-statements";
 

@@ -1,8 +1,7 @@
 import { escapeIdentifier } from "pg";
-import { boundedText, estimatedBytes, readBudgetBytes } from "../results/bounded-text";
-import { commitStatements } from "../results/commit-statements";
-import { isInTime, microsOf } from "../results/expressions";
+import { boundedText, estimatedBytes, isInTime, microsOf, readBudgetBytes } from "../results/expressions";
 import type { ResultStatementOptions } from "../results/statements";
+import { commitStatements } from "../results/table-commits";
 import { maxTextBytes } from "../value/encoding";
 
 /** The SQL that reads, claims and prunes groups in one schema. */

@@ -4,9 +4,15 @@ import { isInTime, setting, writtenBy } from "../results/expressions";
 import { failureColumns } from "../results/write-errors";
 
 interface GroupWriteVariant {
-  /** `own`: the statement is a transaction of its own. `caller`: its transaction goes on, and has settings and a deadline of its own. */
+  /**
+   * `own`: the statement is a transaction of its own. `caller`: its transaction goes on, and has settings and a
+   * deadline of its own.
+   */
   readonly transaction: "own" | "caller";
-  /** Whether triggers notify of the groups that change, which they alone know; else the writer announces them after the commit. */
+  /**
+   * Whether triggers notify of the groups that change, which they alone know; else the writer announces them after the
+   * commit.
+   */
   readonly notifies: boolean;
 }
 
@@ -20,19 +26,24 @@ const variants = {
 /** The SQL that writes groups. The functions that it calls are in sql/0002_groups.sql. */
 interface GroupWriteTexts {
   /**
-   * $1 text group, $2 int total, $3 text[] ids or null, $4 float8 and $5 float8 ms to live and until the deadline, or null, $6 text channel; in a transaction of its own, $7 the
-   * server's time from which it may not write. Returns null, or why not.
+   * $1 text group, $2 int total, $3 text[] ids or null, $4 float8 and $5 float8 ms to live and until the deadline, or
+   * null, $6 text channel; in a transaction of its own, $7 the server's time from which it may not write. Returns null,
+   * or why not.
    */
   readonly init: string;
   /**
-   * $1 text[] groups, $2 text[] tasks, $3 text[] results and $4 text[] failures, of which one is ''; in a transaction of its own, $5 the server's time from which it may not write,
-   * and $6 float8[] times of the calls, or null: what was written later stays. Returns for each, in order, the number completed, and why not.
+   * $1 text[] groups, $2 text[] tasks, $3 text[] results and $4 text[] failures, of which one is ''; in a transaction
+   * of its own, $5 the server's time from which it may not write, and $6 float8[] times of the calls, or null: what was
+   * written later stays. Returns for each, in order, the number completed, and why not.
    */
   readonly finish: string;
 }
 
 export type GroupWriteStatements = Readonly<Record<keyof typeof variants, GroupWriteTexts>> & {
-  /** For members of which each may fail alone. Parameters as for the function. Returns the same as `finish`, and for a member that failed, how. */
+  /**
+   * For members of which each may fail alone. Parameters as for the function. Returns the same as `finish`, and for a
+   * member that failed, how.
+   */
   readonly finishEach: string;
 };
 

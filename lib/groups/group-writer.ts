@@ -1,15 +1,21 @@
 import { escapeIdentifier } from "pg";
-import type { Database, Query } from "../database/database";
+import type { Query } from "../database/database";
 import { channelOf } from "../notifications/payload";
 import type { SqlClient } from "../result-backend";
-import { BatchedWrites } from "../results/batched-writes";
+import { Notifying } from "../results/announcements";
+import {
+  type EachAttempt,
+  type FencedAttempt,
+  fencedWrite,
+  type FirstAttempt,
+  type GuardedRow,
+  type WriteParts,
+  type Written,
+} from "../results/attempts";
+import { BatchedWriter } from "../results/batched-writer";
 import { isInTime } from "../results/expressions";
-import { fencedWrite } from "../results/fenced-write";
-import { writePlainly } from "../results/plain-failure";
-import type { WriteCounters, WriteParts } from "../results/write-rules";
-import { Notifying } from "../results/notifying";
-import { type FailureColumns, toDriverError } from "../results/write-errors";
-import { encodingError, rowLockTimeoutMs, writeLockTimeoutMs } from "../results/writer";
+import { rowLockTimeoutMs, writeLockTimeoutMs } from "../results/limits";
+import { encodingError, type FailureColumns, toDriverError, writePlainly } from "../results/write-errors";
 import {
   type Conflict,
   type GroupSize,
@@ -21,70 +27,17 @@ import {
 } from "./group-rules";
 import { type GroupWriteStatements, groupWriteStatements } from "./group-write-statements";
 
-export interface GroupWriterParts extends WriteParts {
-  readonly database: Database;
-}
+const initPurpose = "initialise a group";
+const finishPurpose = "finish group members";
 
 /** Initialises groups and finishes their members. The database counts. */
-export class GroupWriter {
-  readonly #parts: GroupWriterParts;
+export class GroupWriter extends BatchedWriter<MemberRow, number> {
+  protected override readonly what = "group members";
   readonly #statements: GroupWriteStatements;
-  readonly #writes: BatchedWrites<MemberRow, number>;
 
-  constructor(parts: GroupWriterParts) {
-    const { options, database } = parts;
-    this.#parts = parts;
-    const purpose = "finish group members";
-    const statements = groupWriteStatements(options.schema, rowLockTimeoutMs(options));
-    this.#statements = statements;
-    this.#writes = new BatchedWrites<MemberRow, number>(parts, {
-      what: "group members",
-      merge: winner,
-      split: () => "",
-      send: async (rows, { notifies, timeoutMs, giveUpAt, calledAt }) => {
-        const text = statements[notifies ? "own" : "unannounced"].finish;
-        const values = [...memberValues(rows), giveUpAt];
-        const query = { purpose, text, isPrepared: true };
-        let times: readonly number[] | undefined;
-        const whenSent = (): Query => {
-          times = calledAt();
-          return { ...query, values: [...values, times ?? null] };
-        };
-        type Columns = [...Verdict, isInTime: string, writtenBy: string];
-        const verdicts = await database.query<Columns>({ ...query, values, whenSent }, timeoutMs);
-        return {
-          outcomes: rows.map((row, index) => outcomeOf(row, toVerdict(verdicts[index]))),
-          times: rows.map((_, index) => (times === undefined ? Number(verdicts[index]?.[3]) / 1e6 : undefined)),
-        };
-      },
-      sendEach: async (guarded, attempt) => {
-        const rows = guarded.map(({ row }) => row);
-        const values = [
-          ...memberValues(rows),
-          guarded.map(({ calledAt }) => calledAt),
-          guarded.map(({ dueAt }) => dueAt),
-          attempt.giveUpAt,
-          attempt.isOneByOne,
-          ...[attempt.rowLockMs, attempt.lockBudgetMs, writeLockTimeoutMs(options)].map(Math.round),
-          attempt.notifies,
-        ];
-        const query = { purpose, text: statements.finishEach, values };
-        type Columns = [...Verdict, ...FailureColumns];
-        const verdicts = await database.query<Columns>(query, attempt.timeoutMs);
-        const outcomes = verdicts.map(([completed, conflict, ...failure], index) =>
-          failure[0] === null
-            ? outcomeOf(rows[index] as MemberRow, [completed, conflict])
-            : database.wrap(toDriverError(failure), purpose),
-        );
-        return { outcomes, times: [] };
-      },
-      announce: (rows, announcer) => announcer.announce("members", new Set(rows.map(({ groupId }) => groupId))),
-      rowError: (error, row) => encodingError(error, row.taskId),
-    });
-  }
-
-  get counters(): WriteCounters {
-    return this.#writes.counters;
+  constructor(parts: WriteParts) {
+    super(parts);
+    this.#statements = groupWriteStatements(parts.options.schema, rowLockTimeoutMs(parts.options));
   }
 
   finish(row: MemberRow, client?: SqlClient): Promise<number> {
@@ -92,108 +45,141 @@ export class GroupWriter {
     // NUL cannot be in an id, so no two pairs have the same key; and pairs are sorted by their groups.
     return writePlainly(row, (written) => {
       const bytes = Buffer.byteLength(written.result ?? "") + Buffer.byteLength(written.error ?? "");
-      return this.#writes.write(`${written.groupId}\0${written.taskId}`, bytes, written);
+      return this.write(`${written.groupId}\0${written.taskId}`, bytes, written);
     });
   }
 
   async init(groupId: string, size: GroupSize, client?: SqlClient): Promise<void> {
+    const { total, memberIds, ttlMs, deadlineMs } = size;
+    const values = [groupId, total, memberIds, ttlMs, deadlineMs, channelOf(this.parts.options.schema)];
     const conflict = await (client === undefined || isPool(client)
-      ? this.#init(groupId, size)
-      : this.#initWith(client, groupId, size));
-    if (conflict !== null) throw initConflict(groupId, size.total, conflict);
+      ? this.#init(groupId, memberIds?.length ?? 0, values)
+      : this.#wrapped(initPurpose, async () => this.#initWith(client, this.#statements.forCaller.init, values)));
+    if (conflict !== null) throw initConflict(groupId, total, conflict);
   }
 
-  async drain(endsAt?: number): Promise<void> {
-    await this.#writes.drain(endsAt);
+  protected override merge(queued: MemberRow, added: MemberRow): MemberRow {
+    return winner(queued, added);
   }
 
-  close(): void {
-    this.#writes.close();
+  protected override async send(rows: readonly MemberRow[], attempt: FirstAttempt): Promise<Written<number>> {
+    const text = this.#statements[attempt.notifies ? "own" : "unannounced"].finish;
+    const values = [...memberValues(rows), attempt.giveUpAt];
+    const query = { purpose: finishPurpose, text, isPrepared: true };
+    let times: readonly number[] | undefined;
+    const whenSent = (): Query => {
+      times = attempt.calledAt();
+      return { ...query, values: [...values, times ?? null] };
+    };
+    type Columns = [...Verdict, isInTime: string, writtenBy: string];
+    const verdicts = await this.parts.database.query<Columns>({ ...query, values, whenSent }, attempt.timeoutMs);
+    return {
+      outcomes: rows.map((row, index) => outcomeOf(row, verdicts[index])),
+      times: rows.map((_, index) => (times === undefined ? Number(verdicts[index]?.[3]) / 1e6 : undefined)),
+    };
   }
 
-  async #init(groupId: string, size: GroupSize): Promise<Conflict | null> {
-    const { database, options, announcements } = this.#parts;
-    const limitMs = options.retryTimeoutMs + (size.memberIds?.length ?? 0) * msPerDeclaredMember;
+  protected override async sendEach(
+    rows: readonly GuardedRow<MemberRow>[],
+    attempt: EachAttempt,
+  ): Promise<Written<number>> {
+    const { database, options } = this.parts;
+    const values = [
+      ...memberValues(rows.map(({ row }) => row)),
+      rows.map(({ calledAt }) => calledAt),
+      rows.map(({ dueAt }) => dueAt),
+      attempt.giveUpAt,
+      attempt.isOneByOne,
+      ...[attempt.rowLockMs, attempt.lockBudgetMs, writeLockTimeoutMs(options)].map(Math.round),
+      attempt.notifies,
+    ];
+    type Columns = [...Verdict, ...FailureColumns];
+    const query = { purpose: finishPurpose, text: this.#statements.finishEach, values };
+    const verdicts = await database.query<Columns>(query, attempt.timeoutMs);
+    const outcomes = rows.map(({ row }, index) => {
+      const [completed = 0, conflict = null, ...failure] = verdicts[index] ?? [];
+      const isWritten = (failure[0] ?? null) === null;
+      return isWritten
+        ? outcomeOf(row, [completed, conflict])
+        : database.wrap(toDriverError(failure as FailureColumns), finishPurpose);
+    });
+    return { outcomes, times: [] };
+  }
+
+  protected override announce(rows: readonly MemberRow[], sent: { readonly notified: boolean }): void {
+    this.parts.announcements.announce("members", [...new Set(rows.map(({ groupId }) => groupId))], sent);
+  }
+
+  protected override rowError(error: unknown, row: MemberRow): unknown {
+    return encodingError(error, row.taskId);
+  }
+
+  async #init(groupId: string, members: number, values: readonly unknown[]): Promise<Conflict | null> {
+    const { options, announcements } = this.parts;
+    const limitMs = options.retryTimeoutMs + members * msPerDeclaredMember;
     const notifying = new Notifying(announcements.notifies);
-    const purpose = "initialise a group";
-    const isLarge = (size.memberIds?.length ?? 0) > maxUnlimitedMembers;
-    const values = this.#initValues(groupId, size);
-    const conflict = await fencedWrite(this.#parts, limitMs, ({ timeoutMs, giveUpAt }) =>
-      notifying.send(async (notifies) => {
-        const text = this.#statements[notifies ? "own" : "unannounced"].init;
-        const fenced = [...values, giveUpAt];
-        if (isLarge) return this.#initLarge(purpose, text, fenced, timeoutMs, giveUpAt);
-        const [row] = await database.query<[Conflict | null]>({ purpose, text, values: fenced }, timeoutMs);
-        return row?.[0] ?? null;
+    const conflict = await fencedWrite(this.parts, limitMs, (attempt) =>
+      notifying.send((notifies) => {
+        const { init } = this.#statements[notifies ? "own" : "unannounced"];
+        return this.#initOnce(init, [...values, attempt.giveUpAt], members > maxUnlimitedMembers, attempt);
       }),
     );
-    announcements.after(notifying)?.announce("members", [groupId]);
+    announcements.announce("members", [groupId], notifying);
     return conflict;
   }
 
   /**
-   * In a transaction that limits the statement on the server, too: an attempt that was given up does not go on holding the lock of the group. Its commit travels by itself, so it
-   * has the same limit as the statement.
+   * A group with many ids is initialised in a transaction that limits the statement on the server, too: an attempt that
+   * was given up does not go on holding the lock of the group. Its commit travels by itself, so it has the same limit
+   * as the statement.
    */
-  async #initLarge(
-    purpose: string,
+  async #initOnce(
     text: string,
     values: unknown[],
-    attemptMs: number,
-    giveUpAt: number,
+    isLarge: boolean,
+    { timeoutMs, giveUpAt }: FencedAttempt,
   ): Promise<Conflict | null> {
-    const commitGuard = `select ${isInTime(escapeIdentifier(this.#parts.options.schema), String(giveUpAt))}`;
-    const limits = { timeoutMs: attemptMs, beginTimeoutMs: attemptMs, commitGuard };
-    return this.#parts.database.transaction(purpose, limits, async (client) => {
-      const [row] = (await client.query(text, values)).rows;
-      return (row?.["conflict"] ?? null) as Conflict | null;
-    });
+    const { database, options } = this.parts;
+    if (!isLarge) {
+      const [row] = await database.query<[Conflict | null]>({ purpose: initPurpose, text, values }, timeoutMs);
+      return row?.[0] ?? null;
+    }
+    const commitGuard = `select ${isInTime(escapeIdentifier(options.schema), String(giveUpAt))}`;
+    const limits = { timeoutMs, beginTimeoutMs: timeoutMs, commitGuard };
+    return database.transaction(initPurpose, limits, async (client) => this.#initWith(client, text, values));
   }
 
-  async #initWith(client: SqlClient, groupId: string, size: GroupSize): Promise<Conflict | null> {
-    const [row] = await this.#with(
-      client,
-      "initialise a group",
-      this.#statements.forCaller.init,
-      this.#initValues(groupId, size),
-    );
+  async #initWith(client: SqlClient, text: string, values: unknown[]): Promise<Conflict | null> {
+    const [row] = (await client.query(text, values)).rows;
     return (row?.["conflict"] ?? null) as Conflict | null;
   }
 
-  #initValues(groupId: string, { total, memberIds, ttlMs, deadlineMs }: GroupSize): unknown[] {
-    return [groupId, total, memberIds, ttlMs, deadlineMs, channelOf(this.#parts.options.schema)];
-  }
-
   async #finishWith(client: SqlClient, row: MemberRow): Promise<number> {
-    const [found] = await this.#with(
-      client,
-      "finish a group member",
-      this.#statements.forCaller.finish,
-      memberValues([row]),
-    ).catch((error: unknown) => {
+    const { finish } = this.#statements.forCaller;
+    try {
+      const { rows } = await this.#wrapped(finishPurpose, async () => client.query(finish, memberValues([row])));
+      const outcome = outcomeOf(row, [Number(rows[0]?.["completed_count"]), rows[0]?.["conflict"] as Conflict | null]);
+      if (outcome instanceof Error) throw outcome;
+      return outcome;
+    } catch (error) {
       throw encodingError(error, row.taskId);
-    });
-    const outcome = outcomeOf(row, [Number(found?.["completed_count"]), found?.["conflict"] as Conflict | null]);
-    if (outcome instanceof Error) throw outcome;
-    return outcome;
+    }
   }
 
   /** Runs a statement by a client of the caller's. */
-  async #with(
-    client: SqlClient,
-    purpose: string,
-    text: string,
-    values: unknown[],
-  ): Promise<readonly Record<string, unknown>[]> {
+  async #wrapped<T>(purpose: string, run: () => Promise<T>): Promise<T> {
     try {
-      return (await client.query(text, values)).rows;
+      return await run();
     } catch (error) {
-      throw this.#parts.database.wrap(error, purpose);
+      throw this.parts.database.wrap(error, purpose);
     }
   }
 }
 
-/** A group of 1 000 000 ids took 53 s on a busy machine, 53 us for each (43 of 10 000 ids, 39 of 100 000). Half of it is for one attempt. */
+/**
+ * A group of 1 000 000 ids took 53 s on a busy machine, 53 us for each (43 of 10 000 ids, 39 of 100 000). Half of it is
+ * for one attempt.
+ */
 const msPerDeclaredMember = 0.2;
 /** Groups with more ids are declared in a transaction, of two more trips, which limits the time on the server. */
 const maxUnlimitedMembers = 1_000;
@@ -211,10 +197,10 @@ function memberValues(rows: readonly MemberRow[]): unknown[] {
   ];
 }
 
-const toVerdict = (columns: readonly [...Verdict, ...unknown[]] | undefined): Verdict | undefined =>
-  columns && [columns[0], columns[1]];
-
-function outcomeOf({ groupId, taskId }: MemberRow, verdict: Verdict | undefined): number | Error {
+function outcomeOf(
+  { groupId, taskId }: MemberRow,
+  verdict: readonly [...Verdict, ...unknown[]] | undefined,
+): number | Error {
   const [completed = 0, conflict = null] = verdict ?? [];
   return conflict === null ? completed : memberConflict(groupId, taskId, conflict);
 }

@@ -1,21 +1,14 @@
-import type { PayloadName } from "../notifications/payload";
+import { type Database, lockTimeoutSetting } from "../database/database";
+import { isNotificationFault } from "../database/sql-states";
+import { DatabaseError } from "../errors";
 import type { NotificationPublisher } from "../notifications/notifier";
-import type { NotifyMode } from "../options";
+import { channelOf, encodePayloads, type PayloadName, payloadNames } from "../notifications/payload";
+import type { Logger } from "../logger";
+import type { NotifyMode, ResolvedOptions } from "../options";
+import { onFirstRow } from "./expressions";
+import { announceTimeoutMs, notifyLockTimeoutMs } from "./limits";
 
-/** Tells others, after the commit, what has been stored. */
-export interface Announcer {
-  announce(name: PayloadName, ids: Iterable<string>): void;
-}
-
-/** Tells those who LISTEN. */
-export interface ListenerAnnouncer extends Announcer {
-  /** Resolves once everything is announced, or dropped. */
-  drain(): Promise<void>;
-  /** Drops what is to be announced, and announces nothing more. */
-  close(): void;
-}
-
-/** What was stored in a transaction of the caller's. */
+/** Names what was stored in a transaction of the caller's. */
 export interface Announcement {
   /** Tasks that have a result now. */
   readonly taskIds?: readonly string[];
@@ -23,46 +16,157 @@ export interface Announcement {
   readonly groupIds?: readonly string[];
 }
 
-/** Who is told of a write after its commit: listeners, unless the write has notified them, and those that use another notifier. */
+/** Announces writes after their commit: to listeners, unless the write has notified them, and over another notifier. */
 export class Announcements {
   /** Whether writes notify listeners by themselves. */
   readonly notifies: boolean;
-  readonly #listeners: ListenerAnnouncer;
+  readonly #listeners: DeferredPublisher | undefined;
   readonly #publisher: NotificationPublisher | undefined;
-  readonly #afterNotified: Announcer | undefined;
-  readonly #afterUnnotified: Announcer | undefined;
 
-  constructor(mode: NotifyMode, listeners: ListenerAnnouncer, publisher?: NotificationPublisher) {
+  constructor(mode: NotifyMode, listeners: DeferredPublisher, publisher?: NotificationPublisher) {
     this.notifies = mode === "trigger";
-    this.#listeners = listeners;
+    this.#listeners = mode === "off" ? undefined : listeners;
     this.#publisher = publisher;
-    this.#afterNotified = publisher;
-    this.#afterUnnotified =
-      mode === "off" ? publisher : publisher === undefined ? listeners : both(publisher, listeners);
   }
 
-  /** Announces a write that is committed; undefined if there is nothing more to announce. */
-  after({ notified }: { readonly notified: boolean }): Announcer | undefined {
-    return notified ? this.#afterNotified : this.#afterUnnotified;
+  announce(name: PayloadName, ids: readonly string[], { notified }: { readonly notified: boolean }): void {
+    this.#publisher?.announce(name, ids);
+    if (!notified) this.#listeners?.announce(name, ids);
   }
 
   /** Resolves once everything is announced, or dropped. */
   async drain(): Promise<void> {
-    await Promise.all([this.#listeners.drain(), this.#publisher?.drain()]);
+    await Promise.all([this.#listeners?.drain(), this.#publisher?.drain()]);
   }
 
-  /** Announces nothing more to those who LISTEN. The publisher ends with the channel that it belongs to. */
+  /** Announces nothing more to listeners. The publisher ends with the channel that it belongs to. */
   close(): void {
-    this.#listeners.close();
+    this.#listeners?.close();
   }
 }
 
-function both(one: Announcer, other: Announcer): Announcer {
-  return {
-    announce: (name, ids) => {
-      const all = [...ids];
-      one.announce(name, all);
-      other.announce(name, all);
-    },
-  };
+/**
+ * The notification of one write. Where it would fail the write, that is sent again without it, and so are its later
+ * attempts: a result is not lost for want of a notification.
+ */
+export class Notifying {
+  #notifies: boolean;
+
+  constructor(notifies: boolean) {
+    this.#notifies = notifies;
+  }
+
+  /** Tells whether the latest attempt notified listeners. Otherwise the rows are still to be announced. */
+  get notified(): boolean {
+    return this.#notifies;
+  }
+
+  send<T>(send: (notifies: boolean) => Promise<T>): Promise<T> {
+    return send(this.#notifies).catch((error: unknown) => {
+      if (!this.#notifies || !(error instanceof DatabaseError && isNotificationFault(error.sqlState))) throw error;
+      this.#notifies = false;
+      return send(false);
+    });
+  }
 }
+
+/** $1 text channel, $2 text[] payloads. Only notifies, so its commit waits for no disk. */
+const announceText = `
+      select pg_catalog.pg_notify($1::pg_catalog.text, payload)
+      from pg_catalog.unnest($2::pg_catalog.text[]) with ordinality as batch (payload, place)
+      ${onFirstRow([lockTimeoutSetting(notifyLockTimeoutMs)])}`;
+
+/**
+ * Announces what has been stored without a notification, after the commit (`notify: 'deferred'`, or when the
+ * notification would have failed the write). A commit that notifies holds a lock of the whole cluster until it is on
+ * disk, so such commits queue behind one another; one that only notifies waits for no disk. One announcement is under
+ * way at a time, and takes along all that came meanwhile.
+ */
+export class DeferredPublisher {
+  readonly #database: Database;
+  readonly #channel: string;
+  readonly #logger: Logger;
+  #isFailing = false;
+  #dropped = 0;
+  #pending = emptySets();
+  #isSending = false;
+  #isClosed = false;
+  #sent: Promise<void> = Promise.resolve();
+
+  constructor(database: Database, { schema, logger }: Pick<ResolvedOptions, "schema" | "logger">) {
+    this.#database = database;
+    this.#channel = channelOf(schema);
+    this.#logger = logger;
+  }
+
+  /** Announcements that were dropped. */
+  get dropped(): number {
+    return this.#dropped;
+  }
+
+  announce(name: PayloadName, ids: Iterable<string>): void {
+    if (this.#isClosed) return;
+    for (const id of ids) this.#pending[name].add(id);
+    if (this.#isSending || !this.#hasPending) return;
+    this.#isSending = true;
+    this.#sent = this.#send();
+  }
+
+  /** Resolves once everything is announced, or dropped. */
+  async drain(): Promise<void> {
+    await this.#sent;
+  }
+
+  /** Drops what is to be announced, and announces nothing more. */
+  close(): void {
+    this.#isClosed = true;
+    this.#pending = emptySets();
+  }
+
+  get #hasPending(): boolean {
+    return payloadNames.some((name) => this.#pending[name].size > 0);
+  }
+
+  async #send(): Promise<void> {
+    try {
+      while (this.#hasPending) await this.#sendPending();
+    } finally {
+      // Synchronously after the last check: a moment later, by the promise, it would miss what was announced in
+      // between.
+      this.#isSending = false;
+    }
+  }
+
+  async #sendPending(): Promise<void> {
+    const pending = this.#pending;
+    this.#pending = emptySets();
+    const payloads = payloadNames.flatMap((name) => encodePayloads(name, pending[name]));
+    const query = {
+      purpose: "announce results",
+      text: announceText,
+      values: [this.#channel, payloads],
+      isPrepared: true,
+    };
+    // Dropped when it fails: the results are stored, and the waiters' sweep finds them. A queue of old announcements
+    // would only delay new ones.
+    try {
+      await this.#database.notify(query, announceTimeoutMs);
+      this.#isFailing = false;
+    } catch (error) {
+      if (this.#isClosed) return;
+      this.#dropped += 1;
+      if (!this.#isFailing)
+        this.#logger.warn(
+          `Announcements are dropped until they succeed again; waiters find their results by sweeping. ${String(error)}`,
+        );
+      this.#isFailing = true;
+    }
+  }
+}
+
+const emptySets = (): Record<PayloadName, Set<string>> => ({
+  ids: new Set(),
+  groups: new Set(),
+  done: new Set(),
+  members: new Set(),
+});

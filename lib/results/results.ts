@@ -18,9 +18,8 @@ export class Results extends KeyedSource<StoredResult> {
   constructor(context: SourceContext) {
     super(context, { kind: "tasks", values: "results", news: "what was stored" });
     const { database, options } = context;
-    const statements = resultStatements(options, context.isObserved);
-    this.commits = new TableCommits(database, statements.commits, options.retryTimeoutMs);
-    this.#reads = new ResultReads(database, statements);
+    this.commits = new TableCommits(database, resultStatements(options).commits, options.retryTimeoutMs);
+    this.#reads = new ResultReads(context);
   }
 
   read(taskIds: readonly string[], timeoutMs: number, care?: ReadCare): Promise<ReadAnswer<StoredResult>> {

@@ -11,16 +11,19 @@ import {
   setting,
   writtenBy,
 } from "./expressions";
+import type { Attempt, EachAttempt, GuardedRow } from "./attempts";
 import type { StoreRow } from "./store-row";
 import { failureColumns } from "./write-errors";
-import type { Attempt, EachAttempt, GuardedRow } from "./write-rules";
 
 interface StoreVariant {
-  /** `own`: the statement is a transaction of its own. `caller`: its transaction goes on, and has settings and a deadline of its own. */
+  /**
+   * `own`: the statement is a transaction of its own. `caller`: its transaction goes on, and has settings and a
+   * deadline of its own.
+   */
   readonly transaction: "own" | "caller";
   /**
-   * `payload`: the statement hands the payloads to a trigger. `inline`: the same for one row, with its result. `rows`: triggers look at the rows that were written.
-   * `none`: the writer announces the rows after the commit.
+   * `payload`: the statement hands the payloads to a trigger. `inline`: the same for one row, with its result. `rows`:
+   * triggers look at the rows that were written. `none`: the writer announces the rows after the commit.
    */
   readonly notification: "payload" | "inline" | "rows" | "none";
   /** Which stored results it replaces: all, those that have expired, or those that are older than the call. */
@@ -46,15 +49,16 @@ const variants = {
 /** The two forms of a variant. */
 interface StoreTexts {
   /**
-   * Stores a batch. Parameters, each an array without nulls (see {@link nullIfEmpty}): text ids, text results and text failures as JSON or '', float8 ms to live or -1, where
-   * they are traced text spans or ''; then, in a transaction of its own, the server's time from which it may not write; and what the variant needs: a JSON object of the server's
-   * times of the calls by id, or the text payloads, one a line. The caller has merged repeated ids (one statement may not update a row twice, SQLSTATE 21000) and sorted them
-   * (two batches in opposite orders would deadlock).
+   * Stores a batch. Parameters, each an array without nulls (see {@link nullIfEmpty}): text ids, text results and text
+   * failures as JSON or '', float8 ms to live or -1, where they are traced text spans or ''; then, in a transaction of
+   * its own, the server's time from which it may not write; and what the variant needs: a JSON object of the server's
+   * times of the calls by id, or the text payloads, one a line. The caller has merged repeated ids (one statement may
+   * not update a row twice, SQLSTATE 21000) and sorted them (two batches in opposite orders would deadlock).
    */
   readonly many: string;
   /**
-   * Stores one row, from the same parameters without the arrays, where absent values may be null: to take arrays apart takes the server 0.03 ms. For `inline`, a payload up
-   * to the time and the rest of it.
+   * Stores one row, from the same parameters without the arrays, where absent values may be null: to take arrays apart
+   * takes the server 0.03 ms. For `inline`, a payload up to the time and the rest of it.
    */
   readonly one: string;
 }
@@ -112,7 +116,10 @@ export class StoreStatements {
     return this.#query("replace", rows, giveUpAt, encodePayloads("ids", ids).join("\n"));
   }
 
-  /** The same for rows that have waited since the server's times `calledAt`: what was stored later stays. Only the triggers know which rows were written. */
+  /**
+   * The same for rows that have waited since the server's times `calledAt`: what was stored later stays. Only the
+   * triggers know which rows were written.
+   */
   older(rows: readonly StoreRow[], { notifies, giveUpAt }: Attempt, calledAt: readonly number[]): Query {
     const byId = (): string => JSON.stringify(Object.fromEntries(rows.map(({ taskId }, i) => [taskId, calledAt[i]])));
     const times = rows.length === 1 ? calledAt[0] : byId();
@@ -120,7 +127,10 @@ export class StoreStatements {
     return { ...query, isPrepared: false };
   }
 
-  /** Stores rows of any kind, each of which may fail alone. Returns the place of each row that failed, and how, and of each that was written. */
+  /**
+   * Stores rows of any kind, each of which may fail alone. Returns the place of each row that failed, and how, and of
+   * each that was written.
+   */
   each(rows: readonly GuardedRow<StoreRow>[], attempt: EachAttempt): Query {
     const { schema, lockTimeoutMs } = this.#options;
     const values = [
@@ -202,7 +212,10 @@ export class StoreStatements {
       where ${replaced[variant.replaces]}`;
   }
 
-  /** What a statement does before its first row is written. Whatever the session has set is set again, except in a caller's transaction. */
+  /**
+   * What a statement does before its first row is written. Whatever the session has set is set again, except in a
+   * caller's transaction.
+   */
   #settings({ transaction, notification }: StoreVariant): string[] {
     const { schema, inlineResultBytes, rowLockTimeoutMs } = this.#options;
     const [fence, first, second] = [1, 2, 3].map((place) => `$${this.#columns.length + place}`) as [

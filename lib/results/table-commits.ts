@@ -1,6 +1,76 @@
 import type { Database } from "../database/database";
 import { type CommitReader, type Mark, type Moment, Snapshot } from "../waiting/commits";
-import type { CommitStatements } from "./commit-statements";
+import { microsOf } from "./expressions";
+
+/** The SQL that follows the commits to a table, made once for a schema. */
+export interface CommitStatements {
+  readonly now: string;
+  readonly writtenSince: string;
+  readonly committedSince: string;
+}
+
+/** A table whose commits are followed; names and conditions as SQL. */
+export interface CommitSource {
+  readonly table: string;
+  readonly key: string;
+  /** The column with the transaction that wrote the row. */
+  readonly xid: string;
+  /** The column with the time at which it was written. */
+  readonly time: string;
+  /** Whether a row is there, and has not expired. */
+  readonly isThere: string;
+}
+
+const snapshot = "pg_catalog.pg_current_snapshot()";
+
+export function commitStatements({ table, key, xid, time, isThere }: CommitSource): CommitStatements {
+  const page = (condition: string, place: number): string => `
+      select ${key}, ${xid}
+      from ${table}
+      where ${condition} and ${isThere}
+        and (${xid}, ${key}) operator(pg_catalog.>) ($${place}::pg_catalog.text::pg_catalog.xid8, $${place + 1}::pg_catalog.text)
+      order by ${xid}, ${key}
+      limit $${place + 2}::int`;
+  return {
+    // The current snapshot, and the server's time in microseconds since 1970. A standby does not know which
+    // transactions are under way: there all of the newest count as such.
+    now: `
+      select
+        case when pg_catalog.pg_is_in_recovery()
+          then pg_catalog.concat(pg_catalog.pg_snapshot_xmin(${snapshot}), ':', pg_catalog.pg_snapshot_xmin(${snapshot}), ':')
+          else ${snapshot}::pg_catalog.text
+        end,
+        ${microsOf("pg_catalog.clock_timestamp()")}`,
+
+    // A page of the rows written since a time, by transaction and key. $1 double precision microseconds since 1970; $2
+    // text transaction and $3 text key: where the page before ended; $4 int rows.
+    writtenSince: `
+      select ${key}, ${xid}::pg_catalog.text
+      from ${table}
+      where ${time} operator(pg_catalog.>=)
+          ('1970-01-01 00:00:00+00'::timestamp with time zone operator(pg_catalog.+) ($1::double precision operator(pg_catalog.*) '1 microsecond'::interval))
+        and ${time} operator(pg_catalog.<=) pg_catalog.clock_timestamp()
+        and (${xid}, ${key}) operator(pg_catalog.>) ($2::pg_catalog.text::pg_catalog.xid8, $3::pg_catalog.text)
+        and ${isThere}
+      order by ${xid}, ${key}
+      limit $4::int`,
+
+    // A page of the rows committed after one snapshot, by transaction and key: those of later transactions, and those
+    // of the transactions that were under way. $1 text where that snapshot ends, $2 text[] transactions under way; $3
+    // text where the present one ends; $4 text transaction and $5 text key: where the page before ended; $6 int rows.
+    // In two parts, since each is a range of the index: in one, a transaction that is open for long would have all rows
+    // read that were written since it began.
+    committedSince: `
+      select page.key, page.xid::pg_catalog.text
+      from (
+        (${page(`${xid} operator(pg_catalog.>=) $1::pg_catalog.text::pg_catalog.xid8 and ${xid} operator(pg_catalog.<) $3::pg_catalog.text::pg_catalog.xid8`, 4)})
+        union all
+        (${page(`${xid} operator(pg_catalog.=) any ($2::pg_catalog.text[]::pg_catalog.xid8[])`, 4)})
+      ) as page (key, xid)
+      order by page.xid, page.key
+      limit $6::int`,
+  };
+}
 
 type MarkRow = [key: string, xid: string];
 

@@ -1,6 +1,15 @@
 import { DatabaseError as DriverError } from "pg";
-import { sqlStates } from "../database/sql-states";
-import { DatabaseError, SchemaError } from "../errors";
+import { isTransient } from "../database/retry";
+import { isNotificationFault, sqlStates } from "../database/sql-states";
+import {
+  BackendClosedError,
+  DatabaseError,
+  isError,
+  ResultBackendError,
+  ResultEncodingError,
+  SchemaError,
+} from "../errors";
+import { plainerFailures } from "../value/failure";
 
 /** Columns of kojin_store_each and kojin_finish_each that tell how a row failed. */
 export const failureColumns =
@@ -50,14 +59,14 @@ const rowStates: ReadonlySet<string> = new Set([
   sqlStates.lateStatement,
 ]);
 
-/** Whether the server refused a statement for what is in it, so that it may take some of its rows. */
+/** Tells whether the server refused a statement for what is in it, so that it may take some of its rows. */
 export function isStatementError(error: unknown): boolean {
   if (error instanceof SchemaError) return true;
   if (!(error instanceof DatabaseError) || error.origin !== "statement" || error.sqlState === undefined) return false;
   return !error.transient || rowStates.has(error.sqlState);
 }
 
-/** Whether a statement that calls one of our functions failed for the function itself, and so for every row. */
+/** Tells whether a statement that calls one of our functions failed for the function itself, and so for every row. */
 export function isWholeSchemaError(error: unknown): boolean {
   return (
     error instanceof SchemaError ||
@@ -65,8 +74,62 @@ export function isWholeSchemaError(error: unknown): boolean {
   );
 }
 
-/** Whether the next attempt may reach another server, with another clock. Waiting in vain for a connection of the pool says nothing about that. */
+export const isLocked = (error: unknown): error is DatabaseError =>
+  error instanceof DatabaseError && error.sqlState === sqlStates.lockNotAvailable;
+
+export const isLate = (error: unknown): boolean =>
+  error instanceof DatabaseError && error.sqlState === sqlStates.lateStatement;
+
+/** Tells whether the same rows, or some of them, may succeed in another statement. */
+export function mayRetry(error: unknown, rows: number, attempts: number): boolean {
+  if (!(error instanceof ResultBackendError) || error instanceof BackendClosedError) return false;
+  if (isTransient(error) || (rows > 1 && isStatementError(error))) return true;
+  return attempts === 1 && error instanceof DatabaseError && isNotificationFault(error.sqlState);
+}
+
+/**
+ * Tells whether the next attempt may reach another server, with another clock. Waiting in vain for a connection of the
+ * pool says nothing about that.
+ */
 export function mayReachAnotherServer(error: unknown): boolean {
   if (!(error instanceof DatabaseError) || isStatementError(error)) return false;
   return error.origin !== "connecting" || (error.cause as { code?: unknown } | undefined)?.code !== undefined;
+}
+
+const encodingStates: ReadonlySet<string | undefined> = new Set([
+  "22P02", // invalid_text_representation
+  "22P05", // untranslatable_character
+  "22003", // numeric_value_out_of_range
+  sqlStates.programLimitExceeded,
+  sqlStates.statementTooComplex,
+]);
+
+/**
+ * What jsonb turned out not to hold, for a reason that is not checked here (depth, number of keys, the server's
+ * encoding), is the value's fault.
+ */
+export function encodingError(error: unknown, taskId: string): unknown {
+  if (!(error instanceof DatabaseError) || !encodingStates.has(error.sqlState)) return error;
+  const reason = isError(error.cause) ? error.cause.message : error.message;
+  return new ResultEncodingError(taskId, `Postgres cannot hold it as jsonb (${reason})`, { cause: error });
+}
+
+/**
+ * Writes a row; a failure that the server refuses for its text once more in plainer ones, since a failure has to reach
+ * its waiters.
+ */
+export function writePlainly<Row extends { readonly error: string | null }, Outcome>(
+  row: Row,
+  write: (row: Row) => Promise<Outcome>,
+): Promise<Outcome> {
+  if (row.error === null) return write(row);
+  const { error: refused } = row;
+  let texts: string[] | undefined;
+  const writeNext = (error: unknown): Promise<Outcome> => {
+    if (!(error instanceof ResultEncodingError)) throw error;
+    const text = (texts ??= plainerFailures(refused)).shift();
+    if (text === undefined) throw error;
+    return write({ ...row, error: text }).catch(writeNext);
+  };
+  return write(row).catch(writeNext);
 }

@@ -1,13 +1,14 @@
 import type { BatchItem } from "../waiting/batcher";
 import { Call, type Deadlines } from "../waiting/deadlines";
-
-/** What was stored after a call of this age at most may be replaced by its first attempt, which costs nothing to check. */
-export const youngCallMs = 500;
+import { youngCallMs } from "./limits";
 
 /** Of two rows with the same key, the one that counts. */
 export type MergeRows<Row> = (queued: Row, added: Row) => Row;
 
-/** A call that writes a row. Tells its item when it is rejected early, so that an item without calls can leave its queue. */
+/**
+ * A call that writes a row. Tells its item when it is rejected early, so that an item without calls can leave its
+ * queue.
+ */
 export class WriteCall<Outcome> extends Call<Outcome> {
   /** When it was made, on the clock of `performance.now()`. */
   readonly madeAt: number;
@@ -39,7 +40,10 @@ export class WriteItem<Row, Outcome> implements BatchItem {
   /** Whether it waits for its next attempt. */
   isResting = false;
   lateError: (() => Error) | undefined;
-  /** The server's time, in seconds since 1970, by which an earlier call of this process had written the row: it is not newer than these calls, though it was written after them. */
+  /**
+   * The server's time, in seconds since 1970, by which an earlier call of this process had written the row: it is not
+   * newer than these calls, though it was written after them.
+   */
   #follows = 0;
   readonly #abandon: (item: WriteItem<Row, Outcome>) => void;
   readonly #merge: MergeRows<Row>;
@@ -84,7 +88,10 @@ export class WriteItem<Row, Outcome> implements BatchItem {
     return this.#call.dueAt;
   }
 
-  /** The latest server's time, in seconds since 1970, at which a row may have been stored that this one replaces. `upper` gives that of a local moment, in microseconds. */
+  /**
+   * The latest server's time, in seconds since 1970, at which a row may have been stored that this one replaces.
+   * `upper` gives that of a local moment, in microseconds.
+   */
   replacesUntil(upper: (localMs: number) => number): number {
     return Math.max(upper(this.madeAt) / 1e6, this.#follows);
   }
@@ -99,7 +106,10 @@ export class WriteItem<Row, Outcome> implements BatchItem {
     return this.#open > 0;
   }
 
-  /** Takes over the calls of a later item of the same key. Changes this one: copying the calls each time took a minute for 40 000 of them. */
+  /**
+   * Takes over the calls of a later item of the same key. Changes this one: copying the calls each time took a minute
+   * for 40 000 of them.
+   */
   absorb(added: WriteItem<Row, Outcome>): this {
     this.#open += added.#open;
     this.follow(added.#follows);
@@ -156,8 +166,9 @@ export class WriteItem<Row, Outcome> implements BatchItem {
 }
 
 /**
- * Gives until when rows may have been stored that these replace, if one of their calls has waited for long: what was stored later has to be left alone. `upper` gives the latest time that the
- * server's clock can have shown, in microseconds.
+ * Gives until when rows may have been stored that these replace, if one of their calls has waited for long: what was
+ * stored later has to be left alone. `upper` gives the latest time that the server's clock can have shown, in
+ * microseconds.
  */
 export function calledTimes(
   items: readonly Pick<WriteItem<unknown, unknown>, "madeAt" | "replacesUntil">[],

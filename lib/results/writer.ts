@@ -1,81 +1,47 @@
-import type { Database, Query } from "../database/database";
-import { sqlStates } from "../database/sql-states";
-import { DatabaseError, isError, ResultEncodingError } from "../errors";
-import type { ResolvedOptions } from "../options";
+import type { Query } from "../database/database";
 import type { SqlClient } from "../result-backend";
-import { BatchedWrites } from "./batched-writes";
-import { writePlainly } from "./plain-failure";
-import { attemptTimeoutMs, type WriteCounters, type WriteParts } from "./write-rules";
-import { StoreStatements } from "./store-statements";
+import {
+  type EachAttempt,
+  fencedWrite,
+  type FirstAttempt,
+  type GuardedRow,
+  type WriteParts,
+  type Written,
+} from "./attempts";
+import { BatchedWriter } from "./batched-writer";
+import { rowLockTimeoutMs, writeLockTimeoutMs } from "./limits";
+import { resultStatements } from "./statements";
 import type { StoreRow } from "./store-row";
-import { type FailureColumns, toDriverError } from "./write-errors";
+import { StoreStatements } from "./store-statements";
+import { encodingError, type FailureColumns, toDriverError, writePlainly } from "./write-errors";
 
 export interface WriterParts extends WriteParts {
-  readonly database: Database;
   readonly isTracing: boolean;
 }
 
 /** Stores outcomes of tasks. */
-export class Writer {
-  readonly #database: Database;
-  readonly #writes: BatchedWrites<StoreRow, undefined>;
+export class Writer extends BatchedWriter<StoreRow, undefined> {
+  protected override readonly what = "results";
   readonly #statements: StoreStatements;
+  readonly #deletion: string;
 
   constructor(parts: WriterParts) {
-    const { options, database, isTracing } = parts;
-    this.#database = database;
-    const { schema, inlineResultBytes } = options;
-    const statements = new StoreStatements({
-      schema,
-      inlineResultBytes,
+    super(parts);
+    const { options, isTracing } = parts;
+    this.#deletion = resultStatements(options).delete;
+    this.#statements = new StoreStatements({
+      schema: options.schema,
+      inlineResultBytes: options.inlineResultBytes,
       isTracing,
       rowLockTimeoutMs: rowLockTimeoutMs(options),
       lockTimeoutMs: writeLockTimeoutMs(options),
     });
-    this.#statements = statements;
-    this.#writes = new BatchedWrites(parts, {
-      what: "results",
-      merge: (queued, added) => (added.keep ? queued : added),
-      split: (row) => (row.keep ? "keep" : "replace"),
-      send: (rows, attempt) => {
-        let isGuarded = false;
-        const whenSent = (): Query | undefined => {
-          const calledAt = rows[0]?.keep === true ? undefined : attempt.calledAt();
-          isGuarded = calledAt !== undefined;
-          return calledAt && statements.older(rows, attempt, calledAt);
-        };
-        const query = { ...statements.first(rows, attempt), whenSent };
-        return database
-          .query<[isInTime: string, writtenBy: string, ids?: string]>(query, attempt.timeoutMs)
-          .then(([answer]) => ({ outcomes: rows.map(() => undefined), times: timesOf(rows, answer, isGuarded) }));
-      },
-      sendEach: async (rows, attempt) => {
-        const query = statements.each(rows, attempt);
-        const outcomes = rows.map((): undefined | Error => undefined);
-        const times = rows.map((): undefined | number => undefined);
-        type Columns = [place: number, writtenBy: string, ...FailureColumns];
-        for (const [place, writtenBy, ...columns] of await database.query<Columns>(query, attempt.timeoutMs))
-          if (columns[0] === null) times[place - 1] = Number(writtenBy) / 1e6;
-          else outcomes[place - 1] = database.wrap(toDriverError(columns), query.purpose);
-        return { outcomes, times };
-      },
-      announce: (rows, announcer) =>
-        announcer.announce(
-          "ids",
-          rows.map(({ taskId }) => taskId),
-        ),
-      rowError: (error, row) => encodingError(error, row.taskId),
-    });
-  }
-
-  get counters(): WriteCounters {
-    return this.#writes.counters;
   }
 
   store(row: StoreRow): Promise<void> {
     return writePlainly(row, (written) => {
       const bytes = Buffer.byteLength(written.result) + Buffer.byteLength(written.error ?? "");
-      return this.#writes.write(written.taskId, bytes, written);
+      return this.write(written.taskId, bytes, written);
     });
   }
 
@@ -85,49 +51,91 @@ export class Writer {
     try {
       await client.query(query.text, [...query.values]);
     } catch (error) {
-      throw encodingError(this.#database.wrap(error, query.purpose), row.taskId);
+      throw encodingError(this.parts.database.wrap(error, query.purpose), row.taskId);
     }
   }
 
-  async drain(endsAt?: number): Promise<void> {
-    await this.#writes.drain(endsAt);
+  /**
+   * Deletes one result; tells whether it was there. Retried if transient: asked twice, a deletion whose answer was lost
+   * says `false`.
+   */
+  async delete(taskId: string, client?: SqlClient): Promise<boolean> {
+    const { database, options } = this.parts;
+    const query = { purpose: "delete a result", text: this.#deletion };
+    if (client !== undefined) {
+      try {
+        // The caller decides until when its transaction may write.
+        return (await client.query(query.text, [taskId, Infinity, null])).rows.length > 0;
+      } catch (error) {
+        throw database.wrap(error, query.purpose);
+      }
+    }
+    const rows = await fencedWrite(this.parts, options.retryTimeoutMs, async (attempt) => {
+      const whenSent = (): Query => ({ ...query, values: [taskId, attempt.giveUpAt, attempt.guardedFrom()] });
+      return database.query({ ...query, values: [], whenSent }, attempt.timeoutMs);
+    });
+    return rows.length > 0;
   }
 
-  close(): void {
-    this.#writes.close();
+  protected override merge(queued: StoreRow, added: StoreRow): StoreRow {
+    return added.keep ? queued : added;
+  }
+
+  protected override kindOf({ keep }: StoreRow): string {
+    return keep ? "keep" : "replace";
+  }
+
+  protected override send(rows: readonly StoreRow[], attempt: FirstAttempt): Promise<Written<undefined>> {
+    let replacesOlder = false;
+    const whenSent = (): Query | undefined => {
+      const calledAt = rows[0]?.keep === true ? undefined : attempt.calledAt();
+      replacesOlder = calledAt !== undefined;
+      return calledAt && this.#statements.older(rows, attempt, calledAt);
+    };
+    const query = { ...this.#statements.first(rows, attempt), whenSent };
+    return this.parts.database
+      .query<Answer>(query, attempt.timeoutMs)
+      .then(([answer]) => ({ outcomes: rows.map(() => undefined), times: timesOf(rows, answer, replacesOlder) }));
+  }
+
+  protected override async sendEach(
+    rows: readonly GuardedRow<StoreRow>[],
+    attempt: EachAttempt,
+  ): Promise<Written<undefined>> {
+    const query = this.#statements.each(rows, attempt);
+    const outcomes = rows.map((): undefined | Error => undefined);
+    const times = rows.map((): undefined | number => undefined);
+    type Columns = [place: number, writtenBy: string, ...FailureColumns];
+    for (const [place, writtenBy, ...columns] of await this.parts.database.query<Columns>(query, attempt.timeoutMs))
+      if (columns[0] === null) times[place - 1] = Number(writtenBy) / 1e6;
+      else outcomes[place - 1] = this.parts.database.wrap(toDriverError(columns), query.purpose);
+    return { outcomes, times };
+  }
+
+  protected override announce(rows: readonly StoreRow[], sent: { readonly notified: boolean }): void {
+    const ids = rows.map(({ taskId }) => taskId);
+    this.parts.announcements.announce("ids", ids, sent);
+  }
+
+  protected override rowError(error: unknown, row: StoreRow): unknown {
+    return encodingError(error, row.taskId);
   }
 }
 
-/** When rows were written. A guarded statement says which of many, and gives no row for one that stays as it is. */
+type Answer = [isInTime: string, writtenBy: string, ids?: string];
+
+/**
+ * When rows were written. A statement that replaces older results says which of many it wrote, and gives no row for one
+ * that stays as it is.
+ */
 function timesOf(
   rows: readonly StoreRow[],
-  answer: [isInTime: string, writtenBy: string, ids?: string] | undefined,
-  isGuarded: boolean,
+  answer: Answer | undefined,
+  replacesOlder: boolean,
 ): (number | undefined)[] {
   if (answer === undefined) return rows.map(() => undefined);
   const time = Number(answer[1]) / 1e6;
-  if (!isGuarded || rows.length === 1) return rows.map(() => time);
+  if (!replacesOlder || rows.length === 1) return rows.map(() => time);
   const written = new Set(JSON.parse(answer[2] ?? "[]") as string[]);
   return rows.map(({ taskId }) => (written.has(taskId) ? time : undefined));
-}
-
-/** Long enough for any usual lock; short enough to be over before the client gives an attempt up. */
-export const writeLockTimeoutMs = (options: ResolvedOptions): number => attemptTimeoutMs(options) / 2;
-
-/** Of the first statement for rows, which holds up all of them: a row that is locked for longer is waited for besides. */
-export const rowLockTimeoutMs = (options: ResolvedOptions): number => Math.min(1_000, writeLockTimeoutMs(options));
-
-const encodingStates: ReadonlySet<string | undefined> = new Set([
-  "22P02", // invalid_text_representation
-  "22P05", // untranslatable_character
-  "22003", // numeric_value_out_of_range
-  sqlStates.programLimitExceeded,
-  sqlStates.statementTooComplex,
-]);
-
-/** What jsonb turned out not to hold, for a reason that is not checked here (depth, number of keys, the server's encoding), is the value's fault. */
-export function encodingError(error: unknown, taskId: string): unknown {
-  if (!(error instanceof DatabaseError) || !encodingStates.has(error.sqlState)) return error;
-  const reason = isError(error.cause) ? error.cause.message : error.message;
-  return new ResultEncodingError(taskId, `Postgres cannot hold it as jsonb (${reason})`, { cause: error });
 }

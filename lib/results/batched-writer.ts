@@ -1,37 +1,44 @@
-import { Batcher } from "../waiting/batcher";
 import { backoffMs, isTransient } from "../database/retry";
-import { isNotificationFault, sqlStates } from "../database/sql-states";
-import type { Deadline } from "../waiting/deadlines";
-import { BackendClosedError, DatabaseError, ResultBackendError } from "../errors";
-import { Notifying } from "./notifying";
-import { isStatementError, isWholeSchemaError, mayReachAnotherServer } from "./write-errors";
+import { sqlStates } from "../database/sql-states";
+import { BackendClosedError, DatabaseError } from "../errors";
+import { Batcher } from "../waiting/batcher";
+import { Notifying } from "./announcements";
+import type { EachAttempt, FirstAttempt, GuardedRow, WriteCounters, WriteParts, Written } from "./attempts";
+import {
+  attemptTimeoutMs,
+  firstDelayMs,
+  lockBudgetMs,
+  longestDelayMs,
+  maxQueuedBytes,
+  maxQueuedRows,
+  shortestLockWaitMs,
+} from "./limits";
+import {
+  isLate,
+  isLocked,
+  isStatementError,
+  isWholeSchemaError,
+  mayReachAnotherServer,
+  mayRetry,
+} from "./write-errors";
 import { calledTimes, WriteCall, WriteItem } from "./write-item";
-import { attemptTimeoutMs, type WriteCounters, type WriteParts, type WriteRules, type Written } from "./write-rules";
-
-/** Most rows, and most bytes of JSON, that wait for a statement to take them. What comes then waits outside, within its own time. */
-const maxQueuedRows = 100_000;
-const maxQueuedBytes = 128 * 1024 * 1024;
-
-const firstDelayMs = 50;
-const longestDelayMs = 2_000;
-/** How long a statement for rows of which some are locked waits for their locks, all together. */
-const lockBudgetMs = 1_000;
-/** How long it waits for each at least: a transaction that only stores is over by then. */
-const shortestLockWaitMs = 10;
 
 /**
- * Writes rows, many in one statement. A call resolves after the commit of its own row, and rejects only for its own row's fault.
+ * Writes rows, many in one statement. A call resolves after the commit of its own row, and rejects only for its own
+ * row's fault.
  *
- * The first statement for a row takes all that are queued. When it fails, the server is asked to write its rows one by one: one round trip then tells the good rows from the bad ones,
- * however many there are. Rows that are merely locked go on alone, in statements of their own, so that they hold up nothing else.
+ * The first statement for a row takes all that are queued. When it fails, the server is asked to write its rows one by
+ * one: one round trip then tells the good rows from the bad ones, however many there are. Rows that are merely locked
+ * go on alone, in statements of their own, so that they hold up nothing else.
  */
-export class BatchedWrites<Row, Outcome> {
-  readonly #parts: WriteParts;
-  readonly #rules: WriteRules<Row, Outcome>;
+export abstract class BatchedWriter<Row, Outcome> {
+  /** What is written, for error messages: "results". */
+  protected abstract readonly what: string;
+  protected readonly parts: WriteParts;
   readonly #batcher: Batcher<WriteItem<Row, Outcome>>;
   /** Rows that failed for a time, each for itself. The batcher holds their keys meanwhile. */
   readonly #troubled: Batcher<WriteItem<Row, Outcome>>;
-  /** The error of a call that nobody settled in time. One function for all: they are many, and it is rarely called. */
+  /** The error of a call that was not settled in time. One function for all: they are many, and it is rarely called. */
   readonly #late: () => Error;
   /** Why the latest attempt failed; undefined once one has succeeded. */
   #lastError: DatabaseError | undefined;
@@ -43,9 +50,8 @@ export class BatchedWrites<Row, Outcome> {
   #retries = 0;
   #unnotified = 0;
 
-  constructor(parts: WriteParts, rules: WriteRules<Row, Outcome>) {
-    this.#parts = parts;
-    this.#rules = rules;
+  protected constructor(parts: WriteParts) {
+    this.parts = parts;
     this.#late = () => this.#lateError(this.#lastError);
     const { maxRows, maxBytes, inFlight } = parts.options.batch;
     const merge = (queued: WriteItem<Row, Outcome>, added: WriteItem<Row, Outcome>): WriteItem<Row, Outcome> =>
@@ -58,7 +64,7 @@ export class BatchedWrites<Row, Outcome> {
       maxQueuedBytes,
       // Two statements with the same row could commit in either order, and the last call has to win.
       exclusiveKeys: true,
-      run: (items) => this.#run(items),
+      run: (items) => (items.length === 1 ? this.#write(items) : this.#writeInOrder(items)),
     });
     this.#troubled = new Batcher<WriteItem<Row, Outcome>>({
       ...common,
@@ -81,13 +87,34 @@ export class BatchedWrites<Row, Outcome> {
     };
   }
 
-  write(key: string, bytes: number, row: Row): Promise<Outcome> {
-    const call = new WriteCall<Outcome>(this.#parts.deadlines, this.#parts.options.retryTimeoutMs, this.#late);
-    this.#batcher.add(new WriteItem(key, bytes, row, call, this.#rules.merge, this.#abandon));
+  /** Of two rows with the same key, the one that counts. */
+  protected abstract merge(queued: Row, added: Row): Row;
+  /** Writes rows of one kind in one statement. */
+  protected abstract send(rows: readonly Row[], attempt: FirstAttempt): Promise<Written<Outcome>>;
+  /**
+   * The same, where an earlier statement may have written the rows, or one of them made it fail. The error of a row is
+   * what it would have failed with alone.
+   */
+  protected abstract sendEach(rows: readonly GuardedRow<Row>[], attempt: EachAttempt): Promise<Written<Outcome>>;
+  /** Announces rows that are committed, and that may have been notified. */
+  protected abstract announce(rows: readonly Row[], sent: { readonly notified: boolean }): void;
+  /** The error for the callers of one row, from that of its statement. */
+  protected abstract rowError(error: unknown, row: Row): unknown;
+  /** Rows of different kinds do not share a statement. */
+  protected kindOf(_row: Row): string {
+    return "";
+  }
+
+  protected write(key: string, bytes: number, row: Row): Promise<Outcome> {
+    const call = new WriteCall<Outcome>(this.parts.deadlines, this.parts.options.retryTimeoutMs, this.#late);
+    this.#batcher.add(new WriteItem(key, bytes, row, call, this.#merge, this.#abandon));
     return call.promise;
   }
 
-  /** Resolves once everything that was asked for is written or has failed. No attempt goes on after `endsAt`, on the clock of `performance.now()`. */
+  /**
+   * Resolves once everything that was asked for is written or has failed. No attempt goes on after `endsAt`, on the
+   * clock of `performance.now()`.
+   */
   async drain(endsAt = Infinity): Promise<void> {
     this.#endsAt = endsAt;
     await this.#batcher.drain();
@@ -101,10 +128,12 @@ export class BatchedWrites<Row, Outcome> {
   }
 
   #lateError(cause: DatabaseError | undefined): DatabaseError {
-    const { retryTimeoutMs } = this.#parts.options;
-    const message = `Could not store ${this.#rules.what}: nothing was confirmed within ${retryTimeoutMs} ms. It may be stored nevertheless.`;
+    const { retryTimeoutMs } = this.parts.options;
+    const message = `Could not store ${this.what}: nothing was confirmed within ${retryTimeoutMs} ms. It may be stored nevertheless.`;
     return new DatabaseError(message, cause?.sqlState, true, cause === undefined ? undefined : { cause });
   }
+
+  readonly #merge = (queued: Row, added: Row): Row => this.merge(queued, added);
 
   readonly #abandon = (item: WriteItem<Row, Outcome>): void => {
     this.#batcher.remove(item);
@@ -112,21 +141,12 @@ export class BatchedWrites<Row, Outcome> {
     if (item.isResting) this.#batcher.release(item);
   };
 
-  #run(items: WriteItem<Row, Outcome>[]): Promise<void> {
-    return items.length === 1 ? this.#write(items) : this.#writeInOrder(items);
-  }
-
   async #writeInOrder(items: WriteItem<Row, Outcome>[]): Promise<void> {
     // In the order of their keys, as in every other process: batches that take row locks in different orders deadlock.
     items.sort(byKey);
-    const statements = new Map<string, WriteItem<Row, Outcome>[]>();
-    for (const item of items) {
-      const name = this.#rules.split(item.row);
-      const statement = statements.get(name);
-      if (statement === undefined) statements.set(name, [item]);
-      else statement.push(item);
-    }
-    for (const statement of statements.values()) await this.#write(statement);
+    // Asked first: while one statement is under way, a rejected call may leave its item another row.
+    const kinds = items.map(({ row }) => this.kindOf(row));
+    for (const kind of new Set(kinds)) await this.#write(items.filter((_, index) => kinds[index] === kind));
   }
 
   /** Writes items in one statement; settles all of them, except those that are then held. */
@@ -137,7 +157,10 @@ export class BatchedWrites<Row, Outcome> {
     );
   }
 
-  /** Writes items whose statement has failed. Errors of the session concern all of them, so they are waited out here: what is queued meanwhile would fare no better. */
+  /**
+   * Writes items whose statement has failed. Errors of the session concern all of them, so they are waited out here:
+   * what is queued meanwhile would fare no better.
+   */
   async #recover(items: readonly WriteItem<Row, Outcome>[], firstError: unknown): Promise<void> {
     let error = firstError;
     let isOneByOne = false;
@@ -150,14 +173,14 @@ export class BatchedWrites<Row, Outcome> {
         return;
       }
       if (isStatementError(error)) {
-        if (isLate(error)) this.#parts.clock.invalidate();
+        if (isLate(error)) this.parts.clock.invalidate();
         // A lock that one row waited for in vain is waited for besides, and not in the place of other rows.
         if (left.length === 1 && attempts === 1 && isLocked(error)) {
           this.#rest(only, error);
           return;
         }
         isOneByOne = left.length > 1;
-      } else if (mayReachAnotherServer(error)) this.#parts.clock.invalidate();
+      } else if (mayReachAnotherServer(error)) this.parts.clock.invalidate();
       if (isTransient(error) && !(attempts === 1 && isStatementError(error)) && !(await this.#pause(attempts, left))) {
         this.#reject(left, error);
         return;
@@ -166,7 +189,7 @@ export class BatchedWrites<Row, Outcome> {
         await this.#writeEach(left, isOneByOne, error);
         return;
       } catch (nextError) {
-        // Such as a character that the encoding of the database does not have: then no statement with that row reaches it.
+        // Such as a character that the database's encoding does not have: no statement with that row reaches it.
         if (isStatementError(nextError) && !isTransient(nextError))
           return this.#divide(left, isOneByOne ? error : nextError, nextError);
         error = nextError;
@@ -174,7 +197,10 @@ export class BatchedWrites<Row, Outcome> {
     }
   }
 
-  /** Writes items of which some cannot even be sent, in halves. Not by the first statement for rows, which would also write over what was stored after the calls. */
+  /**
+   * Writes items of which some cannot even be sent, in halves. Not by the first statement for rows, which would also
+   * write over what was stored after the calls.
+   */
   async #divide(items: readonly WriteItem<Row, Outcome>[], firstError: unknown, error: unknown): Promise<void> {
     if (items.length === 1 || isWholeSchemaError(error)) {
       this.#reject(items, firstError);
@@ -199,7 +225,7 @@ export class BatchedWrites<Row, Outcome> {
     try {
       await this.#writeEach(left, left.length > 1, undefined);
     } catch (error) {
-      if (mayReachAnotherServer(error)) this.#parts.clock.invalidate();
+      if (mayReachAnotherServer(error)) this.parts.clock.invalidate();
       for (const item of left) {
         if (isTransient(error)) this.#rest(item, error);
         else this.#reject([item], error);
@@ -220,7 +246,7 @@ export class BatchedWrites<Row, Outcome> {
     const isSettled = items.map((item, index) => {
       const outcome = outcomes[index];
       if (!isTransient(outcome) || !item.isOpen) return true;
-      if (isLate(outcome)) this.#parts.clock.invalidate();
+      if (isLate(outcome)) this.parts.clock.invalidate();
       this.#rest(item, outcome);
       return false;
     });
@@ -233,7 +259,7 @@ export class BatchedWrites<Row, Outcome> {
       const outcome = outcomes[index] as Outcome | Error;
       const time = times[index];
       if (time !== undefined) for (const later of this.#batcher.queuedOf(item.key)) later.follow(time);
-      if (outcome instanceof Error) item.reject(this.#rules.rowError(outcome, item.row));
+      if (outcome instanceof Error) item.reject(this.rowError(outcome, item.row));
       else {
         this.#rows += 1;
         item.resolve(outcome);
@@ -245,7 +271,7 @@ export class BatchedWrites<Row, Outcome> {
     for (const item of items) {
       // There would be time for another attempt if the backend were not closing.
       const isCutShort = isTransient(error) && this.#endsAt < item.dueAt;
-      item.reject(isCutShort ? new BackendClosedError({ cause: error }) : this.#rules.rowError(error, item.row));
+      item.reject(isCutShort ? new BackendClosedError({ cause: error }) : this.rowError(error, item.row));
     }
   }
 
@@ -283,20 +309,20 @@ export class BatchedWrites<Row, Outcome> {
   }
 
   #after(delayMs: number, expire: (reason?: unknown) => void): void {
-    const deadline: Deadline = { dueAt: performance.now() + delayMs, heapIndex: -1, expire };
-    this.#parts.deadlines.add(deadline);
+    this.parts.deadlines.add({ dueAt: performance.now() + delayMs, heapIndex: -1, expire });
   }
 
   /** The first statement for rows: it writes all of them, or none. */
   #sendTogether(items: readonly WriteItem<Row, Outcome>[]): Promise<Written<Outcome>> {
     const rows = items.map(({ row }) => row);
-    const { announcements, clock } = this.#parts;
+    const { announcements, clock } = this.parts;
     const { notifies } = announcements;
     const [endsAt, lastsMs] = this.#limits(items, false);
     return this.#whenReady(endsAt, lastsMs, (timeoutMs, giveUpAt) => {
-      this.#count(rows.length);
+      this.#statements += 1;
+      this.parts.countBatch?.(rows.length);
       const upper = clock.upperBySample;
-      return this.#rules.send(rows, { timeoutMs, giveUpAt, notifies, calledAt: () => calledTimes(items, upper) });
+      return this.send(rows, { timeoutMs, giveUpAt, notifies, calledAt: () => calledTimes(items, upper) });
     }).then((written) => {
       this.#announce(rows, notifies);
       return written;
@@ -308,7 +334,7 @@ export class BatchedWrites<Row, Outcome> {
     isOneByOne: boolean,
     isQueueFull: boolean,
   ): Promise<Written<Outcome>> {
-    const { announcements, clock, options } = this.#parts;
+    const { announcements, clock, options } = this.parts;
     const [endsAt, lastsMs] = this.#limits(items, true);
     // So that the server says that a row is locked before the client gives up, which would cost the connection.
     const longestLockMs = Math.max(1, Math.min(attemptTimeoutMs(options) / 2, lastsMs / 2));
@@ -322,11 +348,12 @@ export class BatchedWrites<Row, Outcome> {
           calledAt: item.replacesUntil(upper),
           dueAt: Math.min(giveUpAt, clock.lower(item.dueAt) / 1e6),
         }));
-        this.#count(rows.length);
+        this.#statements += 1;
+        this.parts.countBatch?.(rows.length);
         // One row alone is not tried twice, which would wait twice for its lock.
         const isAlone = items.length === 1;
         const limits = { timeoutMs, giveUpAt, notifies, isOneByOne: isOneByOne || isAlone, lockBudgetMs: budgetMs };
-        return this.#rules.sendEach(rows, { ...limits, rowLockMs: isAlone ? longestLockMs : rowLockMs });
+        return this.sendEach(rows, { ...limits, rowLockMs: isAlone ? longestLockMs : rowLockMs });
       }).then((written) => {
         const rows = items.filter((_, index) => !(written.outcomes[index] instanceof Error)).map(({ row }) => row);
         if (rows.length > 0) this.#announce(rows, notifies);
@@ -341,7 +368,7 @@ export class BatchedWrites<Row, Outcome> {
     // Without a limit for each row the first that is due is the limit of all.
     for (const item of items) dueAt = isEach ? Math.max(dueAt, item.dueAt) : Math.min(dueAt, item.dueAt);
     const now = performance.now();
-    const endsAt = Math.min(dueAt, this.#endsAt, now + attemptTimeoutMs(this.#parts.options));
+    const endsAt = Math.min(dueAt, this.#endsAt, now + attemptTimeoutMs(this.parts.options));
     return [endsAt, endsAt - now];
   }
 
@@ -351,7 +378,7 @@ export class BatchedWrites<Row, Outcome> {
     lastsMs: number,
     send: (timeoutMs: number, giveUpAt: number) => Promise<T>,
   ): Promise<T> {
-    const { schemaCheck, clock } = this.#parts;
+    const { schemaCheck, clock } = this.parts;
     if (this.#isClosed) return Promise.reject(new BackendClosedError());
     const start = (timeoutMs: number): Promise<T> => send(Math.max(1, timeoutMs), clock.lower(endsAt) / 1e6);
     if (schemaCheck.isGood && clock.isKnown) return start(lastsMs);
@@ -362,31 +389,11 @@ export class BatchedWrites<Row, Outcome> {
     });
   }
 
-  #count(rows: number): void {
-    this.#statements += 1;
-    this.#parts.countBatch?.(rows);
-  }
-
   #announce(rows: readonly Row[], notified: boolean): void {
-    const { announcements } = this.#parts;
     this.#lastError = undefined;
-    const announcer = announcements.after({ notified });
-    if (announcer !== undefined) this.#rules.announce(rows, announcer);
-    if (!notified && announcements.notifies) this.#unnotified += rows.length;
+    this.announce(rows, { notified });
+    if (!notified && this.parts.announcements.notifies) this.#unnotified += rows.length;
   }
 }
 
 const byKey = (a: { readonly key: string }, b: { readonly key: string }): number => (a.key < b.key ? -1 : 1);
-
-const isLocked = (error: unknown): error is DatabaseError =>
-  error instanceof DatabaseError && error.sqlState === sqlStates.lockNotAvailable;
-
-const isLate = (error: unknown): boolean =>
-  error instanceof DatabaseError && error.sqlState === sqlStates.lateStatement;
-
-/** Whether the same rows, or some of them, may succeed in another statement. */
-function mayRetry(error: unknown, rows: number, attempts: number): boolean {
-  if (!(error instanceof ResultBackendError) || error instanceof BackendClosedError) return false;
-  if (isTransient(error) || (rows > 1 && isStatementError(error))) return true;
-  return attempts === 1 && error instanceof DatabaseError && isNotificationFault(error.sqlState);
-}
