@@ -953,8 +953,8 @@ end
 $$;
 
 -- By default every role may execute a function. The functions that are security definer are for the roles they are
--- granted to (see roles.sql); of the trigger functions nobody needs the right to write to kojin_groups, but a role that
--- has it can put them on a table of its own, and count into any group. The others run as the owner by way of these.
+-- granted to (see roles.sql). To write to kojin_groups a role needs no right to the trigger functions, and with one it
+-- could put them on a table of its own, and count into any group. The others run as the owner by way of these.
 revoke execute on function
   @schema@.kojin_groups_hold(pg_catalog.text[], boolean),
   @schema@.kojin_groups_change(pg_catalog.text[], int[], int[], int[], int[], int[], pg_catalog.text),
