@@ -27,7 +27,7 @@ export interface EmbeddedPostgresOptions {
 }
 
 /** Checked options, with absolute paths. */
-export interface CheckedOptions {
+interface CheckedOptions {
   readonly dataDir: string | undefined;
   readonly port: number | undefined;
   readonly persistent: boolean;

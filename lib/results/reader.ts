@@ -8,7 +8,7 @@ import { Call, type Deadlines, throwIfAborted } from "../waiting/deadlines";
 import { lastReadMs } from "../waiting/waits";
 
 /** Limits of the call that a schema is part of. */
-export interface ReadLimits {
+interface ReadLimits {
   /** Task or group of the wait, for the error. */
   readonly target: WaitTarget;
   /** Counted from the call, including the wait for the result. */

@@ -56,16 +56,10 @@ export function checkSchema(schema: unknown): void {
  * @throws {@link ResultEncodingError} The text is too large to be read.
  * @throws {@link ResultValidationError} The codec or the schema rejects the result.
  */
-export function decodeResult<T>(stored: StoredResult, codec: Codec | undefined): T;
 export function decodeResult<T>(
   stored: StoredResult,
   codec: Codec | undefined,
   schema: ResultSchema<T> | undefined,
-): T | Promise<T>;
-export function decodeResult<T>(
-  stored: StoredResult,
-  codec: Codec | undefined,
-  schema?: ResultSchema<T>,
 ): T | Promise<T> {
   const { taskId, result, error } = stored;
   if (stored.isTooLarge === true) throw ResultEncodingError.whenRead(taskId);

@@ -14,8 +14,8 @@ const decode = async (result: StoredResult, schema?: ResultSchema<unknown>, by?:
   Promise.resolve().then(() => decodeResult(result, by, schema));
 
 it("returns at once without a schema", () => {
-  expect(decodeResult({ ...stored, result: "[1]" }, undefined)).toEqual([1]);
-  expect(decodeResult({ ...stored, result: "[1]" }, codec)).toEqual({ decoded: [1] });
+  expect(decodeResult({ ...stored, result: "[1]" }, undefined, undefined)).toEqual([1]);
+  expect(decodeResult({ ...stored, result: "[1]" }, codec, undefined)).toEqual({ decoded: [1] });
 });
 
 it("passes the decoded value to the schema", async () => {
