@@ -107,7 +107,7 @@ export class BackendCore {
       sweep: this.#sweep,
       problems: this.problems,
       selection: source.selection,
-      countWake: (cause) => (this.#wokenBy[cause] += 1),
+      wokenBy: this.#wokenBy,
       countBatch: telemetry?.batchesOf("read"),
       isObserved: telemetry !== undefined,
     };

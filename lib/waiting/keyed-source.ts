@@ -28,7 +28,8 @@ export interface SourceContext {
   /** Follows what is awaited, if the notifier needs subscriptions. */
   readonly selection: NotificationSelection | undefined;
   readonly closed: AbortSignal;
-  readonly countWake: (cause: WakeCause) => void;
+  /** Counts waits by what found their value. */
+  readonly wokenBy: Record<WakeCause, number>;
   readonly countBatch?: ((size: number) => void) | undefined;
   /** Set if results are read with what telemetry shows of them. */
   readonly isObserved: boolean;
@@ -81,7 +82,7 @@ export abstract class KeyedSource<T> implements LoadReceiver<T>, WaitSource<T>, 
   abstract receive(notification: Notification): number;
 
   countWake(cause: WakeCause): void {
-    this.context.countWake(cause);
+    this.context.wokenBy[cause] += 1;
   }
 
   followAll(isFollowing: boolean): void {
