@@ -83,6 +83,7 @@ export class Loader<T> {
       few: this.#createBatcher("few"),
       alone: this.#createBatcher("alone"),
       patient: this.#createBatcher("patient"),
+      large: this.#createBatcher("large"),
     };
   }
 

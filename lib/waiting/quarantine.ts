@@ -1,8 +1,8 @@
 /**
  * Where a key is read. `together`: with any others. `few`: with a few others whose rows may be at fault as well.
- * `alone`: by a statement of its own. `patient`: the same, for rows that are large or need much time.
+ * `alone`: by a statement of its own. `patient`: the same, for rows that need much time. `large`: for large values.
  */
-export type Lane = "together" | "few" | "alone" | "patient";
+export type Lane = "together" | "few" | "alone" | "patient" | "large";
 
 interface LaneLimits {
   readonly maxItems: number;
@@ -14,8 +14,9 @@ export const lanes: Readonly<Record<Lane, LaneLimits>> = {
   together: { maxItems: 1_000, inFlight: 2 },
   few: { maxItems: 32, inFlight: 2 },
   alone: { maxItems: 1, inFlight: 4 },
-  // One at a time: many large values arrive one by one, where a slow link would have them time out together.
   patient: { maxItems: 1, inFlight: 1 },
+  // One at a time: over a slow link, many large values arrive one by one instead of timing out together.
+  large: { maxItems: 1, inFlight: 1 },
 };
 
 /**
@@ -76,10 +77,10 @@ export class Quarantine {
 
   /** Has keys of large values read one by one. With care, where conversions of large values have been too slow. */
   addLarge(keys: readonly string[], isCareful: boolean): void {
-    for (const key of keys) this.#put(key, "patient", isCareful ? this.#longestLimitMs : undefined);
+    for (const key of keys) this.#put(key, "large", isCareful ? this.#longestLimitMs : undefined);
   }
 
-  /** Notes that a key could not be read in the end. Returns whether to try it again soon. */
+  /** Notes that a key could not be read in the end. Returns whether to hurry the next sweep. */
   fail(key: string): boolean {
     const present = this.#at(key);
     if (present === undefined) return true;
@@ -92,8 +93,7 @@ export class Quarantine {
   release(keys: readonly string[]): void {
     if (this.#entries.size === 0) return;
     for (const key of keys) {
-      const present = this.#entries.get(key);
-      if (present?.lane !== "patient" || present.limitMs === undefined) this.#entries.delete(key);
+      if (this.#entries.get(key)?.lane !== "patient") this.#entries.delete(key);
     }
   }
 
@@ -105,8 +105,9 @@ export class Quarantine {
   #giveMoreTime(key: string, lane: Lane): boolean {
     const limitMs = this.#at(key)?.limitMs ?? shortestLimitMs / 2;
     if (limitMs >= this.#longestLimitMs) return false;
-    // A first read takes longer than the shortest limits.
-    this.#put(key, "patient", lane === "together" ? this.#longestLimitMs : Math.min(2 * limitMs, this.#longestLimitMs));
+    // A read that had no limit has taken longer than the shortest ones.
+    const hadNoLimit = lane === "together" || lane === "large";
+    this.#put(key, "patient", hadNoLimit ? this.#longestLimitMs : Math.min(2 * limitMs, this.#longestLimitMs));
     return true;
   }
 

@@ -94,7 +94,7 @@ export class Sweep {
     if (cause === "sweep" && this.#isListening && !this.#wasHurried) this.#caught += 1;
   }
 
-  /** Has the next sweep come soon: a notification named what could not be read, and none will name it again. */
+  /** Has the next sweep come within about a second. No further notification names what could not be read. */
   hurry(): void {
     if (this.#isHurrying) return;
     this.#isHurrying = true;

@@ -116,7 +116,8 @@ it("forgets an entry that is removed", () => {
 
 it("keeps the order when an entry is removed whose place a much earlier one takes", () => {
   const deadlines = new Deadlines();
-  // As a heap: 1 above 100 and 2, 100 above 110 and 120, 2 above 3 and 4. The place of 110 goes to 4, which is due before 100.
+  // As a heap: 1 above 100 and 2, 100 above 110 and 120, 2 above 3 and 4. The place of 110 goes to 4, which is due
+  // before 100.
   const entries = addAll(deadlines, 1, 100, 2, 110, 120, 3, 4);
   for (const entry of entries.slice(3, 4)) deadlines.remove(entry);
   jest.advanceTimersByTime(4);
@@ -260,7 +261,7 @@ describe("a call", () => {
     await expect(call.promise).rejects.toBe(error);
   });
 
-  it("rejects when nobody has settled it in time, with an error that is made only then", async () => {
+  it("rejects when it is not settled in time, with an error that is made only then", async () => {
     const deadlines = new Deadlines();
     const makeLate = jest.fn(late);
     const call = new Call<string>(deadlines, 1_000, makeLate);

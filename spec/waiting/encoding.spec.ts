@@ -53,7 +53,7 @@ describe("a database that is not in UTF-8", () => {
     expect(await group).toEqual([]);
   });
 
-  it("has no stream ended by whoever announces such an id, and warns of it once", async () => {
+  it("ends no stream when such an id is announced, and warns of it once", async () => {
     const seen: string[] = [];
     const errors: unknown[] = [];
     const error = (reason: unknown): void => void errors.push(reason);

@@ -29,7 +29,7 @@ describe("subscribers", () => {
     expect(bench.requested).toEqual([]);
   });
 
-  it("see nothing that was there before, whoever reads it and whoever announces it", async () => {
+  it("see nothing that was there before, even if it is read and announced", async () => {
     const old = bench.store("old");
     bench.now$ += 10_000;
     const reader = await bench.subscribe();

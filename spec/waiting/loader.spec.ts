@@ -69,7 +69,7 @@ describe("two reads of the same key under way", () => {
     await eventually(() => expect(answers).toHaveLength(count));
   }
 
-  it("show nobody the older one, when that comes last", async () => {
+  it("do not show the older one when it comes last", async () => {
     await request(1);
     await request(2);
     answers[1]?.(2);
@@ -95,7 +95,7 @@ describe("two reads of the same key under way", () => {
     expect(seen).toEqual([1, 2, 3]);
   });
 
-  it("show the older one too where somebody asked for that very read", async () => {
+  it("show the older one too where a call asked for that very read", async () => {
     const [asked] = [loader.load("a", "deadline")];
     await eventually(() => expect(answers).toHaveLength(1));
     await request(2);

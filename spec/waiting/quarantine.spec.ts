@@ -48,6 +48,13 @@ it("limits no read that was refused, and leaves a key alone that is refused by i
   expect(quarantine.separate(["key 0"], "alone", false)).toBe(false);
 });
 
+it("reads large values by themselves, with a limit where conversions were too slow", () => {
+  quarantine.addLarge(["large"], false);
+  expect(placeOf("large")).toEqual(["large", undefined]);
+  quarantine.addLarge(["large"], true);
+  expect(placeOf("large")).toEqual(["large", 1_500]);
+});
+
 it("releases keys that could be read, except one that needed much time", () => {
   quarantine.separate(few, "together", true);
   quarantine.separate(["key 0"], "alone", true);
@@ -63,7 +70,7 @@ it("forgets a key that has not failed for a minute", () => {
   expect(placeOf("key 0")).toEqual(["together", undefined]);
 });
 
-it("has a key tried again soon ten times, and one that is not known always", () => {
+it("hurries the sweep for a key ten times, and always for a key that is read with others", () => {
   quarantine.separate(few, "together", false);
   const urgent = Array.from({ length: 12 }, () => quarantine.fail("key 0"));
   expect(urgent).toEqual([...Array.from({ length: 10 }, () => true), false, false]);

@@ -101,7 +101,7 @@ describe("watchers", () => {
 });
 
 describe("keys", () => {
-  it("are there exactly as long as somebody watches them", () => {
+  it("are there exactly as long as they are watched", () => {
     const router = new Router<string>();
     const [a, also, b] = addAll(router, "a", "a", "b");
     expect([...router.keys()]).toEqual(["a", "b"]);
@@ -133,10 +133,10 @@ describe("keys", () => {
     expect(witnesses.map(({ seen }) => seen)).toEqual(keys.map((key) => [[key, "read"]]));
   });
 
-  it("that nobody watches cost nothing", () => {
+  it("that are not watched cost nothing", () => {
     const router = new Router<string>();
     router.next("a", "value", "read");
-    router.error("a", new Error("nobody hears"));
+    router.error("a", new Error("not heard"));
     expect(router.has("a")).toBe(false);
     expect(router.size).toBe(0);
   });
@@ -155,7 +155,7 @@ describe("an error for all", () => {
 });
 
 describe("draining", () => {
-  it("is done at once if nobody watches anything", async () => {
+  it("is done at once if nothing is watched", async () => {
     await expect(new Router().drain()).resolves.toBeUndefined();
   });
 

@@ -7,7 +7,7 @@ import { specDatabase } from "../support/spec-database";
 
 type Listener = () => void;
 
-/** A signal of a class of its own, as polyfills have it: without `throwIfAborted`, and without a reason unless it is given one. */
+/** A signal of another class, as a polyfill has it: without `throwIfAborted`, and often without a reason. */
 class ForeignSignal {
   aborted = false;
   reason: unknown;
