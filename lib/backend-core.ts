@@ -54,7 +54,7 @@ export class BackendCore {
   readonly announcements: Announcements;
   readonly #closed = new AbortController();
   /** Aborts once nothing more is sent. */
-  readonly closed = this.#closed.signal;
+  readonly closed: AbortSignal = this.#closed.signal;
   readonly problems: ReadProblems;
   /** Absent if it is off, so that it costs nothing. */
   readonly telemetry: Telemetry | undefined;
