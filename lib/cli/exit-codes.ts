@@ -41,17 +41,14 @@ export class UsageError extends Error {
 }
 
 /** Runs `make`, and turns an argument that the library rejects into a {@link UsageError}. */
-export function asUsage<T>(make: () => T): T {
+export async function asUsage<T>(make: () => T | Promise<T>): Promise<T> {
   try {
-    return make();
+    return await make();
   } catch (error) {
-    throw toUsageError(error);
+    if (error instanceof TypeError || error instanceof RangeError)
+      throw new UsageError(error.message, { cause: error });
+    throw error;
   }
-}
-
-export function toUsageError(error: unknown): unknown {
-  const isWrongArgument = error instanceof TypeError || error instanceof RangeError;
-  return isWrongArgument ? new UsageError(error.message, { cause: error }) : error;
 }
 
 /** Returns the exit code of a command that failed with `error`. */

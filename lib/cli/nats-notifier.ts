@@ -24,11 +24,11 @@ export interface NatsAccess {
  *
  * @throws {@link UsageError} An option is invalid, or the credentials file cannot be read.
  */
-export function createNotifier(
+export async function createNotifier(
   { nats: servers, natsCreds, natsPrefix, natsShards }: NatsCliOptions,
   env: Readonly<Record<string, string | undefined>>,
   secrets: Secrets,
-): Notifier {
+): Promise<Notifier> {
   const access = parseServers(servers || env["NATS_URL"] || "127.0.0.1:4222");
   // Before the other options are checked: the message about one of them may repeat a text that is also a password.
   secrets.add(access.secrets);
@@ -74,7 +74,7 @@ function credentialsIn({ username, password }: URL): Pick<NatsOptions, "user" | 
   return password === "" ? { token: user } : { user, pass: percentDecoded(password) };
 }
 
-/** Authenticates with a credentials file of `nsc`. The file is read again for each connection, since it may be renewed. */
+/** Authenticates with a credentials file of `nsc`, which is read for each connection since it may be renewed. */
 function credentialsFrom(file: string): NonNullable<NatsOptions["authenticator"]> {
   const read = (): Uint8Array => readFileSync(file);
   try {

@@ -8,16 +8,7 @@ import { latestVersion } from "../schema/migration-files";
 import { SchemaCheck } from "../schema/schema-check";
 import { isError } from "../errors";
 import { layOut, stringifyExactly } from "../value/json-text";
-import {
-  asUsage,
-  type ExitCode,
-  exitCodeOf,
-  exitCodeOfSignal,
-  failureLine,
-  remedyFor,
-  toUsageError,
-  UsageError,
-} from "./exit-codes";
+import { asUsage, type ExitCode, exitCodeOf, exitCodeOfSignal, failureLine, remedyFor, UsageError } from "./exit-codes";
 import { createNotifier, type NatsCliOptions } from "./nats-notifier";
 import { printable, Secrets } from "./text";
 
@@ -125,7 +116,7 @@ export class Session {
     return { info: this.options.debug === true ? note : (): void => undefined, warn: note, error: note };
   }
 
-  createNotifier(): Notifier {
+  async createNotifier(): Promise<Notifier> {
     return createNotifier(this.options, this.terminal.env, this.#secrets);
   }
 
@@ -136,11 +127,9 @@ export class Session {
       schema: this.schema,
       logger: this.logger,
       ...(listenUrl === undefined ? {} : { listen: { connection: listenUrl } }),
-      ...(this.usesNats ? { notifier: this.createNotifier() } : {}),
+      ...(this.usesNats ? { notifier: await this.createNotifier() } : {}),
     };
-    const backend = await PostgresResultBackend.connect(url, options).catch((error: unknown) => {
-      throw toUsageError(error);
-    });
+    const backend = await asUsage(async () => PostgresResultBackend.connect(url, options));
     this.#closers.push(async () => backend.close());
     return backend;
   }
@@ -148,7 +137,7 @@ export class Session {
   /** Opens a pool to a database that has the tables; {@link close} ends it. */
   async openPool(): Promise<Pool> {
     const url = this.#requireUrl();
-    const own = asUsage(() => new OwnPool(url));
+    const own = await asUsage(() => new OwnPool(url));
     this.#closers.push(async () => own.end());
     await new SchemaCheck(new Database(own.pool, this.schema), this.schema, latestVersion()).version(checkTimeoutMs);
     return own.pool;

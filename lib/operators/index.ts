@@ -3,7 +3,7 @@ import { isWaitTimeout, WaitTimeoutError } from "../errors";
 import type { GroupBackend, GroupProgress, ResultBackend, TaskOutcome } from "../result-backend";
 import { checkDurationMs, checkInteger } from "../value/arguments";
 
-/** 100 000 waits at once took 257 MB and blocked the process for 2.8 s while they began; 10 000 took 32 MB and 0.5 s. */
+/** Starting 100 000 waits at once took 257 MB and blocked the process for 2.8 s; 10 000 took 32 MB and 0.5 s. */
 const defaultConcurrency = 10_000;
 
 export interface AwaitResultsOptions {

@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { startDashboard } from "../../dashboard/dashboard";
 import type { DashboardOptions } from "../../dashboard/dashboard-options";
 import { parseInteger, type CliCommand } from "../command";
-import { exitCodes, toUsageError } from "../exit-codes";
+import { asUsage, exitCodes } from "../exit-codes";
 import type { Session } from "../session";
 
 export const dashboard = (program: CliCommand): void => {
@@ -21,12 +21,9 @@ export const dashboard = (program: CliCommand): void => {
       ["dashboard --port 8080 --show-results", "with values"],
       ["dashboard --host 0.0.0.0", "for other machines; prints an address with a token"],
     )
-    .handle<DashboardOptions>(async (session, _args, { port, host, token, showResults }) => {
+    .handle<DashboardOptions>(async (session, _args, options) => {
       const backend = session.url === undefined ? await connectToTemporaryServer(session) : await session.connect();
-      const given = Object.entries({ port, host, token, showResults }).filter(([, value]) => value !== undefined);
-      await using page = await startDashboard(backend, Object.fromEntries(given)).catch((error: unknown) => {
-        throw toUsageError(error);
-      });
+      await using page = await asUsage(async () => startDashboard(backend, options));
       session.printJson({ url: page.url });
       session.print(`The dashboard is at ${page.url}\nPress Ctrl-C to stop it.`);
       if (!session.interrupted.aborted) await once(session.interrupted, "abort");

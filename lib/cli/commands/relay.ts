@@ -1,7 +1,8 @@
 import { once } from "node:events";
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { createServer, type IncomingMessage } from "node:http";
 import type { AddressInfo } from "node:net";
 import { urlHost } from "../../dashboard/dashboard-options";
+import { sendResponse } from "../../http/send-response";
 import { type Relay, startRelay } from "../../relay/relay";
 import type { RelayReport } from "../../relay/report";
 import { parseInteger, type CliCommand } from "../command";
@@ -33,7 +34,7 @@ export const relay = (program: CliCommand): void => {
       if (session.options.notifier === "listen")
         throw new UsageError("The relay forwards to NATS and cannot use --notifier listen.");
       const { listenUrl } = session.options;
-      const notifier = session.createNotifier();
+      const notifier = await session.createNotifier();
       await using relaying = startRelay(await session.openPool(), {
         notifier,
         schema: session.schema,
@@ -57,17 +58,13 @@ function printReport(session: Session, report: RelayReport): void {
   session.print(`${at.slice(11, 23)}  ${role.padEnd(7)}  ${printable(ok ? state : problems.join(" "))}`);
 }
 
-interface Reply {
-  readonly status: number;
-  readonly type: string;
-  readonly text: string;
-}
-
 /** Serves `/healthz` for orchestrators and `/metrics` for Prometheus. */
 class StatusServer implements AsyncDisposable {
   readonly #session: Session;
   readonly #relay: Relay;
-  readonly #server = createServer((request, response) => this.#answer(request, response));
+  readonly #server = createServer((request, response) => {
+    sendResponse(response, this.#respond(request)).catch(() => response.destroy());
+  });
 
   constructor(session: Session, relaying: Relay) {
     this.#session = session;
@@ -93,29 +90,27 @@ class StatusServer implements AsyncDisposable {
     });
   }
 
-  #answer({ method = "", url = "/" }: IncomingMessage, response: ServerResponse): void {
-    const { status, type, text } = this.#reply(method, url.replace(/\?.*$/, ""));
-    response
-      .writeHead(status, {
-        "Content-Type": type,
-        "Content-Length": Buffer.byteLength(text),
-        "Cache-Control": "no-store",
-        ...(status === 405 ? { Allow: "GET, HEAD" } : {}),
-      })
-      .end(text);
-  }
-
-  #reply(method: string, path: string): Reply {
-    const plain = "text/plain; charset=utf-8";
-    if (method !== "GET" && method !== "HEAD") return { status: 405, type: plain, text: "Use GET or HEAD.\n" };
+  #respond({ method = "", url = "/" }: IncomingMessage): Response {
     const { report } = this.#relay;
-    if (path === "/metrics")
-      return { status: 200, type: "text/plain; version=0.0.4; charset=utf-8", text: toPrometheus(report) };
-    if (path !== "/healthz") return { status: 404, type: plain, text: "Try /healthz or /metrics.\n" };
-    const redact = (_key: string, value: unknown): unknown =>
-      typeof value === "string" ? this.#session.redact(value) : value;
-    return { status: report.ok ? 200 : 503, type: "application/json", text: `${JSON.stringify(report, redact)}\n` };
+    if (method !== "GET" && method !== "HEAD") return textResponse(405, "Use GET or HEAD.\n", { Allow: "GET, HEAD" });
+    switch (url.replace(/\?.*$/, "")) {
+      case "/healthz": {
+        const redact = (_key: string, value: unknown): unknown =>
+          typeof value === "string" ? this.#session.redact(value) : value;
+        const json = `${JSON.stringify(report, redact)}\n`;
+        return textResponse(report.ok ? 200 : 503, json, { "Content-Type": "application/json" });
+      }
+      case "/metrics":
+        return textResponse(200, toPrometheus(report), { "Content-Type": "text/plain; version=0.0.4; charset=utf-8" });
+      default:
+        return textResponse(404, "Try /healthz or /metrics.\n");
+    }
   }
+}
+
+function textResponse(status: number, text: string, headers: Readonly<Record<string, string>> = {}): Response {
+  const common = { "Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store" };
+  return new Response(text, { status, headers: { ...common, ...headers } });
 }
 
 /** Formats a report as Prometheus text, version 0.0.4. The metrics are documented in docs/relay.md. */
