@@ -105,7 +105,7 @@ export interface ResolvedOptions {
   readonly telemetry: Required<TelemetryOptions>;
 }
 
-const silent: Logger = { info: () => undefined, warn: () => undefined, error: () => undefined };
+const noLogger: Logger = { info: () => undefined, warn: () => undefined, error: () => undefined };
 
 /** jsonb holds at most 268 435 455 bytes (`jsonb.h`, JENTRY_OFFLENMASK), in a form that can be larger than the text. */
 const defaultMaxResultBytes = 64 * 1024 * 1024;
@@ -130,7 +130,7 @@ export function resolveOptions(options: PostgresResultBackendOptions = {}): Reso
     maxResultBytes: options.maxResultBytes ?? defaultMaxResultBytes,
     inlineResultBytes: options.inlineResultBytes ?? 0,
     pruneIntervalMs: options.pruneIntervalMs ?? Infinity,
-    logger: options.logger ?? silent,
+    logger: options.logger ?? noLogger,
     codec: options.codec,
     telemetry: resolveTelemetry(options.telemetry),
   };
