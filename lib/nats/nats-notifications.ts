@@ -14,7 +14,6 @@ export class NatsNotifications extends BaseNotificationSource implements NatsMem
   readonly logger: Pick<Logger, "info" | "warn">;
   readonly #connection: NatsConnection;
   readonly #publisher: NatsPublisher;
-  #demands = 0;
   /** The connection on which it is subscribed, or about to be. */
   #link: NatsLink | undefined;
   #warned: string | undefined;
@@ -32,26 +31,6 @@ export class NatsNotifications extends BaseNotificationSource implements NatsMem
   override get report(): ListenReport {
     const report = super.report;
     return { ...report, problem: report.problem ?? this.#publisher.problem };
-  }
-
-  get isActive(): boolean {
-    return this.#demands > 0;
-  }
-
-  demand(): () => void {
-    this.#demands += 1;
-    const { status } = this.report;
-    if (status !== "closed") {
-      const { session, problem } = this.#connection;
-      if (session !== undefined) this.connected(session);
-      else if (status === "idle") this.setStatus(problem === undefined ? "connecting" : "polling", problem);
-      this.#connection.start();
-    }
-    let isReleased = false;
-    return () => {
-      if (!isReleased) this.#demands -= 1;
-      isReleased = true;
-    };
   }
 
   connected(link: NatsLink): void {
@@ -84,6 +63,13 @@ export class NatsNotifications extends BaseNotificationSource implements NatsMem
     this.selection.close();
     this.#publisher.close();
     await this.#connection.detach(this, this.#publisher);
+  }
+
+  protected onDemand(): void {
+    const { session, problem } = this.#connection;
+    if (session !== undefined) this.connected(session);
+    else if (this.report.status === "idle") this.setStatus(problem === undefined ? "connecting" : "polling", problem);
+    this.#connection.start();
   }
 
   protected override get heartbeatMs(): number | undefined {

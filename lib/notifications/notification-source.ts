@@ -2,7 +2,7 @@ import { distinctUntilChanged, ReplaySubject, Subject } from "rxjs";
 import type { ListenReport, ListenStatus, NotificationSource } from "./notifier";
 import { decodePayload, type Notification } from "./payload";
 
-/** The common part of all sources: decodes payloads, and keeps the status and the counters. */
+/** The common part of all sources: counts demands, decodes payloads, and keeps the status. */
 export abstract class BaseNotificationSource implements NotificationSource {
   readonly #notifications$ = new Subject<Notification>();
   readonly #latest$ = new ReplaySubject<ListenStatus>(1);
@@ -10,6 +10,7 @@ export abstract class BaseNotificationSource implements NotificationSource {
   readonly status$ = this.#latest$.pipe(distinctUntilChanged());
   #status: ListenStatus = "idle";
   #problem: string | undefined;
+  #demands = 0;
   #reconnects = 0;
   #invalid = 0;
 
@@ -30,7 +31,20 @@ export abstract class BaseNotificationSource implements NotificationSource {
     return this.#invalid;
   }
 
-  abstract demand(): () => void;
+  /** True while notifications are needed. */
+  get isActive(): boolean {
+    return this.#demands > 0;
+  }
+
+  demand(): () => void {
+    this.#demands += 1;
+    if (this.#status !== "closed") this.onDemand();
+    let isReleased = false;
+    return () => {
+      if (!isReleased) this.#demands -= 1;
+      isReleased = true;
+    };
+  }
 
   async close(): Promise<void> {
     this.setStatus("closed");
@@ -57,6 +71,9 @@ export abstract class BaseNotificationSource implements NotificationSource {
     this.#reconnects += 1;
   }
 
+  /** Connects, unless that was done before. */
+  protected abstract onDemand(): void;
+
   /** Duration of the latest heartbeat. */
   protected get heartbeatMs(): number | undefined {
     return undefined;
@@ -70,8 +87,7 @@ export abstract class BaseNotificationSource implements NotificationSource {
 
 /** For `listen: false`: no notifications arrive, and waits poll. */
 export class NoNotifications extends BaseNotificationSource {
-  demand(): () => void {
-    if (this.report.status === "idle") this.setStatus("polling");
-    return () => undefined;
+  protected onDemand(): void {
+    this.setStatus("polling");
   }
 }

@@ -31,14 +31,6 @@ export class PostgresNotifications extends BaseNotificationSource implements Lis
     this.logger = options.logger;
   }
 
-  demand(): () => void {
-    if (this.report.status === "closed") return () => undefined;
-    // Attached only now: a process that stores and never waits has no listener.
-    const { config, times = defaultListenTimes } = this.#options;
-    this.#listener ??= SharedListener.attach(this, config, times);
-    return this.#listener.demand(this);
-  }
-
   override async close(): Promise<void> {
     await super.close();
     await this.#listener?.detach(this);
@@ -51,6 +43,13 @@ export class PostgresNotifications extends BaseNotificationSource implements Lis
       values: [channel, payload],
     };
     await this.#options.database.notify(query, notifyTimeoutMs);
+  }
+
+  protected onDemand(): void {
+    // Attached only now: a process that stores and never waits has no listener.
+    const { config, times = defaultListenTimes } = this.#options;
+    this.#listener ??= SharedListener.attach(this, config, times);
+    this.#listener.connectFor(this);
   }
 
   protected override get heartbeatMs(): number | undefined {

@@ -11,6 +11,8 @@ import { Supervisor } from "./supervisor";
 export interface ListenClient extends HeartbeatSender {
   readonly channel: string;
   readonly logger: Logger;
+  /** True while the backend needs notifications. */
+  readonly isActive: boolean;
   readonly report: ListenReport;
   receive(payload: string): void;
   setStatus(status: ListenStatus, problem?: string): void;
@@ -32,11 +34,11 @@ export const defaultListenTimes: ListenTimes = { heartbeatMs: 10_000, heartbeatT
 const maxReconnectDelayMs = 15_000;
 // Short at first: after a failover, pool and listener can be on different servers for a moment. Long later: behind a
 // transaction pooler nothing will ever arrive, and each attempt leaves a LISTEN behind on one of the pooler's sessions.
-const unheardBackoff = { baseMs: 1_000, capMs: 60_000 };
+const missedBackoff = { baseMs: 1_000, capMs: 60_000 };
 
 const blockedProblem =
   "The server takes no notifications: its notification queue is full, or the lock for it is held for too long. Waits poll every second.";
-const unheardProblem =
+const missedProblem =
   "LISTEN succeeds but no notification arrives, as behind a transaction pooler. Waits poll every second; give `listen: { connection }` a direct address.";
 const elsewhereProblem =
   "Notifications that this backend's pool sends do not arrive at the listener, although those of another backend in this process do: the pool reaches another server. Waits poll every second.";
@@ -55,16 +57,15 @@ const listeners = new Map<SharedListener, object | undefined>();
 export class SharedListener extends Supervisor<ListenConnection> {
   readonly #config: SessionConfig;
   readonly #times: ListenTimes;
-  /** Each with the number of its demands. */
-  readonly #clients = new Map<ListenClient, number>();
+  readonly #clients = new Set<ListenClient>();
   readonly #heartbeat = new Heartbeat();
   /** The status of all clients while there is no session. */
   #absence: { readonly status: ListenStatus; readonly problem?: string | undefined } = { status: "idle" };
   #heartbeatMs: number | undefined;
   #isBlocked = false;
   #receivedAt = -Infinity;
-  /** Attempts in a row on which nothing was heard. */
-  #unheardAttempts = 0;
+  /** Attempts in a row whose heartbeat did not arrive. */
+  #missedAttempts = 0;
 
   private constructor(config: SessionConfig, times: ListenTimes) {
     super({ maxDelayMs: maxReconnectDelayMs, checkIntervalMs: times.heartbeatMs });
@@ -81,7 +82,7 @@ export class SharedListener extends Supervisor<ListenConnection> {
     const fitting = [...listeners].find(([, other]) => identity !== undefined && areSameValues(identity, other));
     const listener = fitting?.[0] ?? new SharedListener(config, times);
     if (fitting === undefined) listeners.set(listener, identity);
-    listener.#clients.set(client, 0);
+    listener.#clients.add(client);
     return listener;
   }
 
@@ -103,24 +104,18 @@ export class SharedListener extends Supervisor<ListenConnection> {
     return this.#heartbeatMs;
   }
 
-  /** Counts `client` as needing notifications until the returned function is called. */
-  demand(client: ListenClient): () => void {
-    this.#countDemand(client, 1);
+  /** Connects for a client that needs notifications, or checks a connection that was not used for a while. */
+  connectFor(client: ListenClient): void {
     if (this.#absence.status === "idle") this.#setAbsence("connecting");
     this.start();
     this.#updateChannels();
     this.#tell(client);
     // The connection may have died unnoticed while nothing waited.
     if (performance.now() - this.#receivedAt > this.#times.heartbeatMs) void this.checkNow();
-    let isReleased = false;
-    return () => {
-      if (!isReleased) this.#countDemand(client, -1);
-      isReleased = true;
-    };
   }
 
   protected get isNeeded(): boolean {
-    return this.#demanding().length > 0;
+    return this.#activeClients().length > 0;
   }
 
   protected async connect(life: AbortController): Promise<ListenConnection> {
@@ -135,7 +130,7 @@ export class SharedListener extends Supervisor<ListenConnection> {
       await connection.listenTo(this.#wantedChannels());
       const { verdict } = await this.#test(this.#times.selfTestMs);
       life.signal.throwIfAborted();
-      if (verdict === "missed") throw new UnheardError(unheardProblem);
+      if (verdict === "missed") throw new MissedHeartbeatError(missedProblem);
       this.#isBlocked = verdict === "blocked";
       return connection;
     } catch (error) {
@@ -157,7 +152,7 @@ export class SharedListener extends Supervisor<ListenConnection> {
   }
 
   protected onConnected(_session: ListenConnection, attempt: number): void {
-    this.#unheardAttempts = 0;
+    this.#missedAttempts = 0;
     if (attempt > 0) this.#log("info", "Listening again.");
     if (this.#isBlocked) this.#log("warn", blockedProblem);
     this.#tellAll();
@@ -166,18 +161,18 @@ export class SharedListener extends Supervisor<ListenConnection> {
   }
 
   protected onLost({ message }: Error): void {
-    for (const client of this.#clients.keys()) client.countReconnect();
+    for (const client of this.#clients) client.countReconnect();
     this.#setAbsence("connecting", message);
     this.#warnOfLoss(message);
   }
 
   protected onFailed(error: Error, attempt: number): void {
-    const isUnheard = error instanceof UnheardError;
-    if (isUnheard && this.#unheardAttempts === 0) this.#log("warn", unheardProblem);
-    this.#unheardAttempts = isUnheard ? this.#unheardAttempts + 1 : 0;
+    const isMissed = error instanceof MissedHeartbeatError;
+    if (isMissed && this.#missedAttempts === 0) this.#log("warn", missedProblem);
+    this.#missedAttempts = isMissed ? this.#missedAttempts + 1 : 0;
     const problem = describe(error);
     this.#setAbsence("polling", problem);
-    if (attempt === 0 && !isUnheard) this.#warnOfLoss(problem);
+    if (attempt === 0 && !isMissed) this.#warnOfLoss(problem);
   }
 
   /** An idle process does not wake a database that has gone to sleep; the next wait will. */
@@ -186,22 +181,16 @@ export class SharedListener extends Supervisor<ListenConnection> {
   }
 
   protected override retryDelayMs(attempt: number): number {
-    if (this.#unheardAttempts === 0) return super.retryDelayMs(attempt);
-    return backoffMs(this.#unheardAttempts, unheardBackoff.baseMs, unheardBackoff.capMs);
+    if (this.#missedAttempts === 0) return super.retryDelayMs(attempt);
+    return backoffMs(this.#missedAttempts, missedBackoff.baseMs, missedBackoff.capMs);
   }
 
-  #countDemand(client: ListenClient, change: 1 | -1): void {
-    const demands = this.#clients.get(client);
-    // A detached client may still release what it demanded.
-    if (demands !== undefined) this.#clients.set(client, demands + change);
-  }
-
-  #demanding(): ListenClient[] {
-    return [...this.#clients].filter(([, demands]) => demands > 0).map(([client]) => client);
+  #activeClients(): ListenClient[] {
+    return [...this.#clients].filter(({ isActive }) => isActive);
   }
 
   async #test(timeoutMs: number): Promise<HeartbeatOutcome> {
-    const outcome = await this.#heartbeat.test(this.#demanding(), timeoutMs);
+    const outcome = await this.#heartbeat.test(this.#activeClients(), timeoutMs);
     if (outcome.verdict === "received") {
       this.#receivedAt = performance.now();
       this.#heartbeatMs = outcome.roundTripMs;
@@ -211,11 +200,11 @@ export class SharedListener extends Supervisor<ListenConnection> {
 
   #receive(channel: string, payload: string): void {
     if (channel === this.#heartbeat.channel) this.#heartbeat.receive(payload);
-    else for (const client of this.#clients.keys()) if (client.channel === channel) client.receive(payload);
+    else for (const client of this.#clients) if (client.channel === channel) client.receive(payload);
   }
 
   #wantedChannels(): ReadonlySet<string> {
-    return new Set([this.#heartbeat.channel, ...[...this.#clients.keys()].map(({ channel }) => channel)]);
+    return new Set([this.#heartbeat.channel, ...[...this.#clients].map(({ channel }) => channel)]);
   }
 
   #updateChannels(): void {
@@ -243,7 +232,7 @@ export class SharedListener extends Supervisor<ListenConnection> {
   }
 
   #tellAll(): void {
-    for (const client of this.#clients.keys()) this.#tell(client);
+    for (const client of this.#clients) this.#tell(client);
   }
 
   #setAbsence(status: ListenStatus, problem?: string): void {
@@ -256,10 +245,10 @@ export class SharedListener extends Supervisor<ListenConnection> {
   }
 
   #log(level: "info" | "warn", message: string): void {
-    const [client] = this.#clients.keys();
+    const [client] = this.#clients;
     client?.logger[level](message);
   }
 }
 
-/** The connection works, but its first heartbeat did not arrive. */
-class UnheardError extends Error {}
+/** The connection was opened, but its first heartbeat did not arrive. */
+class MissedHeartbeatError extends Error {}
