@@ -55,7 +55,7 @@ type MemberRow = [
 export type MemberKind = Extract<keyof GroupStatements, `${string}Members`>;
 
 /** A finished member. */
-export interface Member {
+interface Member {
   readonly stored: StoredResult;
   /** Its place among the declared members, or 0. */
   readonly position: number;
