@@ -24,7 +24,7 @@ export class Claims {
     if (leaseMs !== undefined) checkDurationMs(leaseMs, "leaseMs", { min: 1 });
     const token = randomUUID();
     const { statements } = this.#parts;
-    const rows = await this.#write("claim a group", statements.claim, [groupId, token], [leaseMs ?? null], client);
+    const rows = await this.#write("claim a group", statements.claim, [groupId, token, leaseMs ?? null], client);
     if (rows.length === 0) return undefined;
     // Not with the caller's client: its transaction is over by the time the work is done.
     const ack = async (): Promise<boolean> => {
@@ -34,26 +34,19 @@ export class Claims {
     return { groupId, ack };
   }
 
-  /** Runs a statement, among whose parameters is the time from which it may not write. */
-  async #write(
-    purpose: string,
-    text: string,
-    first: unknown[],
-    rest: unknown[] = [],
-    client?: SqlClient,
-  ): Promise<unknown[][]> {
+  /** Runs a statement whose last parameter is the time from which it may not write. */
+  async #write(purpose: string, text: string, values: unknown[], client?: SqlClient): Promise<unknown[]> {
     const { database, options } = this.#parts;
     if (client !== undefined) {
       try {
         // The caller decides how long its transaction may write.
-        const { rows } = await client.query(text, [...first, Infinity, ...rest]);
-        return rows.map((row) => Object.values(row as Record<string, unknown>));
+        return (await client.query(text, [...values, Infinity])).rows;
       } catch (error) {
         throw database.wrap(error, purpose);
       }
     }
     return fencedWrite(this.#parts, options.retryTimeoutMs, async ({ timeoutMs, giveUpAt }) =>
-      database.query({ purpose, text, values: [...first, giveUpAt, ...rest] }, timeoutMs),
+      database.query({ purpose, text, values: [...values, giveUpAt] }, timeoutMs),
     );
   }
 }

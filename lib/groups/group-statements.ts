@@ -138,8 +138,8 @@ function claimStatements(schema: string) {
   const group = "state.group_id operator(pg_catalog.=) $1::pg_catalog.text";
   const hasToken = "state.claim_token operator(pg_catalog.=) $2::pg_catalog.uuid";
   return {
-    // $1 text group, $2 uuid token, $3 float8 the server's time from which it may not claim, $4 float8 ms of the lease,
-    // or null for a claim without one. Returns a row if the claim was given, also when the same token asks again: the
+    // $1 text group, $2 uuid token, $3 float8 ms of the lease or null for a claim without one, $4 float8 the server's
+    // time from which it may not claim. Returns a row if the claim was given, also when the same token asks again: the
     // first answer may have been lost.
     claim: `
       update ${schema}.kojin_group_state as state
@@ -147,12 +147,12 @@ function claimStatements(schema: string) {
         claim_token = $2::pg_catalog.uuid,
         claimed_until = coalesce(
           pg_catalog.clock_timestamp()
-            operator(pg_catalog.+) ($4::double precision operator(pg_catalog.*) interval '1 millisecond'),
+            operator(pg_catalog.+) ($3::double precision operator(pg_catalog.*) interval '1 millisecond'),
           'infinity'::timestamp with time zone
         )
       from ${clock}
       where ${group} and ${isDone} and ${isAlive} and (${isUnclaimed} or ${hasToken})
-      returning ${isInTime(schema, "$3")}`,
+      returning ${isInTime(schema, "$4")}`,
 
     // $1 text group, $2 uuid token, $3 float8 the server's time from which it may not acknowledge. Returns a row if the
     // caller still has the claim and the group has not expired.
