@@ -228,7 +228,7 @@ export class PostgresResultBackend implements ResultBackend {
     checkId(groupId, "groupId");
     checkSchema(schema);
     const { reader, groups } = this.#openCore();
-    return reader.values(groups.results(groupId), schema);
+    return reader.values(groups.reads.completed(groupId), schema);
   }
 
   async getGroup(groupId: string): Promise<GroupProgress | undefined> {
@@ -281,7 +281,7 @@ export class PostgresResultBackend implements ResultBackend {
 
   async unclaimedGroups(options: UnclaimedOptions = {}): Promise<GroupProgress[]> {
     const limit = toGroupLimit(options);
-    return this.#openCore().groups.unclaimed(limit);
+    return this.#openCore().groups.reads.unclaimed(limit);
   }
 
   /**
@@ -290,7 +290,7 @@ export class PostgresResultBackend implements ResultBackend {
    */
   async openGroups(options: OpenGroupsOptions = {}): Promise<GroupProgress[]> {
     const limit = toGroupLimit(options);
-    return this.#openCore().groups.open(limit);
+    return this.#openCore().groups.reads.open(limit);
   }
 
   /**

@@ -2,20 +2,10 @@ import { defer, finalize, from, merge, Observable, share, type Subscriber, type 
 import { mayPass } from "../database/backend-error";
 import { BackendClosedError } from "../errors";
 import type { GroupProgress } from "../result-backend";
-import type { Loader } from "../waiting/loader";
+import type { KeyedSource } from "../waiting/keyed-source";
 import type { ReadProblems } from "../waiting/read-problems";
-import type { Sweep } from "../waiting/sweep";
 import type { GroupReads, StoredGroup } from "./group-reads";
 import { isSameProgress } from "./group-rules";
-
-export interface GroupChangesParts {
-  readonly sweep: Sweep;
-  readonly problems: ReadProblems;
-  readonly loader: Loader<StoredGroup>;
-  readonly reads: GroupReads;
-  /** Every group that is done from now on, in the order of commits. */
-  readonly completions$: Observable<GroupProgress>;
-}
 
 /** Open groups that are read at the start. Others show when they change. */
 const maxOpenGroups = 1_000;
@@ -24,7 +14,9 @@ const maxRemembered = 10_000;
 
 /** Streams the progress of all groups: the open ones first, then every change. Reads nothing without subscribers. */
 export class GroupChanges {
-  readonly #parts: GroupChangesParts;
+  readonly #source: KeyedSource<StoredGroup>;
+  readonly #reads: GroupReads;
+  readonly #problems: ReadProblems;
   /** The group that changed last comes last. */
   readonly #latest = new Map<string, GroupProgress>();
   readonly #shared$ = new Observable<GroupProgress>((subscriber) => this.#follow(subscriber)).pipe(share());
@@ -33,8 +25,10 @@ export class GroupChanges {
   #isReading = false;
   #isClosed = false;
 
-  constructor(parts: GroupChangesParts) {
-    this.#parts = parts;
+  constructor(source: KeyedSource<StoredGroup>, reads: GroupReads, problems: ReadProblems) {
+    this.#source = source;
+    this.#reads = reads;
+    this.#problems = problems;
   }
 
   get subscribers(): number {
@@ -65,7 +59,7 @@ export class GroupChanges {
   /** Reads the open groups, and the remembered ones again, as their notifications may have been lost. */
   catchUp(): void {
     if (!this.isObserved || this.#isReading) return;
-    for (const { groupId, done } of this.#latest.values()) if (!done) this.#request(groupId);
+    for (const { groupId, done } of this.#latest.values()) if (!done) this.#source.readForFeed(groupId);
     void this.#readOpen();
   }
 
@@ -85,17 +79,19 @@ export class GroupChanges {
       return undefined;
     }
     this.#subscriber = subscriber;
-    this.#parts.sweep.enter();
+    this.#source.sweep.enter();
     subscriber.add(
-      this.#parts.completions$.subscribe({
-        next: (progress) => this.#emit(progress),
-        error: (error: unknown) => subscriber.error(error),
-      }),
+      this.#source.feed
+        .values$(() => true)
+        .subscribe({
+          next: ({ progress }) => this.#emit(progress),
+          error: (error: unknown) => subscriber.error(error),
+        }),
     );
     this.catchUp();
     return () => {
       this.#subscriber = undefined;
-      this.#parts.sweep.leave();
+      this.#source.sweep.leave();
       this.#latest.clear();
     };
   }
@@ -113,26 +109,21 @@ export class GroupChanges {
   }
 
   async #readOpen(): Promise<void> {
-    const { reads, sweep, problems } = this.#parts;
     this.#isReading = true;
     try {
-      const groups = await reads.open(maxOpenGroups);
-      problems.note("open groups");
-      for (const { groupId } of groups) this.#request(groupId);
+      const groups = await this.#reads.open(maxOpenGroups);
+      this.#problems.note("open groups");
+      for (const { groupId } of groups) this.#source.readForFeed(groupId);
     } catch (error) {
       if (!mayPass(error)) {
         this.error(error as Error);
         return;
       }
       // However long an outage lasts, the next sweep or the next connection reads again.
-      problems.note("open groups", error);
-      sweep.hurry();
+      this.#problems.note("open groups", error);
+      this.#source.sweep.hurry();
     } finally {
       this.#isReading = false;
     }
-  }
-
-  #request(groupId: string): void {
-    this.#parts.loader.request(groupId, "reconnect");
   }
 }

@@ -1,18 +1,9 @@
 import { mayPass } from "../database/backend-error";
-import type { Deadline, Deadlines } from "../waiting/deadlines";
-import type { Feed } from "../waiting/feed";
-import type { Loader, ReadReason } from "../waiting/loader";
-import type { Router } from "../waiting/router";
+import type { Deadline } from "../waiting/deadlines";
+import type { KeyedSource } from "../waiting/keyed-source";
+import type { ReadReason } from "../waiting/loader";
 import type { GroupChanges } from "./group-changes";
 import { expiredError, type StoredGroup } from "./group-reads";
-
-export interface GroupTimerParts {
-  readonly deadlines: Deadlines;
-  readonly router: Router<StoredGroup>;
-  readonly loader: Loader<StoredGroup>;
-  readonly feed: Feed<StoredGroup>;
-  readonly changes: GroupChanges;
-}
 
 // The database's clock decides. This process asks a little late rather than early.
 const graceMs = 20;
@@ -24,13 +15,15 @@ const retryMs = 1_000;
  * group that the Rust crate declares row by row has settled, as no other row has come for a while.
  */
 export class GroupTimers {
-  readonly #parts: GroupTimerParts;
+  readonly #source: KeyedSource<StoredGroup>;
+  readonly #changes: GroupChanges;
   readonly #expiring = new Set<string>();
   /** By group, whether the streams of all groups are to emit it. */
   readonly #settling = new Map<string, boolean>();
 
-  constructor(parts: GroupTimerParts) {
-    this.#parts = parts;
+  constructor(source: KeyedSource<StoredGroup>, changes: GroupChanges) {
+    this.#source = source;
+    this.#changes = changes;
   }
 
   isSettling(groupId: string): boolean {
@@ -40,7 +33,7 @@ export class GroupTimers {
   /** Notes that an open group expires. To be called with each group that is read. */
   observeDeadline(group: StoredGroup): void {
     const { groupId, done } = group.progress;
-    if (done || group.leftMs === null || this.#expiring.has(groupId) || !this.#parts.router.has(groupId)) return;
+    if (done || group.leftMs === null || this.#expiring.has(groupId) || !this.#source.router.has(groupId)) return;
     this.#lookIn(group.leftMs, group);
   }
 
@@ -49,14 +42,14 @@ export class GroupTimers {
     const { groupId } = group.progress;
     if (group.settlesMs === null || !this.#isWatched(groupId)) return;
     const isTimed = this.#settling.has(groupId);
-    this.#settling.set(groupId, this.#settling.get(groupId) === true || this.#parts.feed.isNew(group, reason));
+    this.#settling.set(groupId, this.#settling.get(groupId) === true || this.#source.feed.isNew(group, reason));
     if (isTimed) return;
     this.#addTimer(group.settlesMs, (error) => {
       const isNew = this.#settling.get(groupId);
       this.#settling.delete(groupId);
       if (error !== undefined || !this.#isWatched(groupId)) return;
-      if (isNew === true) this.#parts.feed.ask(groupId);
-      else this.#parts.loader.request(groupId, reason.cause);
+      if (isNew === true) this.#source.feed.ask(groupId);
+      else this.#source.loader.request(groupId, reason.cause);
     });
   }
 
@@ -68,8 +61,8 @@ export class GroupTimers {
   }
 
   #isWatched(groupId: string): boolean {
-    const { router, feed, changes } = this.#parts;
-    return router.has(groupId) || feed.subscribers > 0 || changes.isObserved;
+    const { router, feed } = this.#source;
+    return router.has(groupId) || feed.subscribers > 0 || this.#changes.isObserved;
   }
 
   #lookIn(delayMs: number, group: StoredGroup): void {
@@ -77,13 +70,13 @@ export class GroupTimers {
     this.#expiring.add(groupId);
     this.#addTimer(delayMs, (error) => {
       this.#expiring.delete(groupId);
-      if (error === undefined && this.#parts.router.has(groupId)) void this.#look(group);
+      if (error === undefined && this.#source.router.has(groupId)) void this.#look(group);
     });
   }
 
   async #look(group: StoredGroup): Promise<void> {
     const { groupId } = group.progress;
-    const { loader, router } = this.#parts;
+    const { loader, router } = this.#source;
     try {
       // A group that is still there has been observed again by the read.
       if ((await loader.load(groupId, "deadline")) === undefined) router.error(groupId, expiredError(group));
@@ -98,6 +91,6 @@ export class GroupTimers {
       heapIndex: -1,
       expire: (reason) => end(reason as Error | undefined),
     };
-    this.#parts.deadlines.add(timer);
+    this.#source.deadlines.add(timer);
   }
 }

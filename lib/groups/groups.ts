@@ -31,25 +31,24 @@ import { members$, whileSubscribed } from "./member-stream";
 /** Reads and awaits groups. */
 export class Groups extends KeyedSource<StoredGroup> {
   readonly commits: TableCommits;
+  readonly reads: GroupReads;
   readonly changes: GroupChanges;
-  readonly #reads: GroupReads;
   readonly #timers: GroupTimers;
   /** Waits without an answer. The router no longer has those of done groups while their results are read. */
   readonly #waiting = new Set<Promise<unknown>>();
 
   constructor(context: SourceContext) {
     super(context, { kind: "groups", values: "groups", news: "completed groups" });
-    const { database, options, sweep, deadlines, problems } = context;
+    const { database, options, problems } = context;
     const statements = groupStatements(options);
     this.commits = new TableCommits(database, statements.commits, options.retryTimeoutMs);
-    const reads = (this.#reads = new GroupReads(context, statements));
-    const { loader, feed, router } = this;
-    this.changes = new GroupChanges({ sweep, problems, loader, reads, completions$: this.completions$() });
-    this.#timers = new GroupTimers({ deadlines, router, loader, feed, changes: this.changes });
+    this.reads = new GroupReads(context, statements);
+    this.changes = new GroupChanges(this, this.reads, problems);
+    this.#timers = new GroupTimers(this, this.changes);
   }
 
   async read(groupIds: readonly string[], timeoutMs: number, care?: ReadCare): Promise<ReadAnswer<StoredGroup>> {
-    return this.#reads.groups(groupIds, timeoutMs, care?.limitMs);
+    return this.reads.groups(groupIds, timeoutMs, care?.limitMs);
   }
 
   isAnswer({ progress }: StoredGroup): boolean {
@@ -95,7 +94,7 @@ export class Groups extends KeyedSource<StoredGroup> {
 
   /** Emits the outcome of each member once, in the order in which they finish. */
   members$(groupId: string): Observable<StoredResult> {
-    return members$(groupId, this.waits.watch$(groupId), this.#reads);
+    return members$(groupId, this.waits.watch$(groupId), this.reads);
   }
 
   /** Emits the results of a group once it is done. Without limits it errors when the group expires. */
@@ -115,21 +114,6 @@ export class Groups extends KeyedSource<StoredGroup> {
     await Promise.allSettled(this.#waiting);
   }
 
-  /** Reads the results of the members that are completed by now. */
-  async results(groupId: string): Promise<readonly StoredResult[]> {
-    return this.#reads.completed(groupId);
-  }
-
-  /** Reads groups that are not done, by id. */
-  async open(limit: number): Promise<GroupProgress[]> {
-    return this.#reads.open(limit);
-  }
-
-  /** Reads done groups that are free to be claimed, longest done first. */
-  async unclaimed(limit: number): Promise<GroupProgress[]> {
-    return this.#reads.unclaimed(limit);
-  }
-
   completions$(): Observable<GroupProgress> {
     return this.feed.values$(() => true).pipe(map(({ progress }) => progress));
   }
@@ -137,7 +121,7 @@ export class Groups extends KeyedSource<StoredGroup> {
   receive({ groupIds, doneGroupIds, memberGroupIds }: Notification): number {
     const isWatched = (groupId: string): boolean => this.changes.isObserved || this.router.has(groupId);
     const isWanted = (groupId: string): boolean => this.feed.subscribers > 0 || isWatched(groupId);
-    // These may be done now. Whether it is news is told by the transaction in which they got done.
+    // These may be done now. The transaction in which they were done tells whether that is new.
     const done = [...doneGroupIds, ...memberGroupIds].filter(isWanted);
     for (const groupId of done) this.loader.request(groupId, "notification", true);
     const changed = groupIds.filter(isWatched);
@@ -207,7 +191,7 @@ export class Groups extends KeyedSource<StoredGroup> {
     try {
       // The results may take what is left of the time, and as long as a last read. No outage ends the wait before.
       const readDueAt = Math.max(dueAt, performance.now()) + lastReadMs;
-      const results = await this.#reads.resultsOfDone(group, { dueAt: readDueAt, signals });
+      const results = await this.reads.resultsOfDone(group, { dueAt: readDueAt, signals });
       if (results !== undefined) return results;
     } catch (error) {
       if (!mayPass(error)) throw error;
