@@ -127,7 +127,7 @@ describe("bad input", () => {
       );
     });
 
-    it("where nobody answers fails fast", async () => {
+    it("fails fast if no server answers", async () => {
       const rejection: unknown = await PostgresResultBackend.connect("postgres://127.0.0.1:1/x").catch(
         (error: unknown) => error,
       );

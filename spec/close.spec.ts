@@ -167,7 +167,7 @@ describe("close", () => {
     expect(await never).toMatchObject({ code: "BACKEND_CLOSED" });
   });
 
-  it("is over as soon as nobody waits, however long drainMs is", async () => {
+  it("ends as soon as the last wait has ended, however long drainMs is", async () => {
     const backend = await database.open();
     await backend.store("t", 1);
     const startedAt = performance.now();

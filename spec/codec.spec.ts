@@ -79,7 +79,7 @@ describe("a codec", () => {
       expect(await backend.get("dated", { schema })).toEqual({ at: rich.at });
     });
 
-    it("leaves failures alone, which are plain JSON for whoever reads them", async () => {
+    it("leaves failures alone, which are plain JSON for every reader", async () => {
       const backend = await openWith({ codec: richCodec });
       await backend.fail("failed", Object.assign(new Error("no"), { details: { n: 1 } }));
       const plain = await openWith({});

@@ -2,7 +2,7 @@ import { runExample } from "./support/run-example";
 import { describeWithNats } from "./support/where";
 
 describeWithNats()("the example of notifications over NATS", () => {
-  it("shows who is told, by whom, and that nobody listens in Postgres", async () => {
+  it("shows who is notified, by whom, and that no session listens to Postgres", async () => {
     expect(await runExample("nats/main.ts")).toBe(`Stored by a worker that notifies over NATS: { pages: 12 }
 Connections that listen to Postgres: 0
 Inserted by another program, announced by the relay: { pages: 3 }

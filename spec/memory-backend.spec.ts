@@ -102,7 +102,7 @@ describe("MemoryResultBackend", () => {
     expect(await backend.unclaimedGroups()).toHaveLength(1);
   });
 
-  it("calls nobody back before the call that causes it has returned", async () => {
+  it("calls no subscriber back before the causing call has returned", async () => {
     const seen: string[] = [];
     const subscription = backend.results$().subscribe(({ taskId }) => {
       seen.push(`one ${taskId}`);
@@ -216,7 +216,7 @@ describe("MemoryResultBackend", () => {
       expect(jest.getTimerCount()).toBe(0);
     });
 
-    it("leaves no timer once nobody waits, whatever ended the wait", async () => {
+    it("leaves no timer after the last wait, whatever ended it", async () => {
       const controller = new AbortController();
       await backend.initGroup("group", 1, { deadlineMs: 60_000 });
       const ended = Promise.allSettled([

@@ -52,7 +52,7 @@ describe("a schema", () => {
     await expect(reading.wait("no date", { timeoutMs: 0, schema })).rejects.toBeInstanceOf(ResultValidationError);
   });
 
-  it("that never answers keeps no connection, and nobody else's answer", async () => {
+  it("that never answers holds no connection and no other call", async () => {
     const schema = z.number().refine(async () => new Promise<boolean>(() => undefined));
     const hanging = Array.from({ length: 50 }, async () =>
       reading.wait("task", { timeoutMs: Infinity, schema }).catch((error: unknown) => error),

@@ -39,7 +39,7 @@ export class Secrets {
   /** Adds passwords that are not part of an address. */
   add(passwords: readonly string[]): void {
     const all = new Set([...this.#passwords, ...passwords]);
-    // The longest first, since one may contain another. Hiding one or two letters would garble words and protect nothing.
+    // The longest first, since one may contain another. Hiding one or two letters would only garble words.
     this.#passwords = [...all].filter(({ length }) => length > 2).sort((a, b) => b.length - a.length);
   }
 

@@ -162,7 +162,7 @@ export class Groups extends KeyedSource<StoredGroup> {
     );
   }
 
-  /** Emits a group once it is done. Waits beyond the deadline for a group that settles, as long as a last read takes. */
+  /** Emits a group once it is done. A group that settles may take a last read beyond the deadline. */
   #done$(groupId: string, limits: WaitLimits): Observable<StoredGroup> {
     const done$ = (within: WaitLimits): Observable<StoredGroup> =>
       this.waits.watch$(groupId, within).pipe(filter(({ progress }) => progress.done));

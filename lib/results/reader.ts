@@ -21,8 +21,7 @@ type Schema<T> = ResultSchema<T> | undefined;
 
 /**
  * Turns stored results into what callers receive. A schema is the caller's own code, which may be slow, throw or never
- * answer, so it runs outside of the shared parts, with the limits of its caller. Without a schema a result is decoded at
- * once.
+ * answer, so it runs outside the shared parts, with its caller's limits. Without a schema a result is decoded at once.
  */
 export class Reader {
   readonly #codec: Codec | undefined;

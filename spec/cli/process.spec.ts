@@ -24,7 +24,7 @@ describe("the program as a process", () => {
     expect(stderr()).toBe("Interrupted.\n");
   });
 
-  it("ends without a word when nobody reads its output any more", async () => {
+  it("ends without a word once its output is no longer read", async () => {
     const args = ["watch", "--every", "100ms", ...inSchema];
     const { child, exit, stdout, stderr } = startProgram(args, { DATABASE_URL: database.url });
     await eventually(() => expect(stdout()).toContain("listening"), { timeoutMs: 20_000 });

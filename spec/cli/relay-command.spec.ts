@@ -64,7 +64,7 @@ describeWithNats()("kojin-postgres relay", () => {
     await eventually(async () => expect(await database.ownConnections()).toEqual([]));
   });
 
-  it("answers whoever asks how it is, leading or standing by", async () => {
+  it("reports its status, leading or standing by", async () => {
     const first = start("--port", "0");
     const url = await addressOf(first);
     expect(url).toMatch(/^http:\/\/127\.0\.0\.1:\d+$/);

@@ -104,7 +104,7 @@ export const closeSpecs: Specs = {
     assert.equal(((await never) as { code?: string }).code, closed.code);
   },
 
-  "is over as soon as nobody waits, however long drainMs is": async (suite) => {
+  "ends as soon as the last wait has ended, however long drainMs is": async (suite) => {
     const [storing, draining] = await suite.openTwo();
     const [waits, groupWaits] = [
       draining.wait(suite.id("task"), longMs),

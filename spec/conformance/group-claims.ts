@@ -14,7 +14,7 @@ async function unclaimed(suite: Suite, backend: ConformingBackend): Promise<stri
 }
 
 export const groupClaimSpecs: Specs = {
-  "gives a group to nobody before it is done": async (suite) => {
+  "gives no claim on a group before it is done": async (suite) => {
     const [one, other] = await suite.openTwo();
     const groupId = suite.id("g");
     assert.equal(await one.claimGroup(groupId), undefined);
@@ -43,7 +43,7 @@ export const groupClaimSpecs: Specs = {
     assert.deepEqual(await unclaimed(suite, one), []);
   },
 
-  "holds a lease until it ends, and then gives the group to somebody else": async (suite) => {
+  "holds a lease until it ends, and then gives the group to another caller": async (suite) => {
     const [one, other] = await suite.openTwo();
     const groupId = await doneGroup(suite, one, "g");
     const lost = await one.claimGroup(groupId, { leaseMs: 300 });
@@ -86,7 +86,7 @@ export const groupClaimSpecs: Specs = {
     assert.equal(await other.claimGroup(kept), undefined);
   },
 
-  "takes an acknowledgement that is late, if nobody else has the group yet": async (suite) => {
+  "takes a late acknowledgement if no other caller has the group yet": async (suite) => {
     const [one, other] = await suite.openTwo();
     const groupId = await doneGroup(suite, one, "g");
     const claim = await one.claimGroup(groupId, { leaseMs: 1 });

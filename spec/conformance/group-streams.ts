@@ -33,7 +33,7 @@ export const groupStreamSpecs: Specs = {
     assert.deepEqual(stream.seen, [{ groupId, total: 0, completed: 0, failed: 0, done: true }]);
   },
 
-  "streams emit nothing of a group that nobody knows, until it is there": async (suite) => {
+  "streams emit nothing of an unknown group until it exists": async (suite) => {
     const [one, other] = await suite.openTwo();
     const groupId = suite.id("unknown");
     const [progress, members, results] = [
@@ -119,7 +119,9 @@ export const groupStreamSpecs: Specs = {
     assert.deepEqual(completed, { taskId: "b", status: "fulfilled", value: null });
   },
 
-  "groupMembers$ gives everybody the same members, whenever they come, while many finish at once": async (suite) => {
+  "groupMembers$ gives all subscribers the same members, whenever they subscribe, while many finish at once": async (
+    suite,
+  ) => {
     const backends = await suite.openSome(3);
     const [one, other, third] = backends as [(typeof backends)[0], (typeof backends)[0], (typeof backends)[0]];
     const groupId = suite.id("g");

@@ -41,7 +41,7 @@ export const resultSpecs: Specs = {
     assert.equal(await backend.getSettled(suite.id("nothing")), undefined);
   },
 
-  "stores a copy: what the caller changes afterwards, or a reader changes, is seen by nobody else": async (suite) => {
+  "stores a copy: later changes by the caller or by a reader have no effect on others": async (suite) => {
     const [storing, reading] = await suite.openTwo();
     const value = { list: [1] };
     const stored = storing.store(suite.id("copy"), value);

@@ -89,7 +89,7 @@ export const schemaSpecs: Specs = {
       assert.ok(settled?.status === "rejected" && (settled.reason as { code: string }).code === "TASK_FAILED");
   },
 
-  "keeps a schema that throws, or never answers, from everybody but its own caller": async (suite) => {
+  "lets a schema that throws, or never answers, affect its own caller only": async (suite) => {
     const [storing, reading] = await suite.openTwo();
     const taskId = suite.id("shared");
     const feeds = [silent, throwing, twice].map((schema) =>

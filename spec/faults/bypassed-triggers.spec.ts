@@ -87,7 +87,7 @@ describe("writes that no trigger tells of", () => {
     await database.sql(`drop trigger audit on ${results}`);
   });
 
-  it("are not those of somebody else's triggers, which do something to a group as a result is stored", async () => {
+  it("are not those of another application's triggers, which change a group as a result is stored", async () => {
     const seldom = await database.open({ ...byTrigger });
     await database.sql(`
       create function ${escapeIdentifier(database.schema)}.chain() returns trigger language plpgsql as $$

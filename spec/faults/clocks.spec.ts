@@ -32,7 +32,7 @@ describe("clocks and settings that are off", () => {
     await eventually(async () => expect(await backend.get(`gone ${byMs}`)).toBeUndefined());
   });
 
-  it("that jump while somebody waits neither end a wait nor prolong it", async () => {
+  it("that jump during a wait neither end it nor prolong it", async () => {
     let byMs = 0;
     skew(() => byMs);
     const [waiting, storing] = [await database.open(), await database.open()];

@@ -2,7 +2,7 @@ import type { Client } from "pg";
 import { eventually } from "../support/eventually";
 import { faultSuite, whenLoud } from "./support/fault-suite";
 
-describe("while somebody holds the lock for notifications", () => {
+describe("while another session holds the lock for notifications", () => {
   const suite = faultSuite();
 
   /**
@@ -91,7 +91,7 @@ describe("while somebody holds the lock for notifications", () => {
     });
   });
 
-  it("does not pile up sessions that wait for a row that somebody has locked", async () => {
+  it("does not pile up sessions that wait for a locked row", async () => {
     const storing = await suite.open({ retryTimeoutMs: 800 });
     await storing.store("locked", 1);
     const lock = await suite.connect();

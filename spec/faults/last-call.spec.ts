@@ -6,8 +6,8 @@ describe("calls for one row that is locked", () => {
   const suite = faultSuite();
 
   /**
-   * Waits until a statement has waited for a lock for longer than a call may be old to be written without a check. `watcher` has no
-   * transaction open: within one, the view shows what it showed at first.
+   * Waits until a statement has waited for a lock for longer than a call may be old to be written without a check.
+   * `watcher` has no transaction open: within one, the view shows what it showed at first.
    */
   async function lockAwaited(watcher: Client): Promise<void> {
     const text = `select from pg_stat_activity

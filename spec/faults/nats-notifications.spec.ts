@@ -72,7 +72,7 @@ describeWithNats()("notifications over NATS", () => {
     await database.sql(`alter table ${table} enable trigger all`);
   });
 
-  it("wake nobody who LISTENs, unless the writer notifies besides", async () => {
+  it("wake no session that LISTENs, unless the writer notifies Postgres too", async () => {
     const listening = await PostgresResultBackend.connect(database.url, { schema: database.schema, sweepIntervalMs });
     const silent = await open("silent");
     const loud = await open("loud", "trigger");
@@ -171,7 +171,7 @@ describeWithNats()("notifications over NATS", () => {
     await proxy.stop();
   });
 
-  it("are counted where they are garbage, and are only ever notifications where they are forged", async () => {
+  it("are counted if they are invalid, and cause only reads if they are forged", async () => {
     const waiting = await open("forged");
     const { result } = await openWait(waiting, "forged");
     const forger = await connect({ servers: server.url });

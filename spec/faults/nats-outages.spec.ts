@@ -154,7 +154,7 @@ describeWithNats()("NATS, when it goes away", () => {
     await server.stop();
   });
 
-  it("tells of what cannot be read at that time, which is found soon after it can", async () => {
+  it("announces results that cannot be read at that time, which are found shortly after they can", async () => {
     const server = await NatsServer.start();
     const proxy = await TcpProxy.start(database.url);
     const notifier = nats({ servers: server.url });

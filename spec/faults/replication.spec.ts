@@ -59,7 +59,7 @@ describe("rows that come by logical replication", () => {
     expect(await newBackend.getGroup("older")).toMatchObject({ completed: 2, done: true });
   });
 
-  it("are announced by nobody, and found by the sweep", async () => {
+  it("are not announced, and found by the sweep", async () => {
     await newBackend.ready();
     const { sweep } = newBackend.stats().wokenBy;
     const waits = Array.from({ length: 100 }, async (_, index) => newBackend.wait(`replicated ${index}`, 60_000));

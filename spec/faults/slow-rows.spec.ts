@@ -105,7 +105,7 @@ describe("rows that a policy of the application makes slow, or refuses", () => {
     await reader.close();
   }, 120_000);
 
-  it("that are refused by the hundred over a slow link reject their own reads only, and soon", async () => {
+  it("that are refused by the hundred over a slow link reject their own reads only, and quickly", async () => {
     const proxy = await TcpProxy.start(suite.server.url);
     const reader = await openReader({ listen: false, retryTimeoutMs: 30_000 }, proxy.route(suite.server.url));
     const ids = names("far", 400);

@@ -48,7 +48,7 @@ describe("two-phase commit", () => {
     expect(await backend.getGroupResults("undone")).toEqual([]);
   });
 
-  it("that is left open holds up who writes the same, and nobody else", async () => {
+  it("that is left open holds up writers of the same rows, and no others", async () => {
     const hasty = await suite.open({ retryTimeoutMs: 800 });
     await backend.store("forgotten", "before");
     await backend.initGroup("forgotten", 2);

@@ -66,7 +66,7 @@ describe("claims", () => {
     expect(await backend.claimGroup("lease")).toBeUndefined();
   });
 
-  it("cannot be acknowledged once somebody else has them", async () => {
+  it("cannot be acknowledged once another caller has them", async () => {
     const [slow, quick] = [await database.open(), await database.open()];
     await slow.initGroup("late", 0);
     const first = await slow.claimGroup("late", { leaseMs: 1 });

@@ -17,7 +17,7 @@ describe("openGroups", () => {
     await backend.completeGroupMember("a", "x", 1);
     await backend.failGroupMember("b", "t", new Error("no"));
     await backend.completeGroupMember("done", "t", 1);
-    // Nobody has said yet how large this one is.
+    // The size of this one is not known yet.
     await backend.completeGroupMember("unsized", "t", 1);
     expect(await backend.openGroups()).toEqual([
       { groupId: "a", total: 2, completed: 1, failed: 0, done: false },

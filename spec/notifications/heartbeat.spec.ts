@@ -1,7 +1,7 @@
 import { Heartbeat, type HeartbeatOutcome, type HeartbeatSender } from "../../lib/notifications/heartbeat";
 import { channelOf } from "../../lib/notifications/payload";
 
-/** A pool whose heartbeats arrive when they are delivered, arrive at once, get lost on another server, or cannot be sent. */
+/** A pool whose heartbeats arrive on command, arrive at once, get lost on another server, or cannot be sent. */
 class FakePool implements HeartbeatSender {
   readonly nonces: string[] = [];
   /** Sending is confirmed with this. */

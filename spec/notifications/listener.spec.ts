@@ -118,7 +118,7 @@ describe("the listener", () => {
     expect(await database.listeners()).toEqual([]);
   });
 
-  it("takes garbage for garbage", async () => {
+  it("counts invalid payloads and ignores them", async () => {
     const backend = await database.open();
     await backend.ready();
     const waits = backend.wait("real", 20_000);
@@ -212,7 +212,7 @@ describe("the listener", () => {
     await proxy.stop();
   });
 
-  it("sleeps when nobody waits: a lost connection is not replaced until somebody does", async () => {
+  it("sleeps without waiters: a lost connection is not replaced until the next wait", async () => {
     const [backend, storing] = [await database.open(), await database.open()];
     await backend.ready();
     await database.terminateListeners();

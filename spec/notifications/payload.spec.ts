@@ -156,7 +156,7 @@ describe("decoding", () => {
     );
   });
 
-  // What no result can have as its id would be sent to the database by whoever wants to see all results, and fail that read for everybody in it.
+  // What no result can have as its id would be sent to the database by a stream of all results and fail the whole read.
   it.each([
     ["NUL", String.raw`{"v":1,"ids":["\u0000"]}`],
     ["NUL, of an inline result", String.raw`{"v":1,"ids":[["\u0000","{}",null,1]]}`],

@@ -19,7 +19,7 @@ interface Witness {
   readonly errors: Error[];
 }
 
-// What pg-listen 1.7.0 does by itself, and what is made of it here. Where an upgrade changes the former, the latter may become simpler.
+// Pins the behaviour of pg-listen 1.7.0 that our code works around. An upgrade that changes it may simplify our code.
 describe("pg-listen", () => {
   const ends: (() => Promise<unknown>)[] = [];
   // Before that of the database, which fails where something is left connected.
@@ -119,7 +119,7 @@ describe("pg-listen", () => {
       await notify("spec_marker", "marker");
       await eventually(() => expect(other.heard).toEqual(["marker"]));
       expect(lost).toHaveLength(1);
-      // Nobody has come back behind our back.
+      // No session has come back unnoticed.
       expect(await database.listeners()).toHaveLength(1);
     });
 
@@ -219,7 +219,7 @@ describe("pg-listen", () => {
     });
   });
 
-  describe("where nobody answers at first", () => {
+  describe("where the server does not answer at first", () => {
     it("rejects, and connects later all the same; an attempt of ours is over when it rejects", async () => {
       lose();
       const { subscriber, events } = subscribe({ retryTimeout: 0, retryInterval: 20 });
@@ -260,7 +260,7 @@ describe("pg-listen", () => {
       await eventually(() => expect(heard).toEqual(["whole"]));
     });
 
-    it("takes a payload that is no JSON for an error like the loss of the connection; here it is garbage", async () => {
+    it("reports a payload that is no JSON like the loss of the connection; here it is only counted", async () => {
       const { subscriber, events, errors, payloads } = subscribe({ retryLimit: 1 });
       await subscriber.connect();
       await subscriber.listenTo(channelOf(database.schema));

@@ -82,7 +82,7 @@ describe("backends that share a listener, each with a pool of its own", () => {
     expect(warnings).toEqual([expect.stringMatching(/^the first: .*another server/)]);
   });
 
-  it("hear again, soon, when the way of their notifications is mended: deaf from the beginning, or later", async () => {
+  it("hear again shortly after the path of their notifications is repaired, whenever it broke", async () => {
     const [real, sent] = [through(database.url), through(database.url)];
     let isLost = true;
     jest.spyOn(sent, "query").mockImplementation(async (...of) => (isLost ? [] : real.query(...of)));

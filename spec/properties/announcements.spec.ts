@@ -77,7 +77,7 @@ describe("what the triggers announce", () => {
     expect(notifications.filter(({ rescan }) => rescan)).toHaveLength(fitting.length < ids.length ? 1 : 0);
   }
 
-  it("is each id of a statement once, or that there is something to look for, whoever writes what", async () => {
+  it("is each id of a statement once, or a rescan, whatever is written and by which writer", async () => {
     const table = `${schema}.kojin_results`;
     const property = fc.asyncProperty(anyForeignIds, fc.boolean(), async (ids, isUpdate) => {
       const insert = `insert into ${table} (task_id, result) select id, '1' from unnest($1::text[]) as id`;

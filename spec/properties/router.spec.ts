@@ -168,7 +168,7 @@ class Model {
 }
 
 describe("a router", () => {
-  it("does as a map from keys to their watchers would, whoever comes and goes", async () => {
+  it("does as a map from keys to their watchers would, as watchers come and go", async () => {
     const property = fc.asyncProperty(fc.array(anyStep, { maxLength: 50, size: "max" }), async (steps) => {
       const model = new Model();
       for (const step of steps) await model.take(step);

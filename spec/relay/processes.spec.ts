@@ -96,7 +96,7 @@ describeWithNats()("a relay as a process", () => {
         relaying = start();
       }
       await insert(ids.slice(first, first + 100));
-      // Nobody relays, and half of what is left is stored; the rest comes once somebody does.
+      // Half of the rest is stored while no relay runs, and the other half once one does.
       if (first === 6_000) await untilRole(relaying, "leader");
     }
     expect(await waits).toEqual(ids);

@@ -13,7 +13,7 @@ const idsOf = (heard: readonly Heard[]): string[] =>
     .flatMap((payload) => (JSON.parse(payload) as { ids: string[] }).ids)
     .sort();
 
-// The statements are those of the Rust crate kojin-postgres 0.4, and what somebody might type into psql.
+// The statements are those of the Rust crate kojin-postgres 0.4, and statements typed into psql.
 describeWithNats()("a relay", () => {
   const suite = relaySuite("relay");
   const { database, results } = suite;

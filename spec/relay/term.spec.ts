@@ -63,7 +63,7 @@ describe("what a relay hands on", () => {
     expect(counters.ids).toEqual({ ids: 5, groups: 0, done: 1, members: 1 });
   });
 
-  it("is, of too many ids that wait, that everybody should look", async () => {
+  it("is a rescan when too many ids are queued", async () => {
     receive(encodePayloads("ids", ["under way"]));
     await publisher.confirm();
     const ids = Array.from({ length: maxWaitingIds + 1 }, (_, index) => `id ${index}`);
@@ -74,7 +74,7 @@ describe("what a relay hands on", () => {
     expect(counters.rescans.overflow).toBe(1);
   });
 
-  it("is nothing once somebody else leads", async () => {
+  it("is nothing once another relay leads", async () => {
     receive(encodePayloads("ids", ["under way"]));
     await publisher.confirm();
     receive([...encodePayloads("ids", ["too late"]), rescanPayload]);

@@ -225,7 +225,7 @@ describe("store", () => {
   });
 
   describe("by the caller's own client", () => {
-    it("wakes nobody on rollback and everybody on commit", async () => {
+    it("wakes no waiter on rollback and every waiter on commit", async () => {
       const [storing, waiting] = [await database.open(), await database.open()];
       await waiting.ready();
       const client = await database.pool.connect();

@@ -3,7 +3,8 @@ import { join } from "node:path";
 import { Client } from "pg";
 import { migrationScript, PostgresResultBackend } from "kojin-postgres";
 
-// All encodings of a server that the driver, which speaks UTF-8, can connect to (PostgreSQL docs, Character Set Support). There is no conversion from MULE_INTERNAL to UTF-8.
+// All server encodings that the driver, which speaks UTF-8, can connect to (PostgreSQL docs, Character Set Support).
+// There is no conversion from MULE_INTERNAL to UTF-8.
 const encodings = [
   ...[
     "EUC_CN",

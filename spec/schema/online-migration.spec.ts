@@ -28,7 +28,8 @@ describe("migrate() while workers of the Rust crate write", () => {
     database.createSchema(schema);
     await createCrateTables(database, schema);
     const name = escapeIdentifier(schema);
-    // Of each group a tenth of the rows are placeholders, and nine tenths are completed members: every other group has as many members as placeholders, and is done.
+    // Half of each group's rows are placeholders, and half are members: in every other group all of them are completed,
+    // and the group is done.
     await database.sql(
       `insert into ${name}.kojin_groups (group_id, task_id, result, completed)
        select 'group ' || g, case when m <= $3 then 'group ' || g || ':placeholder:' || m else 'task ' || m end,

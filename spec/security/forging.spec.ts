@@ -105,7 +105,7 @@ describe("a role without any right, which can connect and so notify", () => {
     });
   });
 
-  it(`ends no wait and causes no query with 5000 payloads of garbage (seed ${seed})`, async () => {
+  it(`ends no wait and causes no query with 5000 invalid payloads (seed ${seed})`, async () => {
     const { settled, finish } = await openWaits("garbage");
     const payloads = garbage(
       5_000,

@@ -49,7 +49,7 @@ describe("rights that default privileges grant", () => {
     expect(row).toEqual({ can: true });
   });
 
-  it("are taken away again by roles.sql, after somebody has granted everything", async () => {
+  it("are revoked again by roles.sql after everything was granted", async () => {
     await database.sql(`grant all on all tables in schema ${schema} to ${anon}`);
     await database.sql(`grant execute on all functions in schema ${schema} to public, ${anon}`);
     const names = { storer: logins.name("storer"), waiter: logins.name("waiter"), janitor: logins.name("janitor") };

@@ -41,7 +41,7 @@ describe("what triggers run with the rights of the owner", () => {
   });
   afterEach(async () => attacker.end());
 
-  it("would be run by somebody who did not name what he means", async () => {
+  it("would be run by a statement with unqualified names", async () => {
     await attacker.query("select pg_notify('a', 'b'), 'a' || 'b'");
     expect(await evil.sprung()).toEqual(
       expect.arrayContaining([
@@ -162,7 +162,7 @@ describe("what triggers run with the rights of the owner", () => {
   });
 });
 
-describe("functions that everybody may execute", () => {
+describe("functions that every role may execute", () => {
   const database = specDatabase("strangers");
   const logins = new Logins(database);
   const schema = escapeIdentifier(database.schema);
@@ -268,7 +268,7 @@ describe("operators that a stranger has put into a schema of the search_path", (
     url = withParameter(database.url, "options", options);
   });
 
-  it("would be run by somebody who left a conversion to Postgres", async () => {
+  it("would be run by a statement that leaves a conversion to Postgres", async () => {
     const client = await logins.connect(url);
     await client.query("select 1.5::numeric * 2");
     await client.end();

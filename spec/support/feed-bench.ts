@@ -87,7 +87,7 @@ export class Bench implements FeedSource<Row>, CommitReader {
     };
   }
 
-  /** Stores a value that nobody hears of yet. */
+  /** Stores a value without announcing it. */
   store(key: string, writtenAt?: number): Row {
     const transaction = this.begin();
     transaction.write(key, writtenAt);

@@ -40,7 +40,7 @@ describe("@opentelemetry/api", () => {
     expect(told.loaded).toBeGreaterThan(0);
   });
 
-  it("is not even loaded when nobody asks", async () => {
+  it("is not even loaded unless it is asked for", async () => {
     expect(await tellOf("unasked", false, [])).toEqual({ result: 1, logged: [], loaded: 0 });
   });
 

@@ -222,7 +222,7 @@ describe("traces", () => {
     expect(await contextOf("no sdk")).toBeNull();
   });
 
-  it("are written for nobody who has not asked, though the SDK is there", async () => {
+  it("are written only if asked for, even with the SDK installed", async () => {
     const plain = await database.open();
     await plain.store("plain", 1);
     await plain.wait("plain", 20_000);

@@ -19,7 +19,7 @@ function refusal(result: unknown, limit = maxBytes): ResultEncodingError {
   throw new Error("It was encoded.");
 }
 
-/** UTF-16 units that come close to what is refused: escapes, parts of escapes, backslashes, surrogates whole and halved. */
+/** UTF-16 units close to those that are refused: escapes, parts of escapes, backslashes, whole and half surrogates. */
 const anyUnit = fc.oneof(
   { weight: 6, arbitrary: fc.constantFrom("\\", "u", "0", "d", "8", '"', "\n", "\u0001", "\u007f", "é", "😀") },
   { weight: 3, arbitrary: fc.integer({ min: 1, max: 0xd7ff }).map((unit) => String.fromCharCode(unit)) },

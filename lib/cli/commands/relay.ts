@@ -26,7 +26,7 @@ export const relay = (program: CliCommand): void => {
     .option("--host <name>", "address to serve them on (default: 127.0.0.1)")
     .examples(
       ["relay --nats nats://one:4222,nats://two:4222", "of DATABASE_URL"],
-      ["relay --port 9464", "with a health check"],
+      ["relay --port 9464", "including a health check"],
       ["relay --host 0.0.0.0 --port 9464 --json", "in a container"],
     )
     .handle<StatusOptions>(async (session, _args, { port, host }) => {

@@ -3,7 +3,7 @@ const heartbeatTimeoutMs = 25_000;
 const retryMs = 2_000;
 
 /**
- * Keeps a connection to the server, for ever. A browser reconnects by itself if the connection was cut, but not if the server
+ * Keeps a connection to the server. A browser reconnects by itself if the connection was cut, but not if the server
  * answered with an error, or if heartbeats stop.
  * Calls `onState` with each state, and `onConnection` with "connected", "reconnecting" or "refused".
  */

@@ -23,9 +23,7 @@ export interface DashboardSuite {
   visit(url: string, options?: BrowserContextOptions): Promise<Page>;
 }
 
-/**
- * Provides a database, two backends for each spec, and a browser for the file. No subscription may be left after a spec.
- */
+/** Provides a database, two backends per spec, and a browser. No subscription may be left after a spec. */
 export function dashboardSuite(name: string): DashboardSuite {
   const complaints: string[] = [];
   const started: Dashboard[] = [];

@@ -5,8 +5,8 @@ import { TestScheduler } from "rxjs/testing";
 export type Messages = ReturnType<typeof TestScheduler.parseMarbles>;
 
 /**
- * Marbles, as `TestScheduler.run` reads them, on the clock that Jest fakes: one character is a millisecond. The scheduler's own clock knows of RxJS only, and would
- * run ahead of promises, and of the timeouts of a backend.
+ * Marbles, as `TestScheduler.run` reads them, on Jest's fake clock: one character is a millisecond. The scheduler's own
+ * clock drives RxJS only, and would run ahead of promises and of a backend's time-outs.
  */
 export class VirtualTime {
   readonly #startedAt = performance.now();

@@ -22,13 +22,13 @@ export interface RelaySuite {
   relay(options?: NatsOptions, url?: string, times?: RelayTimes): Relay;
   /** A backend that has its notifications by NATS, and reads by itself once in ten minutes. */
   waiting(options?: PostgresResultBackendOptions): Promise<PostgresResultBackend>;
-  /** All that is published from now on, as somebody sees it who subscribes to each shard; without what is said once more to those who want everything. */
+  /** Collects everything published from now on to the shards, without the copies for subscribers of everything. */
   listen(): Promise<Heard[]>;
 }
 
 const farOff = 600_000;
 
-/** A database, a NATS server, and relays between them. After each spec nothing may be connected, neither here nor there. */
+/** A database, a NATS server, and relays between them. After each spec neither may have a connection left. */
 export function relaySuite(name: string): RelaySuite {
   const relays: Relay[] = [];
   const pools: Pool[] = [];
