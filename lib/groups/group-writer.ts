@@ -62,6 +62,10 @@ export class GroupWriter extends BatchedWriter<MemberRow, number> {
     return winner(queued, added);
   }
 
+  protected override kindOf(): string {
+    return "member";
+  }
+
   protected override async send(rows: readonly MemberRow[], attempt: FirstAttempt): Promise<Written<number>> {
     const text = this.#statements[attempt.notifies ? "own" : "unannounced"].finish;
     const values = [...memberValues(rows), attempt.giveUpAt];

@@ -101,9 +101,7 @@ export abstract class BatchedWriter<Row, Outcome> {
   /** The error for the callers of one row, from that of its statement. */
   protected abstract rowError(error: unknown, row: Row): unknown;
   /** Rows of different kinds do not share a statement. */
-  protected kindOf(_row: Row): string {
-    return "";
-  }
+  protected abstract kindOf(row: Row): string;
 
   protected write(key: string, bytes: number, row: Row): Promise<Outcome> {
     const call = new WriteCall<Outcome>(this.parts.deadlines, this.parts.options.retryTimeoutMs, this.#late);
