@@ -19,8 +19,9 @@ const clock = "(select pg_catalog.clock_timestamp() as time) as clock";
 const isAlive = "(state.expires_at is null or state.expires_at operator(pg_catalog.>) clock.time)";
 // The Rust crate declares a group row by row, so a group that looks complete may still get another row: see
 // kojin_groups_change in sql/0002_groups.sql. If more than the quiet time is left, the server's clock was set back.
+const latestSettled = "(clock.time operator(pg_catalog.+) interval '500 milliseconds')";
 const isSettling = `(not state.initialised and state.completed_at operator(pg_catalog.>) clock.time
-  and state.completed_at operator(pg_catalog.<=) (clock.time operator(pg_catalog.+) interval '500 milliseconds'))`;
+  and state.completed_at operator(pg_catalog.<=) ${latestSettled})`;
 const isDone = `(state.completed_at is not null and ${isSettling} is not true)`;
 const isUnclaimed = "(state.claimed_until is null or state.claimed_until operator(pg_catalog.<=) clock.time)";
 
@@ -63,6 +64,8 @@ export function groupStatements({ schema, maxResultBytes }: ResultStatementOptio
       key: "state.group_id",
       xid: "state.done_xid",
       time: "state.completed_at",
+      // A group that settles is done later, but no later look would find the transaction that completed it.
+      latest: latestSettled,
       isThere: isAlive,
     }),
 

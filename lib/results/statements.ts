@@ -39,6 +39,7 @@ export function resultStatements({ schema }: Pick<ResultStatementOptions, "schem
       key: "task_id",
       xid: "stored_xid",
       time: "stored_at",
+      latest: "pg_catalog.clock_timestamp()",
       isThere: isPresent,
     }),
 

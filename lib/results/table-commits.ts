@@ -17,13 +17,15 @@ export interface CommitSource {
   readonly xid: string;
   /** The column with the time at which it was written. */
   readonly time: string;
+  /** The latest plausible time of a row that is written now. A later one shows that a clock was wrong. */
+  readonly latest: string;
   /** Whether a row is there, and has not expired. */
   readonly isThere: string;
 }
 
 const snapshot = "pg_catalog.pg_current_snapshot()";
 
-export function commitStatements({ table, key, xid, time, isThere }: CommitSource): CommitStatements {
+export function commitStatements({ table, key, xid, time, latest, isThere }: CommitSource): CommitStatements {
   const page = (condition: string, place: number): string => `
       select ${key}, ${xid}
       from ${table}
@@ -49,7 +51,7 @@ export function commitStatements({ table, key, xid, time, isThere }: CommitSourc
       from ${table}
       where ${time} operator(pg_catalog.>=)
           ('1970-01-01 00:00:00+00'::timestamp with time zone operator(pg_catalog.+) ($1::double precision operator(pg_catalog.*) '1 microsecond'::interval))
-        and ${time} operator(pg_catalog.<=) pg_catalog.clock_timestamp()
+        and ${time} operator(pg_catalog.<=) ${latest}
         and (${xid}, ${key}) operator(pg_catalog.>) ($2::pg_catalog.text::pg_catalog.xid8, $3::pg_catalog.text)
         and ${isThere}
       order by ${xid}, ${key}

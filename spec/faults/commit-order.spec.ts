@@ -1,5 +1,5 @@
-import { escapeIdentifier } from "pg";
-import type { PostgresResultBackend, PostgresResultBackendOptions } from "kojin-postgres";
+import { escapeIdentifier, Pool } from "pg";
+import { PostgresResultBackend, type PostgresResultBackendOptions } from "kojin-postgres";
 import { eventually } from "../support/eventually";
 import { specDatabase } from "../support/spec-database";
 
@@ -8,6 +8,7 @@ const patience = { timeoutMs: 30_000 };
 describe("streams in the order of commits", () => {
   const database = specDatabase("commit order");
   const results = `${escapeIdentifier(database.schema)}.kojin_results`;
+  const members = `${escapeIdentifier(database.schema)}.kojin_groups`;
   const ways: [string, PostgresResultBackendOptions][] = [
     ["without a listener", { listen: false }],
     ["with one", { sweepIntervalMs: 500 }],
@@ -142,5 +143,25 @@ describe("streams in the order of commits", () => {
     await storing.store("copied ends", 1);
     await eventually(() => expect(seen.results).toEqual(["copied begins", "copied ends"]), patience);
     expect(await watching.get("restored")).toBe(1);
+  });
+
+  it("emit a group of the crate's that settles while the first look is under way", async () => {
+    const pool = new Pool({ connectionString: database.url, max: 1 });
+    const watching = new PostgresResultBackend(pool, { schema: database.schema, listen: false, sweepIntervalMs: 200 });
+    try {
+      await watching.get("warm-up");
+      const held = await pool.connect();
+      const { groups } = watch(watching);
+      const place = `insert into ${members} (group_id, task_id, completed) values ('crate', 'crate:placeholder:0', false)`;
+      const complete = `insert into ${members} (group_id, task_id, result, completed) values ('crate', 'a', '1', true)`;
+      await database.sql(place);
+      await database.sql(complete);
+      // The look's snapshot includes the group, which is not done for another half second.
+      held.release();
+      await eventually(() => expect(groups).toEqual(["crate"]), patience);
+    } finally {
+      await watching.close();
+      await pool.end();
+    }
   });
 });
