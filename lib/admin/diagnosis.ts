@@ -22,8 +22,25 @@ import {
   checkTriggers,
 } from "./schema-checks";
 
+/** Name of a check, in kebab-case. */
+export type CheckName =
+  | "server"
+  | "pooler"
+  | "listening"
+  | "queue"
+  | "lock"
+  | "listeners"
+  | "settings"
+  | "schema"
+  | "triggers"
+  | "rights"
+  | "access"
+  | "channel"
+  | "subscriptions"
+  | "round-trip";
+
 /** The checks in order: an earlier one can explain a later one. */
-const checks = {
+const checks: Readonly<Record<CheckName, Check>> = {
   server: checkServer,
   pooler: checkPooler,
   listening: checkListening,
@@ -38,10 +55,7 @@ const checks = {
   channel: checkChannel,
   subscriptions: checkSubscriptions,
   "round-trip": checkRoundTrip,
-} satisfies Record<string, Check>;
-
-/** Name of a check, in kebab-case. */
-export type CheckName = keyof typeof checks;
+};
 
 /** The checks that make no sense without the tables. */
 const tableChecks: readonly CheckName[] = ["triggers", "rights", "access", "channel", "subscriptions", "round-trip"];
