@@ -1,5 +1,6 @@
 import { DatabaseError } from "../errors";
 import { pause, unlessAborted } from "./race";
+import { sqlStates } from "./sql-states";
 
 const firstDelayMs = 50;
 const longestDelayMs = 2_000;
@@ -24,21 +25,31 @@ export interface RetryOptions {
 export const isTransient = (error: unknown): error is DatabaseError =>
   error instanceof DatabaseError && error.transient;
 
+/** Tells whether the server refused a statement that came after its client had given it up. */
+export const isLate = (error: unknown): error is DatabaseError =>
+  error instanceof DatabaseError && error.sqlState === sqlStates.lateStatement;
+
+/** Of the errors of two attempts, returns the one to report: a late attempt does not say why it was needed. */
+export const toReport = <T>(error: T, before: DatabaseError | undefined): T | DatabaseError =>
+  isLate(error) && before !== undefined ? before : error;
+
 /**
  * Repeats `attempt`, which is told how long it may take, while it fails with an error that may pass and there is time;
- * then rejects with the last error. An attempt that is under way when a signal aborts runs to its own end.
+ * then rejects with the last error that says why. An attempt that is under way when a signal aborts runs to its own end.
  */
 export async function retryTransient<T>(
   attempt: (attemptMs: number) => Promise<T>,
   { dueAt, signals, onRetry, isPassing = isTransient, ...options }: RetryOptions,
 ): Promise<T> {
   const longestMs = Math.min(options.attemptMs ?? (dueAt - performance.now()) / 2, longestAttemptMs);
+  let lastError: DatabaseError | undefined;
   for (let retry = 1; ; retry += 1) {
     try {
       return await attempt(Math.max(1, Math.min(longestMs, dueAt - performance.now())));
     } catch (error) {
       const delayMs = backoffMs(retry, firstDelayMs, longestDelayMs);
-      if (!isPassing(error) || performance.now() + delayMs >= dueAt) throw error;
+      if (!isPassing(error) || performance.now() + delayMs >= dueAt) throw toReport(error, lastError);
+      lastError = toReport(error, lastError);
       onRetry?.(error);
       await pause(delayMs, signals);
     }

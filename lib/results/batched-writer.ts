@@ -1,4 +1,4 @@
-import { backoffMs, isTransient } from "../database/retry";
+import { backoffMs, isLate, isTransient, toReport } from "../database/retry";
 import { sqlStates } from "../database/sql-states";
 import { BackendClosedError, DatabaseError } from "../errors";
 import { Batcher } from "../waiting/batcher";
@@ -13,14 +13,7 @@ import {
   maxQueuedRows,
   shortestLockWaitMs,
 } from "./limits";
-import {
-  isLate,
-  isLocked,
-  isStatementError,
-  isWholeSchemaError,
-  mayReachAnotherServer,
-  mayRetry,
-} from "./write-errors";
+import { isLocked, isStatementError, isWholeSchemaError, mayReachAnotherServer, mayRetry } from "./write-errors";
 import { calledTimes, WriteCall, WriteItem } from "./write-item";
 
 /**
@@ -239,6 +232,7 @@ export abstract class BatchedWriter<Row, Outcome> {
     if (isTransient(cause)) {
       this.#retries += 1;
       this.#lastError = cause;
+      for (const item of items) item.lastError = toReport(cause, item.lastError);
     }
     const { outcomes, times } = await this.#sendEach(items, isOneByOne, isQueueFull);
     const isSettled = items.map((item, index) => {
@@ -269,12 +263,15 @@ export abstract class BatchedWriter<Row, Outcome> {
     for (const item of items) {
       // There would be time for another attempt if the backend were not closing.
       const isCutShort = isTransient(error) && this.#endsAt < item.dueAt;
-      item.reject(isCutShort ? new BackendClosedError({ cause: error }) : this.rowError(error, item.row));
+      const cause = toReport(error, item.lastError);
+      item.reject(isCutShort ? new BackendClosedError({ cause }) : this.rowError(cause, item.row));
     }
   }
 
   /** Holds an item until its next attempt. */
-  #rest(item: WriteItem<Row, Outcome>, error: DatabaseError): void {
+  #rest(item: WriteItem<Row, Outcome>, latest: DatabaseError): void {
+    const error = toReport(latest, item.lastError);
+    item.lastError = error;
     item.failures += 1;
     const delayMs = backoffMs(item.failures, firstDelayMs, longestDelayMs);
     if (this.#isClosed || performance.now() + delayMs >= Math.min(item.dueAt, this.#endsAt)) {

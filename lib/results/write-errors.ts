@@ -77,9 +77,6 @@ export function isWholeSchemaError(error: unknown): boolean {
 export const isLocked = (error: unknown): error is DatabaseError =>
   error instanceof DatabaseError && error.sqlState === sqlStates.lockNotAvailable;
 
-export const isLate = (error: unknown): boolean =>
-  error instanceof DatabaseError && error.sqlState === sqlStates.lateStatement;
-
 /** Tells whether the same rows, or some of them, may succeed in another statement. */
 export function mayRetry(error: unknown, rows: number, attempts: number): boolean {
   if (!(error instanceof ResultBackendError) || error instanceof BackendClosedError) return false;

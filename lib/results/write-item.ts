@@ -1,3 +1,4 @@
+import type { DatabaseError } from "../errors";
 import type { BatchItem } from "../waiting/batcher";
 import { Call, type Deadlines } from "../waiting/deadlines";
 import { youngCallMs } from "./limits";
@@ -37,6 +38,8 @@ export class WriteItem<Row, Outcome> implements BatchItem {
   bytes: number;
   /** Attempts that have failed for this row alone. */
   failures = 0;
+  /** Why an attempt failed that wrote this row apart from others. */
+  lastError: DatabaseError | undefined;
   /** Whether it waits for its next attempt. */
   isResting = false;
   lateError: (() => Error) | undefined;

@@ -59,6 +59,15 @@ it("repeats what fails with a transient error, and says so each time", async () 
   expect(onRetry.mock.calls).toEqual([[first], [second]]);
 });
 
+it("rejects with the error before a statement that came too late, which does not say why it was repeated", async () => {
+  const why = transient("read-only");
+  const attempt = attempts(why, new DatabaseError("late", "KJ001", true));
+  const { outcome } = retrying(attempt, { forMs: 500 });
+  await jest.advanceTimersByTimeAsync(1_000);
+  expect(outcome()).toBe(why);
+  expect(attempt.mock.calls.length).toBeGreaterThan(1);
+});
+
 it.each([
   ["of the database that is not transient", permanent()],
   ["about the schema", new SchemaError("public", "missing", "not migrated")],
