@@ -54,10 +54,15 @@ describe("what the driver does not do by itself", () => {
   });
 
   it("a transaction whose statement is given up asks nothing more of its connection", async () => {
-    const pool = new Pool({ connectionString: database.url, max: 1 });
+    const proxy = await TcpProxy.start(database.url);
+    const pool = new Pool({ connectionString: proxy.route(database.url), max: 1 });
     const queries = new Database(pool, database.schema);
-    const limits = { timeoutMs: 400, beginTimeoutMs: 400 };
-    const work = queries.transaction("sleep", limits, async (client) => client.query("select pg_sleep(20)", []));
+    const limits = { timeoutMs: 2_000, beginTimeoutMs: 2_000 };
+    const work = queries.transaction("wait", limits, async (client) => {
+      // The server would otherwise end the statement at the same time.
+      proxy.strand();
+      return client.query("select 1", []);
+    });
     await expect(work).rejects.toMatchObject({ code: "DATABASE", transient: true });
     expect([pool.totalCount, queries.queries]).toEqual([0, 1]);
     const refused = queries.transaction("divide", limits, async (client) => client.query("select 1 / 0", []));
@@ -65,7 +70,7 @@ describe("what the driver does not do by itself", () => {
     // That one was rolled back, and its connection kept.
     expect([pool.totalCount, queries.queries]).toEqual([1, 3]);
     await pool.end();
-    await database.sql("select pg_cancel_backend(pid) from pg_stat_activity where query = 'select pg_sleep(20)'");
+    await proxy.stop();
   });
 
   it("a pool of one connection serves a hundred calls of every kind at once", async () => {

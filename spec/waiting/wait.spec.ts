@@ -163,7 +163,7 @@ describe("wait", () => {
 
   it("finds at the deadline what no notification told of", async () => {
     await waiting.ready();
-    const waits = waiting.wait("silent", 400);
+    const waits = waiting.wait("silent", 3_000);
     await eventually(() => expect(waiting.stats().reads).toMatchObject({ statements: 1, inFlight: 0 }));
     const table = `${escapeIdentifier(database.schema)}.kojin_results`;
     await database.sql(
