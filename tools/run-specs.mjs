@@ -32,12 +32,12 @@ const aboutListen = [
   "spec/(logger|notifications/listener|waiting/wait)\\.spec",
   "spec/notifications/pg-listen",
   "spec/groups/group-(changes|streams)",
-  "spec/faults/(dashboard|failover|herds|idle-killers|killed-listener|last-words|outages|poolers)",
+  "spec/faults/(dashboard|failover|herds|idle-killers|killed-listener|last-words|outages|poolers|refused-listener)",
   // Specs of Postgres's own notifications: sent for other writers, rolled back, refused, or sent in a caller's
   // transaction.
   "spec/(foreign-writers|results/store|streams)\\.spec",
   "spec/groups/group-counting",
-  "spec/faults/(bulk-writes|bypassed-triggers|full-queue|held-lock|repairs|replication|subtransactions|unlistened)",
+  "spec/faults/(bulk-writes|bypassed-triggers|commit-order|full-queue|held-lock|repairs|replication|subtransactions|unlistened)",
   // Specs of what `diagnose` reports about those.
   "spec/faults/diagnosis",
   "spec/admin/(access|diagnosis|inspection|rights)",
