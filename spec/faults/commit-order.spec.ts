@@ -10,7 +10,8 @@ describe("streams in the order of commits", () => {
   const results = `${escapeIdentifier(database.schema)}.kojin_results`;
   const members = `${escapeIdentifier(database.schema)}.kojin_groups`;
   const ways: [string, PostgresResultBackendOptions][] = [
-    ["without a listener", { listen: false }],
+    // Also over NATS, which announces nothing of a caller's transaction.
+    ["without a listener", { listen: false, sweepIntervalMs: 1_000 }],
     ["with one", { sweepIntervalMs: 500 }],
   ];
 

@@ -1,5 +1,6 @@
 import type { Client } from "pg";
 import { eventually } from "../support/eventually";
+import { freeze } from "../support/processes";
 import { faultSuite, whenLoud } from "./support/fault-suite";
 
 describe("while another session holds the lock for notifications", () => {
@@ -34,7 +35,7 @@ describe("while another session holds the lock for notifications", () => {
     const waits = [1, 2, 3].map(async (index) => waiting.wait(`frozen ${index}`, 60_000));
     await eventually(() => expect(waiting.stats().status).toBe("listening"));
     const { pid, committed } = await stallCommit("foreign");
-    process.kill(pid, "SIGSTOP");
+    const thaw = freeze(pid);
     try {
       // Commits no longer need a standby, but the frozen session does not know yet.
       await suite.server.configure({ synchronous_standby_names: null });
@@ -51,7 +52,7 @@ describe("while another session holds the lock for notifications", () => {
         expect((await suite.server.clients()).filter(({ wait_event }) => wait_event === "object")).toEqual([]),
       );
     } finally {
-      process.kill(pid, "SIGCONT");
+      thaw();
     }
     await committed;
     const held = waiting.wait("thawed", 60_000);

@@ -1,4 +1,5 @@
 import { eventually } from "../support/eventually";
+import { freeze } from "../support/processes";
 import { faultSuite } from "./support/fault-suite";
 
 const generous = { timeoutMs: 60_000 };
@@ -33,14 +34,13 @@ describe("a listener", () => {
     await backend.ready();
     const waits = backend.wait("frozen", 120_000);
     const { rows } = await admin.query<{ pid: number }>(listener);
-    const frozen = rows[0]?.pid ?? 0;
-    process.kill(frozen, "SIGSTOP");
+    const thaw = freeze(rows[0]?.pid);
     try {
       await eventually(() => expect(backend.stats()).toMatchObject({ status: "listening", reconnects: 1 }), generous);
       await backend.store("frozen", 1);
       expect(await waits).toBe(1);
     } finally {
-      process.kill(frozen, "SIGCONT");
+      thaw();
     }
     await eventually(async () => expect((await admin.query(listener)).rows).toHaveLength(1), generous);
     await backend.close();

@@ -26,3 +26,13 @@ function commandLines(): string[] {
 export function postmasterOf(dataDir: string): number {
   return Number.parseInt(readFileSync(join(dataDir, "postmaster.pid"), "utf8"));
 }
+
+/**
+ * Freezes a process; returns a function that lets it continue. Throws without a process id: a signal to 0 would freeze
+ * the specs themselves, with everything that could end them.
+ */
+export function freeze(pid: number | undefined): () => void {
+  if (pid === undefined || !(pid > 0)) throw new Error(`There is no process to freeze: ${pid ?? "no id"}.`);
+  process.kill(pid, "SIGSTOP");
+  return () => void process.kill(pid, "SIGCONT");
+}
