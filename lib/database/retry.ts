@@ -35,7 +35,7 @@ export const toReport = <T>(error: T, before: DatabaseError | undefined): T | Da
 
 /**
  * Repeats `attempt`, which is told how long it may take, while it fails with an error that may pass and there is time;
- * then rejects with the last error that says why. An attempt that is under way when a signal aborts runs to its own end.
+ * then rejects with the last error that says why. An attempt under way when a signal aborts runs to its own end.
  */
 export async function retryTransient<T>(
   attempt: (attemptMs: number) => Promise<T>,

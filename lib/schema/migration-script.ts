@@ -48,9 +48,9 @@ ${prelude(schema, "set local")}`;
 
 function onlineScript(schema: string, title: string, chosen: readonly Migration[]): string {
   const begin = `${title}
--- For psql: psql --set ON_ERROR_STOP=1 --file SCRIPT. Writers go on meanwhile. What stands between "begin" and "commit" is
--- a transaction; the rest must run outside of one: indexes, which are built concurrently, and loops, which commit after
--- each page of rows. A step that gets no lock within 700 ms ends the script: run it again, from the start.
+-- For psql: psql --set ON_ERROR_STOP=1 --file SCRIPT. Writers go on meanwhile. Statements between "begin" and "commit"
+-- are a transaction; the rest must run outside of one: indexes, which are built concurrently, and loops, which commit
+-- after each page of rows. A step that gets no lock within 700 ms ends the script: run it again, from the start.
 set lock_timeout = '700ms';
 set statement_timeout = 0;
 ${prelude(schema, "set")}`;
