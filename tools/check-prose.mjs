@@ -53,7 +53,8 @@ function check(path) {
 function codeProse(lines) {
   return lines.flatMap((text, index) => {
     const line = index + 1;
-    if (/^\s*(\/\/|\/\*|\*|-- )(?! eslint-)/.test(text)) return [{ line, width: text.length, words: withoutCode(text) }];
+    if (/^\s*(\/\/|\/\*|\*|-- )(?! eslint-)/.test(text))
+      return [{ line, width: text.length, words: withoutCode(text) }];
     const title =
       /\b(?:it|describe)\w*(?:\.\w+)?\(\s*(?:"([^"]*)"|`([^`]*)`)/.exec(text) ?? /^\s*"([^"]+)": async \(/.exec(text);
     return title === null ? [] : [{ line, width: 0, words: title[1] ?? title[2] ?? "" }];
