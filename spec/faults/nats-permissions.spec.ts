@@ -43,11 +43,11 @@ describeWithNats()("users of NATS", () => {
     const results = Promise.all([backend.wait("deaf 1", 20_000), backend.wait("deaf 2", 20_000)]);
     await backend.ready();
     expect(backend.stats().status).toBe("polling");
+    expect((await backend.health()).problems.join()).toContain("does not allow subscribing");
     await backend.store("deaf 1", 1);
     await backend.store("deaf 2", 2);
     expect(await results).toEqual([1, 2]);
     expect(backend.stats().wokenBy.sweep).toBe(2);
-    expect((await backend.health()).problems.join()).toContain("does not allow subscribing");
     expect(messages).toEqual([expect.stringContaining("Permissions Violation for Subscription")]);
   });
 
@@ -70,9 +70,9 @@ describeWithNats()("users of NATS", () => {
     const result = backend.wait("turned away", 20_000);
     await backend.ready();
     expect(backend.stats().status).toBe("polling");
+    const { problems } = await backend.health();
     await backend.store("turned away", 1);
     expect(await result).toBe(1);
-    const { problems } = await backend.health();
     expect(problems.join()).toContain("Authorization");
     expect([...problems, ...messages].join()).not.toContain("wrong");
   });

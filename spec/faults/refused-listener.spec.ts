@@ -16,9 +16,9 @@ describe("a listener", () => {
     address.username = "refused";
     address.password = "refused";
     const backend = await suite.open({ listen: { connection: address.href } });
+    const waits = backend.wait("refused", 30_000);
     await backend.ready();
     expect((await backend.health()).problems).toEqual([expect.stringContaining("permission denied for database")]);
-    const waits = backend.wait("refused", 30_000);
     await backend.store("refused", 1);
     expect(await waits).toBe(1);
     const held = backend.wait("granted", 120_000);

@@ -72,10 +72,10 @@ describe("the listener", () => {
       await database.open({ listen: { connection: proxy.route(database.url) } }),
       await database.open(),
     ];
+    const waits = backend.wait("polled", 20_000);
     await backend.ready();
     expect(backend.stats().status).toBe("polling");
     expect(await backend.health()).toMatchObject({ ok: false, status: "polling", problems: [expect.any(String)] });
-    const waits = backend.wait("polled", 20_000);
     await storing.store("polled", 1);
     expect(await waits).toBe(1);
     const [held] = [backend.wait("held", 20_000)];
@@ -101,10 +101,10 @@ describe("the listener", () => {
     const waits = backend.wait("deaf", 20_000);
     await backend.ready();
     expect(backend.stats().status).toBe("polling");
+    expect((await backend.health()).problems).toEqual([expect.stringContaining("transaction pooler")]);
     await storing.store("deaf", 1);
     expect(await waits).toBe(1);
     expect(warnings).toEqual([expect.stringContaining("transaction pooler")]);
-    expect((await backend.health()).problems).toEqual([expect.stringContaining("transaction pooler")]);
   });
 
   it("polls by choice with listen: false, and opens no connection for it", async () => {
