@@ -1,10 +1,10 @@
--- Results of tasks. The first four columns are those of the Rust crate kojin-postgres 0.4: a table that it made is
--- adopted with its rows, and it goes on reading and writing.
+-- Results of tasks. The first four columns are those of the Rust crate kojin-postgres 0.4. An existing table of the
+-- crate is adopted with its rows, and the crate can keep using it.
 --
--- The runner puts the quoted schema in the place of @schema@ and sets search_path to pg_catalog, pg_temp. Every name is
--- qualified nevertheless. "@step" begins a transaction of its own, which locks one existing table at most; "@index" a
--- single index, which is built concurrently where its table is large; "@batches" names a function that is called for
--- one page of rows after another. A step that was interrupted runs again, so each may run twice.
+-- The runner replaces @schema@ by the quoted schema and sets search_path to pg_catalog, pg_temp. All names are
+-- qualified all the same. "@step" begins a separate transaction, which locks at most one existing table. "@index"
+-- begins a single index, which is built concurrently if its table is large. "@batches" names a function that is called
+-- for page after page of rows. An interrupted step runs again, so every step must be repeatable.
 
 -- @step Tables of results
 create table if not exists @schema@.kojin_results (
@@ -15,21 +15,21 @@ create table if not exists @schema@.kojin_results (
 );
 
 -- @step Columns of kojin_results
--- error: why the task failed, as {"name", "message", "code", "details", "cause"}; null for a success. A failed row has
--- the result 'null'.
--- trace_context: the span that stored this outcome, as a W3C traceparent; only where the writer traces.
--- stored_at: when this outcome was written, also when it replaced an earlier one (created_at stays).
--- stored_xid: the transaction that wrote this outcome. Streams catch up by it, in the order of commits. Null for rows
--- that are older than the column, and for rows that came from another cluster, whose transaction numbers mean nothing
--- here; streams never show those as new.
+-- error: the failure of the task, as {"name", "message", "code", "details", "cause"}; null for a success. A row with a
+-- failure has the result 'null'.
+-- trace_context: the span that stored this outcome, as a W3C traceparent; null if the writer does not trace.
+-- stored_at: when this outcome was written. Unlike created_at, it changes when an outcome is replaced.
+-- stored_xid: the transaction that wrote this outcome. Streams use it to find new rows in commit order. Null for rows
+-- that are older than the column, and for rows of another cluster, whose transaction numbers mean nothing here. Streams
+-- never emit rows without it.
 alter table @schema@.kojin_results
   add column if not exists error pg_catalog.jsonb,
   add column if not exists trace_context pg_catalog.text,
   add column if not exists stored_at timestamp with time zone not null default pg_catalog.now(),
   add column if not exists stored_xid pg_catalog.xid8;
 
--- Two statements: a volatile default in the first would rewrite a table that is already full. From here on it is the
--- time of the write, not that of the start of a transaction, which may be long past.
+-- A separate statement, since a volatile default in the first one would rewrite an existing table. From here on
+-- stored_at is the time of the write rather than that of the start of its transaction, which may be much earlier.
 alter table @schema@.kojin_results
   alter column stored_at set default pg_catalog.clock_timestamp(),
   alter column stored_xid set default pg_catalog.pg_current_xact_id();
@@ -39,20 +39,20 @@ alter table @schema@.kojin_results
 create index if not exists idx_kojin_results_expires on @schema@.kojin_results (expires_at) where expires_at is not null;
 
 -- @index kojin_results_stored_at on kojin_results
--- Serves the read of what was stored since a given time, once for each stream, before it has a snapshot to begin with.
+-- Serves the first read of a stream, which has no snapshot yet and reads what was stored since a given time.
 create index if not exists kojin_results_stored_at on @schema@.kojin_results using brin (stored_at) with (autosummarize = on);
 
 -- @index kojin_results_stored_xid on kojin_results
--- Serves the read of what was committed since a snapshot. btree: brin has no operators for xid8, and where pruning has
--- left room in old pages it reads nearly all of the table. A store takes the server the same time with either (40 us
--- for one row, 16 us for each of many).
+-- Serves the read of what was committed since a snapshot. Not brin: it has no operators for xid8, and once new rows
+-- fill the gaps that pruning leaves in old pages, it reads nearly the whole table. Storing costs the same with either
+-- index (40 us for a single row, 16 us for each of many).
 create index if not exists kojin_results_stored_xid on @schema@.kojin_results (stored_xid) where stored_xid is not null;
 
 -- @step Functions of results
--- Announces entries, each the JSON of an id (or of an id with what belongs to it), on a channel, under a name. As few
--- payloads as fit: a payload has at most 7999 bytes, and one that is longer would fail the write. Chunks of 6500 bytes
--- with entries of up to 1000 stay below that; a longer entry travels alone, and one that fits nowhere tells listeners
--- to look for themselves. So do more than 5000 entries, which a restore may bring.
+-- Announces entries under a name on a channel, in as few payloads as possible. An entry is the JSON of an id, or of an
+-- id with an inline result. A payload longer than 7999 bytes would fail the write. Chunks of 6500 bytes with entries of
+-- up to 1000 bytes stay below that. A longer entry is sent by itself. An entry that does not fit, or more than 5000
+-- entries, as in a restore, is sent as a request to re-read everything.
 create or replace function @schema@.kojin_announce(channel pg_catalog.text, name pg_catalog.text, entries pg_catalog.text[]) returns pg_catalog.void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -64,7 +64,7 @@ begin
     perform pg_catalog.pg_notify(channel, '{"v":1,"rescan":true}'::pg_catalog.text);
     return;
   end if;
-  -- What nearly always comes: everything fits one payload.
+  -- The usual case: everything fits into one payload.
   if pg_catalog.octet_length(list) operator(pg_catalog.<=) 6500 then
     perform pg_catalog.pg_notify(
       channel,
@@ -95,16 +95,16 @@ begin
 end
 $$;
 
--- Announces the rows of one statement: ids, never results, since every role that can connect may listen. Reads three
--- settings, which a session may have set to anything, and none of which can fail the write:
---   kojin.notify = 'off' leaves announcements to the writer.
---   kojin.payload holds the payloads, one a line, of a statement that knows all its rows. They are notified as they
---   are, but not for the statements that other triggers run within that one, whose rows they do not name.
---   kojin.inline_bytes = n, up to 9999, lets results of up to n bytes travel along.
--- The triggers have no condition: the server prepares one anew for each statement, which took 10 us, and a call of this
--- function that returns at once takes 5.
--- security invoker, a fixed search_path and qualified names: a writer must not be able to slip in a function of its
--- own.
+-- Announces the rows of one statement: their ids, and not their results, since every role that can connect may listen.
+-- Reads three settings. A session may have set them to anything, but no value can fail the write:
+--   kojin.notify = 'off': the writer sends its notifications itself.
+--   kojin.payload: the payloads, one per line, of a statement that knows all its rows. They are sent as they are, but
+--   not for the statements that other triggers run within this one, whose rows they do not name.
+--   kojin.inline_bytes = n, up to 9999: results of up to n bytes travel in the notification.
+-- The triggers have no `when`: the server prepares such a condition for each statement, which took 10 us. A call of
+-- this function that returns at once takes 5 us.
+-- security invoker, a fixed search_path and qualified names keep a writer from having a function of its own called
+-- here.
 create or replace function @schema@.kojin_results_notify() returns pg_catalog.trigger
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -118,11 +118,11 @@ begin
     return null;
   end if;
   if payloads operator(pg_catalog.<>) '' and pg_catalog.pg_trigger_depth() operator(pg_catalog.=) 1 then
-    -- An upsert fires both triggers.
+    -- An upsert fires both triggers; the one for INSERT has sent the payloads.
     if tg_op operator(pg_catalog.=) 'UPDATE' then
       return null;
     end if;
-    -- What nearly always comes: to take lines apart took 10 us.
+    -- The usual case. Splitting the lines took 10 us.
     if pg_catalog.strpos(payloads, pg_catalog.chr(10)) operator(pg_catalog.=) 0 and pg_catalog.octet_length(payloads) operator(pg_catalog.<) 8000 then
       perform pg_catalog.pg_notify(tg_argv[0], payloads);
       return null;
@@ -139,13 +139,13 @@ begin
   then
     declare
       inline_bytes constant int := inline_setting::int;
-      -- Numbers that take few bytes in jsonb, and many as text: 1 KB of them may be 540 MB. Such a result does not
-      -- travel, and its text is not made.
+      -- Matches numbers that are short in jsonb and long as text: 1 KB of them can be 540 MB of text. Such a result is
+      -- not sent inline, and is not converted to text.
       long_numbers constant pg_catalog.jsonpath :=
         'strict $.** ? (@ > 1e100 || @ < -1e100 || (@ < 1e-100 && @ > -1e-100 && @ != 0))'::pg_catalog.jsonpath;
     begin
-      -- A result full of quotes may fit, and be too long once it is quoted again: then the id alone, rather than a
-      -- rescan for every listener.
+      -- Quoting can double the length of a result. If it no longer fits, only the id is sent, so that listeners need
+      -- not re-read everything.
       entries := array(
         select
           case
@@ -156,7 +156,8 @@ begin
           select
             task_id,
             case
-              -- At the most six times as large as its text: `[1,1]` has 3 bytes for each number, and jsonb takes 16.
+              -- jsonb is at most six times as large as its text: in `[1,1]` each number takes about 3 bytes, and 16 in
+              -- jsonb.
               when pg_catalog.pg_column_size(result) operator(pg_catalog.+) coalesce(pg_catalog.pg_column_size(error), 0)
                 operator(pg_catalog.>) (inline_bytes operator(pg_catalog.*) 6 operator(pg_catalog.+) 64) then null
               when pg_catalog.jsonb_path_exists(result, long_numbers, '{}'::pg_catalog.jsonb, true)
@@ -176,8 +177,8 @@ begin
   else
     entries := array(select pg_catalog.to_json(task_id::pg_catalog.text)::pg_catalog.text from new_rows limit 5001);
   end if;
-  -- Where none or all of the rows of an upsert were there, one of its triggers has none. A NOTIFY takes a lock of the
-  -- whole cluster: not for nothing.
+  -- One of the two triggers of an upsert may have no rows. Then it must not notify, since NOTIFY takes a cluster-wide
+  -- lock.
   if pg_catalog.cardinality(entries) operator(pg_catalog.=) 1 and pg_catalog.octet_length(entries[1]) operator(pg_catalog.<=) 7900 then
     perform pg_catalog.pg_notify(
       tg_argv[0], '{"v":1,"ids":['::pg_catalog.text operator(pg_catalog.||) entries[1] operator(pg_catalog.||) ']}'::pg_catalog.text
@@ -189,10 +190,9 @@ begin
 end
 $$;
 
--- For writers that know only the crate's columns: an update by them is a new outcome, and a success, so it gets a time
--- and loses an old error, and what stored the outcome before. A writer that sets a time of its own, whatever it is,
--- still leaves the number of its transaction. Writers that know the others set stored_at and stored_xid, and cost
--- nothing here: the condition of the trigger is checked without calling the function.
+-- For writers that know only the crate's columns. Their update is a new outcome and a success, so it gets a new time
+-- and transaction number, and loses the old error and trace context. If a writer sets only stored_at, it still gets the
+-- transaction number. Writers that set both do not call this function, since the trigger checks for that first.
 create or replace function @schema@.kojin_results_foreign_update() returns pg_catalog.trigger
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -214,7 +214,7 @@ end
 $$;
 
 -- @step Triggers of kojin_results
--- Two triggers, since one with a transition table serves one event only.
+-- Two triggers, since a trigger with a transition table can serve only one event.
 create or replace trigger kojin_results_notify_insert after insert on @schema@.kojin_results
 referencing new table as new_rows for each statement execute function @schema@.kojin_results_notify(@channel@);
 
@@ -228,9 +228,8 @@ for each row when (
 execute function @schema@.kojin_results_foreign_update();
 
 -- @step Functions that store
--- Ends a statement that began, or got its locks, after its client had given it up. Such a statement may arrive long
--- after its call was rejected, or after a later value was acknowledged. The code is known to
--- lib/database/sql-states.ts.
+-- Fails a statement that began, or received its locks, after its client had given up. Such a statement may arrive long
+-- after its call was rejected, or after a later value was acknowledged. lib/database/sql-states.ts has the same code.
 create or replace function @schema@.kojin_late() returns boolean
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -238,18 +237,18 @@ as $$
 begin
   raise exception using
     errcode = 'KJ001',
-    message = 'The statement came after its client had given it up.',
-    hint = 'It changed nothing. If this is seen often, the clock of the server is being set, or connections lead to servers with different clocks.';
+    message = 'The statement arrived after its client had given up.',
+    hint = 'It changed nothing. If this happens often, the clock of the server is being set, or connections reach servers with different clocks.';
 end
 $$;
 
--- Stores one row of kojin_store_each; returns whether it was written. A row that is not written was stored again after
--- the call, or is kept.
+-- Stores one row for kojin_store_each, and returns true if it was written. A row is not written if it was stored again
+-- after the call, or if is_kept and it has a result.
 --
 -- called_at and due are seconds since 1970 on the server's clock: the latest time at which the call can have been made,
--- and the earliest at which its client gives up. A row with a time in the future, or an infinite one, does not count as
--- newer: its clock was wrong. For no failure and no span '' may stand, and for no ttl_ms a negative number: with
--- array_nulls = off, a session cannot put null into an array of parameters.
+-- and the earliest time at which its client gives up. A stored row with a future or infinite time does not count as
+-- newer, since its clock was wrong. '' means no failure or no span, and a negative ttl_ms means no time to live: with
+-- array_nulls = off, a session cannot put null into an array parameter.
 create or replace function @schema@.kojin_store_row(
   id pg_catalog.text, value pg_catalog.text, failure pg_catalog.text, ttl_ms double precision, trace pg_catalog.text, is_kept boolean,
   called_at double precision, due double precision
@@ -276,7 +275,7 @@ begin
       else stored.stored_at operator(pg_catalog.<=) pg_catalog.to_timestamp(called_at) or stored.stored_at operator(pg_catalog.>) pg_catalog.clock_timestamp()
     end;
   is_stored := found;
-  -- Again, since waiting for the lock of the row may have taken long.
+  -- Checked again, since waiting for the row lock may have taken long.
   if is_stored and pg_catalog.clock_timestamp() operator(pg_catalog.>=) pg_catalog.to_timestamp(due) then
     perform @schema@.kojin_late();
   end if;
@@ -284,17 +283,17 @@ begin
 end
 $$;
 
--- Stores rows so that each fails alone; used where a statement for all of them has failed, or may have. Arrays of equal
--- length, sorted by the id, as for kojin_store_row; give_up is the time at which the client gives up the statement.
--- Returns a row for each row that failed, and one without a state for each that was written.
+-- Stores rows so that each fails alone. Used after a statement for all rows has failed, or may have. The arrays have
+-- equal length, are sorted by id, and have the meanings of kojin_store_row. give_up is the time at which the client
+-- gives up on the statement. Returns a row with its state for each row that failed, and a row without one for each that
+-- was written.
 --
--- Rows are first stored without a subtransaction each, unless one_by_one: that is cheap, and most likely all of them
--- are good. Waits for the lock of a row for row_lock_ms at most, and no longer than a millisecond each once
--- lock_budget_ms have been waited for in vain; for the lock of the notification, which the commit takes, for
--- commit_lock_ms. Without notifies nothing is announced. A statement that is cancelled ends within a second, with what
--- it has stored, or with nothing.
+-- Unless one_by_one is set, the rows are first stored without a subtransaction each, which is cheaper and usually
+-- succeeds. Waits at most row_lock_ms for a row lock, and at most 1 ms once lock_budget_ms have been spent on such
+-- waits. The commit waits at most commit_lock_ms for the notification lock. Without notifies, no notification is sent.
+-- A cancelled statement ends within a second, and has then stored either the rows it reports or nothing.
 --
--- Without a search_path of its own: triggers of others run with that of the session, as they do for any other statement
+-- No search_path is set, so that triggers of the application run with that of the session, as in any other statement
 -- that stores.
 create or replace function @schema@.kojin_store_each(
   ids pg_catalog.text[], vals pg_catalog.text[], failures pg_catalog.text[], ttls double precision[], traces pg_catalog.text[], keeps boolean[],
@@ -333,8 +332,7 @@ begin
   end if;
   if not is_done then
     for i in 1 .. pg_catalog.cardinality(ids) loop
-      -- Rows that are left go on for a moment only: the client may have cancelled the statement because it ends, and
-      -- not because of a row.
+      -- After a cancellation, continue only briefly: the cause may be a row, or a client that is shutting down.
       if pg_catalog.clock_timestamp() operator(pg_catalog.>) (cancelled_at operator(pg_catalog.+) '250 milliseconds'::interval) then
         place := i;
         state := '57014';
@@ -364,7 +362,7 @@ begin
     end loop;
   end if;
   perform pg_catalog.set_config('lock_timeout'::pg_catalog.text, commit_lock_ms::pg_catalog.text, true);
-  -- A client that has cancelled the statement waits a second for its end.
+  -- A client that has cancelled the statement waits one second for it to end.
   if pg_catalog.clock_timestamp() operator(pg_catalog.>=) least(
     pg_catalog.to_timestamp(give_up), cancelled_at operator(pg_catalog.+) '750 milliseconds'::interval
   ) then

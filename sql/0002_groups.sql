@@ -1,6 +1,6 @@
--- Groups of tasks. The first four columns of kojin_groups are those of the Rust crate kojin-postgres 0.4: a table that
--- it made is adopted with its rows, and it goes on initialising and completing groups. Markers and @schema@ as in
--- 0001_results.sql.
+-- Groups of tasks. The first four columns of kojin_groups are those of the Rust crate kojin-postgres 0.4. An existing
+-- table of the crate is adopted with its rows, and the crate can keep using it. 0001_results.sql explains the markers
+-- and @schema@.
 
 -- @step Tables of groups
 create table if not exists @schema@.kojin_groups (
@@ -11,66 +11,67 @@ create table if not exists @schema@.kojin_groups (
   primary key (group_id, task_id)
 );
 
--- One row for each group: its size, and how many of its members have finished. All writers of a group meet at the lock
--- of this row, which they take before those of members, so that they cannot deadlock over them. It is updated again and
--- again, and finds room on its own page.
+-- One row per group, with its size and the number of its finished members. Every writer of a group locks this row
+-- before it locks members, so that writers cannot deadlock over members. The fillfactor leaves room for the frequent
+-- updates.
 create table if not exists @schema@.kojin_group_state (
   group_id pg_catalog.text primary key,
-  -- Null until it is known.
+  -- Null until the size is known.
   total int,
   completed int not null default 0,
   failed int not null default 0,
-  -- Whether initGroup has said the total; else it is the number of rows with which the crate says it, one for each
-  -- member.
+  -- True if initGroup has set the total. Otherwise the total is the number of placeholders, the rows with which the
+  -- crate declares members.
   initialised boolean not null default false,
   placeholders int not null default 0,
-  -- When the latest placeholder came, and whether one came after a member had finished.
+  -- When the latest placeholder arrived, and whether one arrived after a member had finished.
   placeholder_at timestamp with time zone,
   placeholders_late boolean not null default false,
-  -- Whether the members were named, so that others do not count.
+  -- True if the members were declared by id, so that no others count.
   declared boolean not null default false,
-  -- Milliseconds to live once it is done; null for ever. The last steps of this migration set the default to a day:
-  -- groups from before never expire.
+  -- Time to live after completion, in milliseconds; null for ever. The default becomes a day in one of the last steps,
+  -- so that groups from before this migration never expire.
   ttl_ms double precision,
-  -- Milliseconds it may stay open; null for ever.
+  -- How long the group may stay open, in milliseconds; null for ever.
   deadline_ms double precision,
-  -- When it is done: in the future while more placeholders may come; null while members are open.
+  -- When the group is done. In the future while more placeholders may arrive; null while members are open.
   completed_at timestamp with time zone,
-  -- The transaction in which it got done; null while it is open. Streams catch up by it, in the order of commits.
+  -- The transaction that completed the group; null while it is open. Streams use it to find completed groups in commit
+  -- order.
   done_xid pg_catalog.xid8,
-  -- While it is open, its deadline.
+  -- When the group expires: its deadline while it is open, and the end of its time to live after that.
   expires_at timestamp with time zone,
   claim_token pg_catalog.uuid,
-  -- When the claim ends unless it is acknowledged; 'infinity' for one that is for good.
+  -- When the claim ends unless it is acknowledged; 'infinity' for a permanent claim.
   claimed_until timestamp with time zone,
-  -- Whether its members are counted. Where they are not, since it was made when they were there already, the next write
-  -- counts them all, or the last step of this migration.
+  -- False if the row was created after some of its members. The next write, or the last step of this migration, then
+  -- counts all of them.
   counted boolean not null default false,
-  -- Whether its own row was deleted, and this one made of its members, whose positions tell that they were declared. It
-  -- goes with the last of them.
+  -- True if the original row was deleted, and this one was created from the positions of declared members. It is
+  -- deleted with the last of them.
   restored boolean not null default false
 ) with (fillfactor = 50);
 
 -- Serves the deletion of expired groups.
 create index if not exists kojin_group_state_expires on @schema@.kojin_group_state (expires_at) where expires_at is not null;
--- Serves the reading of the groups that are not claimed.
+-- Serves the read of unclaimed groups.
 create index if not exists kojin_group_state_completed on @schema@.kojin_group_state (completed_at, group_id) where completed_at is not null;
--- Serves the reading of the groups that are open, however many others are kept.
+-- Serves the read of open groups, however many others are kept.
 create index if not exists kojin_group_state_open on @schema@.kojin_group_state (group_id) where completed_at is null;
--- Serves the read of the groups that got done since a snapshot.
+-- Serves the read of groups that were completed since a snapshot.
 create index if not exists kojin_group_state_done_xid on @schema@.kojin_group_state (done_xid) where done_xid is not null;
 
 create sequence if not exists @schema@.kojin_group_seq;
 
 -- @step Columns of kojin_groups
--- A member is completed if `completed` and the result is not null (what the crate counts); failed if it is not, and
--- error is not null; else open.
--- position: the place in the declared order; null if the members were not declared.
--- finished_seq: in the order in which the members of a group finished. Taken under the lock of the group's row in
--- kojin_group_state, so that within a group it also is the order of the commits, and a reader that has read up to a
--- number has missed nothing below it.
--- stored_at: when the outcome was written, also when it replaced an earlier one. A retry leaves alone what is newer
--- than its call. Null for open members, and for those that are older than the column.
+-- A member is completed if `completed` is true and result is not null, which is what the crate counts. Otherwise it is
+-- failed if error is not null, and open if error is null.
+-- position: the place in the declared order; null if the members were not declared by id.
+-- finished_seq: a number that rises in the order in which members finish. It is taken under the row lock in
+-- kojin_group_state, so within a group it also follows commit order: a reader that has read up to a number has missed
+-- nothing below it.
+-- stored_at: when the current outcome was written. A retry does not overwrite an outcome that is newer than its call.
+-- Null for open members, and for members that are older than the column.
 alter table @schema@.kojin_groups
   add column if not exists error pg_catalog.jsonb,
   add column if not exists position int,
@@ -78,23 +79,24 @@ alter table @schema@.kojin_groups
   add column if not exists stored_at timestamp with time zone;
 
 -- @index kojin_groups_finished on kojin_groups
--- Serves the reading of the members that finished since a given one.
+-- Serves the read of members that finished after a given one.
 create index if not exists kojin_groups_finished on @schema@.kojin_groups (group_id, finished_seq) where finished_seq is not null;
 
 -- @step Functions of groups
--- Functions that read kojin_groups take a name for their own variable where a column of the application has it too.
+-- `#variable_conflict use_variable` is set wherever kojin_groups is read: the application may have added a column with
+-- the name of one of our variables.
 
--- Plans within functions are made once for a session, maybe while a table is almost empty, and kept while it fills:
--- then a batch of members read all of kojin_groups, and a member took 20 us of the server's time among 10 000 rows and
--- 110 among 200 000. The functions that others call therefore forbid the plans that read whole tables, for themselves
--- and for what they call; with that it is 19 in each case. Nor do they plan anew for each call, which took half of the
--- time of a single member.
+-- A session keeps the plans of functions, even if they were made while a table was almost empty. Such plans scan all of
+-- kojin_groups: a member took 20 us of the server's time among 10 000 rows, and 110 us among 200 000. The functions
+-- that writers call therefore disable plans that scan whole tables, which also applies to the functions they call in
+-- turn. A member then takes 19 us in both cases. They also force generic plans, since planning each call took half of
+-- the time of a single member.
 
--- Takes the locks of groups, in the order of their ids, and with is_making makes the rows that are absent; again if one
--- was deleted between the two statements, since a writer that went on without its lock would count into nothing.
--- Returns the groups whose members have to be counted, those that have expired, and all that this transaction has
--- counted after a statement. Those have to be counted again, since their statement may have other triggers to come,
--- whose rows are in that count already.
+-- Locks groups in the order of their ids. With is_making it also creates absent rows, and starts over if one is deleted
+-- between the two statements, since a writer without its lock would add to nothing. Returns three lists: the groups
+-- whose members must be counted, those that have expired, and those that this transaction has recounted after a
+-- statement. The latter must be recounted again by each further trigger of the statement, because its rows are already
+-- in the count.
 create or replace function @schema@.kojin_groups_hold(
   group_ids pg_catalog.text[], is_making boolean, out uncounted pg_catalog.text[], out expired pg_catalog.text[], out recounted pg_catalog.text[]
 )
@@ -134,13 +136,13 @@ begin
 end
 $$;
 
--- Adds changes to the state of their groups, marks those done that are, opens those again that no longer are, and
--- announces them all: 'done' once for each group that gets done, 'groups' for every other change. Arrays of equal
--- length: the group, and what to add to its completed and failed members, to those of them that were declared, and to
--- its placeholders. The caller holds the locks.
+-- Adds changes to the state of groups, completes or reopens groups accordingly, and announces them: as 'done' when a
+-- group completes, and as 'groups' for any other change. The arrays have equal length. They hold the group, and what to
+-- add to its completed and failed members, to the declared ones among these, and to its placeholders. The caller holds
+-- the locks.
 --
--- A group that has expired counts as absent: it does not get done, and nothing is announced. One that was done and has
--- lost members is open again, unless it is claimed.
+-- An expired group counts as absent: it does not complete, and is not announced. A completed group that loses members
+-- is open again, unless it is claimed.
 create or replace function @schema@.kojin_groups_change(
   group_ids pg_catalog.text[], completed_by int[], failed_by int[], completed_declared_by int[], failed_declared_by int[], placeholders_by int[],
   channel pg_catalog.text
@@ -150,8 +152,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   present constant timestamp with time zone := pg_catalog.clock_timestamp();
-  -- The crate declares a group row by row, maybe after members have finished: it is not done as long as the next
-  -- placeholder may be on its way.
+  -- The crate declares a group row by row, possibly after members have finished. The group is not done while another
+  -- placeholder may still arrive.
   quiet_time constant interval := '500 milliseconds';
   done_ids pg_catalog.text[];
   changed_ids pg_catalog.text[];
@@ -210,7 +212,7 @@ begin
         else state.done_xid
       end,
       expires_at = case
-        -- As it was: expired, or without a change of what it expires by.
+        -- Unchanged if the group has expired, or neither completes nor opens again.
         when decided.is_expired or decided.done_at operator(pg_catalog.=) decided.completed_at or (decided.done_at is null and decided.completed_at is null) then state.expires_at
         when decided.done_at is null then present operator(pg_catalog.+) (state.deadline_ms operator(pg_catalog.*) interval '1 millisecond')
         else decided.done_at operator(pg_catalog.+) (state.ttl_ms operator(pg_catalog.*) interval '1 millisecond')
@@ -237,7 +239,7 @@ begin
 end
 $$;
 
--- Settles groups whose counts are right: marks them done, or opens them again.
+-- Completes or reopens groups whose counts are already up to date.
 create or replace function @schema@.kojin_groups_settle(group_ids pg_catalog.text[], channel pg_catalog.text) returns pg_catalog.void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -249,9 +251,9 @@ begin
 end
 $$;
 
--- Counts groups anew, from the rows of their members, and numbers those that finished without a number. The caller
--- holds the locks, and settles the groups. Where the row of a group was lost, the positions of its members tell that
--- they were declared, and how many.
+-- Counts groups again from their members, and numbers finished members that have no number. The caller holds the locks,
+-- and calls kojin_groups_settle afterwards. If the state of a group was lost, the positions of its members show that
+-- they were declared, and how many there are.
 create or replace function @schema@.kojin_groups_count(group_ids pg_catalog.text[]) returns pg_catalog.void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -315,14 +317,16 @@ begin
 end
 $$;
 
--- Forgets groups that have expired, so that their ids begin anew. The caller holds the locks.
+-- Deletes the members of expired groups and resets their states, so that their ids can be used again. The caller holds
+-- the locks.
 create or replace function @schema@.kojin_groups_forget(group_ids pg_catalog.text[]) returns pg_catalog.void
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_variable
 begin
-  -- Counted below, into a group that is still expired, so that it is not announced.
+  -- First the members: the trigger subtracts them while the group is still expired, so nothing is announced. The update
+  -- below resets the counts.
   delete from @schema@.kojin_groups as member where member.group_id operator(pg_catalog.=) any (group_ids);
   update @schema@.kojin_group_state as state
   set
@@ -333,8 +337,8 @@ begin
 end
 $$;
 
--- Locks groups, counts those that have not been, and forgets those that have expired. The functions for writers begin
--- with it.
+-- Locks groups, forgets those that have expired, and counts those that are not yet counted. The functions for writers
+-- call it first.
 create or replace function @schema@.kojin_groups_lock(group_ids pg_catalog.text[]) returns pg_catalog.void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -352,10 +356,10 @@ begin
 end
 $$;
 
--- Before a row of a writer that knows only the crate's columns: takes the lock of the group, as every writer does
--- first, and gives a member that finishes its number and time. The id of a group that has expired begins anew with the
--- first row that is inserted. A success written over a failure clears it. Rows from the functions below bring their own
--- number. security definer: the crate's role has no right on the state.
+-- Runs before each row of a writer that knows only the crate's columns. Locks the group, as every writer does first,
+-- and gives a finishing member its number and time. The first row inserted for an expired group starts it anew. A
+-- success that replaces a failure clears the failure. Rows of the functions below have their own number. security
+-- definer, since the crate's role has no right on kojin_group_state.
 create or replace function @schema@.kojin_groups_foreign_write() returns pg_catalog.trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
@@ -372,8 +376,8 @@ begin
       perform @schema@.kojin_groups_hold(array[old.group_id::pg_catalog.text, new.group_id::pg_catalog.text], true);
     end if;
   end if;
-  -- As kojin_groups_hold, but for one group: this runs for each row, and the general form took 6.2 s instead of 4.6 s
-  -- for 100 000.
+  -- Does the same as kojin_groups_hold, but for one group. This runs for each row, and for 100 000 rows
+  -- kojin_groups_hold took 6.2 s instead of 4.6 s.
   loop
     select state.expires_at into deadline
     from @schema@.kojin_group_state as state where state.group_id operator(pg_catalog.=) new.group_id::pg_catalog.text for update;
@@ -384,7 +388,7 @@ begin
       not exists (select from @schema@.kojin_groups as member where member.group_id operator(pg_catalog.=) new.group_id::pg_catalog.text)
     on conflict (group_id) do nothing;
   end loop;
-  -- Not before an update: it may be about to change the rows that would be deleted.
+  -- Not for an update, which may be about to change the rows that would be deleted.
   if not is_update and deadline operator(pg_catalog.<=) pg_catalog.clock_timestamp() then
     perform @schema@.kojin_groups_forget(array[new.group_id::pg_catalog.text]);
   end if;
@@ -395,7 +399,7 @@ begin
     if new.finished_seq is null or is_moved then
       new.finished_seq := pg_catalog.nextval($name$@schema@.kojin_group_seq$name$::pg_catalog.regclass);
     end if;
-    -- A writer that sets a time of its own keeps it.
+    -- Keeps a time that the writer has set itself.
     if new.stored_at is null or (is_update and new.stored_at operator(pg_catalog.=) old.stored_at) then
       new.stored_at := pg_catalog.clock_timestamp();
     end if;
@@ -407,8 +411,8 @@ begin
 end
 $$;
 
--- After a statement: counts groups from the rows of their members, and notes that, for the other triggers of the
--- statement. recounted is what was noted before.
+-- Called after a statement. Recounts groups, and records them in kojin.recounted for the other triggers of the
+-- statement. recounted is the list recorded so far.
 create or replace function @schema@.kojin_groups_recount(group_ids pg_catalog.text[], recounted pg_catalog.text[], channel pg_catalog.text)
 returns pg_catalog.void
 language plpgsql
@@ -423,9 +427,9 @@ begin
 end
 $$;
 
--- After a statement: counts its changes, for every writer. The locks are usually held already; taking them here too
--- makes the counts right even where the trigger before rows is disabled. A group of which nothing is left that is known
--- goes.
+-- Called after a statement of any writer. Adds its changes to the counts. The locks are usually held already; taking
+-- them here keeps the counts right even if the row trigger is disabled. After a DELETE, a state about which nothing is
+-- known any more is deleted.
 create or replace function @schema@.kojin_groups_add(
   group_ids pg_catalog.text[], completed_by int[], failed_by int[], completed_declared_by int[], failed_declared_by int[], placeholders_by int[],
   is_delete boolean, channel pg_catalog.text
@@ -440,8 +444,8 @@ begin
   if held.uncounted is null then
     perform @schema@.kojin_groups_change(group_ids, completed_by, failed_by, completed_declared_by, failed_declared_by, placeholders_by, channel);
   else
-    -- Of these the rows of this statement are counted with all the others. While a migration goes on, its last step
-    -- does that: to count a group from before, which may have a million members, would keep this writer waiting.
+    -- A recount of these groups includes the rows of this statement. During a migration it is left to the last step,
+    -- since counting an old group of perhaps a million members would keep this writer waiting.
     if not exists (select from @schema@.kojin_migrations as migration where migration.version operator(pg_catalog.=) 0) then
       perform @schema@.kojin_groups_recount(held.uncounted, held.recounted, channel);
     end if;
@@ -464,13 +468,13 @@ begin
         when state.restored then not exists (select from @schema@.kojin_groups as member where member.group_id operator(pg_catalog.=) state.group_id)
         else not state.initialised and (state.completed operator(pg_catalog.+) state.failed operator(pg_catalog.+) state.placeholders) operator(pg_catalog.<=) 0
       end
-      -- Of an expired one the caller still holds the lock: its id is about to begin anew.
+      -- Not an expired group: its caller is about to use the locked row for a new group.
       and (state.expires_at is null or state.expires_at operator(pg_catalog.>) pg_catalog.clock_timestamp());
   end if;
 end
 $$;
 
--- After an INSERT. security definer, as above.
+-- Counts the members of an INSERT. security definer, as above.
 create or replace function @schema@.kojin_groups_count_insert() returns pg_catalog.trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
@@ -503,8 +507,8 @@ begin
 end
 $$;
 
--- The sums of rows that weigh 1 as they are now and -1 as they were, so that rows need not be matched, and a member
--- that is moved to another group is followed.
+-- Counts the members of an UPDATE: new rows have the weight 1 and old rows -1. Rows then need not be matched, and a
+-- member that moves to another group is counted there.
 create or replace function @schema@.kojin_groups_count_update() returns pg_catalog.trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
@@ -542,7 +546,7 @@ begin
 end
 $$;
 
--- After a DELETE: takes the deleted members out of the counts.
+-- Subtracts the members of a DELETE.
 create or replace function @schema@.kojin_groups_count_delete() returns pg_catalog.trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
@@ -571,14 +575,14 @@ begin
     from old_rows as written
     group by written.group_id
   ) as added
-  -- Open members change no count, but the last of them may take a restored state with it.
+  -- Open members change no count, but a restored state is deleted with its last member.
   where (added.completed operator(pg_catalog.+) added.failed operator(pg_catalog.+) added.placeholders) operator(pg_catalog.<) 0 or added.is_declared
   having pg_catalog.count(*) operator(pg_catalog.>) 0;
   return null;
 end
 $$;
 
--- After a TRUNCATE of members: no group has any. Those that are claimed stay done, as after a DELETE.
+-- Resets all counts after a TRUNCATE of members. Claimed groups stay done, as after a DELETE.
 create or replace function @schema@.kojin_groups_count_truncate() returns pg_catalog.trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
@@ -606,8 +610,7 @@ begin
 end
 $$;
 
--- After a DELETE or TRUNCATE of states: groups whose members are still there are counted anew, as far as these tell of
--- them.
+-- Restores deleted or truncated states of groups that still have members, as far as the members allow.
 create or replace function @schema@.kojin_groups_count_states() returns pg_catalog.trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
@@ -633,18 +636,18 @@ begin
   end if;
   if pg_catalog.cardinality(lost) operator(pg_catalog.>) 0 then
     select locked.recounted into held from @schema@.kojin_groups_hold(lost, true) as locked;
-    -- The same statement may have written members, whose triggers are yet to come: such as one that deletes the last
-    -- members of a group, which takes its state, and inserts another.
+    -- The recount is recorded for other triggers of the same statement that have not run yet: a statement may delete
+    -- the last members of a group, and its state with them, and also insert new members.
     perform @schema@.kojin_groups_recount(lost, held.recounted, tg_argv[0]);
   end if;
   return null;
 end
 $$;
 
--- Sets how large a group is (member_count), or which members it has (member_ids, in their order). Returns null, or why
--- not: 'total' (it was initialised with another), 'members' (with others, or others have finished), 'overflow' (more
--- members have finished). Takes time in proportion to the ids, however many members have finished. security definer,
--- and the next one too: a role that finishes members needs no right to read, count or delete them by hand.
+-- Declares the size of a group (member_count), and optionally its members in order (member_ids). Returns null, or the
+-- conflict: 'total' if the group has another total, 'members' if it has other members, or 'overflow' if more members
+-- have finished. Takes time in proportion to the ids, however many members have finished. security definer, like the
+-- next function, so that a role that finishes members needs no right to read, count or delete them.
 create or replace function @schema@.kojin_init_group(
   id pg_catalog.text, member_count int, member_ids pg_catalog.text[], ttl double precision, deadline double precision, channel pg_catalog.text
 ) returns pg_catalog.text
@@ -669,7 +672,7 @@ begin
     ) then
       return 'members';
     end if;
-    -- One that was restored has lost how long it is kept.
+    -- A restored group has lost its time to live and deadline, so they are set below.
     if not state.restored or member_ids is null then
       return null;
     end if;
@@ -682,8 +685,8 @@ begin
         return 'overflow';
       end if;
     else
-      -- First declared, then compared, and undone if it turns out to be a conflict: that reads the finished members
-      -- alone, and each of them once. To compare them with the ids took minutes for 200 000.
+      -- Insert the members first, then look for finished members that are not declared, and undo the insert if there
+      -- are any. This reads only finished members, each once. Comparing them with the ids took minutes for 200 000.
       begin
         insert into @schema@.kojin_groups as member (group_id, task_id, completed, position)
         select id, declared.task_id, false, declared.place
@@ -709,7 +712,7 @@ begin
     declared = member_ids is not null,
     ttl_ms = ttl,
     deadline_ms = deadline,
-    -- The size is certain now, and no other placeholder is waited for.
+    -- The size is now certain, so there is no wait for further placeholders.
     completed_at = case when present.completed_at operator(pg_catalog.<=) pg_catalog.clock_timestamp() then present.completed_at end,
     expires_at = case
       when present.completed_at operator(pg_catalog.<=) pg_catalog.clock_timestamp() then present.completed_at operator(pg_catalog.+) (ttl operator(pg_catalog.*) interval '1 millisecond')
@@ -721,14 +724,14 @@ begin
 end
 $$;
 
--- Finishes members: arrays of equal length with the group, the task, the result and the failure (one of the two is ''
--- or null), as JSON text. A pair of group and task is there once. Returns for each, by its place, how many members of
--- its group are then completed, or why it was not taken: 'members' (declared are others), 'overflow' (it has as many as
--- it may). First completions are numbered one by one; a repeated one is told the present number. A failure does not
--- replace a success.
--- called: null, or the latest times at which the calls can have been made, in seconds since 1970: then a success leaves
--- alone a success that was written later, and a failure a failure. A member with a time in the future, or an infinite
--- one, does not count as newer: its clock was wrong.
+-- Finishes members. The arrays have equal length and hold the group, the task, and the result or the failure as JSON
+-- text; the other of the two is '' or null. A pair of group and task must not repeat. Returns for each place the number
+-- of completed members of its group, or the conflict: 'members' if the group declares others, or 'overflow' if it has
+-- all its members. Each first completion gets the next number; a repeated one gets the current number. A failure does
+-- not replace a success.
+-- called: null, or the latest times at which the calls can have been made, in seconds since 1970. A success then does
+-- not overwrite a success that was written later, nor a failure a failure. A stored member with a future or infinite
+-- time does not count as newer, since its clock was wrong.
 create or replace function @schema@.kojin_finish_members(
   group_ids pg_catalog.text[], task_ids pg_catalog.text[], results pg_catalog.text[], errors pg_catalog.text[], called double precision[] default null
 ) returns table (place int, completed_count int, conflict pg_catalog.text)
@@ -799,7 +802,7 @@ begin
     decided.reason
   from decided
   order by decided.place;
-  -- In such a session no trigger has counted them.
+  -- No trigger fires in such a session, so count here.
   if pg_catalog.current_setting('session_replication_role'::pg_catalog.text) operator(pg_catalog.=) 'replica'::pg_catalog.text then
     perform @schema@.kojin_groups_count(group_ids);
     perform @schema@.kojin_groups_settle(array(select distinct given.id from pg_catalog.unnest(group_ids) as given (id)), @channel@);
@@ -807,9 +810,9 @@ begin
 end
 $$;
 
--- Deletes groups that expired some time ago with their members, at most so many, and returns how many. Groups that
--- another session has locked are left to it. Two statements: the second sees all members that were written before the
--- locks were taken.
+-- Deletes up to max_groups groups that expired at least older_than_ms ago, with their members, and returns their
+-- number. Skips groups that another session has locked. The members are deleted in a second statement, which sees all
+-- members written before the locks were taken.
 create or replace function @schema@.kojin_groups_prune(max_groups int, older_than_ms double precision) returns int
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -832,9 +835,9 @@ begin
 end
 $$;
 
--- Gives a page of members what writers without the triggers have left out: a state for their groups, and a number for
--- those that have finished. In the order of the primary key. after_key: null, or the next_cursor of the page before,
--- which is null after the last page.
+-- Adds what was not written for a page of members while the triggers did not fire: a state for their groups, and a
+-- number for finished members. Pages follow the primary key. after_key is null for the first page, and then the
+-- next_cursor of the previous page, which is null after the last one.
 create or replace function @schema@.kojin_groups_number_page(after_key pg_catalog.text, max_rows int, out next_cursor pg_catalog.text, out page_rows int)
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -859,7 +862,7 @@ begin
   if page_rows operator(pg_catalog.=) 0 then
     return;
   end if;
-  -- Before their members, as every writer does.
+  -- States are locked before members, as by every writer.
   perform @schema@.kojin_groups_hold(group_ids, true);
   with unnumbered as materialized (
     select member.group_id, member.task_id
@@ -882,14 +885,14 @@ begin
 end
 $$;
 
--- Counts a page of groups, and settles them. One that has expired stays absent. Arguments as above.
+-- Counts and settles a page of groups, except expired ones. The parameters are those of kojin_groups_number_page.
 create or replace function @schema@.kojin_groups_count_page(after_key pg_catalog.text, max_rows int, out next_cursor pg_catalog.text, out page_rows int)
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 declare
-  -- Each may have many members.
+  -- Fewer groups than rows, since each group may have many members.
   max_groups constant int := greatest(1, max_rows operator(pg_catalog./) 4);
   group_ids pg_catalog.text[];
 begin
@@ -915,9 +918,9 @@ begin
 end
 $$;
 
--- Before a state is inserted that says something of its group: a copy or a restore, since the functions here insert
--- empty rows. Its counts become those of the members that are there, and the triggers count those that follow. Where
--- members came first, their trigger has made a row, which takes over the rest.
+-- Runs before a state with contents is inserted, as by a copy or a restore; the functions here insert only empty
+-- states. Sets its counts to those of the existing members, and the triggers count later ones. If the members were
+-- copied first, their trigger has already created a state, which takes over the contents of this one.
 create or replace function @schema@.kojin_group_state_copied() returns pg_catalog.trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
@@ -929,7 +932,7 @@ begin
     total = new.total, initialised = new.initialised, restored = new.restored, declared = new.declared, ttl_ms = new.ttl_ms, deadline_ms = new.deadline_ms, completed_at = new.completed_at,
     done_xid = null, expires_at = new.expires_at, claim_token = new.claim_token, claimed_until = new.claimed_until
   where state.group_id operator(pg_catalog.=) new.group_id and state.claim_token is null
-    -- Of declared members their trigger has found out how many there are.
+    -- If members were declared, their trigger has already set the total.
     and (not state.initialised or (state.declared and new.declared and state.total operator(pg_catalog.=) new.total));
   if found then
     perform @schema@.kojin_groups_count(array[new.group_id]);
@@ -946,15 +949,16 @@ begin
   from @schema@.kojin_groups as member
   where member.group_id operator(pg_catalog.=) new.group_id and (member.position is not null or not new.declared);
   new.counted := true;
-  -- It got done elsewhere: streams do not show it as new.
+  -- It was completed elsewhere, so streams must not emit it as new.
   new.done_xid := null;
   return new;
 end
 $$;
 
--- By default every role may execute a function. The functions that are security definer are for the roles they are
--- granted to (see roles.sql). To write to kojin_groups a role needs no right to the trigger functions, and with one it
--- could put them on a table of its own, and count into any group. The others run as the owner by way of these.
+-- By default every role may execute a function. roles.sql grants kojin_init_group, kojin_finish_members and
+-- kojin_groups_prune to the roles that need them. Writing to kojin_groups needs no right to the trigger functions. With
+-- such a right, a role could use them as triggers of its own table and change the counts of any group. The remaining
+-- functions are called only by these, as the owner.
 revoke execute on function
   @schema@.kojin_groups_hold(pg_catalog.text[], boolean),
   @schema@.kojin_groups_change(pg_catalog.text[], int[], int[], int[], int[], int[], pg_catalog.text),
@@ -978,8 +982,8 @@ revoke execute on function
   @schema@.kojin_groups_prune(int, double precision)
 from public;
 
--- Default privileges may have granted more: functions to roles of the host, and TRIGGER on the tables, as `grant all`
--- does. A trigger of another role would run with the rights of each writer, the functions above included.
+-- Default privileges may have granted more: functions to roles of the host, or, as with `grant all`, TRIGGER on the
+-- tables. A trigger of another role would run with the rights of each writer, including the functions above.
 do $$
 declare
   revocation pg_catalog.text;
@@ -1019,7 +1023,7 @@ end
 $$;
 
 -- @step Triggers of kojin_groups
--- From here on members are counted, for every writer.
+-- From here on the members of every writer are counted.
 create or replace trigger kojin_groups_foreign_insert before insert on @schema@.kojin_groups
 for each row when (new.finished_seq is null and new.position is null) execute function @schema@.kojin_groups_foreign_write();
 
@@ -1052,8 +1056,8 @@ for each row when (
 execute function @schema@.kojin_group_state_copied(@channel@);
 
 -- @step Numbers of finished members
--- Where members were finished before, the next number is beyond theirs. To alter the sequence keeps others from taking
--- a number meanwhile.
+-- Sets the sequence beyond the numbers of members that have already finished. `alter sequence` locks it, so that no
+-- other session takes a number in between.
 do $$
 declare
   highest bigint;
@@ -1068,8 +1072,8 @@ $$;
 
 -- @batches kojin_groups_number_page over kojin_groups: Members from before
 -- @step Groups that begin from now on
--- Each group with members has a state by now, so what has none has no members. Its writers wait for this lock, so each
--- state from before it is there to be counted.
+-- Every group with members now has a state, so a new state has no members yet and is counted from the start. Writers
+-- wait for the lock of this step, so all states from before it are visible to the next step.
 alter table @schema@.kojin_group_state
   alter column counted set default true,
   alter column ttl_ms set default 86400000;
@@ -1077,9 +1081,9 @@ alter table @schema@.kojin_group_state
 -- @batches kojin_groups_count_page over kojin_group_state: Counts of groups from before
 
 -- @step Function that finishes members one by one
--- Finishes members so that each fails alone; used where a statement for all of them has failed, or may have. Arrays of
--- equal length as for kojin_finish_members, and dues: the time in seconds since 1970 from which on each may not be
--- written. For the other parameters, and the columns that tell how a member failed, see kojin_store_each.
+-- Finishes members so that each fails alone. Used after a statement for all members has failed, or may have. The arrays
+-- have equal length and the meanings of kojin_finish_members; dues holds the times in seconds since 1970 after which a
+-- member must not be written. kojin_store_each explains the other parameters and the columns that describe a failure.
 create or replace function @schema@.kojin_finish_each(
   group_ids pg_catalog.text[], task_ids pg_catalog.text[], results pg_catalog.text[], errors pg_catalog.text[], called double precision[], dues double precision[],
   give_up double precision, one_by_one boolean, row_lock_ms int, lock_budget_ms int, commit_lock_ms int, notifies boolean

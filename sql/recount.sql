@@ -1,9 +1,9 @@
--- Counts the groups that are not done anew, from the rows of their members: after members were written without the
--- triggers, or copied. Steps as in a migration.
+-- Recounts all unexpired groups from their members, after members were copied or written without the triggers. Its
+-- markers are those of a migration.
 
 -- @step Numbers of finished members
--- Where members were finished before, the next number is beyond theirs. To alter the sequence keeps others from taking
--- a number meanwhile.
+-- Sets the sequence beyond the numbers of members that have already finished. `alter sequence` locks it, so that no
+-- other session takes a number in between.
 do $$
 declare
   highest bigint;

@@ -1,17 +1,17 @@
--- Three roles with no more rights than they need. Optional: run it with any client, as the owner of the schema or as a
--- superuser, once `migrate` has run, and again after each later migration. It may be run any number of times. Put your
--- schema in the place of public, and your names in the place of kojin_storer, kojin_waiter and kojin_janitor. Who may
--- do what is told in docs/security.md.
+-- Three roles with only the rights that they need. This file is optional. Run it with any client after `migrate`, as
+-- the owner of the schema or as a superuser, and again after each later migration. It may be run any number of times.
+-- Replace public with your schema, and kojin_storer, kojin_waiter and kojin_janitor with your names. docs/security.md
+-- lists what each role may do.
 --
--- An application's own login gets those it needs, and one that does everything gets all three:
+-- Grant your application's login the roles that it needs. For one that does everything:
 -- grant kojin_storer, kojin_waiter, kojin_janitor to app;
 
 begin;
 
--- Whatever the session has: no name below is looked up in a schema in which others may create objects.
+-- Independent of the session: no name below is looked up in a schema where other roles may create objects.
 set local search_path = pg_catalog, pg_temp;
 
--- Needs the right to create roles; nothing else here does, so another role may have created them before.
+-- Only this block needs the right to create roles. If you lack it, have the roles created beforehand.
 do $$
 declare
   wanted pg_catalog.text;
@@ -26,11 +26,11 @@ $$;
 
 grant usage on schema public to kojin_storer, kojin_waiter, kojin_janitor;
 
--- Exactly what follows, whatever an earlier version of this file granted.
+-- Removes what an earlier version of this file granted.
 revoke all on public.kojin_results, public.kojin_groups, public.kojin_group_state, public.kojin_migrations from kojin_storer, kojin_waiter, kojin_janitor;
 
--- Nor what default privileges, or `grant all`, gave to other roles: the functions, some of which run with the rights of
--- their owner, and TRIGGER on the tables. A role of your own that needs a function is granted it after this file.
+-- Removes what default privileges or `grant all` gave to other roles: the functions, some of which run with the rights
+-- of their owner, and TRIGGER on the tables. If your own role needs a function, grant it after running this file.
 do $do$
 declare
   revocation pg_catalog.text;
@@ -69,19 +69,20 @@ begin
 end
 $do$;
 
--- All: see that the tables have the version that the package works with.
+-- All roles: check the version of the tables.
 grant select (version, name) on public.kojin_migrations to kojin_storer, kojin_waiter, kojin_janitor;
 
--- Storer: stores results and failures of tasks. It can read them, too: an upsert that says excluded.result asks for the
--- right to select that column. Reads need stored_xid besides.
+-- Storer: stores results and failures of tasks. It can also read them, since an upsert with excluded.result requires
+-- the right to select that column. Reads also need stored_xid.
 grant
   select (task_id, result, error, stored_at, stored_xid, expires_at, trace_context),
   insert (task_id, result, error, stored_at, expires_at, trace_context),
   update (result, error, stored_at, stored_xid, expires_at, trace_context)
 on public.kojin_results to kojin_storer;
--- Called by the trigger, with the rights of the writer. Every role has this one, unless it was taken away.
+-- The trigger calls it with the rights of the writer. By default every role has this right, but it may have been
+-- revoked.
 grant execute on function public.kojin_announce(pg_catalog.text, pg_catalog.text, pg_catalog.text[]) to kojin_storer;
--- Called by what stores, with the rights of the writer.
+-- Statements that store call these with the rights of the writer.
 grant execute on function
   public.kojin_late(),
   public.kojin_store_row(
@@ -95,28 +96,28 @@ grant execute on function
     pg_catalog.text[], pg_catalog.text[], pg_catalog.text[], pg_catalog.text[], double precision[], double precision[], double precision, boolean, int, int, int, boolean
   )
 to kojin_storer;
--- Initialises groups and finishes their members, by functions alone. It cannot read results of members, nor count or
--- delete anything by hand.
+-- Initialises groups and finishes their members, only through these functions. It cannot read the results of members,
+-- or change counts and delete rows itself.
 grant execute on function public.kojin_init_group(pg_catalog.text, int, pg_catalog.text[], double precision, double precision, pg_catalog.text), public.kojin_finish_members(pg_catalog.text[], pg_catalog.text[], pg_catalog.text[], pg_catalog.text[], double precision[]) to kojin_storer;
--- Claims groups that are done: reads the state of each group, and its claim.
+-- Claims completed groups, for which it reads states and claims.
 grant
   select (group_id, total, completed, failed, initialised, completed_at, expires_at, claim_token, claimed_until),
   update (claim_token, claimed_until)
 on public.kojin_group_state to kojin_storer;
 
--- Waiter: reads and awaits results, of tasks and of groups. It writes nothing.
+-- Waiter: reads and awaits results of tasks and groups. It writes nothing.
 grant select (task_id, result, error, stored_at, stored_xid, expires_at, trace_context) on public.kojin_results to kojin_waiter;
 grant select (group_id, task_id, result, completed, error, position, finished_seq) on public.kojin_groups to kojin_waiter;
 grant select (group_id, total, completed, failed, declared, initialised, placeholders_late, completed_at, done_xid, deadline_ms, expires_at) on public.kojin_group_state to kojin_waiter;
 
--- Janitor: deletes what has expired (it may delete anything), and reads no result. To lock a row takes the right to
--- update one of its columns: those with which least can be done.
+-- Janitor: deletes expired rows, and reads no results. It could delete any row. Locking a row requires the right to
+-- update one of its columns, so it may update the least harmful ones.
 grant select (task_id, stored_at, expires_at), update (created_at), delete on public.kojin_results to kojin_janitor;
--- Called by what deletes, with the rights of its caller.
+-- Statements that delete call it with the rights of their caller.
 grant execute on function public.kojin_late() to kojin_janitor;
 grant select (group_id), delete on public.kojin_groups to kojin_janitor;
 grant select (group_id, expires_at), update (expires_at), delete on public.kojin_group_state to kojin_janitor;
--- With the rights of its caller.
+-- It runs with the rights of its caller.
 grant execute on function public.kojin_groups_prune(int, double precision) to kojin_janitor;
 
 commit;
