@@ -1,5 +1,6 @@
 // Runs the specs on another version of Postgres, or with another way to use the library:
 //   node tools/run-specs.mjs [--postgres 14|15|16|17] [--variant pgbouncer|pool-of-one|deferred|nats] [Jest arguments]
+// With both, the specs that the variant does not affect run first, without it.
 import { execFileSync, spawnSync } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -68,19 +69,27 @@ if (values.variant !== undefined) {
     process.exit(0);
   }
   env.SPEC_VARIANT = values.variant;
-  // Fault specs start their own servers and poolers, so of the variants only those that change announcements affect
-  // them.
-  if (!["deferred", "nats"].includes(values.variant)) left.push("spec/faults", ...aboutSql);
   if (isOverNats) left.push(...aboutListen);
 }
 
 const jest = createRequire(import.meta.url).resolve("jest/bin/jest");
-const { status } = spawnSync(process.execPath, [jest, "--testPathIgnorePatterns", ...left, "--", ...positionals], {
-  cwd: root,
-  env,
-  stdio: "inherit",
-});
-process.exit(status ?? 1);
+if (["pgbouncer", "pool-of-one"].includes(values.variant)) {
+  // Fault specs start their own servers and poolers, so of the variants only those that change announcements affect
+  // them.
+  const unaffected = ["spec/faults/", ...aboutSql];
+  if (values.postgres !== undefined) runJest(left, unaffected, { ...env, SPEC_VARIANT: "plain" });
+  left.push(...unaffected);
+}
+runJest(left, positionals, env);
+
+function runJest(ignored, patterns, environment) {
+  const { status } = spawnSync(process.execPath, [jest, "--testPathIgnorePatterns", ...ignored, "--", ...patterns], {
+    cwd: root,
+    env: environment,
+    stdio: "inherit",
+  });
+  if (status !== 0) process.exit(status ?? 1);
+}
 
 function fail(message) {
   console.error(message);
