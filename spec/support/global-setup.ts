@@ -1,3 +1,5 @@
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { startEmbeddedPostgres } from "../../lib/embedded/index";
 import type { EmbeddedPostgres } from "../../lib/embedded/index";
 import { NatsServer } from "./nats-server";
@@ -22,6 +24,7 @@ export default async function globalSetup(): Promise<void> {
     globalThis.embeddedPostgresOfSpecs = server;
     process.env["DATABASE_URL"] = server.url;
   }
+  process.env["SPEC_EMPTY_CLUSTER"] = join(tmpdir(), `spec-empty-cluster-${process.pid}`);
   if (process.env["SPEC_VARIANT"] === "pgbouncer") {
     globalThis.pgBouncerOfSpecs = await PgBouncer.start(process.env["DATABASE_URL"], "transaction", 8);
     process.env["SPEC_POOL_URL"] = globalThis.pgBouncerOfSpecs.url;
