@@ -9,9 +9,9 @@ import { Subjects } from "./subjects";
 export type { NatsOptions } from "./options";
 export type { ListenReport } from "../notifications/notifier";
 export { startRelay } from "../relay/relay";
-export type { Relay, RelayOptions } from "../relay/relay";
+export type { Relay, RelayOptions, RelayReport, RelayRole } from "../relay/relay";
 export type { LeadershipReport } from "../relay/leadership";
-export type { RelayReport, RelayRole, RescanCause } from "../relay/report";
+export type { RescanCause } from "../relay/term";
 
 /**
  * Sends notifications over NATS: `new PostgresResultBackend(pool, { notifier: nats({ servers }) })`. Results stay in

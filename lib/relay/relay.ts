@@ -4,13 +4,12 @@ import type { ConnectionPool } from "../database/connection";
 import { Database } from "../database/database";
 import { SessionConfig, type SessionRole } from "../database/session-config";
 import type { Logger } from "../logger";
-import type { ListenReport, NotificationSource, Notifier, NotifierChannel } from "../notifications/notifier";
+import type { ListenReport, Notifier, NotifierChannel } from "../notifications/notifier";
 import { PostgresNotifications } from "../notifications/postgres-notifications";
 import { type ResolvedOptions, resolveOptions } from "../options";
 import { typeName } from "../value/arguments";
-import { Leadership } from "./leadership";
-import { RelayCounters, type RelayReport, type RelayRole } from "./report";
-import { Term } from "./term";
+import { Leadership, type LeadershipReport } from "./leadership";
+import { RelayCounters, Term } from "./term";
 
 export interface RelayOptions {
   /** Carries the notifications, such as `nats({ servers })`, with the settings of the waiting processes. */
@@ -26,12 +25,32 @@ export interface RelayOptions {
   readonly logger?: Logger;
 }
 
-export interface RelayTimes {
-  /** Longest time without a connection of the notifier in which the relay still leads. */
-  readonly notifierGraceMs: number;
+/** `leader`: relays. `standby`: ready to take over, or waiting to be. `closed`: by `close()`. */
+export type RelayRole = "leader" | "standby" | "closed";
+
+/** State of a relay, and what it has done since it was started. */
+export interface RelayReport extends Readonly<RelayCounters> {
+  /** True if the relay relays, or stands by and could take over. */
+  readonly ok: boolean;
+  readonly role: RelayRole;
+  /** What is wrong, in words; empty when all is well. */
+  readonly problems: readonly string[];
+  /** The session by which relays agree on a leader. */
+  readonly leadership: LeadershipReport;
+  /** The listener in Postgres; `idle` on standby. Its reconnects are those of all terms. */
+  readonly listen: ListenReport;
+  /** The connection of the notifier, such as NATS. */
+  readonly notifier: ListenReport & { readonly name: string };
+  /** Ids that wait, or are being published. */
+  readonly unpublished: number;
+  /** Age of the oldest of them, in milliseconds; 0 if there is none. */
+  readonly lagMs: number;
+  /** Time since the latest notification, in milliseconds; undefined before the first. */
+  readonly lastNotificationAgeMs: number | undefined;
 }
 
-const defaultTimes: RelayTimes = { notifierGraceMs: 5_000 };
+/** Longest time without a connection of the notifier in which the relay still leads. */
+const defaultNotifierGraceMs = 5_000;
 const notListening: ListenReport = { status: "idle", reconnects: 0, heartbeatMs: undefined, problem: undefined };
 
 /** Relays Postgres notifications through a notifier. One relay of a schema leads and relays; the others stand by. */
@@ -45,15 +64,18 @@ export class Relay implements AsyncDisposable {
   readonly #changed$ = new Subject<void>();
   readonly #leadership: Leadership;
   /** Always connected: it shows whether leading is of any use, and a new leader need not connect first. */
-  readonly #connection: NotificationSource;
+  readonly #channel: NotifierChannel;
   readonly #subscriptions = new Subscription();
   #term: Term | undefined;
-  readonly #endings = new Set<Promise<void>>();
+  #pastReconnects = 0;
+  #lastNotificationAt: number | undefined;
+  /** Settles once nothing of past terms is connected. */
+  #ended: Promise<unknown> = Promise.resolve();
   #closing: Promise<void> | undefined;
   #isClosed = false;
 
   /** @internal Use {@link startRelay}. */
-  constructor(pool: ConnectionPool, options: RelayOptions, { notifierGraceMs }: RelayTimes = defaultTimes) {
+  constructor(pool: ConnectionPool, options: RelayOptions, notifierGraceMs = defaultNotifierGraceMs) {
     if (typeof (options as unknown) !== "object" || (options as unknown) === null)
       throw new TypeError(`options: expected an object, got ${typeName(options)}.`);
     if ((options.notifier as unknown) === undefined)
@@ -61,38 +83,36 @@ export class Relay implements AsyncDisposable {
     this.#pool = pool;
     this.#options = resolveOptions(options);
     this.#notifier = options.notifier;
-    this.#connection = this.#open().source;
-    const config = this.#sessionConfig("relay");
-    this.#leadership = new Leadership(config, this.#options.schema, this.#connection, notifierGraceMs);
+    const { schema, logger } = this.#options;
+    const onUnconfirmed = (): void => void (this.#counters.unconfirmed += 1);
+    this.#channel = this.#notifier.open({ schema, logger, onUnconfirmed });
+    const { source } = this.#channel;
+    this.#leadership = new Leadership(this.#sessionConfig("relay"), schema, source, notifierGraceMs);
     this.changes$ = this.#changed$.pipe(
       startWith(undefined),
       map(() => this.report),
       distinctUntilChanged((one, other) => identityOf(one) === identityOf(other)),
     );
     this.#subscriptions.add(this.#leadership.changes$.subscribe(() => this.#followLead()));
-    this.#subscriptions.add(this.#connection.status$.subscribe(() => this.#changed$.next()));
-    this.#connection.demand();
+    this.#subscriptions.add(source.status$.subscribe(() => this.#changed$.next()));
+    source.demand();
     this.#leadership.start();
   }
 
   get report(): RelayReport {
-    const counters = this.#counters;
+    const counters: Readonly<RelayCounters> = structuredClone(this.#counters);
     const listen = this.#term?.listen ?? notListening;
-    const { lastNotificationAt } = counters;
+    const lastNotificationAt = this.#term?.lastNotificationAt ?? this.#lastNotificationAt;
     const problems = this.#problems();
     return {
+      ...counters,
       ok: problems.length === 0,
       role: this.#role,
       problems,
       leadership: this.#leadership.report,
-      listen: { ...listen, reconnects: listen.reconnects + counters.listenReconnects },
-      notifier: { name: this.#notifier.name, ...this.#connection.report },
-      terms: counters.terms,
-      notifications: { ...counters.notifications },
+      listen: { ...listen, reconnects: listen.reconnects + this.#pastReconnects },
+      notifier: { name: this.#notifier.name, ...this.#channel.source.report },
       invalid: counters.invalid + (this.#term?.invalid ?? 0),
-      ids: { ...counters.ids },
-      rescans: { ...counters.rescans },
-      unconfirmed: counters.unconfirmed,
       unpublished: this.#term?.unpublished ?? 0,
       lagMs: this.#term?.lagMs ?? 0,
       lastNotificationAgeMs: lastNotificationAt === undefined ? undefined : performance.now() - lastNotificationAt,
@@ -116,11 +136,6 @@ export class Relay implements AsyncDisposable {
     return this.#term === undefined ? "standby" : "leader";
   }
 
-  #open(): NotifierChannel {
-    const { schema, logger } = this.#options;
-    return this.#notifier.open({ schema, logger, onUnconfirmed: () => (this.#counters.unconfirmed += 1) });
-  }
-
   #sessionConfig(role: SessionRole): SessionConfig {
     const { listen } = this.#options;
     return new SessionConfig(this.#pool, typeof listen === "object" ? listen.connection : undefined, role);
@@ -138,15 +153,17 @@ export class Relay implements AsyncDisposable {
     const database = new Database(this.#pool, schema, false);
     const source = new PostgresNotifications({ config: this.#sessionConfig("listener"), schema, database, logger });
     logger.info(`Relaying the notifications of schema "${schema}" over ${this.#notifier.name}.`);
-    this.#term = new Term(source, this.#open(), this.#counters);
+    this.#term = new Term(source, this.#channel.publisher, this.#counters);
     source.status$.subscribe(() => this.#changed$.next());
   }
 
   /** Does not wait for a connection that is slow to end: the next term need not wait for it. */
   #endTerm(term: Term, reason: string): void {
     this.#term = undefined;
-    const ending = term.end().finally(() => this.#endings.delete(ending));
-    this.#endings.add(ending);
+    this.#pastReconnects += term.listen.reconnects;
+    this.#counters.invalid += term.invalid;
+    this.#lastNotificationAt = term.lastNotificationAt ?? this.#lastNotificationAt;
+    this.#ended = Promise.all([this.#ended, term.end()]);
     if (this.#closing === undefined) this.#options.logger.warn(`Standing by: ${reason}.`);
   }
 
@@ -156,8 +173,8 @@ export class Relay implements AsyncDisposable {
    */
   async #close(): Promise<void> {
     await this.#term?.finish();
-    await this.#leadership.close();
-    await Promise.all([...this.#endings, this.#connection.close()]);
+    await this.#leadership.stop(new Error("The relay was closed"));
+    await Promise.all([this.#ended, this.#channel.source.close()]);
     this.#subscriptions.unsubscribe();
     this.#isClosed = true;
     this.#changed$.next();
@@ -169,13 +186,13 @@ export class Relay implements AsyncDisposable {
     const problems: string[] = [];
     const { isConnected, problem } = this.#leadership.report;
     if (!isConnected) problems.push(`The database is not reached: ${problem ?? "no reason was given"}.`);
-    const notifier = this.#connection.report;
+    const notifier = this.#channel.source.report;
     if (notifier.status !== "listening")
       problems.push(`${this.#notifier.name} is not reached: ${notifier.problem ?? "not connected yet"}.`);
-    if (this.#term === undefined) return problems;
-    if (notifier.status === "listening" && this.#term.problem !== undefined) problems.push(`${this.#term.problem}.`);
-    const { listen } = this.#term;
-    if (listen.status !== "listening") problems.push(`It does not listen: ${listen.problem ?? "not connected yet"}.`);
+    else if (notifier.problem !== undefined) problems.push(`${notifier.problem}.`);
+    const listen = this.#term?.listen;
+    if (listen !== undefined && listen.status !== "listening")
+      problems.push(`It does not listen: ${listen.problem ?? "not connected yet"}.`);
     return problems.map((each) => each.replace(/\.\.$/, "."));
   }
 }

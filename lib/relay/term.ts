@@ -1,41 +1,72 @@
-import type { Subscription } from "rxjs";
+import { Subscription } from "rxjs";
 import { settledWithin } from "../database/race";
-import type {
-  ListenReport,
-  NotificationPublisher,
-  NotificationSource,
-  NotifierChannel,
-} from "../notifications/notifier";
+import type { ListenReport, NotificationPublisher, NotificationSource } from "../notifications/notifier";
 import { type Notification, type PayloadName, payloadNames } from "../notifications/payload";
-import type { RelayCounters, RescanCause } from "./report";
 
 /** Ids that wait for earlier ones to be confirmed. Beyond that, all processes are asked to read everything. */
 export const maxWaitingIds = 20_000;
 /** For publishing the rest when the relay is closed. */
 const finishLimitMs = 2_000;
 
-/** The time in which a relay leads: it listens in Postgres, and publishes what it receives. */
+/**
+ * Cause of a request to read everything. `takeover`: a relay began to lead. `reconnect`: the connection to Postgres was
+ * interrupted. `announced`: a writer's statement was too large to name its ids. `overflow`: too many ids were waiting.
+ */
+export type RescanCause = "takeover" | "reconnect" | "announced" | "overflow";
+
+/** Counts what one relay has done, over all its terms. */
+export class RelayCounters {
+  /** Number of times the relay began to lead. */
+  terms = 0;
+  /**
+   * Notifications received, by what they were about: results (`ids`), groups that changed, completed, or may be either
+   * (`members`), or too much to name (`rescan`).
+   */
+  readonly notifications: Record<PayloadName | "rescan", number> = {
+    ids: 0,
+    groups: 0,
+    done: 0,
+    members: 0,
+    rescan: 0,
+  };
+  /** Payloads that were not valid. */
+  invalid = 0;
+  /** Ids relayed, by the same names. An id received several times while it waited is counted once. */
+  readonly ids: Record<PayloadName, number> = { ids: 0, groups: 0, done: 0, members: 0 };
+  /** Number of times all processes were asked to read everything, by cause. */
+  readonly rescans: Record<RescanCause, number> = { takeover: 0, reconnect: 0, announced: 0, overflow: 0 };
+  /** Announcements that the notifier could not confirm at first. They are made again. */
+  unconfirmed = 0;
+}
+
+/**
+ * The time in which a relay leads: it listens in Postgres, and publishes what it receives. One lot is under way at a
+ * time, and what comes meanwhile is merged into the next: a slow notifier costs a bounded amount of memory and never
+ * delays the listener, which would hold back the notification queue of the whole cluster.
+ */
 export class Term {
   readonly #source: NotificationSource;
-  readonly #channel: NotifierChannel;
+  readonly #publisher: NotificationPublisher;
   readonly #counters: RelayCounters;
-  readonly #forwarder: Forwarder;
-  readonly #subscription: Subscription;
+  readonly #subscription = new Subscription();
+  #waiting = new Lot();
+  #underWay: Lot | undefined;
+  #publishing: Promise<void> | undefined;
+  #hasListened = false;
+  #lastNotificationAt: number | undefined;
 
-  constructor(source: NotificationSource, channel: NotifierChannel, counters: RelayCounters) {
+  constructor(source: NotificationSource, publisher: NotificationPublisher, counters: RelayCounters) {
     this.#source = source;
-    this.#channel = channel;
+    this.#publisher = publisher;
     this.#counters = counters;
-    this.#forwarder = new Forwarder(channel.publisher, counters);
     counters.terms += 1;
-    let hasListened = false;
-    this.#subscription = source.notifications$.subscribe((notification) => this.#forwarder.receive(notification));
+    this.#subscription.add(source.notifications$.subscribe((notification) => this.#receive(notification)));
     this.#subscription.add(
       source.status$.subscribe((status) => {
         if (status !== "listening") return;
         // What was notified before this moment is unknown.
-        this.#forwarder.rescan(hasListened ? "reconnect" : "takeover");
-        hasListened = true;
+        this.#rescan(this.#hasListened ? "reconnect" : "takeover");
+        this.#hasListened = true;
       }),
     );
     source.demand();
@@ -49,73 +80,43 @@ export class Term {
     return this.#source.invalid;
   }
 
-  /** Why processes do not receive what is published. */
-  get problem(): string | undefined {
-    return this.#channel.source.report.problem;
+  /** On the clock of `performance.now()`; undefined before the first. */
+  get lastNotificationAt(): number | undefined {
+    return this.#lastNotificationAt;
   }
 
+  /** Number of ids that are not confirmed. */
   get unpublished(): number {
-    return this.#forwarder.unpublished;
+    return this.#waiting.size + (this.#underWay?.size ?? 0);
   }
 
+  /** Age of the oldest of them, in milliseconds. */
   get lagMs(): number {
-    return this.#forwarder.lagMs;
+    const since = this.#underWay?.since ?? this.#waiting.since;
+    return since === undefined ? 0 : performance.now() - since;
   }
 
   /** Stops listening, and publishes the rest. */
   async finish(): Promise<void> {
     this.#subscription.unsubscribe();
-    await settledWithin(this.#forwarder.drain(), finishLimitMs);
+    if (this.#publishing !== undefined) await settledWithin(this.#publishing, finishLimitMs);
   }
 
-  /** Stops publishing at once; resolves once nothing is connected. */
+  /**
+   * Stops listening, and drops what waits: the next leader begins by asking all processes to read everything. Resolves
+   * once nothing is connected.
+   */
   async end(): Promise<void> {
     this.#subscription.unsubscribe();
-    this.#forwarder.stop();
-    this.#counters.listenReconnects += this.#source.report.reconnects;
-    this.#counters.invalid += this.#source.invalid;
-    await Promise.all([this.#channel.source.close(), this.#source.close()]);
-  }
-}
-
-/**
- * Publishes what comes from Postgres. One lot is under way at a time, and what comes meanwhile is merged into the next:
- * a slow notifier costs a bounded amount of memory and never delays the listener, which would hold back the
- * notification queue of the whole cluster.
- */
-export class Forwarder {
-  readonly #publisher: NotificationPublisher;
-  readonly #counters: RelayCounters;
-  #waiting = new IdSets();
-  #needsRescan = false;
-  #underWay = 0;
-  /** When the oldest arrived of the lot under way, and of what waits for the next. */
-  #oldestAt: number | undefined;
-  #nextOldestAt: number | undefined;
-  #sending: Promise<void> | undefined;
-  #isStopped = false;
-
-  constructor(publisher: NotificationPublisher, counters: RelayCounters) {
-    this.#publisher = publisher;
-    this.#counters = counters;
+    this.#waiting = new Lot();
+    await this.#source.close();
   }
 
-  /** Number of ids that are not confirmed. */
-  get unpublished(): number {
-    return this.#waiting.size + this.#underWay;
-  }
-
-  /** Age of the oldest of them, in milliseconds. */
-  get lagMs(): number {
-    return this.#oldestAt === undefined ? 0 : performance.now() - this.#oldestAt;
-  }
-
-  receive(notification: Notification): void {
-    if (this.#isStopped) return;
-    this.#counters.lastNotificationAt = performance.now();
+  #receive(notification: Notification): void {
+    this.#lastNotificationAt = performance.now();
     if (notification.rescan) {
       this.#counters.notifications.rescan += 1;
-      this.rescan("announced");
+      this.#rescan("announced");
       return;
     }
     const received: Record<PayloadName, readonly string[]> = {
@@ -126,87 +127,64 @@ export class Forwarder {
       members: notification.memberGroupIds,
     };
     for (const name of payloadNames) {
-      if (received[name].length > 0) this.#counters.notifications[name] += 1;
+      if (received[name].length === 0) continue;
+      this.#counters.notifications[name] += 1;
       this.#waiting.add(name, received[name]);
     }
-    if (this.#waiting.size > maxWaitingIds) {
-      this.#waiting = new IdSets();
-      this.rescan("overflow");
-    }
-    this.#send();
+    if (this.#waiting.size > maxWaitingIds) this.#rescan("overflow");
+    this.#publish();
   }
 
-  /** Asks all processes to read everything they wait for. */
-  rescan(cause: RescanCause): void {
-    if (this.#isStopped) return;
+  /** Asks all processes to read everything they wait for, which covers all ids that wait. */
+  #rescan(cause: RescanCause): void {
     this.#counters.rescans[cause] += 1;
-    this.#needsRescan = true;
-    this.#send();
+    this.#waiting.replaceByRescan();
+    this.#publish();
   }
 
-  /** Resolves once nothing is left to publish, or the publisher has given up on it. */
-  async drain(): Promise<void> {
-    await this.#sending;
+  #publish(): void {
+    if (this.#waiting.since !== undefined) this.#publishing ??= this.#publishLots();
   }
 
-  /** Drops everything: the next leader begins by asking all processes to read everything. */
-  stop(): void {
-    this.#isStopped = true;
-    this.#waiting = new IdSets();
-    this.#needsRescan = false;
-  }
-
-  get #hasWaiting(): boolean {
-    return this.#needsRescan || this.#waiting.size > 0;
-  }
-
-  #send(): void {
-    if (!this.#hasWaiting) return;
-    if (this.#sending !== undefined) {
-      this.#nextOldestAt ??= performance.now();
-      return;
-    }
-    this.#oldestAt = performance.now();
-    this.#sending = this.#run();
-  }
-
-  async #run(): Promise<void> {
+  async #publishLots(): Promise<void> {
     // The driver emits all notifications of one packet in the same turn.
     await Promise.resolve();
-    while (this.#hasWaiting) {
-      const [sets, isRescan] = [this.#waiting, this.#needsRescan];
-      this.#waiting = new IdSets();
-      this.#needsRescan = false;
-      this.#underWay = sets.size;
-      for (const name of payloadNames) {
-        this.#counters.ids[name] += sets.of(name).size;
-        this.#publisher.announce(name, sets.of(name));
+    while (this.#waiting.since !== undefined) {
+      const lot = this.#waiting;
+      this.#underWay = lot;
+      this.#waiting = new Lot();
+      for (const [name, ids] of lot.ids) {
+        this.#counters.ids[name] += ids.size;
+        this.#publisher.announce(name, ids);
       }
-      if (isRescan) this.#publisher.rescan();
+      if (lot.isRescan) this.#publisher.rescan();
       await this.#publisher.drain();
-      this.#underWay = 0;
-      this.#oldestAt = this.#nextOldestAt;
-      this.#nextOldestAt = undefined;
     }
-    // Synchronously after the last look at what waits: what arrives from here on starts a new run.
-    this.#oldestAt = undefined;
-    this.#sending = undefined;
+    // Synchronously after the last look at what waits: what arrives from here on starts anew.
+    this.#underWay = undefined;
+    this.#publishing = undefined;
   }
 }
 
-/** Ids by what they are, each once. */
-class IdSets {
-  readonly #sets = new Map(payloadNames.map((name) => [name, new Set<string>()]));
+/** What is published together: ids by what they are, each once, or a request to read everything. */
+class Lot {
+  readonly ids = new Map(payloadNames.map((name) => [name, new Set<string>()]));
+  isRescan = false;
+  /** When the oldest of it arrived, on the clock of `performance.now()`; undefined while it is empty. */
+  since: number | undefined;
 
   get size(): number {
-    return payloadNames.reduce((sum, name) => sum + this.of(name).size, 0);
-  }
-
-  of(name: PayloadName): Set<string> {
-    return this.#sets.get(name) as Set<string>;
+    return [...this.ids.values()].reduce((sum, { size }) => sum + size, 0);
   }
 
   add(name: PayloadName, ids: readonly string[]): void {
-    for (const id of ids) this.of(name).add(id);
+    this.since ??= performance.now();
+    for (const id of ids) this.ids.get(name)?.add(id);
+  }
+
+  replaceByRescan(): void {
+    this.since ??= performance.now();
+    this.isRescan = true;
+    for (const ids of this.ids.values()) ids.clear();
   }
 }

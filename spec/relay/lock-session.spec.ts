@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { Socket } from "node:net";
 import { setImmediate as soon } from "node:timers/promises";
 import { types } from "pg";
-import { LockSession } from "../../lib/relay/lock-session";
+import { LockSession } from "../../lib/relay/leadership";
 import { specDatabase } from "../support/spec-database";
 import { TcpProxy } from "../support/tcp-proxy";
 

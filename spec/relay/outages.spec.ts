@@ -53,7 +53,7 @@ describeWithNats()("a relay, when something breaks", () => {
 
   it("lets another lead that has NATS", async () => {
     const proxy = await TcpProxy.start(suite.nats.url);
-    const first = suite.relay({ servers: proxy.route(suite.nats.url) }, database.url, { notifierGraceMs: 1_000 });
+    const first = suite.relay({ servers: proxy.route(suite.nats.url) }, database.url, 1_000);
     await untilLeading(first);
     const second = suite.relay();
     await untilStandby(second);

@@ -1,7 +1,14 @@
 import type { NotificationPublisher } from "kojin-postgres/notifier";
-import { decodePayload, encodePayloads, rescanPayload } from "../../lib/notifications/payload";
-import { RelayCounters } from "../../lib/relay/report";
-import { Forwarder, maxWaitingIds } from "../../lib/relay/term";
+import { BaseNotificationSource } from "../../lib/notifications/notification-source";
+import { encodePayloads, rescanPayload } from "../../lib/notifications/payload";
+import { maxWaitingIds, RelayCounters, Term } from "../../lib/relay/term";
+
+/** Listens at once, and receives what it is told to. */
+class ListeningSource extends BaseNotificationSource {
+  protected onDemand(): void {
+    this.setStatus("listening");
+  }
+}
 
 /** Writes down what it is to announce, and has it confirmed when it is told to. */
 class SlowPublisher implements NotificationPublisher {
@@ -29,38 +36,34 @@ class SlowPublisher implements NotificationPublisher {
 }
 
 describe("what a relay hands on", () => {
+  let source: ListeningSource;
   let publisher: SlowPublisher;
   let counters: RelayCounters;
-  let forwarder: Forwarder;
+  let term: Term;
   beforeEach(async () => {
+    source = new ListeningSource();
     publisher = new SlowPublisher();
     counters = new RelayCounters();
-    forwarder = new Forwarder(publisher, counters);
-    receive(encodePayloads("ids", ["first"]));
+    term = new Term(source, publisher, counters);
     await publisher.confirm();
   });
   afterEach(async () => {
-    forwarder.stop();
+    await term.end();
     await publisher.confirm();
   });
 
-  const receive = (payloads: readonly string[]): void => {
-    for (const payload of payloads) {
-      const notification = decodePayload(payload);
-      if (notification !== undefined) forwarder.receive(notification);
-    }
-  };
+  const receive = (payloads: readonly string[]): void => payloads.forEach((payload) => source.receive(payload));
 
   it("is merged while something is under way, each id once, by what it is", async () => {
     receive(encodePayloads("ids", ["a", "b"]));
     await publisher.confirm();
     receive(['{"v":1,"ids":["c"]}', '{"v":1,"members":["g"]}', '{"v":1,"ids":["d","c"]}', '{"v":1,"done":["g"]}']);
-    expect(forwarder.unpublished).toBe(6);
+    expect(term.unpublished).toBe(6);
     await publisher.confirm();
     await publisher.confirm();
-    expect(publisher.told).toEqual(["ids first", "ids a b", "ids c d", "done g", "members g"]);
-    expect(forwarder).toMatchObject({ unpublished: 0, lagMs: 0 });
-    expect(counters.ids).toEqual({ ids: 5, groups: 0, done: 1, members: 1 });
+    expect(publisher.told).toEqual(["rescan", "ids a b", "ids c d", "done g", "members g"]);
+    expect(term).toMatchObject({ unpublished: 0, lagMs: 0 });
+    expect(counters).toMatchObject({ terms: 1, ids: { ids: 4, groups: 0, done: 1, members: 1 } });
   });
 
   it("is a rescan when too many ids are queued", async () => {
@@ -68,20 +71,30 @@ describe("what a relay hands on", () => {
     await publisher.confirm();
     const ids = Array.from({ length: maxWaitingIds + 1 }, (_, index) => `id ${index}`);
     receive(encodePayloads("ids", ids));
-    expect(forwarder.unpublished).toBeLessThan(maxWaitingIds);
+    expect(term.unpublished).toBeLessThan(maxWaitingIds);
     await publisher.confirm();
-    expect(publisher.told).toContain("rescan");
-    expect(counters.rescans.overflow).toBe(1);
+    expect(publisher.told.at(-1)).toBe("rescan");
+    expect(counters.rescans).toEqual({ takeover: 1, reconnect: 0, announced: 0, overflow: 1 });
+  });
+
+  it("is a rescan after each interruption, and whenever one is announced", async () => {
+    source.setStatus("connecting");
+    source.setStatus("listening");
+    await publisher.confirm();
+    receive([rescanPayload]);
+    await publisher.confirm();
+    expect(publisher.told).toEqual(["rescan", "rescan", "rescan"]);
+    expect(counters.rescans).toEqual({ takeover: 1, reconnect: 1, announced: 1, overflow: 0 });
   });
 
   it("is nothing once another relay leads", async () => {
     receive(encodePayloads("ids", ["under way"]));
     await publisher.confirm();
     receive([...encodePayloads("ids", ["too late"]), rescanPayload]);
-    forwarder.stop();
+    await term.end();
     receive(encodePayloads("ids", ["far too late"]));
     await publisher.confirm();
-    await forwarder.drain();
-    expect(publisher.told).toEqual(["ids first", "ids under way"]);
+    await term.finish();
+    expect(publisher.told).toEqual(["rescan", "ids under way"]);
   });
 });

@@ -2,7 +2,7 @@ import { connect, type NatsConnection } from "@nats-io/transport-node";
 import { escapeIdentifier, Pool } from "pg";
 import type { PostgresResultBackend, PostgresResultBackendOptions } from "kojin-postgres";
 import { nats, type NatsOptions } from "kojin-postgres/nats";
-import { Relay, type RelayTimes } from "../../../lib/relay/relay";
+import { Relay } from "../../../lib/relay/relay";
 import { eventually } from "../../support/eventually";
 import { NatsServer } from "../../support/nats-server";
 import { type SpecDatabase, specDatabase } from "../../support/spec-database";
@@ -19,7 +19,7 @@ export interface RelaySuite {
   /** The table of results, quoted. */
   readonly results: string;
   /** A relay of the file's schema, closed after the spec. */
-  relay(options?: NatsOptions, url?: string, times?: RelayTimes): Relay;
+  relay(options?: NatsOptions, url?: string, notifierGraceMs?: number): Relay;
   /** A backend that has its notifications by NATS, and reads by itself once in ten minutes. */
   waiting(options?: PostgresResultBackendOptions): Promise<PostgresResultBackend>;
   /** Collects everything published from now on to the shards, without the copies for subscribers of everything. */
@@ -59,12 +59,12 @@ export function relaySuite(name: string): RelaySuite {
       return server;
     },
     results: `${escapeIdentifier(database.schema)}.kojin_results`,
-    relay: (options, url = database.url, times) => {
+    relay: (options, url = database.url, notifierGraceMs) => {
       const pool = new Pool({ connectionString: url });
       pool.on("error", () => undefined);
       pools.push(pool);
       const notifier = nats({ servers: suite.nats.url, ...options });
-      const relay = new Relay(pool, { notifier, schema: database.schema }, times);
+      const relay = new Relay(pool, { notifier, schema: database.schema }, notifierGraceMs);
       relays.push(relay);
       return relay;
     },
