@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import type { Notifier } from "../index";
-import { loadClient } from "../nats/nats-link";
+import { loadClient } from "../nats/nats-connection";
 import { type NatsOptions, nats } from "../nats/index";
 import { asUsage, UsageError } from "./exit-codes";
 import { percentDecoded, type Secrets } from "./text";

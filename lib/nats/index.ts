@@ -1,10 +1,8 @@
 import type { Notifier } from "../notifications/notifier";
-import { NatsConnection } from "./nats-connection";
-import { loadClient } from "./nats-link";
+import { loadClient, NatsConnection } from "./nats-connection";
 import { NatsNotifications } from "./nats-notifications";
 import { NatsPublisher } from "./nats-publisher";
-import { type NatsOptions, resolveNatsOptions } from "./options";
-import { Subjects } from "./subjects";
+import { type NatsOptions, resolveNatsOptions, Subjects } from "./options";
 
 export type { NatsOptions } from "./options";
 export type { ListenReport } from "../notifications/notifier";
@@ -28,7 +26,7 @@ export function nats(options?: NatsOptions): Notifier {
   return {
     name: "NATS",
     open: (channel) => {
-      const subjects = new Subjects(resolved.prefix, channel.schema, resolved.shards);
+      const subjects = new Subjects(resolved, channel.schema);
       const publisher = new NatsPublisher(connection, subjects, channel);
       const source = new NatsNotifications(connection, subjects, publisher);
       connection.attach(source, publisher);

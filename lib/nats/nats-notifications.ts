@@ -2,10 +2,9 @@ import type { Logger } from "../logger";
 import { BaseNotificationSource } from "../notifications/notification-source";
 import type { ListenReport } from "../notifications/notifier";
 import type { Notification } from "../notifications/payload";
-import type { NatsConnection, NatsMember } from "./nats-connection";
-import type { NatsLink } from "./nats-link";
+import type { NatsConnection, NatsLink, NatsMember } from "./nats-connection";
 import type { NatsPublisher } from "./nats-publisher";
-import type { Subjects } from "./subjects";
+import type { Subjects } from "./options";
 import { NatsSubscriptions } from "./subscriptions";
 
 /** Receives notifications over NATS. */

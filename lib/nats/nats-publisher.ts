@@ -3,9 +3,8 @@ import { settledWithin } from "../database/race";
 import type { Logger } from "../logger";
 import type { NotificationPublisher, NotifierChannelOptions } from "../notifications/notifier";
 import { encodePayloads, type PayloadName, payloadNames, rescanPayload } from "../notifications/payload";
-import type { NatsConnection, NatsMember } from "./nats-connection";
-import type { NatsLink, RefusedPublish } from "./nats-link";
-import type { Subjects } from "./subjects";
+import type { NatsConnection, NatsLink, NatsMember, RefusedPublish } from "./nats-connection";
+import type { Subjects } from "./options";
 
 /** Ids kept to be announced again. Beyond that, every process is asked to read everything instead. */
 const maxKeptIds = 20_000;
@@ -56,28 +55,19 @@ export class NatsPublisher implements NotificationPublisher, NatsMember {
 
   announce(name: PayloadName, ids: Iterable<string>): void {
     const list = [...ids];
-    if (list.length === 0 || this.#isClosed) return;
-    const announcement = this.#log.add(name, list, performance.now());
-    const link = this.#connect();
-    if (link === undefined) return;
-    this.#publish(link, [announcement]);
-    this.#confirmLater();
+    if (list.length > 0) this.#announce(name, list);
   }
 
   rescan(): void {
-    if (this.#isClosed) return;
-    const announcement = this.#log.add("rescan", [], performance.now());
-    const link = this.#connect();
-    if (link === undefined) return;
-    this.#publish(link, [announcement]);
-    void this.#confirm(link);
+    this.#announce("rescan", []);
   }
 
   async drain(): Promise<void> {
     if (!this.isActive) return;
     const drained = new Promise<void>((resolve) => this.#drained.push(resolve));
-    const link = this.#connect();
-    if (link !== undefined) void this.#confirm(link);
+    const { session } = this.#connection;
+    if (session === undefined) this.#connection.start();
+    else void this.#confirm(session);
     await settledWithin(drained, drainLimitMs);
   }
 
@@ -96,10 +86,6 @@ export class NatsPublisher implements NotificationPublisher, NatsMember {
     if (link !== undefined) this.#log.doubt(link.provenAt);
   }
 
-  idle(): void {
-    // Nothing is left to publish.
-  }
-
   close(): void {
     this.#isClosed = true;
     this.#log.clear();
@@ -108,10 +94,16 @@ export class NatsPublisher implements NotificationPublisher, NatsMember {
     this.#settleDrains();
   }
 
-  /** The connection, which is opened if there is none. */
-  #connect(): NatsLink | undefined {
-    if (this.#connection.session === undefined) this.#connection.start();
-    return this.#connection.session;
+  #announce(name: Announcement["name"], ids: readonly string[]): void {
+    if (this.#isClosed) return;
+    const announcement = this.#log.add(name, ids, performance.now());
+    const { session } = this.#connection;
+    if (session === undefined) {
+      this.#connection.start();
+      return;
+    }
+    this.#publish(session, [announcement]);
+    this.#confirmLater();
   }
 
   #refused({ subject, problem }: RefusedPublish): void {
@@ -128,24 +120,22 @@ export class NatsPublisher implements NotificationPublisher, NatsMember {
       return;
     }
     for (const name of payloadNames) {
-      const ids = announcements.filter((each) => each.name === name).flatMap((each) => each.ids);
-      if (ids.length > 0) this.#publishIds(link, name, [...new Set(ids)]);
+      const ids = new Set(announcements.flatMap((each) => (each.name === name ? each.ids : [])));
+      if (ids.size > 0) this.#publishIds(link, name, ids);
     }
   }
 
-  #publishIds(link: NatsLink, name: PayloadName, ids: readonly string[]): void {
-    const subjects = this.#subjects;
+  #publishIds(link: NatsLink, name: PayloadName, ids: ReadonlySet<string>): void {
     const kind = name === "ids" ? "tasks" : "groups";
-    for (const payload of encodePayloads(name, ids)) link.publish(subjects.all(kind), payload);
-    const shards = new Map<number, string[]>();
+    const bySubject = new Map([[this.#subjects.all(kind), [...ids]]]);
     for (const id of ids) {
-      const shard = subjects.shardOf(id);
-      const present = shards.get(shard);
-      if (present === undefined) shards.set(shard, [id]);
+      const subject = this.#subjects.shard(kind, this.#subjects.shardOf(id));
+      const present = bySubject.get(subject);
+      if (present === undefined) bySubject.set(subject, [id]);
       else present.push(id);
     }
-    for (const [shard, members] of shards)
-      for (const payload of encodePayloads(name, members)) link.publish(subjects.shard(kind, shard), payload);
+    for (const [subject, members] of bySubject)
+      for (const payload of encodePayloads(name, members)) link.publish(subject, payload);
   }
 
   #confirmLater(): void {
@@ -216,16 +206,16 @@ export class AnnouncementLog {
     return this.#confirmed === this.#last;
   }
 
-  /**
-   * Adds an announcement. Returns what to publish: the announcement, or the request that replaces it and earlier ones.
-   */
+  /** Adds an announcement. Beyond the limit, one request to read everything stands for all that is kept. */
   add(name: Announcement["name"], ids: readonly string[], at: number): Announcement {
     const added = { name, ids, at, place: (this.#last += 1) };
     this.#kept.push(added);
     this.#ids += ids.length;
-    if (this.#ids > this.#maxIds) this.#replace(this.#kept.length - this.unconfirmed().length);
-    if (this.#ids > this.#maxIds) this.#replace(this.#kept.length);
-    return this.#kept.at(-1) ?? added;
+    if (this.#ids > this.#maxIds) {
+      this.#kept = [{ ...added, name: "rescan", ids: [] }];
+      this.#ids = 0;
+    }
+    return added;
   }
 
   /** Returns what is not confirmed. */
@@ -250,15 +240,6 @@ export class AnnouncementLog {
     this.#kept = [];
     this.#ids = 0;
     this.#confirmed = this.#last;
-  }
-
-  /** Replaces the oldest announcements by one request to read everything. */
-  #replace(count: number): void {
-    const replaced = this.#kept.splice(0, count);
-    const latest = replaced.at(-1);
-    if (latest === undefined) return;
-    this.#kept.unshift({ ...latest, name: "rescan", ids: [] });
-    for (const { ids } of replaced) this.#ids -= ids.length;
   }
 
   /** Forgets what was confirmed, and announced long before `provenAt`: a server that dies later has passed it on. */

@@ -1,4 +1,7 @@
+import { crc32 } from "node:zlib";
 import type { NodeConnectionOptions } from "@nats-io/transport-node";
+import type { NotificationKind } from "../notifications/notifier";
+import { channelOf } from "../notifications/payload";
 import { checkInteger, typeName } from "../value/arguments";
 
 /** Options of the client that are decided here, since this package supervises the connection. */
@@ -114,4 +117,41 @@ export function addressOf(server: string): ServerAddress {
   if (protocol === "ws:" || protocol === "wss:")
     throw new TypeError("servers: expected nats:// or tls://, got an address for WebSockets.");
   return { host: hostname.replace(/^\[(.*)\]$/, "$1"), port: port === "" ? defaultPort : Number(port) };
+}
+
+/**
+ * Names the subjects of one schema: `<prefix>.<channel>.tasks.<shard>`, `….groups.<shard>` and `….rescan`. Everything
+ * published to a shard is published to `….tasks.all` or `….groups.all` as well, in as few messages as possible: a
+ * process that waits for much would otherwise receive a message for each shard. Writers and waiters compute the same
+ * names.
+ */
+export class Subjects {
+  readonly shards: number;
+  /** A message on it asks for everything that is waited for to be read. */
+  readonly rescan: string;
+  readonly #base: string;
+
+  constructor({ prefix, shards }: Pick<ResolvedNatsOptions, "prefix" | "shards">, schema: string) {
+    // As in Postgres, a hash stands for the schema, whose name may contain dots, spaces and wildcards.
+    this.#base = `${prefix}.${channelOf(schema)}`;
+    this.shards = shards;
+    this.rescan = `${this.#base}.rescan`;
+  }
+
+  shardOf(id: string): number {
+    return crc32(id) % this.shards;
+  }
+
+  shard(kind: NotificationKind, shard: number): string {
+    return `${this.#base}.${kind}.${shard}`;
+  }
+
+  all(kind: NotificationKind): string {
+    return `${this.#base}.${kind}.all`;
+  }
+
+  /** Tells whether a subject belongs to the schema. */
+  has(subject: string): boolean {
+    return subject.startsWith(`${this.#base}.`);
+  }
 }

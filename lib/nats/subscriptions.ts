@@ -1,8 +1,9 @@
+import type { Subscription } from "@nats-io/transport-node";
 import { Subject } from "rxjs";
 import type { NotificationKind, NotificationSelection, SubscribedKeys } from "../notifications/notifier";
 import { rescanPayload } from "../notifications/payload";
-import type { NatsLink } from "./nats-link";
-import { type Subjects, SubjectSubscription } from "./subjects";
+import type { NatsLink } from "./nats-connection";
+import type { Subjects } from "./options";
 
 /**
  * A process that needs more than this share of the shards subscribes to all ids instead: of 30 000 results for 50
@@ -34,10 +35,12 @@ export class NatsSubscriptions implements NotificationSelection {
    * problem if the server refused something.
    */
   readonly settled$ = new Subject<string | undefined>();
-  readonly receive: (payload: string) => void;
+  readonly #receive: (payload: string) => void;
   readonly #kinds: Readonly<Record<NotificationKind, KindSubscriptions>>;
   readonly #rescan: SubjectSubscription;
   #link: SubscribingLink | undefined;
+  /** Subscriptions that no confirmation under way covers. */
+  #sent: SubjectSubscription[] = [];
   #isConfirming = false;
   #hasSettled = false;
   #problem: string | undefined;
@@ -46,7 +49,7 @@ export class NatsSubscriptions implements NotificationSelection {
   readonly #spreading = new Set<NodeJS.Timeout>();
 
   constructor(subjects: Subjects, receive: (payload: string) => void) {
-    this.receive = receive;
+    this.#receive = receive;
     this.#rescan = new SubjectSubscription(subjects.rescan);
     this.#kinds = {
       tasks: new KindSubscriptions("tasks", subjects, this),
@@ -56,7 +59,6 @@ export class NatsSubscriptions implements NotificationSelection {
 
   follow(kind: NotificationKind, key: string): void {
     this.#kinds[kind].follow(key);
-    this.#confirmSent();
   }
 
   unfollow(kind: NotificationKind, key: string): void {
@@ -66,7 +68,6 @@ export class NatsSubscriptions implements NotificationSelection {
 
   followAll(kind: NotificationKind): void {
     this.#kinds[kind].followAll();
-    this.#confirmSent();
   }
 
   unfollowAll(kind: NotificationKind): void {
@@ -78,15 +79,14 @@ export class NatsSubscriptions implements NotificationSelection {
   attach(link: SubscribingLink): void {
     this.detach();
     this.#link = link;
-    this.#rescan.subscribe(link, this.receive, (problem) => this.refused(problem));
-    for (const kind of this.#each) kind.attach(link);
-    this.#isConfirming = true;
-    void this.#confirm(link);
+    this.subscribe(this.#rescan);
+    for (const kind of this.#each) kind.attach();
   }
 
   /** Ends all subscriptions; the connection may be gone. */
   detach(): void {
     this.#link = undefined;
+    this.#sent = [];
     this.#isConfirming = false;
     this.#hasSettled = false;
     this.#problem = undefined;
@@ -104,48 +104,50 @@ export class NatsSubscriptions implements NotificationSelection {
     this.settled$.complete();
   }
 
-  /** The server does not allow a subscription. */
-  refused(problem: string): void {
-    this.#retrying ??= setTimeout(() => this.#retry(), retryIntervalMs).unref();
-    this.#confirmSent();
-    if (this.#problem !== undefined) return;
-    this.#problem = `NATS does not allow subscribing: ${problem}`;
-    if (this.#hasSettled) this.settled$.next(this.#problem);
+  /** Subscribes to a subject, unless that is done or there is no connection. */
+  subscribe(subject: SubjectSubscription, onRefused: () => void = () => undefined): void {
+    const link = this.#link;
+    if (link === undefined || subject.state !== "none") return;
+    subject.state = "pending";
+    const subscription = link.subscribe(subject.name, this.#receive, (problem) => {
+      // A late answer to a subscription that was given up.
+      if (subject.subscription !== subscription) return;
+      subject.state = "refused";
+      subject.subscription = undefined;
+      onRefused();
+      this.#refused(problem);
+    });
+    subject.subscription = subscription;
+    this.#sent.push(subject);
+    if (!this.#isConfirming) void this.#confirm(link);
   }
 
   get #each(): readonly KindSubscriptions[] {
     return [this.#kinds.tasks, this.#kinds.groups];
   }
 
-  get #hasSent(): boolean {
-    return this.#kinds.tasks.hasSent || this.#kinds.groups.hasSent;
-  }
-
-  #confirmSent(): void {
-    if (this.#link === undefined || this.#isConfirming || !this.#hasSent) return;
-    this.#isConfirming = true;
-    void this.#confirm(this.#link);
-  }
-
+  /** Has the server confirm what was sent, until it has confirmed everything. */
   async #confirm(link: SubscribingLink): Promise<void> {
-    do {
+    this.#isConfirming = true;
+    while (this.#sent.length > 0) {
       // What is sent in the same turn goes along.
       await Promise.resolve();
       if (link !== this.#link) return;
-      for (const kind of this.#each) kind.beginConfirmation();
+      const sent = this.#sent;
+      this.#sent = [];
       const isConfirmed = await link.confirm(confirmTimeoutMs);
       // Without a confirmation the connection is lost, and the next one begins anew.
       if (link !== this.#link || !isConfirmed) return;
-      this.#settle(link);
-    } while (this.#hasSent);
+      this.#settle(link, sent);
+    }
     this.#isConfirming = false;
   }
 
-  #settle(link: SubscribingLink): void {
+  #settle(link: SubscribingLink, sent: readonly SubjectSubscription[]): void {
     const isFirst = !this.#hasSettled;
     this.#hasSettled = true;
     for (const kind of this.#each) {
-      const late = kind.endConfirmation();
+      const late = kind.confirm(sent);
       // After the first confirmation everything that is waited for is read again in any case.
       if (isFirst || (late.keys.length === 0 && !late.isEverything)) continue;
       this.subscribed$.next(late);
@@ -153,7 +155,7 @@ export class NatsSubscriptions implements NotificationSelection {
     }
     if (!isFirst) return;
     this.settled$.next(this.#problem);
-    if (link.isClustered) this.#afterSpread(() => this.receive(rescanPayload));
+    if (link.isClustered) this.#afterSpread(() => this.#receive(rescanPayload));
   }
 
   #afterSpread(act: () => void): void {
@@ -164,24 +166,30 @@ export class NatsSubscriptions implements NotificationSelection {
     this.#spreading.add(timer);
   }
 
-  /** Subscribes anew: if nothing is refused any more, all is well. */
-  #retry(): void {
-    this.#retrying = undefined;
-    const link = this.#link;
-    if (link === undefined) return;
-    if (this.#isConfirming) this.#retrying = setTimeout(() => this.#retry(), retryIntervalMs).unref();
-    else this.attach(link);
+  /** The server does not allow a subscription. */
+  #refused(problem: string): void {
+    this.#retryLater();
+    if (this.#problem !== undefined) return;
+    this.#problem = `NATS does not allow subscribing: ${problem}`;
+    if (this.#hasSettled) this.settled$.next(this.#problem);
+  }
+
+  /** Subscribes anew after a while: if nothing is refused any more, all is well. */
+  #retryLater(): void {
+    this.#retrying ??= setTimeout(() => {
+      this.#retrying = undefined;
+      if (this.#isConfirming) this.#retryLater();
+      else if (this.#link !== undefined) this.attach(this.#link);
+    }, retryIntervalMs).unref();
   }
 
   #lookLater(): void {
-    if (this.#link !== undefined) this.#looking ??= setTimeout(() => this.#look(), lookIntervalMs).unref();
-  }
-
-  #look(): void {
-    this.#looking = undefined;
-    const isDue = this.#each.map((kind) => kind.look());
-    if (isDue.includes(true)) this.#lookLater();
-    this.#confirmSent();
+    if (this.#link === undefined) return;
+    this.#looking ??= setTimeout(() => {
+      this.#looking = undefined;
+      const isDue = this.#each.map((kind) => kind.look());
+      if (isDue.includes(true)) this.#lookLater();
+    }, lookIntervalMs).unref();
   }
 }
 
@@ -198,22 +206,13 @@ class KindSubscriptions {
   #isWide = false;
   /** True while the subscription to everything stands in for those to single shards. */
   #usesAll = false;
-  #link: SubscribingLink | undefined;
-  /** Subscriptions sent to the server: after the confirmation under way was asked for, and before it. */
-  #sent: SubjectSubscription[] = [];
-  #confirming: SubjectSubscription[] = [];
 
   constructor(kind: NotificationKind, subjects: Subjects, owner: NatsSubscriptions) {
     this.#kind = kind;
     this.#subjects = subjects;
     this.#owner = owner;
-    this.#all = new SubjectSubscription(subjects.all(kind));
+    this.#all = new SubjectSubscription(subjects.all(kind), kind);
     this.#maxUsedShards = Math.max(1, Math.floor(subjects.shards * maxShare));
-  }
-
-  /** True if subscriptions were sent that no confirmation under way covers. */
-  get hasSent(): boolean {
-    return this.#sent.length > 0;
   }
 
   follow(key: string): void {
@@ -248,46 +247,39 @@ class KindSubscriptions {
     this.#all.users -= 1;
   }
 
-  attach(link: SubscribingLink): void {
-    this.#link = link;
+  attach(): void {
     if (this.#all.users > 0) this.#useAll();
     else this.#useShards();
   }
 
   detach(): void {
-    this.#link = undefined;
     this.#usesAll = false;
-    this.#sent = [];
-    this.#confirming = [];
-    for (const subject of [this.#all, ...this.#shards.values()]) subject.unsubscribe();
+    for (const subject of this.#each) subject.unsubscribe();
   }
 
-  /** A confirmation is asked for: it covers everything sent so far. */
-  beginConfirmation(): void {
-    this.#confirming = this.#sent;
-    this.#sent = [];
-  }
-
-  /** The server has confirmed. Returns what must be read once more. */
-  endConfirmation(): SubscribedKeys {
-    const confirmed = this.#confirming;
-    this.#confirming = [];
-    for (const subject of confirmed) subject.confirm();
-    const keys = confirmed.flatMap((subject) => subject.takeKeys());
-    const isEverything = confirmed.includes(this.#all) && this.#all.isConfirmed;
+  /** The server has confirmed what was sent. Returns what must be read once more. */
+  confirm(sent: readonly SubjectSubscription[]): SubscribedKeys {
+    const confirmed = sent.filter(({ kind }) => kind === this.#kind);
+    for (const subject of confirmed) if (subject.state === "pending") subject.state = "confirmed";
+    const keys = confirmed.flatMap((subject) => subject.keys.splice(0));
+    const isEverything = confirmed.includes(this.#all) && this.#all.state === "confirmed";
     this.#dropReplaced();
     return { kind: this.#kind, keys, isEverything };
   }
 
-  /** Drops what had no users at two looks. Returns whether another look is due. */
+  /** Drops what had no users at two looks in a row. Returns whether another look is due. */
   look(): boolean {
     let isDue = false;
-    for (const subject of [this.#all, ...this.#shards.values()]) {
-      const looks = subject.look();
-      if (looks === 1) isDue = true;
-      if (looks === 2) this.#drop(subject);
+    for (const subject of this.#each) {
+      subject.unusedLooks = subject.state === "confirmed" && subject.users === 0 ? subject.unusedLooks + 1 : 0;
+      if (subject.unusedLooks === 1) isDue = true;
+      if (subject.unusedLooks === 2) this.#drop(subject);
     }
     return isDue;
+  }
+
+  get #each(): readonly SubjectSubscription[] {
+    return [this.#all, ...this.#shards.values()];
   }
 
   #drop(subject: SubjectSubscription): void {
@@ -299,9 +291,8 @@ class KindSubscriptions {
   }
 
   #useAll(): void {
-    if (this.#link === undefined || this.#all.isRefused) return;
-    this.#usesAll = true;
     this.#subscribe(this.#all);
+    this.#usesAll = this.#all.state === "pending" || this.#all.state === "confirmed";
   }
 
   #useShards(): void {
@@ -311,36 +302,61 @@ class KindSubscriptions {
 
   /** Ends what was used before. Only now that its replacement is confirmed, so that nothing is missed. */
   #dropReplaced(): void {
-    if (!this.#usesAll) {
-      if (this.#all.isConfirmed && this.#sent.length + this.#confirming.length === 0) this.#all.unsubscribe();
-    } else if (this.#all.isConfirmed) {
-      for (const shard of this.#shards.values()) if (shard.isConfirmed) shard.unsubscribe();
-    }
-  }
-
-  #subscribe(subject: SubjectSubscription): void {
-    if (this.#link === undefined) return;
-    const { receive } = this.#owner;
-    const isSent = subject.subscribe(this.#link, receive, (problem) => this.#refused(subject, problem));
-    if (isSent) this.#sent.push(subject);
+    if (this.#all.state !== "confirmed") return;
+    const shards = [...this.#shards.values()];
+    if (this.#usesAll) for (const shard of shards) if (shard.state === "confirmed") shard.unsubscribe();
+    if (!this.#usesAll && !shards.some(({ state }) => state === "pending")) this.#all.unsubscribe();
   }
 
   /** Single shards may be allowed where everything is not. */
-  #refused(subject: SubjectSubscription, problem: string): void {
-    if (subject === this.#all) {
+  #subscribe(subject: SubjectSubscription): void {
+    this.#owner.subscribe(subject, () => {
+      if (subject !== this.#all) return;
       this.#useShards();
-      for (const key of subject.takeKeys()) this.#shardOf(key).note(key);
-    }
-    this.#owner.refused(problem);
+      for (const key of subject.keys.splice(0)) this.#shardOf(key).note(key);
+    });
   }
 
   #shardOf(key: string): SubjectSubscription {
     const number = this.#subjects.shardOf(key);
     let shard = this.#shards.get(number);
     if (shard === undefined) {
-      shard = new SubjectSubscription(this.#subjects.shard(this.#kind, number));
+      shard = new SubjectSubscription(this.#subjects.shard(this.#kind, number), this.#kind);
       this.#shards.set(number, shard);
     }
     return shard;
+  }
+}
+
+/** The subscription to one subject, and how many waits and streams need it. */
+class SubjectSubscription {
+  readonly name: string;
+  readonly kind: NotificationKind | undefined;
+  users = 0;
+  /** Number of looks in a row at which the confirmed subscription had no users. */
+  unusedLooks = 0;
+  /** `pending`: sent to the server and not confirmed. `refused`: the server does not allow it. */
+  state: "none" | "pending" | "confirmed" | "refused" = "none";
+  /** Keys whose waits began while the subscription was pending: their first read may have been too early. */
+  keys: string[] = [];
+  subscription: Subscription | undefined;
+
+  constructor(name: string, kind?: NotificationKind) {
+    this.name = name;
+    this.kind = kind;
+  }
+
+  /** Notes a key whose wait begins now, if its notifications are not received yet. */
+  note(key: string): void {
+    if (this.state === "pending") this.keys.push(key);
+  }
+
+  /** Unsubscribes; also used when the connection is gone, where the call has no effect. */
+  unsubscribe(): void {
+    this.subscription?.unsubscribe();
+    this.subscription = undefined;
+    this.state = "none";
+    this.keys = [];
+    this.unusedLooks = 0;
   }
 }

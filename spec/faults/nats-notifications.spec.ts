@@ -2,7 +2,7 @@ import { connect } from "@nats-io/transport-node";
 import { firstValueFrom, take, toArray } from "rxjs";
 import { PostgresResultBackend } from "kojin-postgres";
 import { nats } from "kojin-postgres/nats";
-import { Subjects } from "../../lib/nats/subjects";
+import { Subjects } from "../../lib/nats/options";
 import { eventually } from "../support/eventually";
 import { type NatsConnectionFacts, NatsServer } from "../support/nats-server";
 import { specDatabase } from "../support/spec-database";
@@ -25,7 +25,7 @@ describeWithNats()("notifications over NATS", () => {
     if (facts === undefined) throw new Error(`${name} is not connected`);
     return facts;
   };
-  const subjects = (): Subjects => new Subjects("kojin", database.schema, 256);
+  const subjects = (): Subjects => new Subjects({ prefix: "kojin", shards: 256 }, database.schema);
   /** Opens a wait and resolves after its first read. */
   const openWait = async (backend: PostgresResultBackend, taskId: string): Promise<{ result: Promise<unknown> }> => {
     await backend.ready();

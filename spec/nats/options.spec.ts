@@ -1,7 +1,7 @@
 import { MissingPackageError, PostgresResultBackend } from "kojin-postgres";
 import { nats } from "kojin-postgres/nats";
 import { Pool } from "pg";
-import { loadClient } from "../../lib/nats/nats-link";
+import { loadClient } from "../../lib/nats/nats-connection";
 import { addressOf, resolveNatsOptions } from "../../lib/nats/options";
 
 describe("options of nats()", () => {

@@ -1,9 +1,9 @@
 import type { Subscription } from "@nats-io/transport-node";
 import type { SubscribedKeys } from "kojin-postgres/notifier";
-import { Subjects } from "../../lib/nats/subjects";
+import { Subjects } from "../../lib/nats/options";
 import { NatsSubscriptions, type SubscribingLink } from "../../lib/nats/subscriptions";
 
-const subjects = new Subjects("kojin", "public", 16);
+const subjects = new Subjects({ prefix: "kojin", shards: 16 }, "public");
 const all = subjects.all("tasks");
 const shardOf = (key: string): string => subjects.shard("tasks", subjects.shardOf(key));
 /** Keys of as many shards as asked for. */
@@ -23,8 +23,8 @@ describe("subjects", () => {
   });
 
   it("have the same shard for an id in every process, by CRC-32 of its UTF-8", () => {
-    expect(new Subjects("kojin", "public", 4_096).shardOf("123456789")).toBe(0xcbf43926 % 4_096);
-    expect(new Subjects("kojin", "public", 1).shardOf("ü")).toBe(0);
+    expect(new Subjects({ prefix: "kojin", shards: 4_096 }, "public").shardOf("123456789")).toBe(0xcbf43926 % 4_096);
+    expect(new Subjects({ prefix: "kojin", shards: 1 }, "public").shardOf("ü")).toBe(0);
   });
 });
 
