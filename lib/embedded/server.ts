@@ -1,16 +1,14 @@
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
-import { open, readFile, rename, writeFile } from "node:fs/promises";
+import { open, readFile } from "node:fs/promises";
 import { type AddressInfo, createServer } from "node:net";
-import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { settledWithin } from "../database/race";
 import { type Account, serverEnvironment } from "./account";
 import type { Folders } from "./folders";
 import { EmbeddedPostgresError } from "./options";
-import type { Watchdog } from "./process-end";
+import { exitHooks, type Stoppable, type Watchdog } from "./process-end";
 import type { Programs } from "./programs";
 
 /**
@@ -18,6 +16,30 @@ import type { Programs } from "./programs";
  * which the next start recovers.
  */
 export type StopMode = "fast" | "immediate";
+
+/**
+ * A running Postgres server. It does not keep the process alive, and ends with it, however the process ends. With
+ * `await using` it is stopped at the end of the block.
+ */
+export interface EmbeddedPostgres extends AsyncDisposable {
+  /** Connection string of the database `postgres` for its superuser `postgres`, with the password. */
+  readonly url: string;
+  /** TCP port on 127.0.0.1. */
+  readonly port: number;
+  /** Absolute path of the data folder. */
+  readonly dataDir: string;
+  /** Absolute path of the server's log, which `stop` removes. */
+  readonly logFile: string;
+  /**
+   * Resolves when the server has ended and its temporary folder is removed. Open connections get an error. Every call
+   * returns the same promise, so the mode of the first call counts.
+   *
+   * @param mode - Default `fast`. After `immediate` the next start on the same `dataDir` has to recover, which loses
+   * nothing.
+   * @throws {@link EmbeddedPostgresError} The server did not end within 30 s, even when killed.
+   */
+  stop(mode?: StopMode): Promise<void>;
+}
 
 /** What a server runs with. */
 export interface ServerContext {
@@ -40,73 +62,18 @@ const stopSteps = [
   { signal: "SIGKILL", waitMs: 2_000 },
 ] as const;
 
-/**
- * Creates the cluster unless there is one, and returns the password of its user `postgres`.
- *
- * @throws {@link EmbeddedPostgresError} initdb failed, or startEmbeddedPostgres did not create the existing cluster.
- */
-export async function openCluster(context: ServerContext): Promise<string> {
-  const { folders, account } = context;
-  const passwordFile = join(folders.data, "kojin-postgres.password");
-  if (folders.hasCluster) return readPassword(passwordFile, folders.data);
-  const password = randomBytes(24).toString("base64url");
-  const writeOwn = async (file: string): Promise<string> => {
-    await writeFile(file, password, { mode: 0o600, flush: true });
-    await account.take(file);
-    return file;
-  };
-  await runInitdb(context, await writeOwn(join(folders.run, "password")));
-  // Kept in the data folder, so that the two cannot be separated; Postgres ignores unknown files there. Renamed into
-  // place last: a cluster without this file is one whose initdb was interrupted.
-  await rename(await writeOwn(`${passwordFile}.new`), passwordFile);
-  return password;
-}
-
-async function runInitdb(context: ServerContext, passwordFile: string): Promise<void> {
-  const { programs, folders, account, watchdog, deadline } = context;
-  const args = [
-    ...[`--pgdata=${folders.data}`, `--pwfile=${passwordFile}`, "--username=postgres", "--auth=scram-sha-256"],
-    // C is the only locale that exists on every machine and in every version.
-    ...["--encoding=UTF8", "--locale=C"],
-    // Temporary data need not survive a power failure during initdb. The server itself does flush.
-    ...(folders.keepsData ? [] : ["--no-sync"]),
-  ];
-  try {
-    const running = account.run(programs.initdb, args, folders.run, deadline);
-    watchdog.watch(running.child.pid);
-    await running;
-  } catch (cause) {
-    const message = `initdb could not create a Postgres cluster in ${folders.data}. ${String(cause)}`;
-    throw new EmbeddedPostgresError("start-failed", message, { cause });
-  } finally {
-    watchdog.watch(undefined);
-  }
-}
-
-async function readPassword(passwordFile: string, dataDir: string): Promise<string> {
-  try {
-    return await readFile(passwordFile, "utf8");
-  } catch (cause) {
-    throw new EmbeddedPostgresError(
-      "data-folder",
-      `The Postgres cluster in ${dataDir} was not made by startEmbeddedPostgres, or not completely: ${passwordFile} cannot ` +
-        "be read. Choose another dataDir, or remove this one if you do not need its data.",
-      { cause },
-    );
-  }
-}
-
-/** Server process. */
-export class Server {
+/** The server process, together with the folders and the watchdog that end with it. */
+export class Server implements EmbeddedPostgres, Stoppable {
+  readonly url: string;
+  readonly port: number;
   readonly #child: ChildProcess;
   readonly #context: ServerContext;
   readonly #exited: Promise<unknown>;
+  #stopped: Promise<void> | undefined;
 
-  private constructor(
-    child: ChildProcess,
-    context: ServerContext,
-    readonly port: number,
-  ) {
+  private constructor(child: ChildProcess, context: ServerContext, password: string, port: number) {
+    this.url = urlOf(port, password);
+    this.port = port;
     this.#child = child;
     this.#context = context;
     // Not `once` of node:events, whose promise would also reject on "error".
@@ -115,14 +82,20 @@ export class Server {
     child.on("error", () => undefined);
   }
 
-  /** Spawns the process. It is not ready yet. */
-  static async launch(
+  /**
+   * Spawns the process. Resolves once clients can log in; from then on the server does not keep this process alive.
+   *
+   * @throws {@link EmbeddedPostgresError} The server exited, or was not ready when the deadline aborted.
+   */
+  static async start(
     context: ServerContext,
+    password: string,
     port: number,
     settings: Readonly<Record<string, string>>,
   ): Promise<Server> {
-    const { programs, folders, account } = context;
+    const { programs, folders, account, watchdog } = context;
     const log = await open(folders.logFile, "a", 0o600);
+    let server: Server;
     try {
       const child = spawn(programs.postgres, ["-D", folders.data, ...settingArguments(port, settings)], {
         // In a process group of its own: Ctrl-C in a terminal reaches the whole group, and the server has to end after
@@ -134,56 +107,87 @@ export class Server {
         windowsHide: true,
         ...account.identity,
       });
-      const server = new Server(child, context, port);
+      server = new Server(child, context, password, port);
       await once(child, "spawn");
-      return server;
     } catch (cause) {
       throw new EmbeddedPostgresError("start-failed", `Could not run ${programs.postgres}.`, { cause });
     } finally {
       await log.close();
     }
+    watchdog.watch(server.#child.pid);
+    try {
+      await server.#untilReady();
+    } catch (error) {
+      await server.#end("immediate");
+      throw error;
+    }
+    server.#child.unref();
+    exitHooks.add(server);
+    return server;
   }
 
-  get processId(): number | undefined {
-    return this.#child.pid;
+  get dataDir(): string {
+    return this.#context.folders.data;
   }
 
-  /**
-   * Resolves once clients can log in. From then on the server does not keep this process alive.
-   *
-   * @throws {@link EmbeddedPostgresError} The server exited, or was not ready when the deadline aborted.
-   */
-  async waitUntilReady(): Promise<void> {
+  get logFile(): string {
+    return this.#context.folders.logFile;
+  }
+
+  stop(mode: StopMode = "fast"): Promise<void> {
+    return (this.#stopped ??= this.#stop(mode));
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
+  }
+
+  stopNow(): void {
+    const { folders, watchdog } = this.#context;
+    if (!this.#hasExited) {
+      this.#signal("SIGQUIT");
+      // Watches the lock file, not the process id: while this runs, Node does not collect the child, so its id stays in
+      // use.
+      const endsAt = Date.now() + 8_000;
+      while (existsSync(folders.lockFile) && Date.now() < endsAt) sleepNow(pollIntervalMs);
+      this.#signal("SIGKILL");
+    }
+    folders.removeNow();
+    watchdog.dismiss();
+  }
+
+  async #stop(mode: StopMode): Promise<void> {
+    const { folders, watchdog } = this.#context;
+    await this.#end(mode);
+    await folders.remove();
+    // Last, so that an exit during the stop still cleans up. If the stop fails, the hook and the watchdog try again at
+    // exit.
+    exitHooks.delete(this);
+    await watchdog.close();
+  }
+
+  /** Resolves when the process has ended. If one signal has no effect in time, a stronger one follows. */
+  async #end(mode: StopMode): Promise<void> {
+    this.#child.ref();
+    for (const { signal, waitMs } of stopSteps.slice(mode === "fast" ? 0 : 1)) {
+      if (this.#hasExited) break;
+      this.#signal(signal);
+      await settledWithin(this.#exited, waitMs);
+    }
+    if (!this.#hasExited) {
+      const message = `The Postgres server (process ${String(this.#child.pid)}) could not be stopped.`;
+      throw new EmbeddedPostgresError("stop-failed", message);
+    }
+    // From here on its process id may belong to another process.
+    this.#context.watchdog.watch(undefined);
+  }
+
+  async #untilReady(): Promise<void> {
     while (!(await this.#isReady())) {
       if (this.#hasExited) throw await this.#startFailure("The Postgres server exited while starting.");
       if (this.#context.deadline.aborted) throw await this.#startFailure("The Postgres server was not ready in time.");
       await sleep(pollIntervalMs);
     }
-    this.#child.unref();
-  }
-
-  /** Resolves when the process has ended. If one signal has no effect in time, a stronger one follows. */
-  async stop(mode: StopMode): Promise<void> {
-    this.#child.ref();
-    for (const { signal, waitMs } of stopSteps.slice(mode === "fast" ? 0 : 1)) {
-      if (this.#hasExited) return;
-      this.#signal(signal);
-      await settledWithin(this.#exited, waitMs);
-    }
-    if (this.#hasExited) return;
-    const message = `The Postgres server (process ${String(this.processId)}) could not be stopped.`;
-    throw new EmbeddedPostgresError("stop-failed", message);
-  }
-
-  /** Ends the process synchronously, while this process exits. */
-  stopNow(): void {
-    if (this.#hasExited) return;
-    this.#signal("SIGQUIT");
-    // Watches the lock file, not the process id: while this runs, Node does not collect the child, so its id stays in
-    // use.
-    const endsAt = Date.now() + 8_000;
-    while (existsSync(this.#context.folders.lockFile) && Date.now() < endsAt) sleepNow(pollIntervalMs);
-    this.#signal("SIGKILL");
   }
 
   get #hasExited(): boolean {
@@ -194,7 +198,7 @@ export class Server {
   async #isReady(): Promise<boolean> {
     const lock = await readFile(this.#context.folders.lockFile, "utf8").catch(() => ""); // Not written yet.
     const lines = lock.split("\n");
-    return Number(lines[0]) === this.processId && lines[7]?.trim() === "ready";
+    return Number(lines[0]) === this.#child.pid && lines[7]?.trim() === "ready";
   }
 
   #signal(signal: "SIGINT" | "SIGQUIT" | "SIGKILL"): void {
@@ -203,7 +207,7 @@ export class Server {
       return;
     }
     // Windows has no signals. pg_ctl reaches the server through a named pipe.
-    const args = ["kill", signal === "SIGINT" ? "INT" : "QUIT", String(this.processId)];
+    const args = ["kill", signal === "SIGINT" ? "INT" : "QUIT", String(this.#child.pid)];
     spawnSync(this.#context.programs.pgCtl, args, { windowsHide: true, timeout: 5_000 });
   }
 
@@ -214,8 +218,7 @@ export class Server {
   }
 }
 
-/** Returns the connection string of a server. */
-export function serverUrl(port: number, password: string): string {
+function urlOf(port: number, password: string): string {
   // Override the variables PGSSLMODE, PGOPTIONS and PGSSLNEGOTIATION, which are meant for another server. `pg` takes an
   // empty value for a missing one, hence the space.
   let parameters = "sslmode=disable&options=%20";

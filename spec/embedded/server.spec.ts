@@ -10,8 +10,8 @@ it("rejects when the program cannot be run at all", async () => {
   const programs = { initdb: missing, postgres: missing, pgCtl: missing };
   const watchdog = await Watchdog.start(folders.lockFile, folders.removable);
   const context = { programs, folders, account: Account.own, watchdog, deadline: AbortSignal.timeout(30_000) };
-  const launched = Server.launch(context, 1, {});
-  await expect(launched).rejects.toMatchObject({ failure: "start-failed", cause: { code: "ENOENT" } });
+  const started = Server.start(context, "", 1, {});
+  await expect(started).rejects.toMatchObject({ failure: "start-failed", cause: { code: "ENOENT" } });
   await folders.remove();
   await watchdog.close();
 });
