@@ -22,8 +22,7 @@ import { Reader } from "./results/reader";
 import { Results } from "./results/results";
 import { type ResultStatements, resultStatements } from "./results/statements";
 import { Writer } from "./results/writer";
-import { latestVersion } from "./schema/migration-files";
-import { newerSchemaError, SchemaCheck } from "./schema/schema-check";
+import { refuseNewer, SchemaCheck } from "./schema/schema-check";
 import { Telemetry } from "./telemetry/telemetry";
 import { Deadlines } from "./waiting/deadlines";
 import type { SourceContext } from "./waiting/keyed-source";
@@ -81,7 +80,7 @@ export class BackendCore {
     this.database = new Database(pool, options.schema, typeof options.listen === "boolean");
     this.clock = new ServerClock(this.database);
     this.statements = resultStatements(options);
-    this.schemaCheck = new SchemaCheck(this.database, options.schema, latestVersion());
+    this.schemaCheck = new SchemaCheck(this.database, options.schema);
     const { source, publisher } = this.#openChannel(pool);
     this.notifications = source;
     this.#deferredPublisher = new DeferredPublisher(this.database, options);
@@ -134,8 +133,7 @@ export class BackendCore {
   async checkReachable(): Promise<void> {
     try {
       const version = await this.schemaCheck.version(closeLimitMs);
-      if (version !== undefined && version > latestVersion())
-        throw newerSchemaError(this.options.schema, version, latestVersion());
+      if (version !== undefined) refuseNewer(this.options.schema, version);
     } catch (error) {
       if (!(error instanceof SchemaError) || error.reason === "newer") throw toPermanent(error);
     }

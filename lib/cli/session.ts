@@ -4,7 +4,6 @@ import { Database } from "../database/database";
 import { OwnPool } from "../database/own-pool";
 import { EmbeddedPostgresError, startEmbeddedPostgres } from "../embedded/index";
 import { type Logger, type Notifier, PostgresResultBackend } from "../index";
-import { latestVersion } from "../schema/migration-files";
 import { SchemaCheck } from "../schema/schema-check";
 import { isError } from "../errors";
 import { layOut, stringifyExactly } from "../value/json-text";
@@ -139,7 +138,7 @@ export class Session {
     const url = this.#requireUrl();
     const own = await asUsage(() => new OwnPool(url));
     this.#closers.push(async () => own.end());
-    await new SchemaCheck(new Database(own.pool, this.schema), this.schema, latestVersion()).version(checkTimeoutMs);
+    await new SchemaCheck(new Database(own.pool, this.schema), this.schema).version(checkTimeoutMs);
     return own.pool;
   }
 

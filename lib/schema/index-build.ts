@@ -1,11 +1,8 @@
 import { escapeIdentifier } from "pg";
 import type { Database } from "../database/database";
-import { sqlStates } from "../database/sql-states";
-import { DatabaseError } from "../errors";
 import type { SqlClient } from "../result-backend";
-import { describeSnapshotHolders } from "./lock-holders";
 import { concurrently, type IndexStep } from "./migration-files";
-import type { MigrationLock } from "./migration-lock";
+import { describeSnapshotHolders, isCollision, isLockTimeout, type MigrationLock } from "./migration-lock";
 
 /**
  * From this size on an index is built concurrently. A plain build of a smaller table blocks its writers for some 100
@@ -38,7 +35,7 @@ export async function buildIndex(
       await database.session("build an index", buildTimeoutMs, async (client) => buildConcurrently(client, step));
     } catch (error) {
       // Another process builds the same index: the server ends one of the two.
-      if (!isRepeatable(error) || attempt === maxAttempts) throw error;
+      if (!(isCollision(error) || isLockTimeout(error)) || attempt === maxAttempts) throw error;
     } finally {
       clearInterval(timer);
     }
@@ -100,14 +97,3 @@ async function readIndex(client: SqlClient, schema: string, { index, table }: In
   const [row] = rows as { bytes: string; is_valid: boolean | null }[];
   return { isValid: row?.is_valid ?? undefined, tableBytes: Number(row?.bytes ?? 0) };
 }
-
-const repeatableStates: ReadonlySet<string | undefined> = new Set([
-  sqlStates.deadlockDetected,
-  sqlStates.lockNotAvailable,
-  sqlStates.duplicateTable,
-  sqlStates.duplicateObject,
-  sqlStates.uniqueViolation,
-]);
-
-const isRepeatable = (error: unknown): boolean =>
-  error instanceof DatabaseError && repeatableStates.has(error.sqlState);

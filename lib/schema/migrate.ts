@@ -5,9 +5,8 @@ import type { SqlClient } from "../result-backend";
 import { checkDurationMs } from "../value/arguments";
 import { latestVersion } from "./migration-files";
 import { type MigrationProgress, MigrationRun, pendingAfter } from "./migration-run";
-import type { SchemaCheck } from "./schema-check";
+import { nothingMigrated, type SchemaCheck } from "./schema-check";
 import { findTriggers, isIdle, readTriggers } from "./triggers";
-import { nothingMigrated } from "./version-table";
 
 export interface MigrateOptions {
   /**

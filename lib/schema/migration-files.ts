@@ -97,3 +97,16 @@ export function sqlFor(schema: string, sql: string): string {
     .replaceAll("$name$", () => `$${tag}_name$`)
     .replaceAll("@schema@.kojin", () => `${name}.kojin`);
 }
+
+/**
+ * Returns the statement that creates the schema if it is missing. `create schema if not exists` asks for the right to
+ * create one even if it exists.
+ */
+export function createSchemaSql(schema: string): string {
+  const block = `begin
+  if not exists (select from pg_catalog.pg_namespace where nspname operator(pg_catalog.=) ${escapeLiteral(schema)}::pg_catalog.name) then
+    create schema ${escapeIdentifier(schema)};
+  end if;
+end`;
+  return `do ${escapeLiteral(block)};`;
+}

@@ -2,9 +2,16 @@ import { escapeIdentifier, escapeLiteral } from "pg";
 import { channelOf } from "../notifications/payload";
 import { checkSchemaName } from "../options";
 import { checkInteger } from "../value/arguments";
-import { concurrently, type Migration, migrations, type MigrationStep, stepsOf } from "./migration-files";
+import {
+  concurrently,
+  createSchemaSql,
+  type Migration,
+  migrations,
+  type MigrationStep,
+  stepsOf,
+} from "./migration-files";
 import { lockKey } from "./migration-lock";
-import { VersionTable } from "./version-table";
+import { VersionTable } from "./schema-check";
 
 export interface MigrationScriptOptions {
   /** The schema that holds the tables. Default `public`. */
@@ -117,18 +124,9 @@ ${tag};`;
 }
 
 function prelude(schema: string, set: string): string {
-  return `do ${escapeLiteral(createSchemaBlock(schema))};
+  return `${createSchemaSql(schema)}
 ${set} search_path = pg_catalog, pg_temp;
 ${new VersionTable(schema).createSql};`;
-}
-
-/** `create schema if not exists` asks for the right to create one even if it exists. */
-function createSchemaBlock(schema: string): string {
-  return `begin
-  if not exists (select from pg_catalog.pg_namespace where nspname operator(pg_catalog.=) ${escapeLiteral(schema)}::pg_catalog.name) then
-    create schema ${escapeIdentifier(schema)};
-  end if;
-end`;
 }
 
 /** Returns a text on one line, in characters that every encoding has. */

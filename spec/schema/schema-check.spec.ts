@@ -1,6 +1,5 @@
 import { escapeIdentifier } from "pg";
 import { Database } from "../../lib/database/database";
-import { latestVersion } from "../../lib/schema/migration-files";
 import { SchemaCheck } from "../../lib/schema/schema-check";
 import { specDatabase } from "../support/spec-database";
 
@@ -11,7 +10,7 @@ it("keeps the limit of each caller while it is under way for another", async () 
   try {
     await locker.query("begin");
     await locker.query(`lock table ${escapeIdentifier(database.schema)}.kojin_migrations in access exclusive mode`);
-    const check = new SchemaCheck(new Database(database.pool, database.schema), database.schema, latestVersion());
+    const check = new SchemaCheck(new Database(database.pool, database.schema), database.schema);
     const patient = check.pass(120_000);
     await expect(check.pass(50)).rejects.toMatchObject({
       name: "DatabaseError",

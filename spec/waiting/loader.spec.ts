@@ -33,7 +33,7 @@ class Receiver implements LoadReceiver<number> {
 }
 
 const limits = (deadlines: Deadlines, retryTimeoutMs: number): LoaderLimits => ({
-  schemaCheck: new AlwaysMigrated(new Database(new Pool(), "public"), "public", 1),
+  schemaCheck: new AlwaysMigrated(new Database(new Pool(), "public"), "public"),
   deadlines,
   closed: new AbortController().signal,
   retryTimeoutMs,
