@@ -1,9 +1,12 @@
 /* eslint-disable @typescript-eslint/require-await -- an async method turns what it throws into a rejection */
-import { filter, firstValueFrom, type Observable } from "rxjs";
+import { filter, firstValueFrom, merge, type Observable, Subject } from "rxjs";
+import { BackendClosedError, WaitTimeoutError } from "./errors";
+import { checkMember, toGroupLimit, toGroupSize } from "./groups/group-rules";
+import type { MemoryGroup } from "./memory/group";
 import { MemoryGroups } from "./memory/groups";
 import { MemoryStorage } from "./memory/storage";
-import { MemoryView } from "./memory/view";
-import { resolveOptions } from "./options";
+import { MemoryWaits } from "./memory/waits";
+import { type ResolvedOptions, resolveOptions } from "./options";
 import type {
   ClaimOptions,
   CloseOptions,
@@ -19,12 +22,14 @@ import type {
   WaitOptions,
   WriteOptions,
 } from "./result-backend";
+import { Reader } from "./results/reader";
 import { toStoreRow } from "./results/store-row";
 import { checkDurationMs, checkId, typeName } from "./value/arguments";
 import { encodeFailure } from "./value/failure";
 import { type Codec, encodeResult } from "./value/encoding";
 import { checkSchema, type StoredResult } from "./value/decoding";
 import type { TaskId } from "./value/task";
+import { Call, Deadlines } from "./waiting/deadlines";
 import { resolveWaitOptions } from "./waiting/waits";
 
 export interface MemoryResultBackendOptions {
@@ -43,15 +48,33 @@ export interface MemoryResultBackendOptions {
  * transactions. Expired results take up memory until they are asked for again.
  */
 export class MemoryResultBackend implements ResultBackend {
-  readonly #view: MemoryView;
+  readonly #storage: MemoryStorage;
+  readonly #options: Pick<ResolvedOptions, "ttlMs" | "maxResultBytes" | "codec">;
+  // Not by `performance.now()`: `node:test`, and Vitest before 3, replace timers and `Date` but not `performance`,
+  // so that waits would never end.
+  readonly #deadlines = new Deadlines(() => Date.now());
+  readonly #reader: Reader;
+  readonly #results: MemoryWaits<StoredResult>;
   readonly #groups: MemoryGroups;
+  readonly #closed$ = new Subject<never>();
+  #closing: Promise<void> | undefined;
 
   constructor(options?: MemoryResultBackendOptions);
   /** @internal Another backend on the same storage. */
   constructor(options: MemoryResultBackendOptions | undefined, storage: MemoryStorage);
   constructor(options: MemoryResultBackendOptions = {}, storage = new MemoryStorage()) {
-    this.#view = new MemoryView(storage, resolveOptions(options));
-    this.#groups = new MemoryGroups(this.#view);
+    this.#storage = storage;
+    this.#options = resolveOptions(options);
+    this.#reader = new Reader(this.#deadlines, this.#options.codec);
+    this.#results = new MemoryWaits<StoredResult>({
+      deadlines: this.#deadlines,
+      changes$: storage.stored$,
+      keyOf: ({ taskId }) => taskId,
+      read: (taskId) => storage.read(taskId),
+      isAnswer: () => true,
+      timeoutError: (taskId, timeoutMs) => new WaitTimeoutError({ taskId }, timeoutMs),
+    });
+    this.#groups = new MemoryGroups(this.#deadlines, storage);
   }
 
   /**
@@ -61,31 +84,30 @@ export class MemoryResultBackend implements ResultBackend {
    * @param options - Options of the new backend. Default: those of this one.
    */
   view(options: MemoryResultBackendOptions = {}): MemoryResultBackend {
-    const { ttlMs, maxResultBytes, codec } = this.#view.options;
+    const { ttlMs, maxResultBytes, codec } = this.#options;
     const same = { ttlMs, maxResultBytes, ...(codec === undefined ? {} : { codec }) };
-    return new MemoryResultBackend({ ...same, ...options }, this.#view.storage);
+    return new MemoryResultBackend({ ...same, ...options }, this.#storage);
   }
 
   /** Counts the tasks and groups that this backend waits for: 0 if a test has ended all of its waits and streams. */
   stats(): { readonly waiting: number } {
-    return { waiting: this.#view.results.size + this.#view.groups.size };
+    return { waiting: this.#results.size + this.#groups.size };
   }
 
   async store<T>(taskId: TaskId<T>, result: NoInfer<T>, options: StoreOptions = {}): Promise<void> {
     checkId(taskId, "taskId");
-    const { maxResultBytes, codec } = this.#view.options;
-    this.#write(taskId, encodeResult(taskId, result, maxResultBytes, codec), null, options);
+    this.#write(taskId, this.#encode(taskId, result), null, options);
   }
 
   async fail(taskId: string, error: unknown, options: StoreOptions = {}): Promise<void> {
     checkId(taskId, "taskId");
-    this.#write(taskId, "null", encodeFailure(error, this.#view.options.maxResultBytes), options);
+    this.#write(taskId, "null", encodeFailure(error, this.#options.maxResultBytes), options);
   }
 
   async get<T>(taskId: TaskId<T>, { schema }: ReadOptions<T> = {}): Promise<T | undefined> {
     checkSchema(schema);
     const stored = this.#find(taskId);
-    return stored && this.#view.reader.value(stored, schema);
+    return stored && this.#reader.value(stored, schema);
   }
 
   async getSettled<T>(
@@ -94,45 +116,46 @@ export class MemoryResultBackend implements ResultBackend {
   ): Promise<PromiseSettledResult<T> | undefined> {
     checkSchema(schema);
     const stored = this.#find(taskId);
-    return stored && this.#view.reader.settled(stored, schema);
+    return stored && this.#reader.settled(stored, schema);
   }
 
   async wait<T>(taskId: TaskId<T>, timeout: number | (WaitOptions & ReadOptions<T>)): Promise<T> {
-    const { reader } = this.#view;
     const options = resolveWaitOptions(timeout);
-    return reader.value(this.#wait(taskId, options), options.schema, { target: { taskId }, ...options });
+    return this.#reader.value(this.#wait(taskId, options), options.schema, { target: { taskId }, ...options });
   }
 
   async waitSettled<T>(
     taskId: TaskId<T>,
     timeout: number | (WaitOptions & ReadOptions<T>),
   ): Promise<PromiseSettledResult<T>> {
-    const { reader } = this.#view;
     const options = resolveWaitOptions(timeout);
-    return reader.settled(this.#wait(taskId, options), options.schema, { target: { taskId }, ...options });
+    return this.#reader.settled(this.#wait(taskId, options), options.schema, { target: { taskId }, ...options });
   }
 
   async delete(taskId: string, options: WriteOptions = {}): Promise<boolean> {
     checkId(taskId, "taskId");
-    this.#view.assertWritable(options);
-    return this.#view.storage.delete(taskId);
+    this.#assertWritable(options);
+    return this.#storage.delete(taskId);
   }
 
   result$<T>(taskId: TaskId<T>, { schema }: ReadOptions<T> = {}): Observable<T> {
     checkId(taskId, "taskId");
     checkSchema(schema);
-    return this.#view.reader.value$(this.#view.results.watch$(taskId), schema);
+    return this.#reader.value$(this.#results.watch$(taskId), schema);
   }
 
   results$<T>({ where = () => true, schema }: ResultFeedOptions<T> = {}): Observable<TaskOutcome<T>> {
     if (typeof where !== "function") throw new TypeError(`where: expected a function, got ${typeName(where)}.`);
     checkSchema(schema);
-    const { reader, stored$ } = this.#view;
-    return reader.outcome$(stored$.pipe(filter(({ taskId }) => where(taskId))), schema);
+    const stored$ = merge(this.#storage.stored$, this.#closed$);
+    return this.#reader.outcome$(stored$.pipe(filter(({ taskId }) => where(taskId))), schema);
   }
 
   async initGroup(groupId: string, members: number | readonly string[], options: GroupOptions = {}): Promise<void> {
-    this.#groups.init(groupId, members, options);
+    checkId(groupId, "groupId");
+    const size = toGroupSize(members, options, this.#options.ttlMs);
+    this.#assertWritable(options);
+    this.#storage.changeGroup(groupId, (group) => group.init(size));
   }
 
   async completeGroupMember<T>(
@@ -141,78 +164,144 @@ export class MemoryResultBackend implements ResultBackend {
     result: NoInfer<T>,
     options: WriteOptions = {},
   ): Promise<number> {
-    return this.#groups.complete(groupId, taskId, result, options);
+    checkMember(groupId, taskId);
+    return this.#finish(groupId, taskId, this.#encode(taskId, result), null, options);
   }
 
   async failGroupMember(groupId: string, taskId: string, error: unknown, options: WriteOptions = {}): Promise<number> {
-    return this.#groups.fail(groupId, taskId, error, options);
+    checkMember(groupId, taskId);
+    return this.#finish(groupId, taskId, "null", encodeFailure(error, this.#options.maxResultBytes), options);
   }
 
   async getGroupResults<T>(groupId: string, { schema }: ReadOptions<T> = {}): Promise<T[]> {
     checkSchema(schema);
-    return this.#view.reader.values(this.#groups.results(groupId), schema);
+    const outcomes = this.#findGroup(groupId)?.outcomes() ?? [];
+    const completed = outcomes.filter(({ error }) => error === null);
+    return this.#reader.values(completed, schema);
   }
 
   async getGroup(groupId: string): Promise<GroupProgress | undefined> {
-    return this.#groups.find(groupId)?.progress;
+    return this.#findGroup(groupId)?.progress;
   }
 
   async waitGroup<T>(groupId: string, timeout: number | (WaitOptions & ReadOptions<T>)): Promise<T[]> {
-    const { reader } = this.#view;
     const options = resolveWaitOptions(timeout);
-    return reader.values(this.#groups.wait(groupId, options), options.schema, { target: { groupId }, ...options });
+    checkId(groupId, "groupId");
+    this.#assertOpen();
+    const results = firstValueFrom(this.#groups.results$(groupId, options));
+    return this.#reader.values(results, options.schema, { target: { groupId }, ...options });
   }
 
   group$(groupId: string): Observable<GroupProgress> {
+    checkId(groupId, "groupId");
     return this.#groups.progress$(groupId);
   }
 
   groupMembers$<T>(groupId: string, { schema }: ReadOptions<T> = {}): Observable<TaskOutcome<T>> {
+    checkId(groupId, "groupId");
     checkSchema(schema);
-    return this.#view.reader.outcome$(this.#groups.members$(groupId), schema);
+    return this.#reader.outcome$(this.#groups.members$(groupId), schema);
   }
 
   groupResults$<T>(groupId: string, { schema }: ReadOptions<T> = {}): Observable<T[]> {
+    checkId(groupId, "groupId");
     checkSchema(schema);
-    return this.#view.reader.values$(this.#groups.results$(groupId), schema);
+    return this.#reader.values$(this.#groups.results$(groupId), schema);
   }
 
   groupCompletions$(): Observable<GroupProgress> {
-    return this.#view.groupDone$;
+    return merge(this.#storage.groupDone$, this.#closed$);
   }
 
   async claimGroup(groupId: string, options: ClaimOptions = {}): Promise<GroupClaim | undefined> {
-    return this.#groups.claim(groupId, options);
+    checkId(groupId, "groupId");
+    const { leaseMs } = options;
+    if (leaseMs !== undefined) checkDurationMs(leaseMs, "leaseMs", { min: 1 });
+    this.#assertWritable(options);
+    const group = this.#storage.group(groupId);
+    const keep = group?.claim(leaseMs ?? Infinity);
+    if (keep === undefined) return undefined;
+    const ack = async (): Promise<boolean> => {
+      this.#assertOpen();
+      return leaseMs === undefined || (this.#storage.group(groupId) === group && keep());
+    };
+    return { groupId, ack };
   }
 
   async unclaimedGroups(options: UnclaimedOptions = {}): Promise<GroupProgress[]> {
-    return this.#groups.unclaimed(options);
+    const limit = toGroupLimit(options);
+    this.#assertOpen();
+    const unclaimed = this.#storage.doneGroups().filter(({ isClaimed }) => !isClaimed);
+    return unclaimed.slice(0, limit).map(({ progress }) => progress);
   }
 
   async close({ drainMs = 0 }: CloseOptions = {}): Promise<void> {
     checkDurationMs(drainMs, "drainMs");
-    await this.#view.close(drainMs);
+    this.#closing ??= this.#close(drainMs);
+    await this.#closing;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
 
+  #encode(taskId: string, result: unknown): string {
+    return encodeResult(taskId, result, this.#options.maxResultBytes, this.#options.codec);
+  }
+
   #write(taskId: string, result: string, error: string | null, options: StoreOptions): void {
-    const row = toStoreRow(taskId, result, error, options, this.#view.options.ttlMs);
-    this.#view.assertWritable(options);
-    this.#view.storage.store(row);
+    const row = toStoreRow(taskId, result, error, options, this.#options.ttlMs);
+    this.#assertWritable(options);
+    this.#storage.store(row);
+  }
+
+  #finish(groupId: string, taskId: string, result: string, error: string | null, options: WriteOptions): number {
+    this.#assertWritable(options);
+    const outcome = { taskId, result, error, storedAt: Date.now() * 1_000 };
+    return this.#storage.changeGroup(groupId, (group) => group.finish(outcome));
   }
 
   #find(taskId: string): StoredResult | undefined {
     checkId(taskId, "taskId");
-    this.#view.assertOpen();
-    return this.#view.storage.read(taskId);
+    this.#assertOpen();
+    return this.#storage.read(taskId);
+  }
+
+  #findGroup(groupId: string): MemoryGroup | undefined {
+    checkId(groupId, "groupId");
+    this.#assertOpen();
+    return this.#storage.group(groupId);
   }
 
   async #wait(taskId: string, options: WaitOptions): Promise<StoredResult> {
     checkId(taskId, "taskId");
-    this.#view.assertOpen();
-    return firstValueFrom(this.#view.results.watch$(taskId, options));
+    this.#assertOpen();
+    return firstValueFrom(this.#results.watch$(taskId, options));
+  }
+
+  /** @throws {@link BackendClosedError} */
+  #assertOpen(): void {
+    if (this.#closing !== undefined) throw new BackendClosedError();
+  }
+
+  /** Refuses a write that is meant for a transaction: a test in which it took effect at once would pass wrongly. */
+  #assertWritable({ client }: WriteOptions): void {
+    if (client !== undefined)
+      throw new TypeError(`client: expected none, since memory has no transactions, got ${typeName(client)}.`);
+    this.#assertOpen();
+  }
+
+  async #close(drainMs: number): Promise<void> {
+    if (drainMs > 0) {
+      const drained = new Call<void>(this.#deadlines, drainMs, () => new BackendClosedError());
+      const draining = [this.#results, this.#groups, this.#reader].map(async (each) => each.drain());
+      void Promise.all(draining).then(() => drained.resolve());
+      await drained.promise.catch(() => undefined);
+    }
+    this.#results.close();
+    this.#groups.close();
+    this.#closed$.error(new BackendClosedError());
+    // Only checks by schemas are left: the result is there and its check has not ended.
+    this.#deadlines.expireAll(new BackendClosedError());
   }
 }

@@ -3,12 +3,6 @@ import type { GroupProgress } from "../result-backend";
 import { compareBytes } from "../value/arguments";
 import type { StoredResult } from "../value/decoding";
 
-/** The lease of a claim. It ends when another caller claims the group. */
-export interface Lease {
-  /** In milliseconds, as `Date.now()` gives them. */
-  until: number;
-}
-
 /** One group: its finished members, and the claim on it. A change that conflicts throws before it changes anything. */
 export class MemoryGroup {
   readonly groupId: string;
@@ -21,7 +15,8 @@ export class MemoryGroup {
   readonly #order: string[] = [];
   #completed = 0;
   #isDone = false;
-  #lease: Lease | undefined;
+  /** The latest claim, until a time of `Date.now()`. */
+  #lease: { until: number } | undefined;
 
   constructor(groupId: string) {
     this.groupId = groupId;
@@ -73,29 +68,24 @@ export class MemoryGroup {
 
   /** Gives the outcomes of members in the order in which they finished, from an index on. */
   finishedFrom(index: number): StoredResult[] {
-    return this.#outcomesOf(this.#order.slice(index));
+    return this.#order.slice(index).flatMap((id) => this.#finished.get(id) ?? []);
   }
 
   /** Gives the outcomes of members in their declared order, or else by the bytes of their ids. */
   outcomes(): StoredResult[] {
-    return this.#outcomesOf(this.#size?.memberIds ?? [...this.#order].sort(compareBytes));
-  }
-
-  claim(leaseMs: number): Lease | undefined {
-    if (!this.#isDone || this.isClaimed) return undefined;
-    this.#lease = { until: Date.now() + leaseMs };
-    return this.#lease;
-  }
-
-  /** Makes a claim permanent, unless another caller has claimed the group since. */
-  keep(lease: Lease): boolean {
-    if (this.#lease !== lease) return false;
-    lease.until = Infinity;
-    return true;
-  }
-
-  #outcomesOf(ids: readonly string[]): StoredResult[] {
+    const ids = this.#size?.memberIds ?? [...this.#order].sort(compareBytes);
     return ids.flatMap((id) => this.#finished.get(id) ?? []);
+  }
+
+  /** Claims the group; returns what makes the claim permanent, unless another caller has claimed the group since. */
+  claim(leaseMs: number): (() => boolean) | undefined {
+    if (!this.#isDone || this.isClaimed) return undefined;
+    const lease = { until: Date.now() + leaseMs };
+    this.#lease = lease;
+    return () => {
+      lease.until = Infinity;
+      return this.#lease === lease;
+    };
   }
 
   #add(taskId: string): void {
