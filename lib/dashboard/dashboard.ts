@@ -1,11 +1,9 @@
-import { once } from "node:events";
 import { readdirSync, readFileSync } from "node:fs";
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import type { IncomingMessage } from "node:http";
 import { extname, join } from "node:path";
 import { defer, finalize, type Observable } from "rxjs";
-import { eventResponse } from "../http/event-stream";
-import { sendResponse } from "../http/send-response";
+import { eventResponse } from "../http/events";
+import { HttpServer } from "../http/send-response";
 import type { PostgresResultBackend } from "../postgres-backend";
 import { Access } from "./access";
 import {
@@ -97,19 +95,18 @@ class DashboardServer implements Dashboard {
   readonly #access: Access;
   readonly #monitor: Monitor;
   readonly #files = readFiles();
-  readonly #server: Server;
+  readonly #server: HttpServer;
   #pages = 0;
   #url = "";
-  #closing: Promise<void> | undefined;
 
   constructor(backend: PostgresResultBackend, options: ResolvedDashboardOptions, times: DashboardTimes) {
     this.#options = options;
     this.#times = times;
     this.#access = new Access(options);
     this.#monitor = new Monitor(backend, options.showResults, times);
-    this.#server = createServer((request, response) => this.#answer(request, response));
     // Heartbeats keep a healthy connection busy. One without activity belongs to a client that reads nothing.
-    this.#server.setTimeout(times.stallMs);
+    const { stallMs } = times;
+    this.#server = new HttpServer((request) => this.#respond(request), { headers: securityHeaders, stallMs });
   }
 
   /** Stays the same after `close`, so that another dashboard can be started there. */
@@ -119,30 +116,18 @@ class DashboardServer implements Dashboard {
 
   async listen(): Promise<void> {
     const { host, address, token } = this.#options;
-    this.#server.listen(this.#options.port, address);
-    await once(this.#server, "listening");
-    const { port } = this.#server.address() as AddressInfo;
+    const port = await this.#server.listen(this.#options.port, address);
     // "All addresses" cannot be opened in a browser; this machine can.
     const shown = { "0.0.0.0": "127.0.0.1", "::": "::1" }[address] ?? host;
     this.#url = `http://${urlHost(shown)}:${port}/${token === undefined ? "" : `?token=${encodeURIComponent(token)}`}`;
   }
 
   async close(): Promise<void> {
-    this.#closing ??= new Promise((resolve) => {
-      this.#server.close(() => resolve());
-      // Event streams never end by themselves.
-      this.#server.closeAllConnections();
-    });
-    await this.#closing;
+    await this.#server.close();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
-  }
-
-  #answer(request: IncomingMessage, response: ServerResponse): void {
-    for (const [name, value] of Object.entries(securityHeaders)) response.setHeader(name, value);
-    sendResponse(response, this.#respond(request)).catch(() => response.destroy());
   }
 
   #respond(request: IncomingMessage): Response {

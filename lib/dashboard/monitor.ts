@@ -16,7 +16,7 @@ import {
 } from "rxjs";
 import { TaskFailedError } from "../errors";
 import type { Health } from "../admin/health";
-import { formatEvent } from "../http/event-stream";
+import { formatEvent } from "../http/events";
 import type { ListenStatus } from "../notifications/notifier";
 import type { PostgresResultBackend } from "../postgres-backend";
 import type { GroupProgress, TaskOutcome } from "../result-backend";

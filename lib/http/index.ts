@@ -3,5 +3,4 @@ export type { FailureOptions, Problem, RequestOptions, RespondOptions } from "./
 export { sendResponse } from "./send-response";
 export type { HttpHeaders, HttpRequest, NodeResponse } from "./send-response";
 export { sseGroup, sseResult } from "./events";
-export type { SseGroupOptions, SseResultOptions, StreamErrorOptions } from "./events";
-export type { EventStreamOptions } from "./event-stream";
+export type { EventStreamOptions, SseGroupOptions, SseResultOptions, StreamErrorOptions } from "./events";

@@ -1,5 +1,7 @@
-import type { ServerResponse } from "node:http";
+import { once } from "node:events";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { Http2ServerResponse } from "node:http2";
+import type { AddressInfo } from "node:net";
 
 /** A response of `node:http` or `node:http2`, including Express' response and Fastify's `reply.raw`. */
 export type NodeResponse = ServerResponse | Http2ServerResponse;
@@ -95,5 +97,50 @@ async function write(
     throw error;
   } finally {
     disconnected.removeEventListener("abort", cancel);
+  }
+}
+
+/** A server of `node:http` that answers requests with Fetch responses. */
+export class HttpServer implements AsyncDisposable {
+  readonly #server: Server;
+  #closing: Promise<void> | undefined;
+
+  /**
+   * @param headers - Headers of every response.
+   * @param stallMs - Longest time without activity before a connection is closed. Default 0: no limit.
+   */
+  constructor(
+    respond: (request: IncomingMessage) => Response,
+    {
+      headers = {},
+      stallMs = 0,
+    }: { readonly headers?: Readonly<Record<string, string>>; readonly stallMs?: number } = {},
+  ) {
+    this.#server = createServer((request, response) => {
+      for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
+      sendResponse(response, () => respond(request)).catch(() => response.destroy());
+    });
+    this.#server.setTimeout(stallMs);
+  }
+
+  /** Listens, and resolves with the port. */
+  async listen(port: number, address: string): Promise<number> {
+    this.#server.listen(port, address);
+    await once(this.#server, "listening");
+    return (this.#server.address() as AddressInfo).port;
+  }
+
+  /** Closes all connections. Can be called again. */
+  async close(): Promise<void> {
+    this.#closing ??= new Promise((resolve) => {
+      this.#server.close(() => resolve());
+      // Event streams never end by themselves.
+      this.#server.closeAllConnections();
+    });
+    await this.#closing;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
   }
 }

@@ -1,9 +1,8 @@
 import { once } from "node:events";
-import { createServer, type IncomingMessage } from "node:http";
-import type { AddressInfo } from "node:net";
+import type { IncomingMessage } from "node:http";
 import { urlHost } from "../../dashboard/dashboard-options";
-import { sendResponse } from "../../http/send-response";
-import { type Relay, type RelayReport, startRelay } from "../../relay/relay";
+import { HttpServer } from "../../http/send-response";
+import { type RelayReport, startRelay } from "../../relay/relay";
 import { parseInteger, type CliCommand } from "../command";
 import { exitCodes, UsageError } from "../exit-codes";
 import type { Session } from "../session";
@@ -40,8 +39,8 @@ export const relay = (program: CliCommand): void => {
         logger: session.logger,
         ...(listenUrl === undefined ? {} : { listen: { connection: listenUrl } }),
       });
-      await using server = new StatusServer(session, relaying);
-      if (port !== undefined) await server.listen(port, host);
+      await using server = new HttpServer((request) => respond(session, relaying.report, request));
+      if (port !== undefined) await listen(session, server, port, host);
       relaying.changes$.subscribe((report) => printReport(session, report));
       if (!session.interrupted.aborted) await once(session.interrupted, "abort");
       return exitCodes.ok;
@@ -57,53 +56,31 @@ function printReport(session: Session, report: RelayReport): void {
   session.print(`${at.slice(11, 23)}  ${role.padEnd(7)}  ${printable(ok ? state : problems.join(" "))}`);
 }
 
-/** Serves `/healthz` for orchestrators and `/metrics` for Prometheus. */
-class StatusServer implements AsyncDisposable {
-  readonly #session: Session;
-  readonly #relay: Relay;
-  readonly #server = createServer((request, response) => {
-    sendResponse(response, this.#respond(request)).catch(() => response.destroy());
+/** Listens and prints the address. */
+async function listen(session: Session, server: HttpServer, port: number, host = "127.0.0.1"): Promise<void> {
+  const taken = await server.listen(port, host).catch((error: unknown) => {
+    const { code, message } = error as NodeJS.ErrnoException;
+    throw code === "ENOTFOUND" ? new UsageError(`--host: ${message}`) : error;
   });
+  const url = `http://${urlHost(host)}:${taken}`;
+  session.printJson({ at: new Date().toISOString(), type: "http", url });
+  session.print(`Serving ${url}/healthz and ${url}/metrics.`);
+}
 
-  constructor(session: Session, relaying: Relay) {
-    this.#session = session;
-    this.#relay = relaying;
-  }
-
-  /** Listens and prints the address. */
-  async listen(port: number, host = "127.0.0.1"): Promise<void> {
-    this.#server.listen(port, host);
-    await once(this.#server, "listening").catch((error: unknown) => {
-      const { code, message } = error as NodeJS.ErrnoException;
-      throw code === "ENOTFOUND" ? new UsageError(`--host: ${message}`) : error;
-    });
-    const url = `http://${urlHost(host)}:${(this.#server.address() as AddressInfo).port}`;
-    this.#session.printJson({ at: new Date().toISOString(), type: "http", url });
-    this.#session.print(`Serving ${url}/healthz and ${url}/metrics.`);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await new Promise<void>((resolve) => {
-      this.#server.close(() => resolve());
-      this.#server.closeAllConnections();
-    });
-  }
-
-  #respond({ method = "", url = "/" }: IncomingMessage): Response {
-    const { report } = this.#relay;
-    if (method !== "GET" && method !== "HEAD") return textResponse(405, "Use GET or HEAD.\n", { Allow: "GET, HEAD" });
-    switch (url.replace(/\?.*$/, "")) {
-      case "/healthz": {
-        const redact = (_key: string, value: unknown): unknown =>
-          typeof value === "string" ? this.#session.redact(value) : value;
-        const json = `${JSON.stringify(report, redact)}\n`;
-        return textResponse(report.ok ? 200 : 503, json, { "Content-Type": "application/json" });
-      }
-      case "/metrics":
-        return textResponse(200, toPrometheus(report), { "Content-Type": "text/plain; version=0.0.4; charset=utf-8" });
-      default:
-        return textResponse(404, "Try /healthz or /metrics.\n");
+/** Answers `/healthz` for orchestrators and `/metrics` for Prometheus. */
+function respond(session: Session, report: RelayReport, { method = "", url = "/" }: IncomingMessage): Response {
+  if (method !== "GET" && method !== "HEAD") return textResponse(405, "Use GET or HEAD.\n", { Allow: "GET, HEAD" });
+  switch (url.replace(/\?.*$/, "")) {
+    case "/healthz": {
+      const redact = (_key: string, value: unknown): unknown =>
+        typeof value === "string" ? session.redact(value) : value;
+      const json = `${JSON.stringify(report, redact)}\n`;
+      return textResponse(report.ok ? 200 : 503, json, { "Content-Type": "application/json" });
     }
+    case "/metrics":
+      return textResponse(200, toPrometheus(report), { "Content-Type": "text/plain; version=0.0.4; charset=utf-8" });
+    default:
+      return textResponse(404, "Try /healthz or /metrics.\n");
   }
 }
 
