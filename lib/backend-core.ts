@@ -9,8 +9,6 @@ import { settledWithin } from "./database/race";
 import { ServerClock } from "./database/server-clock";
 import { SessionConfig } from "./database/session-config";
 import { BackendClosedError, DatabaseError, SchemaError } from "./errors";
-import { Claims } from "./groups/claims";
-import { groupStatements } from "./groups/group-statements";
 import { GroupWriter } from "./groups/group-writer";
 import { Groups } from "./groups/groups";
 import { NoNotifications } from "./notifications/notification-source";
@@ -48,7 +46,6 @@ export class BackendCore {
   readonly reader: Reader;
   readonly groupWriter: GroupWriter;
   readonly groups: Groups;
-  readonly claims: Claims;
   readonly pruner: Pruner;
   readonly announcements: Announcements;
   readonly #closed = new AbortController();
@@ -119,7 +116,6 @@ export class BackendCore {
       countBatch: telemetry?.batchesOf("store"),
     });
     this.groupWriter = new GroupWriter({ ...common, countBatch: telemetry?.batchesOf("group") });
-    this.claims = new Claims({ ...common, statements: groupStatements(options) });
     this.pruner = new Pruner(database, options);
     this.#stopObserving = telemetry?.observe(() => this.stats());
   }
@@ -193,7 +189,6 @@ export class BackendCore {
     const draining = [this.results, this.groups, this.reader];
     if (drainMs > 0) await settledWithin(Promise.all(draining.map(async (each) => each.drain())), drainMs);
     for (const each of [this.results, this.groups]) each.close(new BackendClosedError());
-    this.groups.changes.close();
     this.pruner.close();
     await this.#closeWrites(performance.now() + closeLimitMs);
     this.clock.close();

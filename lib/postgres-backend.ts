@@ -276,7 +276,7 @@ export class PostgresResultBackend implements ResultBackend {
 
   async claimGroup(groupId: string, options: ClaimOptions = {}): Promise<GroupClaim | undefined> {
     checkId(groupId, "groupId");
-    return this.#openCore().claims.claim(groupId, options);
+    return this.#openCore().groupWriter.claim(groupId, options);
   }
 
   async unclaimedGroups(options: UnclaimedOptions = {}): Promise<GroupProgress[]> {

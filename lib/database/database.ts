@@ -1,3 +1,4 @@
+import type { QueryResultRow } from "pg";
 import { longestTimerMs } from "../value/arguments";
 import { BackendClosedError, DatabaseError, type ResultBackendError } from "../errors";
 import type { SqlClient } from "../result-backend";
@@ -72,6 +73,15 @@ export class Database {
         return (await this.#ask(connection, statement, remainingMs())).rows as unknown[] as Row[];
       });
     });
+  }
+
+  /** Runs one statement by a client of the caller's, as part of whatever transaction it is in. */
+  async queryWith(client: SqlClient, { purpose, text, values }: Query): Promise<QueryResultRow[]> {
+    try {
+      return (await client.query(text, [...values])).rows;
+    } catch (error) {
+      throw this.wrap(error, purpose);
+    }
   }
 
   /** Runs `work` in a transaction on one connection. The server ends it by itself if it exceeds the limits. */

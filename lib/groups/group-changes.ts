@@ -1,6 +1,5 @@
 import { defer, finalize, from, merge, Observable, share, type Subscriber, type TeardownLogic } from "rxjs";
 import { mayPass } from "../database/backend-error";
-import { BackendClosedError } from "../errors";
 import type { GroupProgress } from "../result-backend";
 import type { KeyedSource } from "../waiting/keyed-source";
 import type { ReadProblems } from "../waiting/read-problems";
@@ -23,7 +22,6 @@ export class GroupChanges {
   #subscriber: Subscriber<GroupProgress> | undefined;
   #subscribers = 0;
   #isReading = false;
-  #isClosed = false;
 
   constructor(source: KeyedSource<StoredGroup>, reads: GroupReads, problems: ReadProblems) {
     this.#source = source;
@@ -63,35 +61,19 @@ export class GroupChanges {
     void this.#readOpen();
   }
 
-  error(error: Error): void {
-    this.#subscriber?.error(error);
-  }
-
-  /** Errors the streams, and those to come. */
-  close(): void {
-    this.#isClosed = true;
-    this.error(new BackendClosedError());
-  }
-
   #follow(subscriber: Subscriber<GroupProgress>): TeardownLogic {
-    if (this.#isClosed) {
-      subscriber.error(new BackendClosedError());
-      return undefined;
-    }
     this.#subscriber = subscriber;
-    this.#source.sweep.enter();
-    subscriber.add(
-      this.#source.feed
-        .values$(() => true)
-        .subscribe({
-          next: ({ progress }) => this.#emit(progress),
-          error: (error: unknown) => subscriber.error(error),
-        }),
-    );
-    this.catchUp();
+    // These also have the groups swept, and error when the backend is closed.
+    const completions = this.#source.feed
+      .values$(() => true)
+      .subscribe({
+        next: ({ progress }) => this.#emit(progress),
+        error: (error: unknown) => subscriber.error(error),
+      });
+    if (!subscriber.closed) this.catchUp();
     return () => {
+      completions.unsubscribe();
       this.#subscriber = undefined;
-      this.#source.sweep.leave();
       this.#latest.clear();
     };
   }
@@ -116,7 +98,7 @@ export class GroupChanges {
       for (const { groupId } of groups) this.#source.readForFeed(groupId);
     } catch (error) {
       if (!mayPass(error)) {
-        this.error(error as Error);
+        this.#subscriber?.error(error);
         return;
       }
       // However long an outage lasts, the next sweep or the next connection reads again.

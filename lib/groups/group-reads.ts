@@ -1,3 +1,4 @@
+import { concat, concatMap, defer, EMPTY, from, map, mergeMap, Observable, type ObservableInput, tap } from "rxjs";
 import { mayPass } from "../database/backend-error";
 import { isTransient, retryUntilAborted } from "../database/retry";
 import { DatabaseError, ResultEncodingError, WaitTimeoutError } from "../errors";
@@ -6,8 +7,14 @@ import { compareBytes } from "../value/arguments";
 import type { StoredResult } from "../value/decoding";
 import type { SourceContext } from "../waiting/keyed-source";
 import type { ReadAnswer } from "../waiting/read-attempts";
-import { resultsOrFailures } from "./group-rules";
-import type { GroupStatements } from "./group-statements";
+import { isSameProgress, resultsOrFailures } from "./group-rules";
+import {
+  type GroupRow,
+  type GroupStatements,
+  groupStatements,
+  type MemberRow,
+  type ProgressRow,
+} from "./group-statements";
 
 /** A group as it is stored. */
 export interface StoredGroup {
@@ -24,35 +31,7 @@ export interface StoredGroup {
   readonly isDeclaredLate: boolean;
 }
 
-type GroupRow = [
-  groupId: string,
-  total: number | null,
-  completed: number,
-  failed: number,
-  doneAt: string | null,
-  deadlineMs: string | null,
-  leftMs: string | null,
-  isOld: boolean,
-  doneXid: string | null,
-  settlesMs: string | null,
-  isDeclaredLate: boolean,
-];
-
-type ProgressRow = [groupId: string, total: number | null, completed: number, failed: number];
-
-type MemberRow = [
-  isDone: boolean,
-  completed: number,
-  failed: number,
-  taskId: string | null,
-  value: string | null,
-  isFailed: boolean | null,
-  position: number | null,
-  finishedSeq: string | null,
-  candidates: number | null,
-];
-
-export type MemberKind = Extract<keyof GroupStatements, `${string}Members`>;
+type MemberKind = Extract<keyof GroupStatements, `${string}Members`>;
 
 /** A finished member. */
 interface Member {
@@ -63,21 +42,14 @@ interface Member {
   readonly finishedSeq: number;
 }
 
-/** The part of a group that is read with each page of its members. */
-export interface GroupCounts {
-  readonly isDone: boolean;
-  readonly completed: number;
-  readonly failed: number;
-}
-
-export interface MemberPage {
+interface MemberPage {
   /** The group in the same snapshot; undefined if it is absent. */
-  readonly group: GroupCounts | undefined;
+  readonly group: GroupProgress | undefined;
   readonly members: readonly Member[];
 }
 
 /** Limits of a read that goes on through any outage. */
-export interface ReadLimits {
+interface ReadLimits {
   /** On the clock of `performance.now()`. */
   readonly dueAt: number;
   readonly signals: readonly AbortSignal[];
@@ -89,18 +61,18 @@ const maxMismatches = 3;
 
 /** Reads groups and their members. */
 export class GroupReads {
-  readonly #parts: SourceContext;
+  readonly #context: SourceContext;
   readonly #statements: GroupStatements;
 
-  constructor(parts: SourceContext, statements: GroupStatements) {
-    this.#parts = parts;
-    this.#statements = statements;
+  constructor(context: SourceContext) {
+    this.#context = context;
+    this.#statements = groupStatements(context.options);
   }
 
   /** Reads groups once. `limitMs`: the time after which the server itself ends the read. */
   async groups(groupIds: readonly string[], timeoutMs: number, limitMs?: number): Promise<ReadAnswer<StoredGroup>> {
     const query = { purpose: "read groups", text: this.#statements.read, values: [groupIds] };
-    const { database } = this.#parts;
+    const { database } = this.#context;
     const rows = await (limitMs === undefined
       ? database.query<GroupRow>(query, timeoutMs)
       : database.queryLimited<GroupRow>(query, limitMs, timeoutMs));
@@ -109,37 +81,61 @@ export class GroupReads {
 
   /** Reads groups that are not done, by id. */
   async open(limit: number): Promise<GroupProgress[]> {
-    return this.#progress("read open groups", this.#statements.open, limit, false);
+    return (await this.#query<ProgressRow>("read open groups", this.#statements.open, [limit])).map(toProgress);
   }
 
   /** Reads done groups that are free to be claimed, longest done first. */
   async unclaimed(limit: number): Promise<GroupProgress[]> {
-    return this.#progress("read unclaimed groups", this.#statements.unclaimed, limit, true);
+    return (await this.#query<ProgressRow>("read unclaimed groups", this.#statements.unclaimed, [limit])).map(
+      toProgress,
+    );
   }
 
   /** Reads the results of the members that are completed by now, in their order. */
   async completed(groupId: string): Promise<readonly StoredResult[]> {
-    return (await this.#allMembers("completedMembers", groupId)).members;
+    const pages = await this.#allPages("completedMembers", groupId);
+    // A group that expires between two pages is absent.
+    return pages.at(-1)?.group === undefined ? [] : inOrder(pages);
   }
 
-  /** Reads the results of a done group, in their order; undefined if it is absent or open again. */
-  async resultsOfDone(
-    { progress: { groupId, failed } }: StoredGroup,
+  /**
+   * Reads the results of a done group, in their order, unless it is absent or open again: `group` is how it is now.
+   * A group with failures has those alone.
+   */
+  async ofDone(
+    { progress }: StoredGroup,
     limits: ReadLimits,
-  ): Promise<readonly StoredResult[] | undefined> {
-    let hasFailures = failed > 0;
+  ): Promise<{ readonly group: GroupProgress | undefined; readonly results?: readonly StoredResult[] }> {
+    const { groupId } = progress;
+    let expected = progress;
     for (let mismatches = 0; ;) {
-      const kind = hasFailures ? "failedMembers" : "completedMembers";
-      const { group, members, isConstant } = await this.#allMembers(kind, groupId, limits);
-      if (group?.isDone !== true) return undefined;
-      const isRightKind = hasFailures === group.failed > 0;
-      hasFailures = group.failed > 0;
-      if (!isConstant || !isRightKind) continue;
-      const counted = hasFailures ? group.failed : group.completed;
-      if (members.length === counted) return resultsOf(groupId, members);
+      const kind = expected.failed > 0 ? "failedMembers" : "completedMembers";
+      const pages = await this.#allPages(kind, groupId, limits);
+      const group = pages.at(-1)?.group;
+      if (group?.done !== true) return { group };
+      const isConstant = pages.every((page) => page.group !== undefined && isSameProgress(page.group, expected));
+      expected = group;
+      if (!isConstant) continue;
+      const members = inOrder(pages);
+      const counted = group.failed > 0 ? group.failed : group.completed;
+      if (members.length === counted) return { group, results: resultsOf(groupId, members) };
       mismatches += 1;
       if (mismatches === maxMismatches) throw countsError(groupId, members.length, counted);
     }
+  }
+
+  /**
+   * Emits each member of a group once, in the order in which they finish. `group$` emits the group at every change,
+   * until it is done.
+   */
+  members$(groupId: string, group$: Observable<StoredGroup>): Observable<StoredResult> {
+    return defer(() => new MemberStream(groupId, group$, this).follow$());
+  }
+
+  async #allPages(kind: MemberKind, groupId: string, limits?: ReadLimits): Promise<MemberPage[]> {
+    const pages: MemberPage[] = [];
+    for await (const page of this.pages(kind, groupId, "", limits)) pages.push(page);
+    return pages;
   }
 
   /** Reads pages of members that come after a place, until none are left. Each page is a snapshot of its own. */
@@ -152,32 +148,14 @@ export class GroupReads {
     for (let after: string | number = from; ;) {
       const values = [groupId, after, pageRows];
       const rows = await this.#query<MemberRow>("read group members", this.#statements[kind], values, limits);
-      const page = toMemberPage(rows);
+      const page = toMemberPage(groupId, rows);
       yield page;
       const last = page.members.at(-1);
       // Fewer members than there are: the others had no room in the page.
-      const candidates = rows[0]?.[8] ?? 0;
+      const candidates = rows[0]?.[9] ?? 0;
       if (last === undefined || (page.members.length >= candidates && candidates < pageRows)) return;
       after = kind === "finishedMembers" ? last.finishedSeq : last.stored.taskId;
     }
-  }
-
-  async #allMembers(kind: MemberKind, groupId: string, limits?: ReadLimits): Promise<CollectedMembers> {
-    const members: Member[] = [];
-    let group: GroupCounts | undefined;
-    let isConstant = true;
-    for await (const page of this.pages(kind, groupId, "", limits)) {
-      if (page.group === undefined) return { group: undefined, members: [], isConstant };
-      isConstant &&= group === undefined || isSame(group, page.group);
-      group ??= page.group;
-      members.push(...page.members);
-    }
-    return { group, members: members.sort(byPosition).map(({ stored }) => stored), isConstant };
-  }
-
-  async #progress(purpose: string, text: string, limit: number, done: boolean): Promise<GroupProgress[]> {
-    const rows = await this.#query<ProgressRow>(purpose, text, [limit]);
-    return rows.map(([groupId, total, completed, failed]) => ({ groupId, total, completed, failed, done }));
   }
 
   async #query<Row extends unknown[]>(
@@ -186,7 +164,7 @@ export class GroupReads {
     values: unknown[],
     limits?: ReadLimits,
   ): Promise<Row[]> {
-    const { database, options, closed, schemaCheck } = this.#parts;
+    const { database, options, closed, schemaCheck } = this.#context;
     const attempt = async (attemptMs: number): Promise<Row[]> => {
       await schemaCheck.pass(attemptMs);
       return database.query<Row>({ purpose, text, values, isPaced: true }, attemptMs);
@@ -201,17 +179,86 @@ export class GroupReads {
   }
 }
 
-interface CollectedMembers {
-  readonly group: GroupCounts | undefined;
-  readonly members: readonly StoredResult[];
-  /** Set if all pages had the same counts. */
-  readonly isConstant: boolean;
+/**
+ * Every change of the group leads to reading on from the end of the last page. Members are numbered in the order of
+ * commits, so this skips none, and only the last number has to be remembered.
+ */
+class MemberStream {
+  readonly #groupId: string;
+  readonly #group$: Observable<StoredGroup>;
+  readonly #reads: GroupReads;
+  #latest: StoredGroup | undefined;
+  #lastSeq = 0;
+  #emitted = 0;
+
+  constructor(groupId: string, group$: Observable<StoredGroup>, reads: GroupReads) {
+    this.#groupId = groupId;
+    this.#group$ = group$;
+    this.#reads = reads;
+  }
+
+  follow$(): Observable<StoredResult> {
+    return this.#group$.pipe(
+      tap((group) => (this.#latest = group)),
+      // Changes that come during a read lead to a single one after it.
+      concatMap((group) => (group === this.#latest ? this.#readOn$(group) : EMPTY)),
+    );
+  }
+
+  #readOn$(group: StoredGroup): Observable<StoredResult> {
+    let progress: GroupProgress | undefined;
+    const finished$ = whileSubscribed((signal) =>
+      this.#reads.pages("finishedMembers", this.#groupId, this.#lastSeq, { dueAt: Infinity, signals: [signal] }),
+    ).pipe(
+      tap((page) => (progress = page.group)),
+      mergeMap(({ members }) => members),
+      tap(({ finishedSeq }) => {
+        this.#lastSeq = Math.max(this.#lastSeq, finishedSeq);
+        this.#emitted += 1;
+      }),
+      map(({ stored }) => stored),
+    );
+    return concat(
+      finished$,
+      defer(() => (group.progress.done ? this.#end$(group, progress) : EMPTY)),
+    );
+  }
+
+  /** Ends the stream of a done group, unless it has lost a member since and is open again. */
+  #end$(group: StoredGroup, progress: GroupProgress | undefined): Observable<StoredResult> {
+    if (progress === undefined) throw expiredError(group);
+    if (!progress.done) return this.follow$();
+    const finished = progress.completed + progress.failed;
+    if (this.#emitted < finished) throw countsError(this.#groupId, this.#emitted, finished);
+    return EMPTY;
+  }
 }
 
+/** Emits what work gives, which goes on through any outage, and aborts it when the subscription ends. */
+export function whileSubscribed<T>(work: (signal: AbortSignal) => ObservableInput<T>): Observable<T> {
+  return new Observable((subscriber) => {
+    const unsubscribed = new AbortController();
+    const subscription = from(work(unsubscribed.signal)).subscribe(subscriber);
+    subscription.add(() => unsubscribed.abort());
+    return subscription;
+  });
+}
+
+const toProgress = ([groupId, total, completed, failed, done]: readonly [
+  ...ProgressRow,
+  ...unknown[],
+]): GroupProgress => ({
+  groupId,
+  total,
+  completed,
+  failed,
+  done,
+});
+
 function toStoredGroup(row: GroupRow): StoredGroup {
-  const [groupId, total, completed, failed, doneAt, deadlineMs, leftMs, , doneXid, settlesMs, isDeclaredLate] = row;
+  const [, , , , , deadlineMs, leftMs, , doneXid, settlesMs, isDeclaredLate] = row;
   return {
-    progress: { groupId, total, completed, failed, done: doneAt !== null },
+    progress: toProgress(row),
     doneXid: Number(doneXid ?? 0),
     deadlineMs: deadlineMs === null ? null : Number(deadlineMs),
     leftMs: leftMs === null ? null : Number(leftMs),
@@ -220,9 +267,9 @@ function toStoredGroup(row: GroupRow): StoredGroup {
   };
 }
 
-function toMemberPage(rows: readonly MemberRow[]): MemberPage {
+function toMemberPage(groupId: string, rows: readonly MemberRow[]): MemberPage {
   const [first] = rows;
-  const members = rows.flatMap(([, , , taskId, value, isFailed, position, finishedSeq]): Member[] => {
+  const members = rows.flatMap(([, , , , taskId, value, isFailed, position, finishedSeq]): Member[] => {
     if (taskId === null) return [];
     const stored: StoredResult = {
       taskId,
@@ -233,15 +280,16 @@ function toMemberPage(rows: readonly MemberRow[]): MemberPage {
     };
     return [{ stored, position: position ?? 0, finishedSeq: Number(finishedSeq ?? 0) }];
   });
-  return { group: first && { isDone: first[0], completed: first[1], failed: first[2] }, members };
+  return { group: first && toProgress([groupId, ...first]), members };
 }
 
-const isSame = (one: GroupCounts, other: GroupCounts): boolean =>
-  one.isDone === other.isDone && one.completed === other.completed && one.failed === other.failed;
-
 /** In declared order; members that were not declared by the bytes of their ids. */
-const byPosition = (one: Member, other: Member): number =>
-  one.position - other.position || compareBytes(one.stored.taskId, other.stored.taskId);
+function inOrder(pages: readonly MemberPage[]): StoredResult[] {
+  const members = pages.flatMap((page) => page.members);
+  const byPosition = (one: Member, other: Member): number =>
+    one.position - other.position || compareBytes(one.stored.taskId, other.stored.taskId);
+  return members.sort(byPosition).map(({ stored }) => stored);
+}
 
 function resultsOf(groupId: string, members: readonly StoredResult[]): readonly StoredResult[] {
   const tooLarge = members.find(({ isTooLarge }) => isTooLarge);
@@ -254,7 +302,7 @@ export const expiredError = ({ progress, deadlineMs }: StoredGroup): WaitTimeout
   WaitTimeoutError.forGroup(progress.groupId, deadlineMs ?? 0, progress);
 
 /** Creates the error for a group whose counts are not those of its members. */
-export function countsError(groupId: string, found: number, counted: number): DatabaseError {
+function countsError(groupId: string, found: number, counted: number): DatabaseError {
   const message =
     `Group ${groupId} has ${found} finished members but counts ${counted}: ` +
     "it was written while triggers were disabled. Call migrate({ recount: true }).";

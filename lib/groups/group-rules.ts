@@ -1,5 +1,5 @@
 import { GroupConflictError, GroupFailedError } from "../errors";
-import type { GroupOptions, GroupProgress } from "../result-backend";
+import type { GroupOptions, GroupProgress, UnclaimedOptions } from "../result-backend";
 import { checkId, checkInteger, checkTtlMs, typeName } from "../value/arguments";
 import { toFailedError } from "../value/failure";
 import type { StoredResult } from "../value/decoding";
@@ -69,13 +69,10 @@ export function checkMember(groupId: unknown, taskId: unknown): void {
   checkId(taskId, "taskId");
 }
 
-export interface OpenGroupsOptions {
-  /** Most groups to return. 1 to 10 000; default 100. */
-  readonly limit?: number;
-}
+export type OpenGroupsOptions = UnclaimedOptions;
 
 /** Checks the options of `unclaimedGroups` and `openGroups`. */
-export function toGroupLimit({ limit = 100 }: OpenGroupsOptions): number {
+export function toGroupLimit({ limit = 100 }: UnclaimedOptions): number {
   checkInteger(limit, "limit", 1, 10_000);
   return limit;
 }

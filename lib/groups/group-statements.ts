@@ -1,11 +1,38 @@
 import { escapeIdentifier } from "pg";
-import { boundedText, estimatedBytes, isInTime, microsOf, readBudgetBytes } from "../results/expressions";
-import type { ResultStatementOptions } from "../results/statements";
+import { lockTimeoutSetting } from "../database/database";
+import type { ResolvedOptions } from "../options";
+import { boundedText, estimatedBytes, isInTime, readBudgetBytes, setting, writtenBy } from "../results/expressions";
+import { rowLockTimeoutMs } from "../results/limits";
 import { commitStatements } from "../results/table-commits";
+import { failureColumns } from "../results/write-errors";
 import { maxTextBytes } from "../value/encoding";
 
-/** The SQL that reads, claims and prunes groups in one schema. */
+/** The SQL of groups in one schema. */
 export type GroupStatements = ReturnType<typeof groupStatements>;
+
+type Progress = [total: number | null, completed: number, failed: number, done: boolean];
+export type ProgressRow = [groupId: string, ...Progress];
+
+export type GroupRow = [
+  ...ProgressRow,
+  deadlineMs: string | null,
+  leftMs: string | null,
+  /** Whether it was done more than a second ago. */
+  isOld: boolean,
+  doneXid: string | null,
+  settlesMs: string | null,
+  isDeclaredLate: boolean,
+];
+
+export type MemberRow = [
+  ...Progress,
+  taskId: string | null,
+  value: string | null,
+  isFailed: boolean | null,
+  position: number | null,
+  finishedSeq: string | null,
+  candidates: number | null,
+];
 
 const isCompleted = "member.completed and member.result is not null";
 // A foreign writer can leave an error in a member that it completes; the member then counts as completed.
@@ -23,6 +50,7 @@ const latestSettled = "(clock.time operator(pg_catalog.+) interval '500 millisec
 const isSettling = `(not state.initialised and state.completed_at operator(pg_catalog.>) clock.time
   and state.completed_at operator(pg_catalog.<=) ${latestSettled})`;
 const isDone = `(state.completed_at is not null and ${isSettling} is not true)`;
+const progress = `state.total, state.completed, state.failed, ${isDone}`;
 const isUnclaimed = "(state.claimed_until is null or state.claimed_until operator(pg_catalog.<=) clock.time)";
 
 // Durations are numeric: how many digits of a double arrive depends on extra_float_digits of the session.
@@ -30,28 +58,25 @@ const msUntil = (time: string): string =>
   `(pg_catalog.date_part('epoch'::pg_catalog.text, ${time} operator(pg_catalog.-) clock.time)
     operator(pg_catalog.*) 1000::double precision)::numeric::pg_catalog.text`;
 
-export function groupStatements({ schema, maxResultBytes }: ResultStatementOptions) {
-  const name = escapeIdentifier(schema);
+export function groupStatements(options: ResolvedOptions) {
+  const name = escapeIdentifier(options.schema);
   const groups = `${name}.kojin_group_state as state cross join ${clock}`;
   const openGroups = (condition: string): string => `
         (
-          select state.group_id, state.total, state.completed, state.failed
+          select state.group_id, ${progress}
           from ${groups}
           where ${condition} and ${isAlive}
           order by state.group_id
           limit $1::int
         )`;
   return {
-    ...memberStatements(name, maxTextBytes(maxResultBytes)),
+    ...memberStatements(name, maxTextBytes(options.maxResultBytes)),
+    ...writeStatements(name, rowLockTimeoutMs(options)),
     ...claimStatements(name),
 
-    // $1 text[] groups. Returns the known ones: total, counts, when the group was done, its deadline in ms, the ms left
-    // until it expires, whether it was done more than a second ago, the transaction in which it was done, the ms until
-    // it is done unless more placeholders come, and whether these come late.
+    // $1 text[] groups. Returns a `GroupRow` for each that is known.
     read: `
-      select state.group_id, state.total, state.completed, state.failed,
-        case when ${isDone} then ${microsOf("state.completed_at")} end,
-        state.deadline_ms::numeric::pg_catalog.text, ${msUntil("state.expires_at")},
+      select state.group_id, ${progress}, state.deadline_ms::numeric::pg_catalog.text, ${msUntil("state.expires_at")},
         coalesce(state.completed_at operator(pg_catalog.<)
           (pg_catalog.statement_timestamp() operator(pg_catalog.-) interval '1 second'), false),
         state.done_xid::pg_catalog.text, case when ${isSettling} then ${msUntil("state.completed_at")} end,
@@ -72,7 +97,7 @@ export function groupStatements({ schema, maxResultBytes }: ResultStatementOptio
     // $1 int rows. Returns known groups that are not done, by id. Groups that lack members have an index of their own;
     // groups that settle are found by the time at which they will be done.
     open: `
-      select known.group_id, known.total, known.completed, known.failed
+      select known.*
       from (${openGroups(`state.completed_at is null and ${isKnown}`)}
         union all${openGroups(
           `state.completed_at operator(pg_catalog.>) pg_catalog.statement_timestamp() and ${isSettling}`,
@@ -91,14 +116,14 @@ export function groupStatements({ schema, maxResultBytes }: ResultStatementOptio
 
 /**
  * Pages of members. $1 text group, $2 the place after which to begin: a task, or for finished members a bigint number,
- * $3 int rows. Returns with each member whether the group is done and its counts, in the same snapshot; one row with
+ * $3 int rows. Returns a {@link MemberRow} for each, with the progress of the group in the same snapshot; one row with
  * nulls if no members are left; none if the group is absent.
  */
 function memberStatements(schema: string, maxBytes: number) {
   // A page has as many members as the budget of bytes has room for, by estimate, and at least one. Its last column is
   // the number of members without that budget. A text that is too long is null.
   const page = (condition: string, order: "task_id" | "finished_seq"): string => `
-      select ${isDone}, state.completed, state.failed, page.task_id, page.value, page.is_failed, page.position,
+      select ${progress}, page.task_id, page.value, page.is_failed, page.position,
         page.finished_seq::pg_catalog.text, page.candidates::int
       from ${schema}.kojin_group_state as state cross join ${clock} left join lateral (
         select summed.task_id, ${boundedText("summed.value", maxBytes)} as value, summed.is_failed, summed.position,
@@ -129,11 +154,55 @@ function memberStatements(schema: string, maxBytes: number) {
     completedMembers: page(`${isAfterTask} and ${isCompleted}`, "task_id"),
     failedMembers: page(`${isAfterTask} and ${isFailed}`, "task_id"),
     finishedMembers: page("member.finished_seq operator(pg_catalog.>) $2::bigint", "finished_seq"),
-    // Members that finished while the triggers were disabled.
-    unnumberedMembers: page(
-      `${isAfterTask} and member.finished_seq is null and ((${isFailed}) or (${isCompleted}))`,
-      "task_id",
-    ),
+  };
+}
+
+/** Statements that call the functions of sql/0002_groups.sql for writers. */
+function writeStatements(schema: string, lockTimeoutMs: number) {
+  const text = "pg_catalog.text";
+  const float8 = "double precision";
+  const inTime = (fence: string): string =>
+    `case when ${fence}::${float8} is null then true else ${isInTime(schema, fence)} end`;
+  // Made before the function is called, since the call depends on them. A caller's transaction keeps its own.
+  const settings = (fence: string, notifies: string): string => {
+    const notify = setting("kojin.notify", `case when ${notifies}::boolean then '' else 'off' end`);
+    return `with settings as materialized (
+        select case when ${fence}::${float8} is null then ''
+          else pg_catalog.concat(${isInTime(schema, fence)}, ${lockTimeoutSetting(lockTimeoutMs)}, ${notify}) end as made
+      )`;
+  };
+  return {
+    // $1 text group, $2 int total, $3 text[] ids or null, $4 float8 and $5 float8 ms to live and until the deadline, or
+    // null, $6 text channel, $7 float8 the server's time from which it may not write, or null in a transaction of the
+    // caller's, $8 boolean whether triggers notify. Returns null, or why not.
+    init: `
+      ${settings("$7", "$8")}
+      select conflict, ${inTime("$7")}
+      from settings, lateral ${schema}.kojin_init_group(
+        case when made is not null then $1::${text} end, $2::int, $3::${text}[], $4::${float8}, $5::${float8}, $6::${text}
+      ) as conflict`,
+
+    // $1 text[] groups, $2 text[] tasks, $3 text[] results and $4 text[] failures, of which one is '', $5 float8 the
+    // server's time from which it may not write, or null in a transaction of the caller's, $6 boolean whether triggers
+    // notify, $7 float8[] times of the calls, or null: what was written later stays. Returns for each, in order, the
+    // number completed, and why not.
+    finish: `
+      ${settings("$5", "$6")}
+      select completed_count, conflict, ${inTime("$5")}, ${writtenBy}
+      from settings, lateral ${schema}.kojin_finish_members(
+        $1::${text}[], $2::${text}[], $3::${text}[], case when made is not null then $4::${text}[] end, $7::${float8}[]
+      )
+      order by place`,
+
+    // For members of which each may fail alone. Parameters as for the function. Returns the same as `finish`, and for a
+    // member that failed, how.
+    finishEach: `
+      select completed_count, conflict, ${failureColumns}
+      from ${schema}.kojin_finish_each(
+        $1::${text}[], $2::${text}[], $3::${text}[], $4::${text}[], $5::${float8}[], $6::${float8}[],
+        $7::${float8}, $8::boolean, $9::int, $10::int, $11::int, $12::boolean
+      )
+      order by place`,
   };
 }
 
@@ -168,7 +237,7 @@ function claimStatements(schema: string) {
 
     // $1 int rows. Returns done groups that are free to be claimed, longest done first.
     unclaimed: `
-      select state.group_id, state.total, state.completed, state.failed
+      select state.group_id, ${progress}
       from ${schema}.kojin_group_state as state cross join ${clock}
       where ${isDone} and ${isUnclaimed} and ${isAlive}
       order by state.completed_at, state.group_id

@@ -1,12 +1,10 @@
 import { mayPass } from "../database/backend-error";
-import type { Deadline } from "../waiting/deadlines";
 import type { KeyedSource } from "../waiting/keyed-source";
 import type { ReadReason } from "../waiting/loader";
-import type { GroupChanges } from "./group-changes";
 import { expiredError, type StoredGroup } from "./group-reads";
 
-// The database's clock decides. This process asks a little late rather than early.
-const graceMs = 20;
+/** The database's clock decides. This process asks a little late rather than early. */
+export const graceMs = 20;
 /** Delay after a failed read at a deadline: an expired group is not found, so no other read brings it up. */
 const retryMs = 1_000;
 
@@ -16,14 +14,12 @@ const retryMs = 1_000;
  */
 export class GroupTimers {
   readonly #source: KeyedSource<StoredGroup>;
-  readonly #changes: GroupChanges;
   readonly #expiring = new Set<string>();
   /** By group, whether the streams of all groups are to emit it. */
   readonly #settling = new Map<string, boolean>();
 
-  constructor(source: KeyedSource<StoredGroup>, changes: GroupChanges) {
+  constructor(source: KeyedSource<StoredGroup>) {
     this.#source = source;
-    this.#changes = changes;
   }
 
   isSettling(groupId: string): boolean {
@@ -44,33 +40,26 @@ export class GroupTimers {
     const isTimed = this.#settling.has(groupId);
     this.#settling.set(groupId, this.#settling.get(groupId) === true || this.#source.feed.isNew(group, reason));
     if (isTimed) return;
-    this.#addTimer(group.settlesMs, (error) => {
+    this.#after(group.settlesMs, () => {
       const isNew = this.#settling.get(groupId);
       this.#settling.delete(groupId);
-      if (error !== undefined || !this.#isWatched(groupId)) return;
+      if (!this.#isWatched(groupId)) return;
       if (isNew === true) this.#source.feed.ask(groupId);
       else this.#source.loader.request(groupId, reason.cause);
     });
   }
 
-  /** Resolves when a group may have settled; rejects if the backend is closed first. */
-  async settled({ settlesMs }: StoredGroup): Promise<void> {
-    await new Promise<void>((resolve, reject) => {
-      this.#addTimer(settlesMs ?? 0, (error) => (error === undefined ? resolve() : reject(error)));
-    });
-  }
-
   #isWatched(groupId: string): boolean {
     const { router, feed } = this.#source;
-    return router.has(groupId) || feed.subscribers > 0 || this.#changes.isObserved;
+    return router.has(groupId) || feed.subscribers > 0;
   }
 
   #lookIn(delayMs: number, group: StoredGroup): void {
     const { groupId } = group.progress;
     this.#expiring.add(groupId);
-    this.#addTimer(delayMs, (error) => {
+    this.#after(delayMs, () => {
       this.#expiring.delete(groupId);
-      if (error === undefined && this.#source.router.has(groupId)) void this.#look(group);
+      if (this.#source.router.has(groupId)) void this.#look(group);
     });
   }
 
@@ -85,12 +74,12 @@ export class GroupTimers {
     }
   }
 
-  #addTimer(delayMs: number, end: (error?: Error) => void): void {
-    const timer: Deadline = {
-      dueAt: performance.now() + Math.max(0, delayMs) + graceMs,
-      heapIndex: -1,
-      expire: (reason) => end(reason as Error | undefined),
+  /** Calls `act` after a delay, unless the backend is closed first. */
+  #after(delayMs: number, act: () => void): void {
+    const expire = (reason?: unknown): void => {
+      if (reason === undefined) act();
     };
-    this.#source.deadlines.add(timer);
+    const dueAt = performance.now() + Math.max(0, delayMs) + graceMs;
+    this.#source.deadlines.add({ dueAt, heapIndex: -1, expire });
   }
 }

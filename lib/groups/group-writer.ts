@@ -1,7 +1,8 @@
-import { escapeIdentifier } from "pg";
+import { randomUUID } from "node:crypto";
+import { escapeIdentifier, type QueryResultRow } from "pg";
 import type { Query } from "../database/database";
 import { channelOf } from "../notifications/payload";
-import type { SqlClient } from "../result-backend";
+import type { ClaimOptions, GroupClaim, SqlClient } from "../result-backend";
 import { Notifying } from "../results/announcements";
 import {
   type EachAttempt,
@@ -14,8 +15,9 @@ import {
 } from "../results/attempts";
 import { BatchedWriter } from "../results/batched-writer";
 import { isInTime } from "../results/expressions";
-import { rowLockTimeoutMs, writeLockTimeoutMs } from "../results/limits";
+import { writeLockTimeoutMs } from "../results/limits";
 import { encodingError, type FailureColumns, toDriverError, writePlainly } from "../results/write-errors";
+import { checkDurationMs } from "../value/arguments";
 import {
   type Conflict,
   type GroupSize,
@@ -25,23 +27,31 @@ import {
   type Verdict,
   winner,
 } from "./group-rules";
-import { type GroupWriteStatements, groupWriteStatements } from "./group-write-statements";
+import { type GroupStatements, groupStatements } from "./group-statements";
 
 const initPurpose = "initialise a group";
 const finishPurpose = "finish group members";
 
-/** Initialises groups and finishes their members. The database counts. */
+/**
+ * A group of 1 000 000 ids took 53 s on a busy machine, 53 us for each (43 of 10 000 ids, 39 of 100 000). Half of it is
+ * for one attempt.
+ */
+const msPerDeclaredMember = 0.2;
+/** Groups with more ids are declared in a transaction, of two more trips, which limits the time on the server. */
+const maxUnlimitedMembers = 1_000;
+
+/** Initialises groups, finishes their members, and claims done groups. The database counts. */
 export class GroupWriter extends BatchedWriter<MemberRow, number> {
   protected override readonly what = "group members";
-  readonly #statements: GroupWriteStatements;
+  readonly #statements: GroupStatements;
 
   constructor(parts: WriteParts) {
     super(parts);
-    this.#statements = groupWriteStatements(parts.options.schema, rowLockTimeoutMs(parts.options));
+    this.#statements = groupStatements(parts.options);
   }
 
   finish(row: MemberRow, client?: SqlClient): Promise<number> {
-    if (client !== undefined && !isPool(client)) return this.#finishWith(client, row);
+    if (client !== undefined) return this.#finishWith(client, row);
     // NUL cannot be in an id, so no two pairs have the same key; and pairs are sorted by their groups.
     return writePlainly(row, (written) => {
       const bytes = Buffer.byteLength(written.result ?? "") + Buffer.byteLength(written.error ?? "");
@@ -52,10 +62,32 @@ export class GroupWriter extends BatchedWriter<MemberRow, number> {
   async init(groupId: string, size: GroupSize, client?: SqlClient): Promise<void> {
     const { total, memberIds, ttlMs, deadlineMs } = size;
     const values = [groupId, total, memberIds, ttlMs, deadlineMs, channelOf(this.parts.options.schema)];
-    const conflict = await (client === undefined || isPool(client)
-      ? this.#init(groupId, memberIds?.length ?? 0, values)
-      : this.#wrapped(initPurpose, async () => this.#initWith(client, this.#statements.forCaller.init, values)));
+    const query = { purpose: initPurpose, text: this.#statements.init, values: [...values, null, true] };
+    const conflict =
+      client === undefined
+        ? await this.#init(groupId, memberIds?.length ?? 0, values)
+        : conflictOf(await this.parts.database.queryWith(client, query));
     if (conflict !== null) throw initConflict(groupId, total, conflict);
+  }
+
+  /** Gives a done group to exactly one caller. */
+  async claim(groupId: string, { client, leaseMs }: ClaimOptions): Promise<GroupClaim | undefined> {
+    if (leaseMs !== undefined) checkDurationMs(leaseMs, "leaseMs", { min: 1 });
+    const token = randomUUID();
+    const query = { purpose: "claim a group", text: this.#statements.claim, values: [groupId, token, leaseMs ?? null] };
+    // The caller decides how long its transaction may write.
+    const unlimited = { ...query, values: [...query.values, Infinity] };
+    const rows =
+      client === undefined ? await this.#writeOnce(query) : await this.parts.database.queryWith(client, unlimited);
+    if (rows.length === 0) return undefined;
+    // Not with the caller's client: its transaction is over by the time the work is done.
+    const ack = async (): Promise<boolean> => {
+      if (leaseMs === undefined) return true;
+      const { acknowledge } = this.#statements;
+      const acknowledged = { purpose: "acknowledge a claim", text: acknowledge, values: [groupId, token] };
+      return (await this.#writeOnce(acknowledged)).length > 0;
+    };
+    return { groupId, ack };
   }
 
   protected override merge(queued: MemberRow, added: MemberRow): MemberRow {
@@ -67,9 +99,8 @@ export class GroupWriter extends BatchedWriter<MemberRow, number> {
   }
 
   protected override async send(rows: readonly MemberRow[], attempt: FirstAttempt): Promise<Written<number>> {
-    const text = this.#statements[attempt.notifies ? "own" : "unannounced"].finish;
-    const values = [...memberValues(rows), attempt.giveUpAt];
-    const query = { purpose: finishPurpose, text, isPrepared: true };
+    const values = [...memberValues(rows), attempt.giveUpAt, attempt.notifies];
+    const query = { purpose: finishPurpose, text: this.#statements.finish, isPrepared: true };
     let times: readonly number[] | undefined;
     const whenSent = (): Query => {
       times = attempt.calledAt();
@@ -123,10 +154,9 @@ export class GroupWriter extends BatchedWriter<MemberRow, number> {
     const limitMs = options.retryTimeoutMs + members * msPerDeclaredMember;
     const notifying = new Notifying(announcements.notifies);
     const conflict = await fencedWrite(this.parts, limitMs, (attempt) =>
-      notifying.send((notifies) => {
-        const { init } = this.#statements[notifies ? "own" : "unannounced"];
-        return this.#initOnce(init, [...values, attempt.giveUpAt], members > maxUnlimitedMembers, attempt);
-      }),
+      notifying.send((notifies) =>
+        this.#initOnce([...values, attempt.giveUpAt, notifies], members > maxUnlimitedMembers, attempt),
+      ),
     );
     announcements.announce("members", [groupId], notifying);
     return conflict;
@@ -138,58 +168,45 @@ export class GroupWriter extends BatchedWriter<MemberRow, number> {
    * as the statement.
    */
   async #initOnce(
-    text: string,
     values: unknown[],
     isLarge: boolean,
     { timeoutMs, giveUpAt }: FencedAttempt,
   ): Promise<Conflict | null> {
     const { database, options } = this.parts;
+    const text = this.#statements.init;
     if (!isLarge) {
       const [row] = await database.query<[Conflict | null]>({ purpose: initPurpose, text, values }, timeoutMs);
       return row?.[0] ?? null;
     }
     const commitGuard = `select ${isInTime(escapeIdentifier(options.schema), String(giveUpAt))}`;
     const limits = { timeoutMs, beginTimeoutMs: timeoutMs, commitGuard };
-    return database.transaction(initPurpose, limits, async (client) => this.#initWith(client, text, values));
-  }
-
-  async #initWith(client: SqlClient, text: string, values: unknown[]): Promise<Conflict | null> {
-    const [row] = (await client.query(text, values)).rows;
-    return (row?.["conflict"] ?? null) as Conflict | null;
+    return database.transaction(initPurpose, limits, async (client) =>
+      conflictOf((await client.query(text, values)).rows),
+    );
   }
 
   async #finishWith(client: SqlClient, row: MemberRow): Promise<number> {
-    const { finish } = this.#statements.forCaller;
-    try {
-      const { rows } = await this.#wrapped(finishPurpose, async () => client.query(finish, memberValues([row])));
-      const outcome = outcomeOf(row, [Number(rows[0]?.["completed_count"]), rows[0]?.["conflict"] as Conflict | null]);
-      if (outcome instanceof Error) throw outcome;
-      return outcome;
-    } catch (error) {
+    const values = [...memberValues([row]), null, true, null];
+    const query = { purpose: finishPurpose, text: this.#statements.finish, values };
+    const [answer] = await this.parts.database.queryWith(client, query).catch((error: unknown) => {
       throw encodingError(error, row.taskId);
-    }
+    });
+    const outcome = outcomeOf(row, [Number(answer?.["completed_count"]), answer?.["conflict"] as Conflict | null]);
+    if (outcome instanceof Error) throw outcome;
+    return outcome;
   }
 
-  /** Runs a statement by a client of the caller's. */
-  async #wrapped<T>(purpose: string, run: () => Promise<T>): Promise<T> {
-    try {
-      return await run();
-    } catch (error) {
-      throw this.parts.database.wrap(error, purpose);
-    }
+  /** Runs a statement whose last parameter is the time from which it may not write. */
+  async #writeOnce({ purpose, text, values }: Query): Promise<unknown[]> {
+    const { database, options } = this.parts;
+    return fencedWrite(this.parts, options.retryTimeoutMs, async ({ timeoutMs, giveUpAt }) =>
+      database.query({ purpose, text, values: [...values, giveUpAt] }, timeoutMs),
+    );
   }
 }
 
-/**
- * A group of 1 000 000 ids took 53 s on a busy machine, 53 us for each (43 of 10 000 ids, 39 of 100 000). Half of it is
- * for one attempt.
- */
-const msPerDeclaredMember = 0.2;
-/** Groups with more ids are declared in a transaction, of two more trips, which limits the time on the server. */
-const maxUnlimitedMembers = 1_000;
-
-/** A pool has no transaction to take part in, and would give each statement of one to another session. */
-const isPool = (client: SqlClient): boolean => "totalCount" in client;
+const conflictOf = ([row]: readonly QueryResultRow[]): Conflict | null =>
+  (row?.["conflict"] ?? null) as Conflict | null;
 
 function memberValues(rows: readonly MemberRow[]): unknown[] {
   return [

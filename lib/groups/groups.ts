@@ -10,7 +10,7 @@ import {
   of,
 } from "rxjs";
 import { mayPass } from "../database/backend-error";
-import { retryUntilAborted } from "../database/retry";
+import { pause } from "../database/race";
 import { WaitTimeoutError } from "../errors";
 import type { Notification } from "../notifications/payload";
 import type { GroupProgress, WaitOptions } from "../result-backend";
@@ -22,11 +22,10 @@ import type { ReadReason } from "../waiting/loader";
 import type { Found, ReadAnswer, ReadCare } from "../waiting/read-attempts";
 import { lastReadMs, type WaitLimits } from "../waiting/waits";
 import { GroupChanges } from "./group-changes";
-import { expiredError, GroupReads, type StoredGroup } from "./group-reads";
+import { expiredError, GroupReads, type StoredGroup, whileSubscribed } from "./group-reads";
 import { isSameProgress } from "./group-rules";
 import { groupStatements } from "./group-statements";
-import { GroupTimers } from "./group-timers";
-import { members$, whileSubscribed } from "./member-stream";
+import { graceMs, GroupTimers } from "./group-timers";
 
 /** Reads and awaits groups. */
 export class Groups extends KeyedSource<StoredGroup> {
@@ -40,11 +39,10 @@ export class Groups extends KeyedSource<StoredGroup> {
   constructor(context: SourceContext) {
     super(context, { kind: "groups", values: "groups", news: "completed groups" });
     const { database, options, problems } = context;
-    const statements = groupStatements(options);
-    this.commits = new TableCommits(database, statements.commits, options.retryTimeoutMs);
-    this.reads = new GroupReads(context, statements);
+    this.commits = new TableCommits(database, groupStatements(options).commits, options.retryTimeoutMs);
+    this.reads = new GroupReads(context);
     this.changes = new GroupChanges(this, this.reads, problems);
-    this.#timers = new GroupTimers(this, this.changes);
+    this.#timers = new GroupTimers(this);
   }
 
   async read(groupIds: readonly string[], timeoutMs: number, care?: ReadCare): Promise<ReadAnswer<StoredGroup>> {
@@ -80,7 +78,7 @@ export class Groups extends KeyedSource<StoredGroup> {
     for (;;) {
       const group = await this.loader.load(groupId, "read");
       if (group === undefined || group.settlesMs === null || group.isDeclaredLate) return group?.progress;
-      await this.#timers.settled(group);
+      await pause(group.settlesMs + graceMs, [this.context.closed]);
     }
   }
 
@@ -94,7 +92,7 @@ export class Groups extends KeyedSource<StoredGroup> {
 
   /** Emits the outcome of each member once, in the order in which they finish. */
   members$(groupId: string): Observable<StoredResult> {
-    return members$(groupId, this.waits.watch$(groupId), this.reads);
+    return this.reads.members$(groupId, this.waits.watch$(groupId));
   }
 
   /** Emits the results of a group once it is done. Without limits it errors when the group expires. */
@@ -120,7 +118,7 @@ export class Groups extends KeyedSource<StoredGroup> {
 
   receive({ groupIds, doneGroupIds, memberGroupIds }: Notification): number {
     const isWatched = (groupId: string): boolean => this.changes.isObserved || this.router.has(groupId);
-    const isWanted = (groupId: string): boolean => this.feed.subscribers > 0 || isWatched(groupId);
+    const isWanted = (groupId: string): boolean => this.feed.subscribers > 0 || this.router.has(groupId);
     // These may be done now. The transaction in which they were done tells whether that is new.
     const done = [...doneGroupIds, ...memberGroupIds].filter(isWanted);
     for (const groupId of done) this.loader.request(groupId, "notification", true);
@@ -146,11 +144,6 @@ export class Groups extends KeyedSource<StoredGroup> {
     this.changes.catchUp();
   }
 
-  protected override errorStreams(error: Error): void {
-    super.errorStreams(error);
-    this.changes.error(error);
-  }
-
   #resultsUntil$(groupId: string, dueAt: number, limits?: WaitOptions): Observable<readonly StoredResult[]> {
     const timeoutMs = Math.max(0, dueAt - performance.now());
     return this.#done$(groupId, { ...limits, timeoutMs, callTimeoutMs: limits?.timeoutMs ?? Infinity }).pipe(
@@ -169,12 +162,7 @@ export class Groups extends KeyedSource<StoredGroup> {
     return done$(limits).pipe(
       catchError((error: unknown) => {
         if (!(error instanceof WaitTimeoutError && this.#timers.isSettling(groupId))) throw error;
-        return defer(async () => this.progress(groupId)).pipe(
-          concatMap((progress) => {
-            if (progress?.done !== true) throw error;
-            return done$({ ...limits, timeoutMs: 0 });
-          }),
-        );
+        return defer(async () => this.progress(groupId)).pipe(concatMap(() => done$({ ...limits, timeoutMs: 0 })));
       }),
     );
   }
@@ -188,25 +176,20 @@ export class Groups extends KeyedSource<StoredGroup> {
   ): Promise<readonly StoredResult[] | undefined> {
     const { groupId } = group.progress;
     const signals = limits?.signal === undefined ? [unsubscribed] : [unsubscribed, limits.signal];
+    let isAbsent = false;
     try {
       // The results may take what is left of the time, and as long as a last read. No outage ends the wait before.
       const readDueAt = Math.max(dueAt, performance.now()) + lastReadMs;
-      const results = await this.reads.resultsOfDone(group, { dueAt: readDueAt, signals });
+      const { results, group: present } = await this.reads.ofDone(group, { dueAt: readDueAt, signals });
       if (results !== undefined) return results;
+      isAbsent = present === undefined;
     } catch (error) {
       if (!mayPass(error)) throw error;
       throw WaitTimeoutError.forGroup(groupId, limits?.timeoutMs ?? 0, group.progress, { cause: error });
     }
     // The group has expired since, or is open again.
-    if (limits === undefined && (await this.#isAbsent(groupId, signals))) throw expiredError(group);
+    if (limits === undefined && isAbsent) throw expiredError(group);
     if (performance.now() >= dueAt) throw WaitTimeoutError.forGroup(groupId, limits?.timeoutMs ?? 0, group.progress);
     return undefined;
-  }
-
-  /** Reads whether a group is absent, however long an outage lasts. */
-  async #isAbsent(groupId: string, signals: readonly AbortSignal[]): Promise<boolean> {
-    const load = async (): Promise<StoredGroup | undefined> => this.loader.load(groupId, "read");
-    const limits = { dueAt: Infinity, signals: [this.context.closed, ...signals], isPassing: mayPass };
-    return (await retryUntilAborted(load, limits)) === undefined;
   }
 }
