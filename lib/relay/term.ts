@@ -31,7 +31,7 @@ export class RelayCounters {
   };
   /** Payloads that were not valid. */
   invalid = 0;
-  /** Ids relayed, by the same names. An id received several times while it waited is counted once. */
+  /** Ids relayed, by the same names. Counts an id once that was received several times while it waited. */
   readonly ids: Record<PayloadName, number> = { ids: 0, groups: 0, done: 0, members: 0 };
   /** Number of times all processes were asked to read everything, by cause. */
   readonly rescans: Record<RescanCause, number> = { takeover: 0, reconnect: 0, announced: 0, overflow: 0 };
@@ -131,14 +131,20 @@ export class Term {
       this.#counters.notifications[name] += 1;
       this.#waiting.add(name, received[name]);
     }
-    if (this.#waiting.size > maxWaitingIds) this.#rescan("overflow");
+    if (this.#waiting.size > maxWaitingIds) {
+      this.#waiting.clear();
+      this.#rescan("overflow");
+    }
     this.#publish();
   }
 
-  /** Asks all processes to read everything they wait for, which covers all ids that wait. */
+  /**
+   * Asks all processes to read everything they wait for. They do so once a second at most, so ids that wait are still
+   * published.
+   */
   #rescan(cause: RescanCause): void {
     this.#counters.rescans[cause] += 1;
-    this.#waiting.replaceByRescan();
+    this.#waiting.addRescan();
     this.#publish();
   }
 
@@ -166,7 +172,7 @@ export class Term {
   }
 }
 
-/** What is published together: ids by what they are, each once, or a request to read everything. */
+/** What is published together: ids by what they are, each once, and a request to read everything. */
 class Lot {
   readonly ids = new Map(payloadNames.map((name) => [name, new Set<string>()]));
   isRescan = false;
@@ -182,9 +188,12 @@ class Lot {
     for (const id of ids) this.ids.get(name)?.add(id);
   }
 
-  replaceByRescan(): void {
+  addRescan(): void {
     this.since ??= performance.now();
     this.isRescan = true;
+  }
+
+  clear(): void {
     for (const ids of this.ids.values()) ids.clear();
   }
 }

@@ -81,9 +81,9 @@ describe("what a relay hands on", () => {
     source.setStatus("connecting");
     source.setStatus("listening");
     await publisher.confirm();
-    receive([rescanPayload]);
+    receive([...encodePayloads("ids", ["beside it"]), rescanPayload]);
     await publisher.confirm();
-    expect(publisher.told).toEqual(["rescan", "rescan", "rescan"]);
+    expect(publisher.told).toEqual(["rescan", "rescan", "ids beside it", "rescan"]);
     expect(counters.rescans).toEqual({ takeover: 1, reconnect: 1, announced: 1, overflow: 0 });
   });
 
