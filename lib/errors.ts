@@ -31,7 +31,7 @@ export class WaitTimeoutError extends ResultBackendError {
     else this.groupId = target.groupId;
   }
 
-  /** Creates the error for a group. Its message says how many members had finished at the timeout. */
+  /** Creates the error for a group. Its message says how many members had finished. */
   static forGroup(
     groupId: string,
     timeoutMs: number,
@@ -54,7 +54,7 @@ function lateMessage(target: WaitTarget, timeoutMs: number): string {
   return `Group ${target.groupId} was not done within ${timeoutMs} ms.`;
 }
 
-/** A task's own error as stored in the column `error`: plain JSON that any language can write. */
+/** Failure of a task as stored in the column `error`: plain JSON that any language can write. */
 export interface TaskFailure {
   /** Class of the error, such as `TypeError`. */
   readonly name: string;
@@ -67,7 +67,7 @@ export interface TaskFailure {
   readonly cause?: TaskFailure;
 }
 
-/** The task itself failed: its failure was stored by `fail`. `cause` is an `Error` created from the stored failure. */
+/** The task itself failed, and `fail` stored its failure. `cause` is an `Error` created from the stored failure. */
 export class TaskFailedError extends ResultBackendError {
   override readonly name = "TaskFailedError";
   readonly code = "TASK_FAILED";
@@ -118,9 +118,9 @@ export class BackendClosedError extends ResultBackendError {
 }
 
 /**
- * A result cannot be stored: JSON or jsonb cannot hold it, or it exceeds `maxResultBytes`. Or a stored result cannot be
- * read because its text is too large: the reader has a smaller `maxResultBytes` than the writer, or SQL stored numbers
- * such as `1e131071`.
+ * A result cannot be stored, because JSON or jsonb cannot hold it or it exceeds `maxResultBytes`. Or a stored result
+ * cannot be read, because its text is too large: the reader has a smaller `maxResultBytes` than the writer, or SQL
+ * stored numbers such as `1e131071`.
  */
 export class ResultEncodingError extends ResultBackendError {
   override readonly name = "ResultEncodingError";
@@ -154,7 +154,7 @@ export class ResultValidationError extends ResultBackendError {
     options?: ErrorOptions,
   ) {
     const more = issues.length > 1 ? ` (and ${issues.length - 1} more)` : "";
-    super(`The result of task ${taskId} has another form than expected: ${describeIssue(issues[0])}${more}.`, options);
+    super(`The result of task ${taskId} does not have the expected form: ${describeIssue(issues[0])}${more}.`, options);
   }
 }
 
@@ -184,15 +184,15 @@ export class DatabaseError extends ResultBackendError {
   override readonly name = "DatabaseError";
   readonly code = "DATABASE";
   /**
-   * Origin of the error: no session could be opened (`connecting`), the session ended or did not answer (`session`), or
-   * the server rejected a statement and the session goes on (`statement`).
+   * Origin of the error. `connecting`: no session could be opened. `session`: the session ended or did not answer.
+   * `statement`: the server rejected a statement, and the session is still usable.
    */
   readonly origin: "connecting" | "session" | "statement";
   constructor(
     message: string,
     /** SQLSTATE of five characters; undefined if no server answered. */
     readonly sqlState: string | undefined,
-    /** Whether the same call may succeed later. Such an error is thrown only after retries. */
+    /** True if the same call may succeed later. Such an error is thrown only after retries. */
     readonly transient: boolean,
     options?: ErrorOptions & { readonly origin?: DatabaseError["origin"] },
   ) {
@@ -235,7 +235,7 @@ export const isTaskFailed = (error: unknown): error is TaskFailedError => hasCod
 /** Recognises a `BackendClosedError` of any copy of this package. */
 export const isBackendClosed = (error: unknown): error is BackendClosedError => hasCode(error, "BACKEND_CLOSED");
 
-// Not instanceof: bundling each entry point by itself, or resetting a module registry, makes several copies of these
-// classes.
+// Not instanceof: there are several copies of these classes if each entry point is bundled separately or a module
+// registry is reset.
 const hasCode = (error: unknown, code: string): boolean =>
   isError(error) && (error as { code?: unknown }).code === code;

@@ -10,7 +10,7 @@ import type { TaskId } from "./value/task";
 export type TaskOutcome<T> = { readonly taskId: string } & PromiseSettledResult<T>;
 
 /**
- * Client for writes in a transaction of the caller: `Client` and `PoolClient` of `pg` fit, and an adapter for another
+ * Client for writes in a transaction of the caller. `Client` and `PoolClient` of `pg` fit; an adapter for another
  * driver takes a few lines. The caller owns the client and its transaction.
  */
 export interface SqlClient {
@@ -37,8 +37,8 @@ export interface StoreOptions extends WriteOptions {
 
 export interface WaitOptions {
   /**
-   * Longest wait, in milliseconds, counted from the call. 0 reads once; `Infinity` waits until the backend is closed. A
-   * last read at the deadline may take one more second if the database does not answer.
+   * Longest wait, in milliseconds, counted from the call. 0 reads once; `Infinity` waits until the backend is closed.
+   * The last read, at the deadline, may take one more second if the database does not answer.
    */
   readonly timeoutMs: number;
   /** Aborts the wait, which rejects with `signal.reason`. The task is not affected. */
@@ -47,22 +47,23 @@ export interface WaitOptions {
 
 export interface ReadOptions<T = unknown> {
   /**
-   * Standard Schema (of zod, valibot, arktype and others) that checks the result and determines its type; it may be
-   * asynchronous. If it rejects the result, this call alone gets a `ResultValidationError`. In a wait it may use the
-   * time left, and at least a second.
+   * Standard Schema (zod, valibot, arktype and others) that validates the result and determines its type. It may be
+   * asynchronous; in a wait it may use the remaining time, but at least a second. If it rejects the result, only this
+   * call rejects, with a `ResultValidationError`.
    */
   readonly schema?: ResultSchema<T>;
 }
 
 export interface ResultFeedOptions<T = unknown> extends ReadOptions<T> {
   /**
-   * Selects the results to emit; others are not even read. The `is` of a task definition also types them. Default: all.
+   * Selects the results to emit; others are not even read. Passing `is` of a task definition also types them. Default:
+   * all.
    */
   readonly where?: ((taskId: string) => boolean) | ((taskId: string) => taskId is TaskId<T>);
 }
 
 export interface CloseOptions {
-  /** How long open waits may continue, in milliseconds. Default 0: they reject at once. */
+  /** Time for which open waits may continue, in milliseconds. Default 0: they reject at once. */
   readonly drainMs?: number;
 }
 
@@ -73,8 +74,8 @@ export interface GroupOptions extends WriteOptions {
    */
   readonly ttlMs?: number;
   /**
-   * How long the group may stay open, in milliseconds. More than 0. After that it counts as absent, and its waiters get
-   * a `WaitTimeoutError`. Default `Infinity`: an open group does not expire.
+   * Time for which the group may stay open, in milliseconds. More than 0. After that the group has expired, and its
+   * waits reject with a `WaitTimeoutError`. Default `Infinity`: an open group does not expire.
    */
   readonly deadlineMs?: number;
 }
@@ -82,7 +83,7 @@ export interface GroupOptions extends WriteOptions {
 export interface ClaimOptions {
   /** The caller's client with an open transaction: the claim takes effect when that transaction commits. */
   readonly client?: SqlClient;
-  /** How long the claim lasts without `ack()`, in milliseconds. 1 or more. Default: the claim is permanent. */
+  /** Time for which the claim lasts without `ack()`, in milliseconds. 1 or more. Default: the claim is permanent. */
   readonly leaseMs?: number;
 }
 
@@ -95,7 +96,7 @@ export interface GroupProgress {
   readonly completed: number;
   /** Members that failed and have not succeeded since. */
   readonly failed: number;
-  /** Whether `completed + failed` has reached the total. */
+  /** True once `completed + failed` has reached the total. */
   readonly done: boolean;
 }
 
@@ -114,25 +115,26 @@ export interface UnclaimedOptions {
   readonly limit?: number;
 }
 
-/** Groups of tasks: counted exactly, whichever process completes the members, and awaited as a whole. */
+/** Groups of tasks that are awaited as a whole. Members are counted exactly, no matter which process completes them. */
 export interface GroupBackend {
   /**
-   * Declares the members of a group, by number or by id. Repeating the same declaration has no effect. Members may have
-   * completed before; a group of 0 completes at once.
+   * Declares the members of a group, by number or by id. Repeating the same declaration has no effect. Members may
+   * already have finished. A group of 0 completes at once.
    *
    * @param members - Number of members, 0 or more, or their distinct ids. With ids, results come in that order, and no
    * other member is accepted.
-   * @throws {@link GroupConflictError} The group was initialised with another total, or has more members already.
+   * @throws {@link GroupConflictError} The group was initialised with another total or other members, or more members
+   * have already finished.
    */
   initGroup(groupId: string, members: number | readonly string[], options?: GroupOptions): Promise<void>;
 
   /**
-   * Stores the result of a member, and resolves with the number of completed members. Concurrent first completions each
-   * get a different number, so exactly one gets the total. Completing a member again replaces its result without
-   * counting it, and resolves with the current number.
+   * Stores the result of a member, and resolves with the number of completed members. Each first completion gets a
+   * different number, so exactly one gets the total. Completing a member again replaces its result without counting it
+   * again, and resolves with the current number.
    *
-   * @throws {@link GroupConflictError} The group does not declare this member, or has all its members. Nothing is
-   * changed.
+   * @throws {@link GroupConflictError} The group does not declare this member, or already has all its members. Nothing
+   * is stored.
    */
   completeGroupMember<T>(
     groupId: string,
@@ -142,9 +144,9 @@ export interface GroupBackend {
   ): Promise<number>;
 
   /**
-   * Stores the failure of a member, which finishes it, and resolves with the number of completed members. A success
-   * before or after replaces the failure. If the task is retried, call this after the last attempt: with the last
-   * member the group completes, and its waiters receive the failure.
+   * Stores the failure of a member, which finishes it, and resolves with the number of completed members. A success of
+   * the same member takes precedence, whether it is stored before or after. If the task is retried, call this only
+   * after the last attempt: the failed member may complete the group, whose waits then reject.
    */
   failGroupMember(groupId: string, taskId: string, error: unknown, options?: WriteOptions): Promise<number>;
 
@@ -162,7 +164,7 @@ export interface GroupBackend {
    *
    * @throws {@link GroupFailedError} The group is complete, and members failed.
    * @throws {@link ResultValidationError} The schema rejects the result of a member.
-   * @throws {@link WaitTimeoutError} The group was not complete in time; the message says if it was never initialised.
+   * @throws {@link WaitTimeoutError} The group did not complete in time. The message says how far it was.
    */
   waitGroup<T>(groupId: string, timeout: number | (WaitOptions & ReadOptions<T>)): Promise<T[]>;
 
@@ -182,15 +184,15 @@ export interface GroupBackend {
   groupResults$<T>(groupId: string, options?: ReadOptions<T>): Observable<T[]>;
 
   /**
-   * Emits every group that completes from now on: a hot stream. Completions missed while the connection is lost are
-   * read afterwards.
+   * Emits every group that completes from now on (hot). Completions missed while the connection is lost are read
+   * afterwards.
    */
   groupCompletions$(): Observable<GroupProgress>;
 
   /**
-   * Claims a completed group for exactly one caller; resolves with `undefined` if the group is not complete or already
-   * claimed. Without options the claim is permanent. With `client` it is part of the caller's transaction. With
-   * `leaseMs` it ends unless it is acknowledged.
+   * Claims a completed group for exactly one caller. Resolves with `undefined` if the group is not complete or is
+   * already claimed. Without options the claim is permanent. With `client` it is part of the caller's transaction. With
+   * `leaseMs` it ends after that time unless it is acknowledged.
    */
   claimGroup(groupId: string, options?: ClaimOptions): Promise<GroupClaim | undefined>;
 
@@ -204,7 +206,7 @@ export interface GroupBackend {
 /** Stores results of tasks, and lets any process await them. */
 export interface ResultBackend extends GroupBackend, AsyncDisposable {
   /**
-   * Stores the result of a task. Resolves after the commit, which wakes the waiters of the task.
+   * Stores the result of a task. Resolves after the commit, which notifies the waits for the task.
    *
    * @param taskId - 1 to 512 bytes of UTF-8, without NUL and lone surrogates.
    * @param result - Any value JSON can hold; `undefined` is stored as `null`.
@@ -215,15 +217,16 @@ export interface ResultBackend extends GroupBackend, AsyncDisposable {
   store<T>(taskId: TaskId<T>, result: NoInfer<T>, options?: StoreOptions): Promise<void>;
 
   /**
-   * Stores the failure of a task. Its waits reject with a `TaskFailedError` that has the name, message, code, details
-   * and cause of the error.
+   * Stores the failure of a task. Waits for the task reject with a `TaskFailedError` that has the name, message, code,
+   * details and cause of the error.
    *
    * @param error - Usually an `Error`; any thrown value is accepted. Stacks are not stored.
    */
   fail(taskId: string, error: unknown, options?: StoreOptions): Promise<void>;
 
   /**
-   * Returns the stored result, or `undefined` if there is none or it has expired. A stored `null` is `null`.
+   * Returns the stored result, or `undefined` if there is none or it has expired. A stored `null` is returned as
+   * `null`.
    *
    * @throws {@link TaskFailedError} The task failed.
    * @throws {@link ResultValidationError} The codec or the schema rejects the stored result.
@@ -234,39 +237,39 @@ export interface ResultBackend extends GroupBackend, AsyncDisposable {
   getSettled<T>(taskId: TaskId<T>, options?: ReadOptions<T>): Promise<PromiseSettledResult<T> | undefined>;
 
   /**
-   * Resolves with the result of a task, at once if it is already stored. Losing the listener only delays the result.
+   * Resolves with the result of a task, at once if it is already stored. A lost listener only delays the result.
    *
    * @param timeout - Milliseconds, or {@link WaitOptions} and {@link ReadOptions}.
    * @throws {@link TaskFailedError} The task failed.
    * @throws {@link ResultValidationError} The codec or the schema rejects the stored result.
    * @throws {@link WaitTimeoutError} Nothing was stored in time; the task may still finish later.
    * @throws {@link BackendClosedError} The backend was closed.
-   * @throws {@link DatabaseError} Reading is not permitted, or fails permanently. Outages are waited out.
+   * @throws {@link DatabaseError} Reading is not permitted, or fails permanently. During an outage the wait continues.
    */
   wait<T>(taskId: TaskId<T>, timeout: number | (WaitOptions & ReadOptions<T>)): Promise<T>;
 
   /** Like {@link ResultBackend.wait}, but returns a failure as a value: `{ status: 'rejected', reason }`. */
   waitSettled<T>(taskId: TaskId<T>, timeout: number | (WaitOptions & ReadOptions<T>)): Promise<PromiseSettledResult<T>>;
 
-  /** Deletes a result; resolves with whether there was one. Does not wake waiters. */
+  /** Deletes a result. Resolves with `true` if there was one. Sends no notification. */
   delete(taskId: string, options?: WriteOptions): Promise<boolean>;
 
   /**
-   * Emits the result of a task and completes: the stored result, or the next one to be stored. Cold. It errors when
-   * {@link ResultBackend.wait} would reject, but has no timeout. Unsubscribing ends the wait.
+   * Emits the result of a task as soon as it is stored, and completes (cold). Errors when {@link ResultBackend.wait}
+   * would reject, but has no timeout. Unsubscribing ends the wait.
    */
   result$<T>(taskId: TaskId<T>, options?: ReadOptions<T>): Observable<T>;
 
   /**
-   * Emits every result that any process stores from now on: a hot stream, roughly in commit order. A result replaced
-   * before it could be read is emitted once, as its latest value. Results missed while the connection is lost are read
+   * Emits every result that any process stores from now on (hot), roughly in commit order. If a result is replaced
+   * before it is read, only its latest value is emitted. Results missed while the connection is lost are read
    * afterwards. Errors when the backend is closed.
    */
   results$<T>(options?: ResultFeedOptions<T>): Observable<TaskOutcome<T>>;
 
   /**
    * Closes the backend: rejects open waits, errors open streams, and releases every connection and timer. May be called
-   * at any time and repeatedly.
+   * at any time, and more than once.
    */
   close(options?: CloseOptions): Promise<void>;
 }

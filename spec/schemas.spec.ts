@@ -37,7 +37,7 @@ describe("a schema", () => {
     expect(issues).toHaveLength(1);
     const path = Array.from(issues[0]?.path ?? [], (part) => (typeof part === "object" ? part.key : part));
     expect(path).toEqual(["lines"]);
-    expect(message).toMatch(/^The result of task bad \w+ has another form than expected: lines: /);
+    expect(message).toMatch(/^The result of task bad \w+ does not have the expected form: lines: /);
   });
 
   it("may be asynchronous, and change the value", async () => {

@@ -117,7 +117,7 @@ export const checkSettings: Check = async ({ inspector }) => {
   );
   return problem(
     `Some writes send no notifications: ${settings.join(", ")}.`,
-    "Run alter role … reset … or alter database … reset …; new sessions follow it.",
+    "Run alter role … reset … or alter database … reset …; then open new sessions.",
   );
 };
 

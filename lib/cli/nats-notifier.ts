@@ -13,7 +13,7 @@ export interface NatsCliOptions {
   readonly natsShards?: number;
 }
 
-/** Where and as whom to connect, and which texts must never be printed. */
+/** Servers, login, and the secrets that must never be printed. */
 export interface NatsAccess {
   readonly options: Pick<NatsOptions, "servers" | "user" | "pass" | "token" | "tls">;
   readonly secrets: readonly string[];

@@ -5,7 +5,7 @@ import { hostname } from "node:os";
 import type { ResolvedDashboardOptions } from "./dashboard-options";
 import { urlHost } from "./dashboard-options";
 
-/** Why a request is denied. */
+/** Reason to deny a request. */
 export interface Denial {
   readonly status: 401 | 403;
   readonly message: string;

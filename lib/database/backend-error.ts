@@ -13,13 +13,13 @@ export interface ErrorContext {
   /** The action that failed, for the message: "store results". */
   readonly purpose: string;
   readonly schema: string;
-  /** Default: as far as the error alone tells. */
+  /** Default: derived from the error alone. */
   readonly origin?: ErrorOrigin | undefined;
   /** The application is ending the pool. */
   readonly isPoolEnding: boolean;
 }
 
-/** Turns any error of the driver or the server into one of this package. */
+/** Converts any error of the driver or the server to an error of this package. */
 export function toBackendError(error: unknown, context: ErrorContext): ResultBackendError {
   if (error instanceof ResultBackendError) return error;
   const { purpose, schema, isPoolEnding } = context;
@@ -33,9 +33,8 @@ export function toBackendError(error: unknown, context: ErrorContext): ResultBac
 }
 
 /**
- * Finds out where the error of a query came from. Servers translate the word for the severity (`lc_messages`), and the
- * driver drops the field that they do not translate. At an unknown word, any answer to `probe` shows that the session
- * goes on.
+ * Determines the origin of a query's error. Servers translate the severity (`lc_messages`), and the driver drops the
+ * untranslated field. If the severity is unknown, an answer to `probe` shows that the session is still usable.
  */
 export async function originOf(error: unknown, probe: () => Promise<unknown>): Promise<ErrorOrigin> {
   const known = knownOrigin(error instanceof ResultBackendError ? error.cause : error);
@@ -55,8 +54,8 @@ function knownOrigin(error: unknown): ErrorOrigin | undefined {
 }
 
 /**
- * Tells whether the same call may succeed later, by where the error came from; by its code only for a refused
- * statement.
+ * Tells whether the same call may succeed later. Decides by the origin of the error, and only for a refused statement
+ * by its code.
  */
 function isTransientError(error: unknown, origin: ErrorOrigin): boolean {
   const sqlState = sqlStateOf(error);
@@ -88,20 +87,20 @@ function isTlsRefusal(error: unknown): boolean {
 }
 
 /**
- * Tells whether a statement was refused for its own contents or a row that it met, so that a part of it may succeed. A
- * missing table or privilege is no such reason, unless a function, such as a trigger's or a policy's, lacks it.
+ * Tells whether a statement was refused for its contents or for one of its rows, so that a part of it may succeed. A
+ * missing table or privilege does not count, unless it is missing in a function, such as that of a trigger or policy.
  */
 export function isRowRefusal(error: unknown): error is DatabaseError {
   if (!(error instanceof DatabaseError) || error.transient || error.origin !== "statement") return false;
   return !/^(42|3F|0A)/.test(error.sqlState ?? "") || contextOf(error.cause) !== undefined;
 }
 
-/** Characters of an id that the database cannot hold: no later read will find it. */
+/** Errors for characters of an id that the database cannot hold. No later read can find such an id. */
 const encodingStates: ReadonlySet<string> = new Set(["22021", "22P05"]);
 
 /**
- * Tells whether the same read may succeed later: not if the server refuses the statement itself, as for a missing table
- * or privilege (class 42). An error that a policy's or view's function raises for a row may pass with the row.
+ * Tells whether the same read may succeed later. It cannot if the server refuses the statement itself, as for a missing
+ * table or privilege (class 42). An error that a policy or a view raises for a row may pass.
  */
 export function mayPass(error: unknown): error is DatabaseError {
   if (!(error instanceof DatabaseError)) return false;
@@ -142,10 +141,7 @@ function contextOf(error: unknown): string | undefined {
  */
 const plpgsqlFrame = /^(?=.*PL\/pgSQL).*?([\w$]+)"?\([^()]*\)/m;
 
-/**
- * Tells whether a function that is not this package's raised an error, such as an application's trigger: to migrate
- * would not help.
- */
+/** Tells whether a function of the application, such as a trigger, raised an error. Migrating would not help then. */
 function isRaisedByOthers(error: unknown): boolean {
   const context = contextOf(error);
   if (context === undefined) return false;

@@ -24,10 +24,9 @@ interface DriverConnection extends EventEmitter {
 }
 
 /**
- * Asks the server to cancel the statement of a client, over a connection of its own (PostgreSQL docs, "Canceling
- * Requests in Progress"). Resolves once the server has passed the request on, or it has failed, or taken too long. Does
- * nothing if the client lacks what to ask with. The driver's own `cancel` would send the request unencrypted where TLS
- * is needed.
+ * Asks the server to cancel the statement of a client, over a separate connection (PostgreSQL docs, "Canceling Requests
+ * in Progress"). Resolves once the request was handled, has failed or has taken too long. Does nothing if the client
+ * lacks the data for a request. The driver's own `cancel` would send the request unencrypted even if TLS is required.
  *
  * @param stream - The option of the client's configuration; a function makes the stream for the request, too.
  */

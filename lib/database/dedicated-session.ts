@@ -10,17 +10,17 @@ const endTimeoutMs = 200;
 
 /** A session of the server outside any pool, over a {@link DedicatedConnection}. */
 export interface DedicatedSession {
-  /** Connects, and does whatever else the session needs before it is of use. */
+  /** Connects, and prepares the session for use. */
   connect(): Promise<void>;
-  /** Ends the session, by force if need be. */
+  /** Ends the session, by force if necessary. */
   dispose(): Promise<void>;
 }
 
 export interface DedicatedSessionOptions {
   readonly config: ClientConfig;
   /**
-   * Options for the server's command line, after those of `config`. A session that a pooler refuses them is opened
-   * without.
+   * Startup options for the server, in addition to those of `config`. If a pooler refuses them, the session is opened
+   * without them.
    */
   readonly sessionOptions: string;
   /** Longest time for one answer. */
@@ -29,12 +29,14 @@ export interface DedicatedSessionOptions {
   readonly signal: AbortSignal;
 }
 
-/** Opens a session; a second time without its options if they may be what was refused. Disposes of one that fails. */
+/**
+ * Opens a session. If its options may have been refused, tries again without them. Disposes of a session that fails.
+ */
 export async function openDedicatedSession<Session extends DedicatedSession>(
   { config, sessionOptions, queryTimeoutMs, signal }: DedicatedSessionOptions,
   create: (connection: DedicatedConnection) => Session,
 ): Promise<Session> {
-  // The first, so that a limit in the options of the application wins.
+  // First, so that a limit in the application's options overrides it.
   const limit = `-c statement_timeout=${queryTimeoutMs}`;
   const options = [limit, config.options, sessionOptions].filter(Boolean).join(" ");
   try {
@@ -46,8 +48,8 @@ export async function openDedicatedSession<Session extends DedicatedSession>(
 }
 
 /**
- * Tells whether startup options may be what a server or pooler refused. Poolers refuse them with many SQLSTATEs, so
- * only those are left out that say something else, such as a failed authentication or a server that is starting up.
+ * Tells whether a server or pooler may have refused startup options. Poolers do so with many SQLSTATEs, so this
+ * excludes only those with another meaning, such as a failed authentication or a server that is starting up.
  */
 export function mayConcernOptions(sqlState: string | undefined): boolean {
   return sqlState !== undefined && !/^(28|3D|53|57)/.test(sqlState);
@@ -77,13 +79,13 @@ async function openOver<Session extends DedicatedSession>(
   }
 }
 
-/** The type of `stream` in a configuration: the driver takes a stream, too, and calls a function with its settings. */
+/** Type of `stream` in a configuration. The driver also accepts a stream, and calls a function with its settings. */
 type Stream = Duplex | ((settings: object) => Duplex);
 
-/** Streams that a session has used. The driver leaves its handlers on a stream, so each serves once. */
+/** Streams that a session has used. The driver leaves its handlers on a stream, so each can be used only once. */
 const usedStreams = new WeakSet<Duplex>();
 
-/** A connection with limits whose socket this package makes, so that a dead one can be destroyed. */
+/** A connection with time limits. This package creates its socket, so that a dead one can be destroyed. */
 export class DedicatedConnection {
   /** For the driver, which connects once with it. */
   readonly config: ClientConfig;

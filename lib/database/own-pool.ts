@@ -11,14 +11,14 @@ import { sqlStateOf } from "./sql-states";
 const endTimeoutMs = 1_000;
 
 /**
- * Longest time for a statement, on the server: twice that of an attempt, since reads of large results go on as long as
- * bytes arrive. It ends what no cancel request could reach.
+ * Longest time for a statement on the server, which ends statements that no cancel request could reach. Twice the time
+ * of an attempt, since reads of large results continue as long as bytes arrive.
  */
 const statementTimeoutMs = 2 * longestAttemptMs;
 
 type OnConnect = Parameters<Pool["connect"]>[0];
 
-/** A pool whose sessions start with a limit for their statements. Poolers refuse that; the pool then does without. */
+/** A pool whose sessions start with a statement timeout, except if a pooler refuses it. */
 class LimitedPool extends Pool {
   override connect(): Promise<PoolClient>;
   override connect(callback: OnConnect): void;
@@ -63,14 +63,14 @@ export class OwnPool {
   constructor(connection: string | PoolConfig) {
     const config = toPoolConfig(connection);
     this.pool = new LimitedPool({
-      // Two batches of stores and two of reads, and one to spare.
+      // Two connections for stores, two for reads, and one more.
       max: 5,
       // Each of the driver's own limits is `none`.
       connectionTimeoutMillis: 5_000,
       keepAlive: true,
       keepAliveInitialDelayMillis: 10_000,
       maxLifetimeSeconds: 1_800,
-      // An idle connection alone is no reason for a process to go on.
+      // Idle connections must not keep the process alive.
       allowExitOnIdle: true,
       application_name: "kojin-postgres",
       ...(hasStatementTimeout(config) ? {} : { statement_timeout: statementTimeoutMs }),
@@ -88,7 +88,7 @@ export class OwnPool {
   }
 }
 
-/** Tells whether the application has a limit of its own, which may be none. */
+/** Tells whether the application has set its own limit, which may also be none. */
 function hasStatementTimeout(config: PoolConfig): boolean {
   const { connectionString } = config;
   const ofAddress = connectionString === undefined ? {} : parseIntoClientConfig(connectionString);

@@ -1,6 +1,6 @@
 import { longestTimerMs } from "../value/arguments";
 
-/** Settles as `work` does, or with the outcome of `onLate` after `limitMs`. The work itself goes on. */
+/** Settles like `work`, or with the outcome of `onLate` after `limitMs`. `work` itself continues. */
 export async function withTimeLimit<T>(work: Promise<T>, limitMs: number, onLate: () => T): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<void>((resolve) => (timer = setTimeout(resolve, Math.min(limitMs, longestTimerMs))));
@@ -20,7 +20,7 @@ export async function settledWithin(work: Promise<unknown>, limitMs: number): Pr
   );
 }
 
-/** Settles as `work` does, or rejects with the reason of the first signal that aborts. The work itself goes on. */
+/** Settles like `work`, or rejects with the reason of the first signal that aborts. `work` itself continues. */
 export async function unlessAborted<T>(work: Promise<T>, signals: readonly AbortSignal[]): Promise<T> {
   let stop = (): void => undefined;
   const aborted = new Promise<AbortSignal | undefined>((resolve) => {

@@ -5,11 +5,11 @@ import { sqlStates } from "./sql-states";
 const firstDelayMs = 50;
 const longestDelayMs = 2_000;
 
-/** Longest time for one attempt, so that a dead connection does not hold a call with a long limit for days. */
+/** Longest time for one attempt, so that a dead connection does not block a call with a long limit for days. */
 export const longestAttemptMs = 300_000;
 
 export interface RetryOptions {
-  /** When to give up, on the clock of `performance.now()`. */
+  /** Time at which to give up, on the clock of `performance.now()`. */
   readonly dueAt: number;
   /**
    * Longest time for one attempt. Default: half of the time left, so that a dead connection leaves time for another.
@@ -25,17 +25,21 @@ export interface RetryOptions {
 export const isTransient = (error: unknown): error is DatabaseError =>
   error instanceof DatabaseError && error.transient;
 
-/** Tells whether the server refused a statement that came after its client had given it up. */
+/** Tells whether the server refused a statement that arrived after its client had given up. */
 export const isLate = (error: unknown): error is DatabaseError =>
   error instanceof DatabaseError && error.sqlState === sqlStates.lateStatement;
 
-/** Of the errors of two attempts, returns the one to report: a late attempt does not say why it was needed. */
+/**
+ * Returns the error of two attempts that should be reported. That a later attempt was late does not explain the
+ * failure.
+ */
 export const toReport = <T>(error: T, before: DatabaseError | undefined): T | DatabaseError =>
   isLate(error) && before !== undefined ? before : error;
 
 /**
- * Repeats `attempt`, which is told how long it may take, while it fails with an error that may pass and there is time;
- * then rejects with the last error that says why. An attempt under way when a signal aborts runs to its own end.
+ * Repeats `attempt` while it fails with a transient error and there is time, and then rejects with the last error that
+ * explains the failure. `attempt` receives its own time limit. A running attempt is not interrupted when a signal
+ * aborts.
  */
 export async function retryTransient<T>(
   attempt: (attemptMs: number) => Promise<T>,
@@ -65,8 +69,8 @@ export async function retryUntilAborted<T>(
 }
 
 /**
- * Returns the delay before attempt `attempt` (1 is the first retry): doubling from `baseMs` up to `capMs`, with up to
- * half of it taken off at random, so that processes that lost the same server do not come back in step.
+ * Returns the delay before attempt `attempt` (1 is the first retry). It doubles from `baseMs` up to `capMs`, minus up
+ * to half at random, so that processes that lost the same server do not reconnect at the same moment.
  */
 export function backoffMs(attempt: number, baseMs: number, capMs: number, random: () => number = Math.random): number {
   return Math.min(capMs, baseMs * 2 ** Math.min(attempt - 1, 30)) * (0.5 + random() / 2);

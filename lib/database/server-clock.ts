@@ -8,7 +8,9 @@ const refreshAfterMs = 60_000;
 const refreshTimeoutMs = 5_000;
 /** Shortest time between a failure to read a sample in the background and the next attempt. */
 const retryAfterMs = 1_000;
-/** Share of the time by which two clocks may drift apart: ntpd slews a clock by 500 parts per million at most. */
+/**
+ * Drift between two clocks, as a share of the time that passes: ntpd slews a clock by at most 500 parts per million.
+ */
 const largestDrift = 0.0005;
 
 /**
@@ -26,9 +28,9 @@ interface Sample {
 }
 
 /**
- * Estimates the time on the server's clock at a local moment, as bounds that the true time lies between. Sends nothing
- * while it is not used. The bounds hold until the server's clock is set, or another server takes over; the part that
- * notices calls {@link ServerClock.invalidate}.
+ * Estimates the time on the server's clock at a local moment, as a lower and an upper bound. Sends nothing while it is
+ * not used. The bounds hold until the server's clock is set or another server takes over. Code that detects this calls
+ * {@link ServerClock.invalidate}.
  */
 export class ServerClock {
   readonly #database: Pick<Database, "query">;
@@ -61,7 +63,7 @@ export class ServerClock {
     return this.#sample === undefined ? Infinity : upperBound(this.#sample, localMs);
   }
 
-  /** {@link ServerClock.upper} by the present sample, even after that is forgotten. */
+  /** Returns {@link ServerClock.upper} for the current sample, even after the sample is forgotten. */
   get upperBySample(): (localMs: number) => number {
     const sample = this.#sample;
     return (localMs) => (sample === undefined ? Infinity : upperBound(sample, localMs));
@@ -76,7 +78,7 @@ export class ServerClock {
       if (sampling === undefined) return this.#read(remainingMs);
       // It fails early if its own caller has less time.
       await settledWithin(sampling, remainingMs);
-      // A query of its own if the shared one takes longer than this caller has: it rejects in time, with what is wrong.
+      // If the shared reading takes longer than this caller has, a separate one rejects in time, with the reason.
       if (!this.isKnown && this.#now() >= dueAt) return this.#readOnce(1);
     }
   }
@@ -87,7 +89,7 @@ export class ServerClock {
     this.#read(refreshTimeoutMs).catch(() => (this.#sampledAt = this.#now() - refreshAfterMs + retryAfterMs));
   }
 
-  /** Forgets the sample, which did not fit the server's clock, or may belong to another server. */
+  /** Forgets the sample, which no longer fits the server's clock or may belong to another server. */
   invalidate(): void {
     this.#sample = undefined;
     this.#sampledAt = -Infinity;
@@ -111,7 +113,7 @@ export class ServerClock {
   async #readOnce(timeoutMs: number): Promise<void> {
     if (this.#isClosed) throw new BackendClosedError();
     let sentAt = this.#now();
-    // Not from the call: waiting for a connection of the pool would count as uncertainty.
+    // Measured from the send and not from the call, since waiting for a connection would widen the bounds.
     const whenSent = (): undefined => void (sentAt = this.#now());
     const query = { purpose: "read the server's clock", text: clockText, values: [], isPrepared: true, whenSent };
     const [row] = await this.#database.query<[string]>(query, timeoutMs);
@@ -129,7 +131,8 @@ const upperBound = ({ sentAt, serverMicros }: Sample, localMs: number): number =
   serverMicros + 1_000 * (localMs - sentAt + largestDrift * Math.abs(localMs - sentAt));
 
 /**
- * Returns the sample with the closer bounds at `localMs`; the newer one if they contradict: the server's clock was set.
+ * Returns the sample with the closer bounds at `localMs`. If the two contradict each other, the server's clock was set,
+ * and the newer one counts.
  */
 function better(older: Sample, newer: Sample, localMs: number): Sample {
   const [olderLower, olderUpper] = [lowerBound(older, localMs), upperBound(older, localMs)];

@@ -5,7 +5,9 @@ import type { ConnectionPool } from "./connection";
 /** The purpose of a session outside the pool, as the end of its name in `pg_stat_activity`. */
 export type SessionRole = "listener" | "relay";
 
-/** Options of a pool that do not decide where a session leads: those of the pool itself, and those for queries. */
+/**
+ * Options of a pool that do not affect which server a session reaches: those of the pool itself, and those for queries.
+ */
 const poolOptions: ReadonlySet<string> = new Set([
   ...["allowExitOnIdle", "connectionTimeoutMillis", "idleTimeoutMillis", "log", "max", "maxLifetimeSeconds", "maxUses"],
   ...["min", "onConnect", "poolSize", "Promise", "query_timeout", "statement_timeout", "types", "verify"],
@@ -17,9 +19,8 @@ const driverOptions: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Configuration of sessions outside the pool: from the address given for them, or else as the pool connects. It is
- * resolved for each attempt, as the driver does for each connection: the environment and certificate files may have
- * changed.
+ * Configuration of sessions outside the pool: from their own address, or else from the pool. It is resolved for each
+ * attempt, as the driver does for each connection, since the environment and certificate files may have changed.
  */
 export class SessionConfig {
   readonly #given: PoolConfig | undefined;
@@ -28,14 +29,14 @@ export class SessionConfig {
 
   constructor(pool: ConnectionPool, connection: string | PoolConfig | undefined, role: SessionRole) {
     const { options } = pool as { readonly options?: PoolConfig };
-    // The pool hides its password from enumeration, so that it is not printed with the rest.
+    // The pool makes its password non-enumerable, so that it is not printed with the rest.
     const ofPool = isObject(options) ? { ...options, password: options.password } : undefined;
     this.#given = typeof connection === "string" ? { connectionString: connection } : (connection ?? ofPool);
     this.#isPools = connection === undefined;
     this.#role = role;
   }
 
-  /** Returns the configuration for the driver. Throws if none is certain to lead to the pool's server. */
+  /** Returns the configuration for the driver. Throws if it is not certain to lead to the pool's server. */
   resolve(): ClientConfig {
     const config = this.#takeApart().config;
     const { options, application_name: name } = parametersOf(config);
@@ -49,8 +50,8 @@ export class SessionConfig {
   }
 
   /**
-   * Returns all that decides where a session leads and how it authenticates, for `areSameValues`; undefined if that
-   * cannot be told.
+   * Returns everything that determines the server and the authentication of a session, for `areSameValues`. Returns
+   * undefined if that is unknown.
    */
   identity(): object | undefined {
     try {
@@ -70,7 +71,7 @@ export class SessionConfig {
       throw new Error("The pool does not say how it connects; give `listen: { connection }` an address");
     if ("connection" in given || (this.#isPools && isObject(given.stream)))
       throw new Error("The pool's only stream cannot be shared; give `listen: { connection }` an address");
-    // The driver would let what is in the address win over what is beside it.
+    // In the driver, parameters of the address would override options beside it.
     const { connectionString, ...rest } = given;
     const parsed = connectionString === undefined ? {} : without(parse(connectionString), driverOptions);
     const config = without({ ...rest, password: given.password, ...parsed }, poolOptions);
@@ -78,9 +79,12 @@ export class SessionConfig {
   }
 }
 
-/** Returns what the driver makes of a configuration, its defaults and the environment; its types do not declare it. */
+/**
+ * Returns the connection settings that the driver derives from a configuration, its defaults and the environment. Its
+ * types do not declare them.
+ */
 function parametersOf(config: ClientConfig): ClientConfig {
-  // From a client that never connects, and has no stream of the application: to make one may be to open it.
+  // Uses a client that never connects, without the application's stream, since creating a stream may open it.
   const client: unknown = new Client(without(config, new Set(["stream"])));
   return (client as { connectionParameters: ClientConfig }).connectionParameters;
 }
@@ -95,9 +99,9 @@ const withoutFunctions = (entries: object): object =>
 const maxDepth = 8;
 
 /**
- * Tells whether two configurations are certain to mean the same. Compares plain objects, arrays and bytes by contents,
- * functions and instances of classes by identity: functions with the same text can close over different values.
- * Node's `isDeepStrictEqual` calls getters, compares instances by contents, and skips entries hidden from enumeration.
+ * Tells whether two configurations certainly mean the same. Compares plain objects, arrays and bytes by contents, and
+ * functions and class instances by identity, since functions with the same text can close over different values. Node's
+ * `isDeepStrictEqual` calls getters, compares instances by contents, and skips non-enumerable entries.
  */
 export function areSameValues(one: unknown, other: unknown, depth = 0): boolean {
   if (Object.is(one, other)) return true;
@@ -106,7 +110,7 @@ export function areSameValues(one: unknown, other: unknown, depth = 0): boolean 
   if (prototype !== Object.getPrototypeOf(other)) return false;
   if (one instanceof Uint8Array && other instanceof Uint8Array) return Buffer.compare(one, other) === 0;
   if (prototype !== Object.prototype && prototype !== null && prototype !== Array.prototype) return false;
-  // With the entries that are hidden from enumeration: the driver hides passwords and private keys.
+  // Includes non-enumerable entries, since the driver hides passwords and private keys in this way.
   const keys = new Set([...Reflect.ownKeys(one), ...Reflect.ownKeys(other)]);
   return [...keys].every((key) => {
     const [mine, theirs] = [Object.getOwnPropertyDescriptor(one, key), Object.getOwnPropertyDescriptor(other, key)];

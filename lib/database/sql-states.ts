@@ -30,8 +30,8 @@ export const sqlStates = {
 export type ErrorOrigin = "connecting" | "session" | "statement";
 
 /**
- * Classes of SQLSTATE about the session, the server or another transaction, even if they come with one statement:
- * poolers report their own errors that way, and some keep the client's connection.
+ * Classes of SQLSTATE that concern the session, the server or another transaction, even if they answer a single
+ * statement. Poolers report their own errors this way, and some keep the client's connection.
  */
 const transientClasses: ReadonlySet<string> = new Set([
   "08", // connection exception
@@ -63,8 +63,8 @@ export function isTransientState(sqlState: string): boolean {
 }
 
 /**
- * Tells whether a write may have failed for its notification alone: the notification queue of the cluster is full
- * (54000), or the lock that notifying commits take was not free in time (55P03). Both have other causes, too.
+ * Tells whether a write may have failed only because of its notification: the notification queue of the cluster is full
+ * (54000), or the lock of notifying commits was not free in time (55P03). Both codes also have other causes.
  */
 export function isNotificationFault(sqlState: string | undefined): boolean {
   return sqlState === sqlStates.programLimitExceeded || sqlState === sqlStates.lockNotAvailable;

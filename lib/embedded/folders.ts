@@ -15,9 +15,9 @@ export class Folders {
     readonly run: string,
     /** Data folder; inside `run` unless the options name one. */
     readonly data: string,
-    /** Whether the data folder holds a cluster from an earlier start. */
+    /** True if the data folder holds a cluster from an earlier start. */
     readonly hasCluster: boolean,
-    /** Whether the data folder stays after `stop`. */
+    /** True if the data folder stays after `stop`. */
     readonly keepsData: boolean,
   ) {}
 

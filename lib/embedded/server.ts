@@ -12,8 +12,8 @@ import { exitHooks, type Stoppable, type Watchdog } from "./process-end";
 import type { Programs } from "./programs";
 
 /**
- * How to stop the server: `fast` ends connections and writes what is in memory; `immediate` ends like a crash, from
- * which the next start recovers.
+ * Way to stop the server. `fast` ends connections and writes a checkpoint. `immediate` ends like a crash, from which
+ * the next start recovers.
  */
 export type StopMode = "fast" | "immediate";
 
@@ -41,7 +41,7 @@ export interface EmbeddedPostgres extends AsyncDisposable {
   stop(mode?: StopMode): Promise<void>;
 }
 
-/** What a server runs with. */
+/** Settings and paths of a server. */
 export interface ServerContext {
   readonly programs: Programs;
   readonly folders: Folders;

@@ -9,7 +9,7 @@ import type { HttpRequest } from "./send-response";
 
 export interface RequestOptions {
   /**
-   * The request to answer. Provides the `Location` of a 202, the `Last-Event-ID` of a stream and, if it has one, the
+   * Request to answer. Provides the `Location` of a 202, the `Last-Event-ID` of a stream and, if it has one, the
    * `signal`.
    */
   readonly request?: HttpRequest;
@@ -19,32 +19,32 @@ export interface RequestOptions {
 
 export interface FailureOptions {
   /**
-   * Tells the client the name, message, code, details and cause of the error that a task failed with. Default `false`:
-   * error texts are written for operators, and may name files, hosts or other people's data.
+   * Sends the client the name, message, code, details and cause of a task's error. Default `false`: error messages are
+   * written for operators, and may contain file names, host names or other users' data.
    */
   readonly showErrors?: boolean;
 }
 
 export interface RespondOptions extends RequestOptions, FailureOptions {
-  /** Longest wait for the result, in milliseconds. 0 looks once. Stay below the timeouts of proxies, often 60 s. */
+  /** Longest wait for the result, in milliseconds. 0 reads once. Stay below the timeouts of proxies, often 60 s. */
   readonly waitMs: number;
   /**
-   * Where the client asks again: the `Location` of a 202. Default: path and query of `request`; without both there is
-   * no such header.
+   * `Location` of a 202, where the client asks again. Default: path and query of `request`. Without either, the header
+   * is omitted.
    */
   readonly location?: string;
   /**
-   * Delay before the client asks again, in milliseconds; `Retry-After` has whole seconds, rounded up. Default 1 000.
+   * Delay before the client asks again, in milliseconds. `Retry-After` has it in seconds, rounded up. Default 1 000.
    */
   readonly retryAfterMs?: number;
   /**
-   * Creates the response for a failed task, if the client can correct some failures. Default: a problem with status
+   * Creates the response for a failed task, for failures that the client can correct. Default: a problem with status
    * 500.
    */
   readonly onFailure?: (error: TaskFailedError) => Response | Promise<Response>;
 }
 
-/** Why there is no result, as in RFC 9457: the body of `application/problem+json`, or the data of an event. */
+/** Explanation of a missing result as in RFC 9457: the body of `application/problem+json`, or the data of an event. */
 export interface Problem {
   /** The name of the status. */
   readonly title: string;
@@ -64,11 +64,11 @@ export interface Problem {
  * - 400 as `application/problem+json` with the code `INVALID_ID` if the id is invalid;
  * - 499 without a body if `signal` has aborted;
  * - 500 as a problem with the code `TASK_FAILED` if the task failed, without the error unless `showErrors` is set;
- * - 503 as a problem with the code `BACKEND_CLOSED`, and `Retry-After`, if the server shuts down.
+ * - 503 as a problem with the code `BACKEND_CLOSED`, and `Retry-After`, if the server is shutting down.
  *
  * An unknown id is answered with 202. `respond` does not check whether the client may see the result; check that first.
  *
- * @throws `DatabaseError` The role may not read results, or reading fails for good.
+ * @throws `DatabaseError` The role may not read results, or reading fails permanently.
  * @throws `SchemaError` The tables are missing.
  */
 export async function respond(
@@ -106,12 +106,12 @@ async function failureResponse(reason: unknown, options: RespondOptions): Promis
   return onFailure(reason);
 }
 
-/** Without the host: behind a proxy the client knows this server by another name. */
+/** Omits the host, since behind a proxy the client uses another name for this server. */
 function locationHeader({ location, request }: RespondOptions): Record<string, string> {
   const target = request?.originalUrl ?? request?.url;
   if (location !== undefined) return { Location: location };
   if (target === undefined || !URL.canParse(target, "http://localhost")) return {};
-  // A path that begins with two slashes would be taken for the name of another host.
+  // A path that begins with two slashes would be read as the name of another host.
   const oneSlash = (text: string): string => text.replace(/^[/\\]+/, "/");
   const { pathname, search } = new URL(oneSlash(target), "http://localhost");
   return { Location: oneSlash(pathname) + search };
@@ -119,7 +119,7 @@ function locationHeader({ location, request }: RespondOptions): Record<string, s
 
 export const signalOf = ({ signal, request }: RequestOptions): AbortSignal | undefined => signal ?? request?.signal;
 
-/** The part of an error that a client may see. */
+/** Converts an error to the part that a client may see. */
 export function toProblem(error: unknown, { showErrors = false }: FailureOptions = {}): Problem {
   if (isTaskFailed(error)) {
     const problem = createProblem(500, "TASK_FAILED", "The task failed.");
@@ -133,13 +133,13 @@ export function toProblem(error: unknown, { showErrors = false }: FailureOptions
   return createProblem(500, "INTERNAL", "The result could not be read.");
 }
 
-/** The problem with the id of a request; undefined for a valid id. */
+/** Returns the problem with the id of a request; undefined for a valid id. */
 export function problemOfId(id: string, what: "taskId" | "groupId"): Problem | undefined {
   try {
     checkId(id, what);
     return undefined;
   } catch (error) {
-    // A value that is not a string is a mistake in the server, not in the request.
+    // If the id is not a string, the mistake is in the server and not in the request.
     if (!(error instanceof RangeError)) throw error;
     return createProblem(400, "INVALID_ID", error.message);
   }
@@ -153,7 +153,7 @@ export function problemResponse(problem: Problem, headers: Readonly<Record<strin
   return jsonResponse(problem.status, problem, { ...headers, "Content-Type": "application/problem+json" });
 }
 
-/** Forbids caching: a result can be replaced, and can be private. */
+/** Creates a response that forbids caching, since a result can be replaced and may be private. */
 function jsonResponse(status: number, value: unknown, headers: Readonly<Record<string, string>> = {}): Response {
   const common = { "Content-Type": "application/json", "Cache-Control": "no-store" };
   return new Response(stringifyExactly(value) ?? "null", { status, headers: { ...common, ...headers } });

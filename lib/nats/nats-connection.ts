@@ -14,7 +14,7 @@ import { addressOf, type ResolvedNatsOptions } from "./options";
 type NatsClient = typeof Transport;
 
 const packageName = "@nats-io/transport-node";
-/** The next server is asked as well once the previous one has not answered for this long. */
+/** Time after which the next server is also tried, if the previous one has not answered. */
 const staggerMs = 250;
 /** Begins what a server sends first (NATS docs, "Client Protocol"). */
 const greeting = "INFO";
@@ -41,7 +41,7 @@ export interface RefusedPublish {
   readonly problem: string;
 }
 
-/** One connection to NATS, from when it is confirmed until it is lost. It does not come back. */
+/** One connection to NATS, from its confirmation to its loss. It does not reconnect. */
 export class NatsLink implements SupervisedSession {
   readonly refused$ = new Subject<RefusedPublish>();
   readonly #connection: ClientConnection;
@@ -61,9 +61,9 @@ export class NatsLink implements SupervisedSession {
   }
 
   /**
-   * Connects to one of the servers. The client is used for a single connection: its own reconnecting cannot be
-   * cancelled while a socket hangs, buffers without bounds what is published meanwhile, and gives up for good when its
-   * login is refused twice.
+   * Connects to one of the servers. The client is used for a single connection, because its own reconnecting cannot be
+   * cancelled while a socket hangs, buffers published messages without bounds, and gives up permanently when its login
+   * is refused twice.
    */
   static async open(
     client: NatsClient,
@@ -82,7 +82,7 @@ export class NatsLink implements SupervisedSession {
     return new NatsLink(connection, client, life);
   }
 
-  /** When the server was last known to have taken everything sent before, on the clock of `performance.now()`. */
+  /** Latest time by which the server has confirmed everything sent before, on the clock of `performance.now()`. */
   get provenAt(): number {
     return this.#provenAt;
   }
@@ -115,12 +115,15 @@ export class NatsLink implements SupervisedSession {
     });
   }
 
-  /** Publishes. The server has the message once a later {@link NatsLink.confirm} has resolved with `true`. */
+  /** Publishes a message. The server has it once a later {@link NatsLink.confirm} has resolved with `true`. */
   publish(subject: string, payload: string): void {
     if (!this.#isLost) this.#connection.publish(subject, payload);
   }
 
-  /** Resolves with `true` once the server has taken everything sent so far. No answer in time loses the connection. */
+  /**
+   * Resolves with `true` once the server has received everything sent so far. Without an answer in time the connection
+   * is lost.
+   */
   async confirm(timeoutMs: number): Promise<boolean> {
     if (this.#isLost) return false;
     const askedAt = performance.now();
@@ -165,9 +168,9 @@ export interface NatsMember {
   /** True while the member cannot do without a connection. */
   readonly isActive: boolean;
   connected(link: NatsLink): void;
-  /** The connection was lost or, without a `link`, an attempt to connect has failed. */
+  /** Called when the connection is lost or, without a `link`, when an attempt to connect has failed. */
   disconnected(problem: string, link?: NatsLink): void;
-  /** There is no connection, and no member is active. */
+  /** Called when there is no connection and no member is active. */
   idle?(): void;
 }
 
@@ -188,7 +191,7 @@ export class NatsConnection extends Supervisor<NatsLink> {
     this.#options = options;
   }
 
-  /** Why the latest attempt failed; undefined before the first one, and once one has succeeded. */
+  /** Error of the latest attempt; undefined before the first one, and once one has succeeded. */
   get problem(): string | undefined {
     return this.#problem;
   }
@@ -252,7 +255,7 @@ export class NatsConnection extends Supervisor<NatsLink> {
 
   #report(problem: string): void {
     if (this.#problem === undefined)
-      this.#log("warn", `NATS is not reached: ${problem}. Waits poll every second until it is.`);
+      this.#log("warn", `Cannot reach NATS: ${problem}. Waits poll every second until it is reached.`);
     this.#problem = problem;
   }
 
@@ -268,9 +271,8 @@ function shuffled(servers: readonly string[]): string[] {
 }
 
 /**
- * Finds the first server that answers, over connections of our own, before the client is used: a server that accepts
- * and stays silent would cost the client a socket that cannot be ended, and an attempt of the client cannot be
- * cancelled.
+ * Finds the first server that answers, over our own connections and before the client is used. If a server accepts a
+ * connection but sends nothing, the client's attempt cannot be cancelled, and its socket cannot be closed.
  */
 async function findServer(
   servers: readonly string[],
@@ -297,7 +299,9 @@ async function findServer(
   }
 }
 
-/** Connects to a server, and resolves once it has spoken. A server that expects TLS at once does not speak first. */
+/**
+ * Connects to a server, and resolves once it has sent something. A server that expects TLS at once does not send first.
+ */
 async function awaitGreeting(
   server: string,
   { timeoutMs, client }: ResolvedNatsOptions,

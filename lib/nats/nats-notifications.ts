@@ -13,11 +13,11 @@ export class NatsNotifications extends BaseNotificationSource implements NatsMem
   readonly logger: Pick<Logger, "info" | "warn">;
   readonly #connection: NatsConnection;
   readonly #publisher: NatsPublisher;
-  /** The connection on which it is subscribed, or about to be. */
+  /** Connection on which it is subscribed or subscribing. */
   #link: NatsLink | undefined;
   #warned: string | undefined;
 
-  /** `publisher` is the one of the same backend. It is closed with the source. */
+  /** `publisher` belongs to the same backend, and is closed with the source. */
   constructor(connection: NatsConnection, subjects: Subjects, publisher: NatsPublisher) {
     super();
     this.#connection = connection;
@@ -34,7 +34,7 @@ export class NatsNotifications extends BaseNotificationSource implements NatsMem
 
   connected(link: NatsLink): void {
     if (this.#link === link) return;
-    // A process that stores and never waits subscribes to nothing.
+    // A process that only stores subscribes to nothing.
     if (!this.isActive) {
       this.idle();
       return;

@@ -6,21 +6,22 @@ import { encodePayloads, type PayloadName, payloadNames, rescanPayload } from ".
 import type { NatsConnection, NatsLink, NatsMember, RefusedPublish } from "./nats-connection";
 import type { Subjects } from "./options";
 
-/** Ids kept to be announced again. Beyond that, every process is asked to read everything instead. */
+/** Most ids that are kept to be announced again. Beyond that, every process is asked to re-read everything. */
 const maxKeptIds = 20_000;
-/** A server may die with what it confirmed still in its buffers, or before it has passed it on to its cluster. */
+/** Time for which confirmed announcements are kept: a server may crash before it has sent them on. */
 const keptMs = 5_000;
 /**
- * All that was published meanwhile is confirmed together: nothing waits for it, and each confirmation is a round trip.
+ * Delay after which everything published in between is confirmed together. Nothing waits for it, and each confirmation
+ * costs a round trip.
  */
 const confirmDelayMs = 50;
 const confirmTimeoutMs = 5_000;
 const drainLimitMs = 2_000;
 
 /**
- * Announces over NATS what has been stored, at once: the connection keeps the order, and no announcement waits for an
- * answer. What is not confirmed, or was announced in the seconds before the connection broke, is announced again on the
- * next one.
+ * Announces over NATS what has been stored. Announcements are sent at once, in order, and without waiting for an
+ * answer. Those that are not confirmed, or were sent in the seconds before the connection was lost, are sent again on
+ * the next one.
  */
 export class NatsPublisher implements NotificationPublisher, NatsMember {
   readonly logger: Pick<Logger, "info" | "warn">;
@@ -44,7 +45,7 @@ export class NatsPublisher implements NotificationPublisher, NatsMember {
     this.logger = logger;
   }
 
-  /** Why other processes do not receive what is published although NATS is connected. */
+  /** Reason why other processes do not receive what is published although NATS is connected. */
   get problem(): string | undefined {
     return this.#problem;
   }
@@ -113,7 +114,7 @@ export class NatsPublisher implements NotificationPublisher, NatsMember {
     this.#problem = `NATS does not allow publishing: ${problem}`;
   }
 
-  /** Publishes announcements, each id once. A request to read everything covers all of them. */
+  /** Publishes announcements, each id once. A request to re-read everything covers all of them. */
   #publish(link: NatsLink, announcements: readonly Announcement[]): void {
     if (announcements.some(({ name }) => name === "rescan")) {
       link.publish(this.#subjects.rescan, rescanPayload);
@@ -146,7 +147,7 @@ export class NatsPublisher implements NotificationPublisher, NatsMember {
     }, confirmDelayMs).unref();
   }
 
-  /** One confirmation at a time: what is published meanwhile is left to the next. */
+  /** Confirms one batch at a time. What is published meanwhile is left to the next confirmation. */
   async #confirm(link: NatsLink): Promise<void> {
     if (this.#confirming === link || this.#isClosed) return;
     this.#confirming = link;
@@ -166,7 +167,7 @@ export class NatsPublisher implements NotificationPublisher, NatsMember {
   }
 }
 
-/** Ids that were announced together, or (`rescan`) a request to read everything. */
+/** Ids that were announced together, or (`rescan`) a request to re-read everything. */
 interface Announcement {
   readonly name: PayloadName | "rescan";
   readonly ids: readonly string[];
@@ -176,8 +177,8 @@ interface Announcement {
 }
 
 /**
- * Remembers what may have to be announced again: all that is not confirmed and, for a while, what is. Bounded: too many
- * ids are replaced by a request to read everything.
+ * Remembers what may have to be announced again: everything unconfirmed and, for a while, what was confirmed. Bounded:
+ * too many ids are replaced by a request to re-read everything.
  */
 export class AnnouncementLog {
   readonly #maxIds: number;
@@ -206,7 +207,7 @@ export class AnnouncementLog {
     return this.#confirmed === this.#last;
   }
 
-  /** Adds an announcement. Beyond the limit, one request to read everything stands for all that is kept. */
+  /** Adds an announcement. Beyond the limit, one request to re-read everything replaces all that is kept. */
   add(name: Announcement["name"], ids: readonly string[], at: number): Announcement {
     const added = { name, ids, at, place: (this.#last += 1) };
     this.#kept.push(added);
@@ -223,13 +224,13 @@ export class AnnouncementLog {
     return this.#kept.filter(({ place }) => place > this.#confirmed);
   }
 
-  /** The server, which was known to be alive at `provenAt`, has taken everything up to `place`. */
+  /** Notes that the server, which was alive at `provenAt`, has received everything up to `place`. */
   confirm(place: number, provenAt: number): void {
     this.#confirmed = Math.max(this.#confirmed, place);
     this.#forget(provenAt);
   }
 
-  /** A connection is lost that was known to be alive at `provenAt`: nothing kept counts as confirmed any more. */
+  /** Notes the loss of a connection that was alive at `provenAt`: nothing kept counts as confirmed any more. */
   doubt(provenAt: number): void {
     this.#forget(provenAt);
     const [oldest] = this.#kept;
@@ -242,7 +243,7 @@ export class AnnouncementLog {
     this.#confirmed = this.#last;
   }
 
-  /** Forgets what was confirmed, and announced long before `provenAt`: a server that dies later has passed it on. */
+  /** Forgets confirmed announcements from long before `provenAt`, which the server has sent on by now. */
   #forget(provenAt: number): void {
     const isKept = ({ place, at }: Announcement): boolean => place > this.#confirmed || at > provenAt - this.#keptMs;
     const first = this.#kept.findIndex(isKept);

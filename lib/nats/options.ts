@@ -20,10 +20,10 @@ type Decided =
 
 /** Options of `connect` of `@nats-io/transport-node`, without those for reconnecting, which never gives up. */
 export interface NatsOptions extends Omit<NodeConnectionOptions, Decided> {
-  /** One or more tokens that begin every subject. All processes must use the same. Default `kojin`. */
+  /** First tokens of every subject. All processes must use the same. Default `kojin`. */
   readonly prefix?: string;
   /**
-   * Number of subjects that ids are distributed over: for each result that a process waits for, it receives
+   * Number of subjects that ids are divided among. For each result that a process waits for, it receives the
    * notifications of about `1 / shards` of all results. All processes must use the same number. 1 to 4096; default 256.
    */
   readonly shards?: number;
@@ -121,13 +121,12 @@ export function addressOf(server: string): ServerAddress {
 
 /**
  * Names the subjects of one schema: `<prefix>.<channel>.tasks.<shard>`, `….groups.<shard>` and `….rescan`. Everything
- * published to a shard is published to `….tasks.all` or `….groups.all` as well, in as few messages as possible: a
- * process that waits for much would otherwise receive a message for each shard. Writers and waiters compute the same
- * names.
+ * is also published to `….tasks.all` or `….groups.all`, in as few messages as possible, for processes that would
+ * otherwise need most shards. Writers and waiters compute the same names.
  */
 export class Subjects {
   readonly shards: number;
-  /** A message on it asks for everything that is waited for to be read. */
+  /** A message on it asks processes to re-read everything they wait for. */
   readonly rescan: string;
   readonly #base: string;
 

@@ -6,40 +6,38 @@ import type { NatsLink } from "./nats-connection";
 import type { Subjects } from "./options";
 
 /**
- * A process that needs more than this share of the shards subscribes to all ids instead: of 30 000 results for 50
- * processes that each waited for 600 of them, a message for each shard meant 8 100 messages a second.
+ * A process that needs more than this share of the shards subscribes to all ids instead. With 50 processes that each
+ * waited for 600 of 30 000 results, a message for each shard meant 8 100 messages per second.
  */
 const maxShare = 1 / 8;
-/** For the server to confirm a subscription: longer than any usual round trip. */
+/** Longest time for the server to confirm a subscription, longer than any usual round trip. */
 const confirmTimeoutMs = 5_000;
-/** A subject without users stays subscribed for one to two of these: the next wait may need it. */
+/** A subject without users stays subscribed for one to two such intervals, since the next wait may need it. */
 const lookIntervalMs = 2_000;
 /**
- * A server confirms a subscription before the other servers of its cluster know of it, and nothing tells when they do.
- * What is published there in between is lost, so keys that began late are read once more after this time.
+ * A server confirms a subscription before the other servers of its cluster know of it. Messages published there in
+ * between are lost, so new keys are read once more after this time.
  */
 const spreadMs = 500;
-/** Delay before refused subscriptions are tried again: permissions may have changed. */
+/** Delay before refused subscriptions are tried again, since permissions may have changed. */
 const retryIntervalMs = 10_000;
 
-/** The part of a {@link NatsLink} that is used here. */
+/** Methods of {@link NatsLink} that are used here. */
 export type SubscribingLink = Pick<NatsLink, "subscribe" | "confirm" | "isClustered">;
 
-/**
- * Subscribes to the subjects that are needed, and to no others. One answer of the server confirms all sent in one turn.
- */
+/** Subscribes only to the subjects that are needed. One answer of the server confirms all subscriptions of one turn. */
 export class NatsSubscriptions implements NotificationSelection {
   readonly subscribed$ = new Subject<SubscribedKeys>();
   /**
-   * Emits once everything needed is subscribed to on a new connection, and whenever that changes: `undefined`, or the
-   * problem if the server refused something.
+   * Emits once all needed subscriptions on a new connection are settled, and at each change: `undefined`, or the
+   * problem if the server refused one.
    */
   readonly settled$ = new Subject<string | undefined>();
   readonly #receive: (payload: string) => void;
   readonly #kinds: Readonly<Record<NotificationKind, KindSubscriptions>>;
   readonly #rescan: SubjectSubscription;
   #link: SubscribingLink | undefined;
-  /** Subscriptions that no confirmation under way covers. */
+  /** Subscriptions that the pending confirmation does not cover. */
   #sent: SubjectSubscription[] = [];
   #isConfirming = false;
   #hasSettled = false;
@@ -75,7 +73,7 @@ export class NatsSubscriptions implements NotificationSelection {
     this.#lookLater();
   }
 
-  /** Subscribes to everything needed, on a new connection. */
+  /** Subscribes to all needed subjects on a new connection. */
   attach(link: SubscribingLink): void {
     this.detach();
     this.#link = link;
@@ -104,13 +102,13 @@ export class NatsSubscriptions implements NotificationSelection {
     this.settled$.complete();
   }
 
-  /** Subscribes to a subject, unless that is done or there is no connection. */
+  /** Subscribes to a subject, unless it is subscribed or there is no connection. */
   subscribe(subject: SubjectSubscription, onRefused: () => void = () => undefined): void {
     const link = this.#link;
     if (link === undefined || subject.state !== "none") return;
     subject.state = "pending";
     const subscription = link.subscribe(subject.name, this.#receive, (problem) => {
-      // A late answer to a subscription that was given up.
+      // A late answer for a subscription that has ended.
       if (subject.subscription !== subscription) return;
       subject.state = "refused";
       subject.subscription = undefined;
@@ -126,17 +124,17 @@ export class NatsSubscriptions implements NotificationSelection {
     return [this.#kinds.tasks, this.#kinds.groups];
   }
 
-  /** Has the server confirm what was sent, until it has confirmed everything. */
+  /** Asks the server for confirmations until everything sent is confirmed. */
   async #confirm(link: SubscribingLink): Promise<void> {
     this.#isConfirming = true;
     while (this.#sent.length > 0) {
-      // What is sent in the same turn goes along.
+      // Includes what is sent in the same turn.
       await Promise.resolve();
       if (link !== this.#link) return;
       const sent = this.#sent;
       this.#sent = [];
       const isConfirmed = await link.confirm(confirmTimeoutMs);
-      // Without a confirmation the connection is lost, and the next one begins anew.
+      // Without a confirmation the connection is lost, and the next one starts again.
       if (link !== this.#link || !isConfirmed) return;
       this.#settle(link, sent);
     }
@@ -148,7 +146,7 @@ export class NatsSubscriptions implements NotificationSelection {
     this.#hasSettled = true;
     for (const kind of this.#each) {
       const late = kind.confirm(sent);
-      // After the first confirmation everything that is waited for is read again in any case.
+      // After the first confirmation all pending keys are read again anyway.
       if (isFirst || (late.keys.length === 0 && !late.isEverything)) continue;
       this.subscribed$.next(late);
       if (link.isClustered) this.#afterSpread(() => this.subscribed$.next(late));
@@ -166,7 +164,7 @@ export class NatsSubscriptions implements NotificationSelection {
     this.#spreading.add(timer);
   }
 
-  /** The server does not allow a subscription. */
+  /** Records that the server does not allow a subscription. */
   #refused(problem: string): void {
     this.#retryLater();
     if (this.#problem !== undefined) return;
@@ -174,7 +172,7 @@ export class NatsSubscriptions implements NotificationSelection {
     if (this.#hasSettled) this.settled$.next(this.#problem);
   }
 
-  /** Subscribes anew after a while: if nothing is refused any more, all is well. */
+  /** Subscribes to everything again after a while. If nothing is refused then, the problem is gone. */
   #retryLater(): void {
     this.#retrying ??= setTimeout(() => {
       this.#retrying = undefined;
@@ -193,7 +191,7 @@ export class NatsSubscriptions implements NotificationSelection {
   }
 }
 
-/** The subscriptions of one kind: those to single shards, or the one to everything. */
+/** Subscriptions for one kind of key: either to single shards, or to all of them. */
 class KindSubscriptions {
   readonly #kind: NotificationKind;
   readonly #subjects: Subjects;
@@ -202,9 +200,9 @@ class KindSubscriptions {
   readonly #all: SubjectSubscription;
   readonly #maxUsedShards: number;
   #usedShards = 0;
-  /** True if more shards are used than are worth a subscription each. */
+  /** True if too many shards are used for separate subscriptions. */
   #isWide = false;
-  /** True while the subscription to everything stands in for those to single shards. */
+  /** True while the subscription to all shards replaces those to single shards. */
   #usesAll = false;
 
   constructor(kind: NotificationKind, subjects: Subjects, owner: NatsSubscriptions) {
@@ -232,7 +230,7 @@ class KindSubscriptions {
     const shard = this.#shardOf(key);
     shard.users -= 1;
     if (shard.users === 0) this.#usedShards -= 1;
-    // Not before half of them are left, so that a number that hovers around the limit does not switch each time.
+    // Switches back only at half the limit, so that a number close to the limit does not switch repeatedly.
     if (!this.#isWide || this.#usedShards > this.#maxUsedShards / 2) return;
     this.#isWide = false;
     this.unfollowAll();
@@ -257,7 +255,7 @@ class KindSubscriptions {
     for (const subject of this.#each) subject.unsubscribe();
   }
 
-  /** The server has confirmed what was sent. Returns what must be read once more. */
+  /** Notes that the server has confirmed everything sent. Returns the keys that must be read once more. */
   confirm(sent: readonly SubjectSubscription[]): SubscribedKeys {
     const confirmed = sent.filter(({ kind }) => kind === this.#kind);
     for (const subject of confirmed) if (subject.state === "pending") subject.state = "confirmed";
@@ -267,7 +265,7 @@ class KindSubscriptions {
     return { kind: this.#kind, keys, isEverything };
   }
 
-  /** Drops what had no users at two looks in a row. Returns whether another look is due. */
+  /** Drops subscriptions that had no users at two successive checks. Returns true if another check is needed. */
   look(): boolean {
     let isDue = false;
     for (const subject of this.#each) {
@@ -300,7 +298,7 @@ class KindSubscriptions {
     for (const shard of this.#shards.values()) if (shard.users > 0) this.#subscribe(shard);
   }
 
-  /** Ends what was used before. Only now that its replacement is confirmed, so that nothing is missed. */
+  /** Ends replaced subscriptions. Called only once their replacement is confirmed, so that nothing is missed. */
   #dropReplaced(): void {
     if (this.#all.state !== "confirmed") return;
     const shards = [...this.#shards.values()];
@@ -308,7 +306,7 @@ class KindSubscriptions {
     if (!this.#usesAll && !shards.some(({ state }) => state === "pending")) this.#all.unsubscribe();
   }
 
-  /** Single shards may be allowed where everything is not. */
+  /** The server may allow single shards but not the subject for all. */
   #subscribe(subject: SubjectSubscription): void {
     this.#owner.subscribe(subject, () => {
       if (subject !== this.#all) return;
@@ -328,12 +326,12 @@ class KindSubscriptions {
   }
 }
 
-/** The subscription to one subject, and how many waits and streams need it. */
+/** Subscription to one subject, with the number of waits and streams that need it. */
 class SubjectSubscription {
   readonly name: string;
   readonly kind: NotificationKind | undefined;
   users = 0;
-  /** Number of looks in a row at which the confirmed subscription had no users. */
+  /** Number of successive checks at which the confirmed subscription had no users. */
   unusedLooks = 0;
   /** `pending`: sent to the server and not confirmed. `refused`: the server does not allow it. */
   state: "none" | "pending" | "confirmed" | "refused" = "none";
@@ -346,7 +344,7 @@ class SubjectSubscription {
     this.kind = kind;
   }
 
-  /** Notes a key whose wait begins now, if its notifications are not received yet. */
+  /** Remembers a key whose wait begins now, if its notifications are not received yet. */
   note(key: string): void {
     if (this.state === "pending") this.keys.push(key);
   }

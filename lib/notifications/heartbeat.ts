@@ -19,17 +19,17 @@ export interface HeartbeatSender {
 }
 
 /**
- * Tests a listener end to end: a nonce is notified through a pool and has to arrive at the listener. A `select 1` on
- * the listener would prove its socket, but neither that it still listens nor that the pool writes to the same server.
+ * Tests a listener end to end: a pool notifies a nonce, which must arrive at the listener. A `select 1` on the listener
+ * would test its socket, but not that it still listens, or that the pool writes to the same server.
  *
- * Several backends share a listener, each with a pool of its own. They take turns; the others are asked only if one
- * gets no heartbeat through, since each notification wakes every listener of the database.
+ * Backends that share a listener take turns, each with its own pool. The others try only if a heartbeat does not
+ * arrive, since each notification wakes every listener of the database.
  */
 export class Heartbeat {
   /** Belongs to this heartbeat alone. */
   readonly channel = `kojin_hb_${randomBytes(8).toString("hex")}`;
   readonly #awaited = new Map<string, (verdict: "received" | "unsent") => void>();
-  /** Senders that had their turn in this round. */
+  /** Senders that have had their turn in this round. */
   readonly #asked = new Set<HeartbeatSender>();
   /** Senders whose heartbeats do not arrive although those of another sender do. */
   readonly #elsewhere = new Set<HeartbeatSender>();
@@ -49,7 +49,7 @@ export class Heartbeat {
     this.#elsewhere.delete(sender);
   }
 
-  /** Ends the heartbeats under way, and forgets what they showed about a connection that is lost. */
+  /** Ends running heartbeats, and forgets their outcomes, after a connection is lost. */
   reset(): void {
     for (const settle of this.#awaited.values()) settle("unsent");
     this.#asked.clear();
@@ -103,7 +103,7 @@ export class Heartbeat {
   }
 }
 
-/** One heartbeat that arrives proves the connection; one that the server refuses speaks for all the others. */
+/** One heartbeat that arrives proves the connection. If the server refuses one, it would refuse the others as well. */
 function overall(outcomes: ReadonlyMap<HeartbeatSender, HeartbeatOutcome>): HeartbeatOutcome {
   const all = [...outcomes.values()];
   const find = (verdict: HeartbeatOutcome["verdict"]): HeartbeatOutcome | undefined =>

@@ -6,18 +6,18 @@ import { unlessAborted } from "../database/race";
 
 const queryTimeoutMs = 5_000;
 
-// A listener that the server believes alive holds back the notification queue of the whole cluster, so the server must
-// notice a dead peer quickly (PostgreSQL docs, "Connections and Authentication"). Poolers refuse startup options; the
-// session then begins without them.
+// Settings with which the server detects a dead listener quickly (PostgreSQL docs, "Connections and Authentication").
+// Until then that listener keeps the notification queue of the whole cluster from being emptied. If a pooler refuses
+// startup options, the session begins without them.
 const sessionOptions =
   "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3 -c tcp_user_timeout=30000 -c idle_session_timeout=0";
 
 type NotificationHandler = (channel: string, payload: string) => void;
 
 /**
- * One LISTEN connection, from its opening to its first fault, over pg-listen used for a single connection. pg-listen's
- * own reconnecting gives up after three seconds, does not notice a silent peer, and can leave a connection behind when
- * it is closed meanwhile; `retryLimit: 1` means no attempt at all and an immediate error.
+ * One LISTEN connection, from its opening to its first fault. It uses one pg-listen instance with `retryLimit: 1`,
+ * which reports the first error instead of reconnecting. pg-listen's own reconnecting gives up after three seconds,
+ * does not detect a dead peer, and can leave a connection behind if it is closed meanwhile.
  */
 export class ListenConnection implements DedicatedSession {
   readonly #connection: DedicatedConnection;
@@ -71,7 +71,7 @@ export class ListenConnection implements DedicatedSession {
   async connect(): Promise<void> {
     await this.#subscriber.connect();
     await this.listenTo(this.#wanted);
-    // The server's last words can arrive in one packet with the confirmation.
+    // An error with which the server ends the session can arrive in the same packet as the confirmation.
     if (this.#failure !== undefined) throw this.#failure;
     this.#isOpen = true;
   }
@@ -80,10 +80,7 @@ export class ListenConnection implements DedicatedSession {
     return this.#confirmed.has(channel);
   }
 
-  /**
-   * Listens to these channels and to no others. Resolves once the server has confirmed it; a failure loses the
-   * connection.
-   */
+  /** Listens to exactly these channels. Resolves once the server has confirmed them. A failure loses the connection. */
   async listenTo(channels: ReadonlySet<string>): Promise<void> {
     this.#wanted = channels;
     if (this.#syncing === undefined && this.#nextStatement() === undefined) return;
@@ -96,7 +93,7 @@ export class ListenConnection implements DedicatedSession {
     await this.#connection.end(this.#subscriber.close());
   }
 
-  /** One statement at a time: a channel can be wanted again while its UNLISTEN is under way. */
+  /** Runs one statement at a time, since a channel can be wanted again during its UNLISTEN. */
   async #sync(): Promise<void> {
     try {
       for (let next = this.#nextStatement(); next !== undefined; next = this.#nextStatement()) await next();
@@ -104,7 +101,7 @@ export class ListenConnection implements DedicatedSession {
       this.#lose(error as Error);
       throw error;
     } finally {
-      // Synchronously after the last look at the channels: a later call starts anew.
+      // Synchronously after the last check of the channels, so that a later call starts again.
       this.#syncing = undefined;
     }
   }
@@ -133,8 +130,8 @@ export class ListenConnection implements DedicatedSession {
 }
 
 /**
- * Creates the driver's connection for a client, reporting its first error only. A dying server may send several, and
- * pg-listen handles no more than two: the third, an error event without a listener, ended the process.
+ * Creates the driver's connection for a client, and reports only its first error. A dying server may send several.
+ * pg-listen handles at most two, and the third, an error event without a listener, ended the process.
  */
 function failingOnce(config: ClientConfig): EventEmitter {
   // From a client that never connects: only the driver can make a connection from a configuration, under no public

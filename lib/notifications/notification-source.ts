@@ -2,7 +2,7 @@ import { distinctUntilChanged, ReplaySubject, Subject } from "rxjs";
 import type { ListenReport, ListenStatus, NotificationSource } from "./notifier";
 import { decodePayload, type Notification } from "./payload";
 
-/** The common part of all sources: counts demands, decodes payloads, and keeps the status. */
+/** Common part of all sources: counts demands, decodes payloads, and keeps the status. */
 export abstract class BaseNotificationSource implements NotificationSource {
   readonly #notifications$ = new Subject<Notification>();
   readonly #latest$ = new ReplaySubject<ListenStatus>(1);
@@ -79,7 +79,7 @@ export abstract class BaseNotificationSource implements NotificationSource {
     return undefined;
   }
 
-  /** The part of a notification that this source is trusted with. */
+  /** Returns the part of a notification that this source may be trusted with. */
   protected accept(notification: Notification): Notification {
     return notification;
   }

@@ -23,12 +23,11 @@ export interface ListenReport {
   readonly problem: string | undefined;
 }
 
-/** What can be waited for: results of tasks, and groups. */
+/** Kinds of keys that can be awaited: tasks and groups. */
 export type NotificationKind = "tasks" | "groups";
 
 /**
- * Keys whose notifications may have been missed between the moment in which a wait for them began and the moment from
- * which they are received.
+ * Keys whose notifications may have been missed between the start of a wait and the confirmation of its subscription.
  */
 export interface SubscribedKeys {
   readonly kind: NotificationKind;
@@ -38,8 +37,8 @@ export interface SubscribedKeys {
 }
 
 /**
- * Tells a source which notifications are wanted, so that it need not carry the others. Each call counts until it is
- * undone.
+ * Tells a source which notifications are wanted, so that it need not carry others. Each `follow` counts until the
+ * matching `unfollow`.
  */
 export interface NotificationSelection {
   /** The first wait for a key has begun. */
@@ -76,14 +75,14 @@ export interface NotificationSource {
 /** Tells other processes what has been stored here. */
 export interface NotificationPublisher {
   /**
-   * Announces ids after the commit. Never throws and never waits: what cannot be sent now is kept, within bounds, and
+   * Announces ids after the commit. Never throws and never waits. What cannot be sent now is kept within bounds and
    * sent later.
    *
    * @param name - Kind of the ids: tasks with a result (`ids`), or groups whose members finished (`members`).
    */
   announce(name: PayloadName, ids: Iterable<string>): void;
   /**
-   * Asks every process to read everything it waits for, because it is unknown what was stored. Like
+   * Asks every process to re-read everything it waits for, because it is unknown what was stored. Like
    * {@link NotificationPublisher.announce} it never throws, and the request is kept.
    */
   rescan(): void;

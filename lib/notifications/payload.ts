@@ -11,13 +11,13 @@ export function channelOf(schema: string): string {
 }
 
 /**
- * What the ids of a payload are. `ids`: tasks with a result. `groups`: groups that changed. `done`: groups that
- * completed. `members`: groups whose members finished, where the writer cannot tell which of the two.
+ * Names of the ids in a payload. `ids`: tasks with a result. `groups`: groups that changed. `done`: groups that
+ * completed. `members`: groups whose members finished, if the writer does not know whether the group completed.
  */
 export type PayloadName = "ids" | "groups" | "done" | "members";
 export const payloadNames: readonly PayloadName[] = ["ids", "groups", "done", "members"];
 
-/** The content of a payload: what to read. It carries results only for stores that opt in to inline results. */
+/** Contents of a payload: the ids to read. It carries results only for stores that opt in to inline results. */
 export interface Notification {
   readonly taskIds: readonly string[];
   readonly inline: readonly StoredResult[];
@@ -27,7 +27,7 @@ export interface Notification {
   readonly doneGroupIds: readonly string[];
   /** Groups that changed and may have completed. */
   readonly memberGroupIds: readonly string[];
-  /** Too much changed to name it: read everything that is waited for. */
+  /** Too much has changed to list: re-read everything that is awaited. */
   readonly rescan: boolean;
 }
 
@@ -79,8 +79,8 @@ function decodeResults(entries: unknown): Notification | undefined {
     else if (!isInlineEntry(entry)) return undefined;
     else {
       const [taskId, result, error, storedAt, storedXid] = entry;
-      // Without a comparable time and transaction the result must be read: a writer can set any time, such as the year
-      // 2999.
+      // If the time and transaction cannot be compared, the result must be read. A writer can set any time, such as the
+      // year 2999.
       if (Number.isSafeInteger(storedAt) && Number.isSafeInteger(storedXid))
         inline.push({ taskId, result, error, storedAt: storedAt as number, storedXid: storedXid as number });
       else taskIds.push(taskId);
@@ -93,7 +93,8 @@ const isTexts = (value: unknown): value is string[] =>
   Array.isArray(value) && value.every((each) => typeof each === "string");
 
 /**
- * Drops what cannot be an id in any database and would fail the read of all others. Foreign writers' ids may be longer.
+ * Drops ids that no database can hold, since they would fail the read of all others. Ids of other writers may be longer
+ * than ours.
  */
 const possible = (ids: readonly string[]): readonly string[] => ids.filter(isPossible);
 const isPossible = (id: string): boolean => !id.includes("\0") && id.isWellFormed();

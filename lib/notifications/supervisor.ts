@@ -73,8 +73,8 @@ export abstract class Supervisor<Session extends SupervisedSession> {
   protected abstract get isNeeded(): boolean;
 
   /**
-   * Opens a session. Rejects promptly, with nothing left connected, when `life` is aborted. From then on `life` belongs
-   * to the session, which aborts it in the moment in which it is lost.
+   * Opens a session. When `life` is aborted, rejects promptly with nothing left connected. Once open, the session owns
+   * `life` and aborts it at the moment it is lost.
    */
   protected abstract connect(life: AbortController): Promise<Session>;
 
@@ -108,20 +108,21 @@ export abstract class Supervisor<Session extends SupervisedSession> {
       const options = { signal: stopping, ref: this.#options.keepsProcessAlive ?? false };
       await sleep(this.retryDelayMs(attempt), undefined, options).catch(() => undefined);
     }
-    // Synchronously after the last look at what is needed: a later `start` begins anew.
+    // Synchronously after the last check of what is needed, so that a later `start` begins again.
     if (stopping !== this.#stopping.signal) return;
     this.#running = undefined;
     this.onIdle();
   }
 
-  /** Opens a session and stays with it until it is lost. Returns whether it was connected at all. */
+  /** Opens a session and keeps it until it is lost. Returns true if it was connected at all. */
   async #connectOnce(attempt: number): Promise<boolean> {
     const life = new AbortController();
     this.#life = life;
     let session: Session | undefined;
     try {
       session = await this.connect(life);
-      // A server's last words can arrive in one packet with the answer that completed the connection.
+      // An error with which the server ends the session can arrive in the same packet as the answer that completed the
+      // connection.
       life.signal.throwIfAborted();
     } catch (error) {
       if (!this.#stopping.signal.aborted) this.onFailed(toError(error), attempt);

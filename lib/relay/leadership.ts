@@ -6,33 +6,32 @@ import type { NotificationSource } from "../notifications/notifier";
 import { Supervisor } from "../notifications/supervisor";
 
 export interface LeadershipReport {
-  /** True while the session is connected in which the relay has the lock, or tries for it. */
+  /** True while the session that holds or requests the lock is connected. */
   readonly isConnected: boolean;
   /** Number of sessions lost, or given up as dead. */
   readonly reconnects: number;
-  /** Why it is not connected, in words; undefined while it is. */
+  /** Reason why it is not connected, in words; undefined while it is. */
   readonly problem: string | undefined;
 }
 
-/** Interval at which the lead is checked, or tried for: the longest time for which a killed leader goes unnoticed. */
+/** Interval at which the lock is checked or requested: the longest time until a killed leader is noticed. */
 const checkIntervalMs = 1_000;
 const maxReconnectDelayMs = 5_000;
-/** For one answer, after which the session is given up: well before the server does so, and gives its lock away. */
+/** Longest time for one answer. Then the session is given up, well before the server ends it and releases its lock. */
 const queryTimeoutMs = 2_000;
 
-// With these the server notices within about ten seconds that a host has vanished; by its defaults it takes hours. The
-// kernel still answers for a process that hangs, so the server also ends a session that is idle for as long: a healthy
-// one sends a query each second.
+// With these settings the server detects within about ten seconds that a host has failed; by default that takes hours.
+// The kernel still answers for a process that hangs, so the server also ends a session that is idle that long. A
+// healthy session sends a query each second.
 const sessionOptions =
   "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3 -c tcp_user_timeout=10000 -c idle_session_timeout=10000";
 
 /**
- * Ensures that one relay of a schema leads: the one that holds the advisory lock. The lock is tried for again and again
- * rather than waited for in the server, since a waiting statement keeps its snapshot, and vacuum could clean up nothing
- * meanwhile.
+ * Ensures that only one relay of a schema leads: the one that holds the advisory lock. The lock is requested repeatedly
+ * instead of waiting for it in the server, since a waiting statement keeps its snapshot and blocks vacuum.
  */
 export class Leadership extends Supervisor<LockSession> {
-  /** Emits when the lead, or the report, has changed. A lost lead is emitted in the moment in which it is uncertain. */
+  /** Emits when the lead or the report has changed. A lost lead is emitted at the moment it becomes uncertain. */
   readonly changes$ = new Subject<void>();
   readonly #config: SessionConfig;
   readonly #key: string;
@@ -43,7 +42,7 @@ export class Leadership extends Supervisor<LockSession> {
   #problem: string | undefined = "not connected yet";
 
   /**
-   * Leads only while `notifier` is connected, and for a grace period after that: another relay may have a connection.
+   * Leads only while `notifier` is connected, and for a grace period after that, since another relay may be connected.
    */
   constructor(config: SessionConfig, schema: string, notifier: NotificationSource, notifierGraceMs: number) {
     super({ maxDelayMs: maxReconnectDelayMs, checkIntervalMs, keepsProcessAlive: true });
@@ -60,7 +59,7 @@ export class Leadership extends Supervisor<LockSession> {
     return this.#isLeader;
   }
 
-  /** Why the lead was lost. */
+  /** Reason for the loss of the lead. */
   get lossReason(): string {
     return this.#problem ?? "the notifier is not connected";
   }
@@ -97,7 +96,7 @@ export class Leadership extends Supervisor<LockSession> {
     void this.checkNow();
   }
 
-  /** Synchronous, before anything else: another relay may have the lock already. */
+  /** Synchronously, before anything else, since another relay may already have the lock. */
   protected onLost({ message }: Error): void {
     this.#isLeader = false;
     this.#reconnects += 1;
@@ -116,7 +115,7 @@ export class Leadership extends Supervisor<LockSession> {
   }
 }
 
-/** A session that holds one advisory lock, or tries for it. The lock ends with the session, however that ends. */
+/** A session that holds or requests one advisory lock. The lock ends with the session. */
 export class LockSession implements DedicatedSession {
   readonly #connection: DedicatedConnection;
   readonly #client: Client;
@@ -136,8 +135,8 @@ export class LockSession implements DedicatedSession {
   }
 
   /**
-   * Connects. Aborts `life` in the moment in which the connection breaks. Rejects when `life` is aborted, and behind a
-   * pooler: it is unknown which client holds a lock of a session that is handed around.
+   * Connects. Aborts `life` at the moment the connection is lost. Rejects when `life` is aborted, and behind a pooler,
+   * where several clients would share the session and its lock.
    */
   static async open(config: ClientConfig, key: string, life: AbortController): Promise<LockSession> {
     return openDedicatedSession(
@@ -149,15 +148,13 @@ export class LockSession implements DedicatedSession {
   async connect(): Promise<void> {
     await this.#client.connect();
     const { processID } = this.#client as { processID?: unknown };
-    // A pooler gives its clients process numbers of its own.
+    // A pooler gives its clients different process numbers.
     if ((await this.#evaluate("pg_catalog.pg_backend_pid()")) !== String(processID))
-      throw new Error("there is a pooler before the server; a relay needs a direct address to listen at");
+      throw new Error("the connection goes through a pooler, but a relay needs a direct address to listen on");
     this.#isOpen = true;
   }
 
-  /**
-   * Tries for the lock, and returns whether it is held from now on. Every success needs an {@link LockSession.unlock}.
-   */
+  /** Requests the lock, and returns true if it is now held. Every success needs an {@link LockSession.unlock}. */
   async tryLock(): Promise<boolean> {
     const text = "pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended($1::pg_catalog.text, 0))";
     return (await this.#evaluate(text, [this.#key])) === "true";

@@ -25,15 +25,17 @@ export interface RelayOptions {
   readonly logger?: Logger;
 }
 
-/** `leader`: relays. `standby`: ready to take over, or waiting to be. `closed`: by `close()`. */
+/**
+ * `leader`: forwards notifications. `standby`: ready to take over, or not yet ready. `closed`: `close()` was called.
+ */
 export type RelayRole = "leader" | "standby" | "closed";
 
-/** State of a relay, and what it has done since it was started. */
+/** State of a relay, and its counters since it was started. */
 export interface RelayReport extends Readonly<RelayCounters> {
-  /** True if the relay relays, or stands by and could take over. */
+  /** True if the relay is the leader, or a standby that could take over. */
   readonly ok: boolean;
   readonly role: RelayRole;
-  /** What is wrong, in words; empty when all is well. */
+  /** Problems, in words; empty if there are none. */
   readonly problems: readonly string[];
   /** The session by which relays agree on a leader. */
   readonly leadership: LeadershipReport;
@@ -49,11 +51,14 @@ export interface RelayReport extends Readonly<RelayCounters> {
   readonly lastNotificationAgeMs: number | undefined;
 }
 
-/** Longest time without a connection of the notifier in which the relay still leads. */
+/** Longest time for which the relay still leads without a connection of the notifier. */
 const defaultNotifierGraceMs = 5_000;
 const notListening: ListenReport = { status: "idle", reconnects: 0, heartbeatMs: undefined, problem: undefined };
 
-/** Relays Postgres notifications through a notifier. One relay of a schema leads and relays; the others stand by. */
+/**
+ * Forwards Postgres notifications to a notifier. One relay of a schema is the leader and forwards; the others are
+ * standbys.
+ */
 export class Relay implements AsyncDisposable {
   /** Emits the report now, and whenever the role, a status or a problem has changed. Completes when closed. */
   readonly changes$: Observable<RelayReport>;
@@ -63,13 +68,13 @@ export class Relay implements AsyncDisposable {
   readonly #counters = new RelayCounters();
   readonly #changed$ = new Subject<void>();
   readonly #leadership: Leadership;
-  /** Always connected: it shows whether leading is of any use, and a new leader need not connect first. */
+  /** Always connected, so that a new leader need not connect first, and a relay without NATS does not lead. */
   readonly #channel: NotifierChannel;
   readonly #subscriptions = new Subscription();
   #term: Term | undefined;
   #pastReconnects = 0;
   #lastNotificationAt: number | undefined;
-  /** Settles once nothing of past terms is connected. */
+  /** Settles once the connections of past terms are closed. */
   #ended: Promise<unknown> = Promise.resolve();
   #closing: Promise<void> | undefined;
   #isClosed = false;
@@ -119,9 +124,7 @@ export class Relay implements AsyncDisposable {
     };
   }
 
-  /**
-   * Publishes what it has received, lets another relay take over, and disconnects, within a few seconds. Idempotent.
-   */
+  /** Publishes what it has received, hands over to another relay, and disconnects, within a few seconds. Idempotent. */
   async close(): Promise<void> {
     this.#closing ??= this.#close();
     await this.#closing;
@@ -157,7 +160,7 @@ export class Relay implements AsyncDisposable {
     source.status$.subscribe(() => this.#changed$.next());
   }
 
-  /** Does not wait for a connection that is slow to end: the next term need not wait for it. */
+  /** Does not wait for a connection that is slow to close, so that the next term can begin. */
   #endTerm(term: Term, reason: string): void {
     this.#term = undefined;
     this.#pastReconnects += term.listen.reconnects;
@@ -168,8 +171,8 @@ export class Relay implements AsyncDisposable {
   }
 
   /**
-   * In this order: receive no more, publish the rest, let another relay lead. What is stored in between is covered by
-   * the next leader, which asks all processes to read everything.
+   * In this order: stop receiving, publish the rest, release the lead. The next leader asks all processes to re-read
+   * everything, which covers what is stored in between.
    */
   async #close(): Promise<void> {
     await this.#term?.finish();
@@ -182,17 +185,17 @@ export class Relay implements AsyncDisposable {
   }
 
   #problems(): string[] {
-    if (this.#isClosed) return ["It is closed."];
+    if (this.#isClosed) return ["The relay is closed."];
     const problems: string[] = [];
     const { isConnected, problem } = this.#leadership.report;
-    if (!isConnected) problems.push(`The database is not reached: ${problem ?? "no reason was given"}.`);
+    if (!isConnected) problems.push(`Cannot reach the database: ${problem ?? "no reason was given"}.`);
     const notifier = this.#channel.source.report;
     if (notifier.status !== "listening")
-      problems.push(`${this.#notifier.name} is not reached: ${notifier.problem ?? "not connected yet"}.`);
+      problems.push(`Cannot reach ${this.#notifier.name}: ${notifier.problem ?? "not connected yet"}.`);
     else if (notifier.problem !== undefined) problems.push(`${notifier.problem}.`);
     const listen = this.#term?.listen;
     if (listen !== undefined && listen.status !== "listening")
-      problems.push(`It does not listen: ${listen.problem ?? "not connected yet"}.`);
+      problems.push(`Not listening: ${listen.problem ?? "not connected yet"}.`);
     return problems.map((each) => each.replace(/\.\.$/, "."));
   }
 }
@@ -203,8 +206,8 @@ function identityOf({ role, problems, listen, notifier, leadership }: RelayRepor
 }
 
 /**
- * Relays the notifications of Postgres, which the triggers send for every writer, through a notifier. Continues through
- * all failures until it is closed. It never ends the pool, of which it needs one connection now and then.
+ * Forwards the notifications of Postgres, which the triggers send for every writer, to a notifier. Survives all
+ * failures until it is closed. Uses a connection of the pool from time to time, and never ends the pool.
  *
  * @throws TypeError or RangeError for invalid options.
  */

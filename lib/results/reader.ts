@@ -7,7 +7,7 @@ import type { Codec } from "../value/encoding";
 import { Call, type Deadlines, throwIfAborted } from "../waiting/deadlines";
 import { lastReadMs } from "../waiting/waits";
 
-/** Limits of the call that a schema is part of. */
+/** Limits of the call to which a validation belongs. */
 interface ReadLimits {
   /** Task or group of the wait, for the error. */
   readonly target: WaitTarget;
@@ -20,8 +20,9 @@ type Awaitable<T> = T | Promise<T>;
 type Schema<T> = ResultSchema<T> | undefined;
 
 /**
- * Turns stored results into what callers receive. A schema is the caller's own code, which may be slow, throw or never
- * answer, so it runs outside the shared parts, with its caller's limits. Without a schema a result is decoded at once.
+ * Converts stored results to what callers receive. A schema is the caller's code, which may be slow, throw or never
+ * answer. It therefore runs outside the shared parts, with the limits of its caller. Without a schema a result is
+ * decoded at once.
  */
 export class Reader {
   readonly #codec: Codec | undefined;
@@ -107,7 +108,7 @@ export class Reader {
     limits: ReadLimits = noLimits,
   ): Promise<T> {
     if (schema === undefined) return Promise.resolve(source).then(decode);
-    // Added at the call, not when the result is there: `drain` would miss it in between.
+    // Added when the call is made and not when the result arrives; otherwise `drain` could miss it.
     const validation = this.#validate(source, decode, limits);
     this.#validations.add(validation);
     return validation.finally(() => this.#validations.delete(validation));
@@ -119,10 +120,11 @@ export class Reader {
     { target, timeoutMs, signal }: ReadLimits,
   ): Promise<T> {
     const deadline = this.#deadlines.now() + timeoutMs;
-    // Even if it is there already: a stream is served from within the shared parts.
+    // Asynchronously even if the result is available, since a stream is served from within the shared parts.
     const stored = await source;
     throwIfAborted(signal);
-    // The rest of the time, and at least that of a last read. Never Infinity: `close` only ends what has a deadline.
+    // The remaining time, but at least that of a last read. Never Infinity, since `close` only ends what has a
+    // deadline.
     const leftMs = Math.min(Math.max(deadline - this.#deadlines.now(), lastReadMs), maxDurationMs);
     const call = new Call<T>(this.#deadlines, leftMs, () => lateError(target, timeoutMs), signal);
     Promise.resolve(stored)
@@ -148,11 +150,11 @@ function toRejected(error: unknown, isOutcome: (error: unknown) => boolean): Pro
 const isAboutResult = (error: unknown): boolean =>
   isTaskFailed(error) || error instanceof ResultValidationError || error instanceof ResultEncodingError;
 
-/** Leaves the end of a validation to `close`: the deadline is too far away to come. */
+/** A deadline far in the future, so that only `close` ends the validation. */
 const noLimits: ReadLimits = { target: { taskId: "" }, timeoutMs: Infinity };
 
 function lateError(target: WaitTarget, timeoutMs: number): WaitTimeoutError {
   const subject = "taskId" in target ? `Task ${target.taskId}` : `Group ${target.groupId}`;
-  const message = `${subject} is done, but its schema had not checked the result within ${timeoutMs} ms.`;
+  const message = `${subject} is done, but its schema did not validate the result within ${timeoutMs} ms.`;
   return new WaitTimeoutError(target, timeoutMs, { message });
 }

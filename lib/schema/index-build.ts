@@ -5,17 +5,20 @@ import { concurrently, type IndexStep } from "./migration-files";
 import { describeSnapshotHolders, isCollision, isLockTimeout, type MigrationLock } from "./migration-lock";
 
 /**
- * From this size on an index is built concurrently. A plain build of a smaller table blocks its writers for some 100
- * ms.
+ * Size of a table from which its index is built concurrently. A plain build on a smaller table blocks its writers for
+ * about 100 ms.
  */
 const largeTableBytes = 32 * 1024 * 1024;
-// A concurrent build takes its time on a table of any size, and waits for each transaction that was open when it began.
+// A concurrent build waits for each transaction that was open when it began, whatever the size of the table.
 const buildTimeoutMs = 6 * 3_600_000;
 const maxAttempts = 6;
 /** Time between reports of the transactions that a build may be waiting for. */
 const lookIntervalMs = 2_000;
 
-/** Builds an index unless it exists and is valid. Writers go on: the index of a large table is built concurrently. */
+/**
+ * Builds an index unless it exists and is valid. On a large table it is built concurrently, so that writers are not
+ * blocked.
+ */
 export async function buildIndex(
   database: Database,
   lock: MigrationLock,
@@ -42,7 +45,7 @@ export async function buildIndex(
   }
 }
 
-/** Builds an index outside a transaction. The build blocks no writer, so its own waits need no limit. */
+/** Builds an index outside a transaction. The build does not block writers, so its own waits need no limit. */
 async function buildConcurrently(client: SqlClient, step: IndexStep): Promise<void> {
   // `transaction_timeout` exists since version 17.
   const { rows } = await client.query(
@@ -57,14 +60,14 @@ async function buildConcurrently(client: SqlClient, step: IndexStep): Promise<vo
 }
 
 /**
- * Builds the index of a small table, and drops what an interrupted concurrent build has left of it. Resolves with false
- * if the index is still to be built, concurrently.
+ * Builds the index of a small table, and drops what an interrupted concurrent build has left. Resolves with false if
+ * the index must still be built, concurrently.
  */
 async function buildIfSmall(client: SqlClient, schema: string, step: IndexStep): Promise<boolean> {
   const found = await readIndex(client, schema, step);
   if (found.isValid === true) return true;
   if (found.isValid === false) {
-    // Waits for a build that is under way, and lets none begin; writers go on meanwhile.
+    // Waits for a running build and prevents new ones, without blocking writers.
     const table = `${escapeIdentifier(schema)}.${escapeIdentifier(step.table)}`;
     await client.query(`lock table ${table} in share update exclusive mode`, []);
     if ((await readIndex(client, schema, step)).isValid === true) return true;

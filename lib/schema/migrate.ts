@@ -10,38 +10,38 @@ import { findTriggers, isIdle, readTriggers } from "./triggers";
 
 export interface MigrateOptions {
   /**
-   * Longest time to go on asking for a lock that other sessions hold, in milliseconds, for each step. 0 or more;
-   * default 300 000. A session that keeps the migration lock itself is given 30 s at the most. Writers never wait for
-   * longer than a second: locks are asked for again and again, for 700 ms at a time.
+   * Longest time for which each step asks for a lock that other sessions hold, in milliseconds. 0 or more; default
+   * 300 000. A session may keep the migration lock itself for at most 30 s. Writers never wait longer than a second,
+   * because each request for a lock ends after 700 ms and is then repeated.
    */
   readonly lockWaitMs?: number;
   /**
-   * Counts open groups anew, from the rows of their members: after they were copied, or written while the triggers were
-   * disabled. Default `false`.
+   * Counts all unexpired groups again from their members. Use it after members were copied, or written while the
+   * triggers did not fire. Default `false`.
    */
   readonly recount?: boolean;
-  /** Called at each step, after each page of rows, and while a lock is waited for. */
+  /** Called at each step, after each page of rows, and while a step waits for a lock. */
   readonly onProgress?: (progress: MigrationProgress) => void;
 }
 
 export interface MigrationReport {
   readonly schema: string;
-  /** The version of the tables now. */
+  /** Version of the tables now. */
   readonly version: number;
-  /** The migrations that were run, in order; empty if everything was up to date. */
+  /** Migrations that were run, in order; empty if everything was up to date. */
   readonly applied: readonly { readonly version: number; readonly name: string }[];
-  /** Triggers that were found missing, disabled, or enabled in replication only, and that fire again. */
+  /** Triggers that were missing, disabled, or enabled for replication only, and have been repaired. */
   readonly repaired: readonly string[];
 }
 
 /** The effect that `migrate()` would have. */
 export interface MigrationPlan {
   readonly schema: string;
-  /** The version of the tables now; 0 if nothing was migrated yet. */
+  /** Version of the tables now; 0 before the first migration. */
   readonly version: number;
-  /** The version that they would have. */
+  /** Version that the tables would have. */
   readonly latestVersion: number;
-  /** The migrations that would be run, in order. */
+  /** Migrations that would be run, in order. */
   readonly pending: readonly { readonly version: number; readonly name: string }[];
   /** Triggers that would be enabled again, or created again if they were dropped. */
   readonly disabledTriggers: readonly string[];
@@ -51,8 +51,8 @@ const defaultLockWaitMs = 300_000;
 const planTimeoutMs = 10_000;
 
 /**
- * Brings the tables of a schema to the version of this package. Any number of processes may do so at once; they share
- * the steps. Writers go on meanwhile: no step locks a table for longer than a moment, and rows are backfilled in pages.
+ * Migrates the tables of a schema to the version of this package. Any number of processes may do so at once; they share
+ * the steps. Writers are not blocked: each step locks a table only briefly, and rows are backfilled in pages.
  */
 export async function migrate(
   database: Database,
@@ -61,7 +61,7 @@ export async function migrate(
 ): Promise<MigrationReport> {
   checkDurationMs(lockWaitMs, "lockWaitMs");
   const run = new MigrationRun(database, schema, lockWaitMs, onProgress);
-  // Without the migration lock if everything is up to date: then it does not matter which session holds it.
+  // If everything is up to date, no migration lock is needed, so it does not matter if another session holds it.
   if (recount || !(await run.isFinished())) await run.finish();
   const repaired = await repairTriggers(run, schema, recount);
   await forgetForeignTransactions(database, schema);
@@ -74,7 +74,7 @@ export async function migrate(
 }
 
 /**
- * Finds out what {@link migrate} would do, and changes nothing.
+ * Returns what {@link migrate} would do, and changes nothing.
  *
  * @throws {@link SchemaError} The schema is newer than this package.
  */
@@ -87,7 +87,7 @@ export async function planMigration(
     if (error instanceof SchemaError && error.reason === "missing") return nothingMigrated;
     throw error;
   });
-  // A role that may not read the version could not migrate either, unless nothing is to be done.
+  // A role that may not read the version cannot migrate either, so the tables are assumed to be up to date.
   const version = state?.version ?? latestVersion();
   const pending = pendingAfter(version, schema);
   const idle = (await readTriggers(database, schema, planTimeoutMs)).filter(isIdle);
@@ -96,7 +96,7 @@ export async function planMigration(
     version,
     latestVersion: latestVersion(),
     pending: pending.map((migration) => ({ version: migration.version, name: migration.name })),
-    // What is pending may be what creates those that are missing.
+    // Missing triggers may be created by a pending migration.
     disabledTriggers: idle
       .filter(({ state: idleState }) => idleState !== "missing" || pending.length === 0)
       .map(({ name }) => name),
@@ -104,8 +104,8 @@ export async function planMigration(
 }
 
 /**
- * Repairs triggers that a restore with `--disable-triggers` or a bulk load left disabled, or that were dropped by hand.
- * Members of groups that were not counted meanwhile are counted afterwards, each group under its lock.
+ * Repairs triggers that a restore with `--disable-triggers` or a bulk load left disabled, or that were dropped. Then
+ * counts members that were not counted meanwhile, each group under its lock.
  */
 async function repairTriggers(run: MigrationRun, schema: string, recount: boolean): Promise<string[]> {
   const idle = (await run.lock.run(async (client) => findTriggers(client, schema), { isExclusive: false })).filter(
@@ -116,7 +116,7 @@ async function repairTriggers(run: MigrationRun, schema: string, recount: boolea
   for (const table of tables) {
     await run.lock.run(async (client) => {
       for (const trigger of idle) if (trigger.table === table) await client.query(trigger.repairSql, []);
-      // In the same transaction: a process that dies now leaves the recount to the next one.
+      // In the same transaction, so that the next migration does the recount if this process crashes.
       if (table.startsWith("kojin_group")) await run.requestRecount(client);
     });
   }
@@ -128,8 +128,9 @@ const rowsPerPage = 10_000;
 const pageLimits = { timeoutMs: 300_000, beginTimeoutMs: 5_000, lockTimeoutMs: 5_000 };
 
 /**
- * Clears the numbers of transactions that this cluster has not reached, which rows restored from another cluster have:
- * feeds would show such a row as new once the cluster gets there. If there are none, costs one look at an index.
+ * Clears transaction numbers that this cluster has not reached yet, which come from rows of another cluster. Otherwise
+ * feeds would emit such a row as new once the cluster reaches its number. Without such rows this costs one index
+ * lookup.
  */
 async function forgetForeignTransactions(database: Database, schema: string): Promise<void> {
   const name = escapeIdentifier(schema);
@@ -141,10 +142,10 @@ async function clearForeign(database: Database, table: string, key: string, xid:
   const isForeign = `${xid} operator(pg_catalog.>=) pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())`;
   const text = `select from ${table} where ${isForeign} limit 1`;
   const look = { purpose: "look for numbers of another cluster", text, values: [] };
-  // A role that may only read can call migrate() if there is nothing to do.
+  // Reading first lets a role that may only read call migrate() if there is nothing to do.
   if ((await database.query(look, pageLimits.timeoutMs)).length === 0) return;
   const clearPage = async (client: SqlClient): Promise<number> => {
-    // Nothing has been stored anew, so there is nothing to notify.
+    // Nothing new is stored, so nothing is notified.
     await client.query("set local kojin.notify = 'off'", []);
     const { rowCount } = await client.query(
       `update ${table} set ${xid} = null

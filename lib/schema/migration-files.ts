@@ -10,17 +10,17 @@ export interface Migration {
   readonly sql: string;
 }
 
-/** Part of a migration that runs by itself, so that no lock is held for longer than this part takes. */
+/** Part of a migration that runs separately, so that no lock is held longer than this part takes. */
 export type MigrationStep = TransactionStep | IndexStep | BatchesStep;
 
-/** Statements that run in one transaction. Each step locks one existing table at most. */
+/** Statements that run in one transaction and lock at most one existing table. */
 interface TransactionStep {
   readonly kind: "transaction";
   readonly title: string;
   readonly sql: string;
 }
 
-/** An index. If its table is large, it is built concurrently, outside a transaction. */
+/** An index. If its table is large, the index is built concurrently, outside a transaction. */
 export interface IndexStep {
   readonly kind: "index";
   readonly title: string;
@@ -50,7 +50,7 @@ export function migrations(): readonly Migration[] {
   return loaded;
 }
 
-/** Returns the SQL that counts groups anew, in steps like those of a migration. */
+/** Returns the SQL that recounts groups, in steps like those of a migration. */
 export const recountSql = (): string => readSql("recount.sql");
 
 const readSql = (file: string): string => readFileSync(join(folder, file), "utf8");
@@ -86,8 +86,9 @@ export function concurrently({ sql }: IndexStep): string {
 }
 
 /**
- * Puts the name of the schema into the SQL of a migration. The quotes around functions get that name's hash: the name
- * may hold `$$`, and would end them. A function replaces them, since `replaceAll` reads `$&` and the like in a text.
+ * Inserts the name of the schema into the SQL of a migration. The dollar quotes around functions get a hash as their
+ * tag, since a name that contains `$$` would end them. The replacement is a function, since `replaceAll` interprets
+ * `$&` and the like in a string.
  */
 export function sqlFor(schema: string, sql: string): string {
   const [name, tag] = [escapeIdentifier(schema), channelOf(schema)];
@@ -99,8 +100,8 @@ export function sqlFor(schema: string, sql: string): string {
 }
 
 /**
- * Returns the statement that creates the schema if it is missing. `create schema if not exists` asks for the right to
- * create one even if it exists.
+ * Returns the statement that creates the schema if it is missing. `create schema if not exists` would require the right
+ * to create one even if it exists.
  */
 export function createSchemaSql(schema: string): string {
   const block = `begin

@@ -22,15 +22,15 @@ export interface MigrationProgress {
   readonly schema: string;
   /** The name of the migration, or `recount`. */
   readonly migration: string;
-  /** The present step, in words. */
+  /** Current step, in words. */
   readonly step: string;
-  /** Rows, or groups, that this step has handled so far. */
+  /** Rows or groups that this step has processed so far. */
   readonly rows: number;
-  /** The sessions that hold the lock that is waited for; undefined if none is. */
+  /** Sessions that hold the lock for which the step waits; undefined if it does not wait. */
   readonly waitingFor?: string | undefined;
 }
 
-/** A migration, or a recount, and the step that is next. */
+/** A migration or a recount, with its next step. */
 interface Job {
   readonly name: string;
   /** The migration to record at the end; undefined for a recount. */
@@ -42,14 +42,14 @@ interface Job {
 const recountName = "recount";
 const maxPageRows = 2_000;
 /**
- * Writers of the page's groups wait for its end. A page that takes longer is repeated with fewer rows, down to one row,
- * which may take all the time of its transaction.
+ * Longest time of a page, since writers of its groups wait for its end. A page that takes longer is repeated with fewer
+ * rows. A single row may take the whole time of its transaction.
  */
 const pageTimeoutMs = 1_000;
 
 /**
- * Brings one schema to the version of this package. Each step is recorded as it commits, so another process can go on
- * from there.
+ * Migrates one schema to the version of this package. Each step is recorded in its own transaction, so another process
+ * can continue from there.
  */
 export class MigrationRun {
   readonly applied: Migration[] = [];
@@ -74,12 +74,12 @@ export class MigrationRun {
     this.lock = new MigrationLock(database, schema, lockWaitMs, (waitingFor) => this.#report({ waitingFor }));
   }
 
-  /** Runs what is pending, also a recount that was begun. */
+  /** Runs everything pending, including a recount that has begun. */
   async finish(): Promise<void> {
     while (await this.#advance());
   }
 
-  /** Makes `finish` count groups anew. */
+  /** Makes `finish` recount groups. */
   async requestRecount(client: SqlClient): Promise<void> {
     await this.#table.recordStep(client, "recount", `${recountName}: begun`);
   }
@@ -108,13 +108,15 @@ export class MigrationRun {
     if (job === undefined) return false;
     const step = job.steps[job.position];
     const isMine = step === undefined || step.kind === "transaction" || (await this.#runOutside(job, step));
-    // Otherwise another process has been faster, and reports what it has applied.
+    // Otherwise another process was faster, and that process reports the migration as applied.
     if (isMine && job.migration !== undefined && job.position === job.steps.length - 1)
       this.applied.push(job.migration);
     return true;
   }
 
-  /** Runs a step that is more than one transaction. Resolves with false if another process has ended it meanwhile. */
+  /**
+   * Runs a step that takes more than one transaction. Resolves with false if another process has finished it meanwhile.
+   */
   async #runOutside(job: Job, step: Exclude<MigrationStep, { kind: "transaction" }>): Promise<boolean> {
     this.#reportStep(job.name, step.title);
     if (step.kind === "index")
@@ -150,7 +152,7 @@ export class MigrationRun {
     return { name, migration, steps, position: positionAfter(recorded, name, steps) };
   }
 
-  /** Runs a migration in a schema without tables: there are no rows to page through, and no writers to wait for. */
+  /** Runs a migration in a schema without tables, where there are no rows and no writers to consider. */
   async #runAtOnce(client: SqlClient, migration: Migration): Promise<void> {
     this.#reportStep(migration.name, "all");
     await client.query(sqlFor(this.#schema, migration.sql), []);
@@ -160,7 +162,7 @@ export class MigrationRun {
   }
 
   /**
-   * Handles one page after another, each in its own transaction. Resolves with false if another process has ended the
+   * Processes page after page, each in its own transaction. Resolves with false if another process has finished the
    * step.
    */
   async #runPages(job: Job, { pageFunction }: BatchesStep): Promise<boolean> {
@@ -186,14 +188,14 @@ export class MigrationRun {
     return true;
   }
 
-  /** Tells whether a job is still at the step at which it was found. */
+  /** Tells whether a job is still at the same step. */
   async #isPresent(client: SqlClient, { name, migration, steps, position }: Job): Promise<boolean> {
     const { version, migrating, recounting } = await this.#table.readIfPresent(client);
     if (migration === undefined) return recounting !== null && positionAfter(recounting, name, steps) === position;
     return version < migration.version && positionAfter(migrating, name, steps) === position;
   }
 
-  /** Records a step; after the last one, the migration. */
+  /** Records a step and, after the last one, the migration. */
   async #record(client: SqlClient, { name, migration, steps, position }: Job): Promise<void> {
     const work = migration === undefined ? "recount" : "migration";
     if (position < steps.length - 1) {
@@ -225,8 +227,8 @@ export function pendingAfter(version: number, schema: string): readonly Migratio
 }
 
 /**
- * Returns the step after the one recorded last; the first if none was, or if another version of this package recorded
- * it.
+ * Returns the step after the last recorded one. Returns the first step if none was recorded, or if another version of
+ * this package recorded it.
  */
 function positionAfter(recorded: string | null, name: string, steps: readonly MigrationStep[]): number {
   return steps.findIndex(({ title }) => recorded === `${name}: ${title}`) + 1;
@@ -260,15 +262,15 @@ const foreignObjects = `
   limit 1`;
 
 /**
- * Rejects if an object that a migration has just created, or replaced, belongs to another role: it was there before,
- * and its owner could still change what it does, with the rights of every writer. Trusted are superusers, the owner of
- * the schema and its members, and roles that the present one is a member of.
+ * Rejects if an object that a migration has just created or replaced belongs to another role. It then existed before,
+ * and its owner could still change what it does with the rights of every writer. Superusers, the owner of the schema
+ * and its members, and roles of which this role is a member are trusted.
  */
 async function refuseForeignObjects(client: SqlClient, schema: string): Promise<void> {
   const [foreign] = (await client.query(foreignObjects, [schema])).rows as { object: string; owner: string }[];
   if (foreign === undefined) return;
   throw new DatabaseError(
-    `Could not migrate: the ${foreign.object} in schema ${escapeIdentifier(schema)} belongs to the role ${foreign.owner}, which could have its own code run by it. Drop it, change its owner, or migrate as that role.`,
+    `Could not migrate: the ${foreign.object} in schema ${escapeIdentifier(schema)} belongs to the role ${foreign.owner}, which could run its own code through it. Drop it, change its owner, or migrate as that role.`,
     sqlStates.insufficientPrivilege,
     false,
     { origin: "statement" },

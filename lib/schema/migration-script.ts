@@ -16,21 +16,19 @@ import { VersionTable } from "./schema-check";
 export interface MigrationScriptOptions {
   /** The schema that holds the tables. Default `public`. */
   readonly schema?: string;
-  /**
-   * The version that the tables have already: the script holds only what is newer. 0 or more; default 0, everything.
-   */
+  /** Current version of the tables. The script contains only newer migrations. 0 or more; default 0, all migrations. */
   readonly after?: number;
   /**
-   * Lets writers go on while the script runs over large tables: each step is a transaction of its own, and indexes are
-   * built concurrently. Such a script is for psql, which sends one statement at a time. Default `false`: one
-   * transaction, which a migration tool can run as it is.
+   * Does not block writers of large tables: each step is a separate transaction, and indexes are built concurrently.
+   * Run such a script with psql, which sends one statement at a time. Default `false`: one transaction, which any
+   * migration tool can run.
    */
   readonly online?: boolean;
 }
 
 /**
- * Returns the SQL that `migrate()` runs, as one script for psql or a migration tool of your own. It may be run again.
- * Empty if there is nothing newer than `after`.
+ * Returns the SQL that `migrate()` runs, as one script for psql or a migration tool. It may be run repeatedly. Empty if
+ * there is nothing newer than `after`.
  */
 export function migrationScript({ schema = "public", after = 0, online = false }: MigrationScriptOptions = {}): string {
   checkSchemaName(schema);

@@ -9,7 +9,7 @@ import { latestVersion, type Migration } from "./migration-files";
 
 const purpose = "check the schema";
 
-/** Checks once that the tables have the version that this package works with, before anything else is sent. */
+/** Checks once that the tables have the version of this package, before anything else is sent. */
 export class SchemaCheck {
   readonly #database: Database;
   readonly #schema: string;
@@ -23,7 +23,7 @@ export class SchemaCheck {
     this.#table = new VersionTable(schema);
   }
 
-  /** The check has passed; there is nothing to wait for. */
+  /** True once the check has passed, so that there is nothing to wait for. */
   get isGood(): boolean {
     return this.#isGood;
   }
@@ -39,7 +39,7 @@ export class SchemaCheck {
   }
 
   /**
-   * Reads the version of the tables; undefined if this role may not know.
+   * Reads the version of the tables; undefined if this role may not read it.
    *
    * @throws {@link SchemaError} There is no version table.
    */
@@ -59,7 +59,8 @@ export class SchemaCheck {
 
   async #check(timeoutMs: number): Promise<void> {
     const state = await this.state(timeoutMs);
-    // A role that may not read the version may still be allowed to do its work; if not, the work itself will say so.
+    // A role that may not read the version may still have the rights for its work. If not, that work fails with the
+    // reason.
     if (state !== undefined) this.#compare(state);
     this.#isGood = true;
   }
@@ -71,7 +72,7 @@ export class SchemaCheck {
       const reason = version === 0 ? "missing" : "outdated";
       throw new SchemaError(this.#schema, reason, notMigratedMessage(this.#schema));
     }
-    const message = `Schema "${this.#schema}" is being migrated, or a migration of it was interrupted (last step: ${migrating}). Wait for its end, or call backend.migrate() to go on with it.`;
+    const message = `Schema "${this.#schema}" is being migrated, or a migration of it was interrupted (last step: ${migrating}). Wait until it ends, or call backend.migrate() to continue it.`;
     throw new SchemaError(this.#schema, "outdated", message);
   }
 }
@@ -95,7 +96,7 @@ interface SchemaState {
 
 export const nothingMigrated: SchemaState = { version: 0, migrating: null, recounting: null };
 
-/** Rows with these versions do not name migrations, but the last step of work under way. */
+/** Versions of rows that record the last step of running work instead of a migration. */
 const progressVersions = { migration: 0, recount: -1 } as const;
 
 type Work = keyof typeof progressVersions;
@@ -118,7 +119,7 @@ export class VersionTable {
 )`;
   }
 
-  /** Reads the table if there is one: an error would end the transaction. */
+  /** Reads the table if it exists, since an error would end the transaction. */
   async readIfPresent(client: SqlClient): Promise<SchemaState> {
     return (await hasTables(client, this.#schema, ["kojin_migrations"])) ? this.read(client) : nothingMigrated;
   }
@@ -135,7 +136,7 @@ export class VersionTable {
     return { version: Number(version), migrating: migrating ?? null, recounting: recounting ?? null };
   }
 
-  /** Records the last step of work under way. */
+  /** Records the last step of running work. */
   async recordStep(client: SqlClient, work: Work, step: string): Promise<void> {
     await client.query(
       `insert into ${this.#name} (version, name) values ($1::int, $2::pg_catalog.text)
@@ -159,8 +160,8 @@ export class VersionTable {
 }
 
 /**
- * Tells whether any of the tables exists. Asks the catalog: `to_regclass` answers from a cache of the session, which
- * may be older than a wait for a lock.
+ * Tells whether any of the tables exists. Queries the catalog, since `to_regclass` answers from a cache of the session
+ * that may be outdated after a wait for a lock.
  */
 export async function hasTables(client: SqlClient, schema: string, names: readonly string[]): Promise<boolean> {
   const { rows } = await client.query(

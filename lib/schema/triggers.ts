@@ -4,8 +4,8 @@ import type { SqlClient } from "../result-backend";
 import { migrations, sqlFor } from "./migration-files";
 
 /**
- * A trigger of this package. `enabled`: it fires in ordinary sessions. `always`: in all of them, also where a replica
- * is written. `replica`: only there, so ordinary writes go without it.
+ * A trigger of this package. `enabled`: it fires in ordinary sessions. `always`: it also fires in replica sessions.
+ * `replica`: it fires only in replica sessions, and not for ordinary writes.
  */
 export interface TriggerState {
   readonly name: string;
@@ -68,12 +68,12 @@ function definitions(schema: string): { name: string; table: string; createSql: 
     .sort((one, other) => (one.name < other.name ? -1 : 1));
 }
 
-/** Tells whether a trigger only notifies; the others count, or keep rows in order. */
+/** Tells whether a trigger only notifies. The others count members or fill columns. */
 export function onlyAnnounces(name: string): boolean {
   return name.startsWith("kojin_results_notify");
 }
 
-/** Tells whether ordinary writes go without a trigger. */
+/** Tells whether a trigger does not fire for ordinary writes. */
 export function isIdle({ state }: TriggerState): boolean {
   return state !== "enabled" && state !== "always";
 }

@@ -33,7 +33,7 @@ export class Telemetry {
     this.#metrics = metrics ? Metrics.of(api) : undefined;
   }
 
-  /** Whether a stored result carries the context of its span. */
+  /** True if results are stored with the context of their span. */
   get isTracing(): boolean {
     return this.#tracer !== undefined;
   }
@@ -76,8 +76,8 @@ export class Telemetry {
   }
 
   /**
-   * Records the age of a result, unless it was stored before the wait began. The database measures it from storing to
-   * reading, so no two clocks meet; the way back of the read is not included.
+   * Records the age of a result, unless it was stored before the wait began. The database measures it from the store to
+   * the read, so no two clocks are compared. The time until the answer arrives is not included.
    */
   #recordWakeup({ ageMs }: StoredResult, waitedMs: number): void {
     if (ageMs === undefined || ageMs > waitedMs) return;

@@ -1,6 +1,6 @@
 /**
- * Where a key is read. `together`: with any others. `few`: with a few others whose rows may be at fault as well.
- * `alone`: by a statement of its own. `patient`: the same, for rows that need much time. `large`: for large values.
+ * Way to read a key. `together`: with any others. `few`: with a few others whose rows may also be faulty. `alone`: by a
+ * separate statement. `patient`: the same, for rows that need much time. `large`: for large values.
  */
 export type Lane = "together" | "few" | "alone" | "patient" | "large";
 
@@ -20,17 +20,17 @@ export const lanes: Readonly<Record<Lane, LaneLimits>> = {
 };
 
 /**
- * Shortest time the server gets for rows of a read that took too long. Doubles each time a row is too slow by itself.
+ * Shortest time limit on the server for rows of a read that was too slow. Doubles each time a single row is too slow.
  */
 const shortestLimitMs = 250;
-/** How long a key is kept apart after it has failed. */
+/** Time for which a key is read separately after it has failed. */
 const keptMs = 60_000;
 /** Failures of a key after which it is left to the sweeps. */
 const maxUrgentFailures = 10;
 
 interface Entry {
   readonly lane: Lane;
-  /** How long the server may take for the row; undefined if it was not slow. */
+  /** Time limit on the server for the row; undefined if it was not slow. */
   readonly limitMs: number | undefined;
   readonly failures: number;
   /** On the clock of `performance.now()`. */
@@ -38,9 +38,9 @@ interface Entry {
 }
 
 /**
- * Remembers keys whose rows may be at fault when a read of many is too slow or is refused; a policy or a view of the
- * application can do either for a single row. Reads of other keys go on without them, and keys that prove innocent
- * return to the others.
+ * Remembers keys whose rows may have made a read of many keys too slow, or made the server refuse it. A policy or a
+ * view of the application can cause either with a single row. Other keys are read without them, and keys that turn out
+ * to be fine rejoin the others.
  */
 export class Quarantine {
   readonly #longestLimitMs: number;
@@ -56,13 +56,16 @@ export class Quarantine {
     return this.#at(key)?.lane ?? "together";
   }
 
-  /** How long the server may take to read these keys; undefined if they were not slow. */
+  /** Returns the time limit on the server for these keys; undefined if they were not slow. */
   limitOf(keys: readonly string[]): number | undefined {
     const limits = keys.flatMap((key) => this.#at(key)?.limitMs ?? []);
     return limits.length === 0 ? undefined : Math.max(...limits);
   }
 
-  /** Keeps keys further apart than in the lane in which they failed. Returns false once they cannot be. */
+  /**
+   * Moves keys to a lane with fewer keys per statement than the one in which they failed. Returns false if there is
+   * none.
+   */
   separate(keys: readonly string[], lane: Lane, isSlow: boolean): boolean {
     const [only] = keys;
     if (only !== undefined && keys.length === 1) return isSlow && this.#giveMoreTime(only, lane);
@@ -75,12 +78,15 @@ export class Quarantine {
     return true;
   }
 
-  /** Has keys of large values read one by one. With care, where conversions of large values have been too slow. */
+  /**
+   * Moves keys of large values to a lane that reads them one by one, with care if conversions of large values were too
+   * slow.
+   */
   addLarge(keys: readonly string[], isCareful: boolean): void {
     for (const key of keys) this.#put(key, "large", isCareful ? this.#longestLimitMs : undefined);
   }
 
-  /** Notes that a key could not be read in the end. Returns whether to hurry the next sweep. */
+  /** Notes that a key could finally not be read. Returns true if the next sweep should come early. */
   fail(key: string): boolean {
     const present = this.#at(key);
     if (present === undefined) return true;
@@ -89,7 +95,7 @@ export class Quarantine {
     return failures <= maxUrgentFailures;
   }
 
-  /** Has keys that could be read join the others again, except for one that needed much time. */
+  /** Lets keys that could be read rejoin the others, except one that needed much time. */
   release(keys: readonly string[]): void {
     if (this.#entries.size === 0) return;
     for (const key of keys) {
@@ -97,7 +103,7 @@ export class Quarantine {
     }
   }
 
-  /** Has keys join the others again after a failure that had nothing to do with their rows. */
+  /** Lets keys rejoin the others after a failure that was not caused by their rows. */
   forget(keys: readonly string[]): void {
     for (const key of keys) this.#entries.delete(key);
   }

@@ -1,8 +1,8 @@
 import type { Logger } from "../logger";
 
-/** So many failures in a row are more than a connection that was lost. */
+/** Consecutive failures from which a problem is reported, since a single lost connection is none. */
 const minFailures = 3;
-/** Reads are repeated more often than this while they are needed. */
+/** Time after which a problem is forgotten, since reads that are needed are repeated more often. */
 const keptMs = 60_000;
 
 interface Failures {
@@ -12,7 +12,7 @@ interface Failures {
   readonly failedAt: number;
 }
 
-/** Reports reads that fail behind streams and waits, which go on meanwhile. */
+/** Reports failing reads of streams and waits, which themselves continue. */
 export class ReadProblems {
   readonly #logger: Logger;
   readonly #failures = new Map<string, Failures>();
@@ -23,7 +23,7 @@ export class ReadProblems {
     this.#logger = logger;
   }
 
-  /** The present problems, as sentences. */
+  /** Current problems, as sentences. */
   get messages(): readonly string[] {
     const since = performance.now() - keptMs;
     return [...this.#failures]
@@ -42,7 +42,7 @@ export class ReadProblems {
     if (failures.count === minFailures) this.#logger.warn(describe(what, failures));
   }
 
-  /** Warns of an id that streams of `what` leave out. Once for each kind of error, until that id can be read. */
+  /** Warns of an id that streams of `what` skip, once for each kind of error until that id can be read. */
   leaveOut(what: string, key: string, error: Error): void {
     const kind = `${what} ${"sqlState" in error ? String(error.sqlState) : error.name}`;
     if (this.#leftOut.has(kind)) return;

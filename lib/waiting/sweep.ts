@@ -6,9 +6,9 @@ import type { WakeCause } from "./router";
 
 /** Between two sweeps while no notification can arrive. */
 const pollIntervalMs = 1_000;
-/** Spreads the sweeps of processes that lost the same server in the same second. */
+/** Jitter that spreads the sweeps of processes that lost the same server at the same time. */
 const jitter = 0.2;
-/** Any role can ask for a rescan; this is how often it gets one. */
+/** Shortest interval between rescans, which any role can request. */
 const rescanIntervalMs = 1_000;
 
 /** Reads what is awaited: results of tasks, or groups. */
@@ -22,14 +22,14 @@ export interface NotificationReceiver {
 }
 
 /**
- * Has awaited keys read: when a notification names them, after each reconnect, and by a regular sweep as the safety
- * net. Holds the listener open while anything is awaited, and does nothing otherwise.
+ * Reads awaited keys when a notification names them, after each reconnect, and in a regular sweep as a safety net.
+ * Keeps the listener open while anything is awaited, and does nothing otherwise.
  */
 export class Sweep {
   readonly #notifications: NotificationSource;
   readonly #intervalMs: number;
   readonly #receivers: NotificationReceiver[] = [];
-  /** One subscription for a backend: as an operator chain for each wait, a wait cost 9 KB. */
+  /** One subscription per backend. With an operator chain per wait, each wait cost 9 KB. */
   readonly #subscription: Subscription;
   #waiting = 0;
   #relevant = 0;
@@ -38,7 +38,7 @@ export class Sweep {
   #isListening = false;
   #isClosed = false;
   #isHurrying = false;
-  /** Set if the latest sweep was for what could not be read before: no notification of it was missed. */
+  /** Set if the latest sweep was for keys that could not be read before, whose notifications were not missed. */
   #wasHurried = false;
   #timer: NodeJS.Timeout | undefined;
   #release: (() => void) | undefined;
@@ -65,7 +65,7 @@ export class Sweep {
       notifications.status$.subscribe((status) => {
         this.#isListening = status === "listening";
         this.#arm();
-        // LISTEN is confirmed, so nothing is missed from here on; this finds what was stored before.
+        // LISTEN is confirmed, so nothing is missed from now on. This read finds what was stored before.
         if (this.#isListening) this.#rereadAll("reconnect");
       }),
     );
@@ -89,19 +89,19 @@ export class Sweep {
     return this.#relevant;
   }
 
-  /** Counts a value that was found although it had been there for a while. */
+  /** Counts a value that a sweep found some time after it was stored. */
   countCaught(cause: WakeCause): void {
     if (cause === "sweep" && this.#isListening && !this.#wasHurried) this.#caught += 1;
   }
 
-  /** Has the next sweep come within about a second. No further notification names what could not be read. */
+  /** Schedules the next sweep within about a second, since no further notification names what could not be read. */
   hurry(): void {
     if (this.#isHurrying) return;
     this.#isHurrying = true;
     this.#arm();
   }
 
-  /** Begins a wait or a stream. */
+  /** Notes the start of a wait or a stream. */
   enter(): void {
     this.#waiting += 1;
     if (this.#waiting > 1) return;

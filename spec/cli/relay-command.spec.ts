@@ -59,7 +59,7 @@ describeWithNats()("kojin-postgres relay", () => {
     expect(await nats.connections()).toHaveLength(1);
     each.interrupt("SIGTERM");
     expect(await each.done).toMatchObject({ exitCode: 0, stderr: "" });
-    expect(each.stdout()).toMatch(/ {2}closed {3}It is closed\.\n$/);
+    expect(each.stdout()).toMatch(/ {2}closed {3}The relay is closed\.\n$/);
     await eventually(async () => expect(await nats.connections()).toEqual([]));
     await eventually(async () => expect(await database.ownConnections()).toEqual([]));
   });
@@ -131,11 +131,11 @@ describeWithNats()("kojin-postgres relay", () => {
     expect(metrics).toMatch(/^kojin_relay_last_notification_age_seconds \d/m);
   });
 
-  it("says that NATS is not reached, goes on trying, and is well once it is", async () => {
+  it("says that it cannot reach NATS, retries, and recovers", async () => {
     const absent = await NatsServer.absent();
     const each = start("--port", "0", "--nats", absent.url);
     const url = await addressOf(each);
-    await eventually(() => expect(lastOf(each)?.problems?.join()).toContain("NATS is not reached: 127.0.0.1:"));
+    await eventually(() => expect(lastOf(each)?.problems?.join()).toContain("Cannot reach NATS: 127.0.0.1:"));
     expect(await healthOf(url)).toMatchObject({ status: 503, ok: false, role: "standby" });
     // Of no use without NATS, it leaves the lead to others.
     expect(await database.listeners()).toEqual([]);
@@ -161,7 +161,7 @@ describeWithNats()("kojin-postgres relay", () => {
       start("--port", "0", "--nats", address("wr%25ng-one"), "--debug"),
     ];
     await eventually(() => expect(lastOf(right)).toMatchObject({ role: "leader", ok: true }));
-    await eventually(() => expect(lastOf(wrong)?.problems?.join()).toMatch(/NATS is not reached: .*authoriz/i));
+    await eventually(() => expect(lastOf(wrong)?.problems?.join()).toMatch(/Cannot reach NATS: .*authoriz/i));
     await eventually(() => expect(lastOf(refused)?.problems?.join()).toMatch(/not allow subscribing.*\*{3}\.kojin_/));
     const { text } = await ask(`${await addressOf(wrong)}/healthz`);
     for (const each of [right, refused, wrong]) {

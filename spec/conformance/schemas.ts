@@ -124,14 +124,14 @@ export const schemaSpecs: Specs = {
     const late = await rejection(backend.wait(taskId, { timeoutMs: 1, schema: silent }));
     assert.ok(late instanceof WaitTimeoutError);
     assert.deepEqual([late.taskId, late.timeoutMs], [taskId, 1]);
-    assert.match(late.message, /^Task .* its schema had not checked the result within 1 ms/);
+    assert.match(late.message, /^Task .* its schema did not validate the result within 1 ms/);
     const groupId = suite.id("slow group");
     await backend.initGroup(groupId, 1);
     await backend.completeGroupMember(groupId, "a", 1);
     const lateGroup = await rejection(backend.waitGroup(groupId, { timeoutMs: 1, schema: silent }));
     assert.ok(lateGroup instanceof WaitTimeoutError);
     assert.deepEqual([lateGroup.groupId, lateGroup.taskId], [groupId, undefined]);
-    assert.match(lateGroup.message, /^Group .* its schema had not checked the result within 1 ms/);
+    assert.match(lateGroup.message, /^Group .* its schema did not validate the result within 1 ms/);
     const controller = new AbortController();
     const aborted = rejection(
       backend.waitSettled(taskId, { timeoutMs: longMs, schema: silent, signal: controller.signal }),

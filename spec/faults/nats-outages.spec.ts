@@ -99,7 +99,7 @@ describeWithNats()("NATS, when it goes away", () => {
       await storing.store("later", 2);
       expect(await later).toBe(2);
       expect((await waiting.health()).problems).toEqual([]);
-      expect(messages.filter((each) => each.startsWith("NATS is not reached"))).toHaveLength(2);
+      expect(messages.filter((each) => each.startsWith("Cannot reach NATS"))).toHaveLength(2);
     });
   });
 

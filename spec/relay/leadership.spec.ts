@@ -43,7 +43,7 @@ describeWithNats()("several relays on one schema", () => {
     await untilLeading(other);
     expect(await result).toBe(1);
     expect(waiting.stats().wokenBy.sweep).toBe(0);
-    expect(leader.report).toMatchObject({ ok: false, role: "closed", problems: ["It is closed."] });
+    expect(leader.report).toMatchObject({ ok: false, role: "closed", problems: ["The relay is closed."] });
     expect(other.report).toMatchObject({ terms: 1, rescans: { takeover: 1 } });
   });
 

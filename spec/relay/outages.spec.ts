@@ -61,7 +61,7 @@ describeWithNats()("a relay, when something breaks", () => {
     proxy.cut();
     await untilLeading(second);
     expect(first.report).toMatchObject({ ok: false, role: "standby", listen: { status: "idle" } });
-    expect(first.report.problems).toEqual([expect.stringMatching(/^NATS is not reached: .+\.$/)]);
+    expect(first.report.problems).toEqual([expect.stringMatching(/^Cannot reach NATS: .+\.$/)]);
     await first.close();
     await proxy.stop();
   });
@@ -73,7 +73,7 @@ describeWithNats()("a relay, when something breaks", () => {
     proxy.mode = "blackhole";
     proxy.strand();
     await eventually(() => expect(relay.report.role).toBe("standby"), { timeoutMs: 8_000 });
-    expect(relay.report.problems.join()).toContain("The database is not reached");
+    expect(relay.report.problems.join()).toContain("Cannot reach the database");
     // To the server its session is as good as before.
     const pids = (await database.connections()).map(({ pid }) => pid);
     const held = await database.sql<{ count: number }>(
@@ -111,7 +111,7 @@ describeWithNats()("a relay, when Postgres is ended and started again", () => {
     const { result } = await openWait(waiting, how);
     await server.stop(how);
     await eventually(() => expect(relay.report).toMatchObject({ ok: false, role: "standby" }));
-    expect(relay.report.problems.join()).toContain("The database is not reached");
+    expect(relay.report.problems.join()).toContain("Cannot reach the database");
     await server.start();
     await server.sql(`insert into kojin_results (task_id, result) values ('${how}', '1')`);
     expect(await result).toBe(1);

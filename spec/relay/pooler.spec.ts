@@ -20,7 +20,7 @@ describeWhere(missing === undefined, missing ?? "")("a relay behind a pooler in 
     const pooled = startRelay(pool, { notifier, schema: database.schema });
     await eventually(() =>
       expect(pooled.report.problems).toEqual([
-        "The database is not reached: there is a pooler before the server; a relay needs a direct address to listen at.",
+        "Cannot reach the database: the connection goes through a pooler, but a relay needs a direct address to listen on.",
       ]),
     );
     const direct = startRelay(pool, { notifier, schema: database.schema, listen: { connection: database.url } });
