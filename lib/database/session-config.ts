@@ -57,7 +57,7 @@ export class SessionConfig {
     try {
       const { config, isTlsOfAddress } = this.#takeApart();
       const { user, host, port, database, password, options, application_name, ssl } = parametersOf(config);
-      // The TLS functions of an address are made anew each time, from parameters that are compared as well.
+      // The TLS functions of an address are created each time, from parameters that are also compared.
       const tls = isTlsOfAddress && isObject(ssl) ? withoutFunctions(ssl) : ssl;
       return { ...config, user, host, port, database, password, options, application_name, ssl: tls, role: this.#role };
     } catch {

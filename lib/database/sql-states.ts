@@ -25,7 +25,7 @@ export const sqlStates = {
 
 /**
  * The origin of an error. `connecting`: before there was a session. `session`: the session ended, or gave no answer.
- * `statement`: the server refused one statement, and the session goes on.
+ * `statement`: the server refused one statement, and the session is still usable.
  */
 export type ErrorOrigin = "connecting" | "session" | "statement";
 

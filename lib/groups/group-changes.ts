@@ -6,7 +6,7 @@ import type { ReadProblems } from "../waiting/read-problems";
 import type { GroupReads, StoredGroup } from "./group-reads";
 import { isSameProgress } from "./group-rules";
 
-/** Open groups that are read at the start. Others show when they change. */
+/** Open groups that are read at the start. Others appear when they change. */
 const maxOpenGroups = 1_000;
 /** Groups whose latest state is remembered, so that no state is emitted twice. */
 const maxRemembered = 10_000;
@@ -16,7 +16,7 @@ export class GroupChanges {
   readonly #source: KeyedSource<StoredGroup>;
   readonly #reads: GroupReads;
   readonly #problems: ReadProblems;
-  /** The group that changed last comes last. */
+  /** Latest state by group; the group that changed last comes last. */
   readonly #latest = new Map<string, GroupProgress>();
   readonly #shared$ = new Observable<GroupProgress>((subscriber) => this.#follow(subscriber)).pipe(share());
   #subscriber: Subscriber<GroupProgress> | undefined;
@@ -47,14 +47,14 @@ export class GroupChanges {
   }
 
   /**
-   * Emits a group that was read, unless its state is known. A done group counts only if it was seen while it was open:
-   * otherwise the stream of completions decides whether it is new.
+   * Emits a group that was read, unless its state is known. A done group is emitted only if it was seen while it was
+   * open. For any other, the stream of completions decides whether it is new.
    */
   offer(progress: GroupProgress): void {
     if (!progress.done || this.#latest.has(progress.groupId)) this.#emit(progress);
   }
 
-  /** Reads the open groups, and the remembered ones again, as their notifications may have been lost. */
+  /** Reads the open groups, and the remembered ones again, since their notifications may have been lost. */
   catchUp(): void {
     if (!this.isObserved || this.#isReading) return;
     for (const { groupId, done } of this.#latest.values()) if (!done) this.#source.readForFeed(groupId);
@@ -63,7 +63,7 @@ export class GroupChanges {
 
   #follow(subscriber: Subscriber<GroupProgress>): TeardownLogic {
     this.#subscriber = subscriber;
-    // These also have the groups swept, and error when the backend is closed.
+    // These also make the sweep read the groups, and error when the backend is closed.
     const completions = this.#source.feed
       .values$(() => true)
       .subscribe({

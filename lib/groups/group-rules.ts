@@ -4,7 +4,7 @@ import { checkId, checkInteger, checkTtlMs, typeName } from "../value/arguments"
 import { toFailedError } from "../value/failure";
 import type { StoredResult } from "../value/decoding";
 
-// Rules of groups that hold wherever groups are stored. sql/0002_groups.sql has the same rules for writers of SQL.
+// Rules for groups that hold wherever groups are stored. sql/0002_groups.sql has the same rules for all writers.
 
 /** The database counts members in columns of the type `int`. */
 const maxMembers = 2 ** 31 - 1;
@@ -77,12 +77,15 @@ export function toGroupLimit({ limit = 100 }: UnclaimedOptions): number {
   return limit;
 }
 
-/** Decides between two outcomes of a member: a success outweighs a failure; otherwise the later outcome wins. */
+/**
+ * Decides between two outcomes of a member: a success takes precedence over a failure; otherwise the later outcome
+ * wins.
+ */
 export function winner<Outcome extends Pick<MemberRow, "error">>(earlier: Outcome, later: Outcome): Outcome {
   return earlier.error === null && later.error !== null ? earlier : later;
 }
 
-/** Gives the results of a done group. A single failed member fails the group. */
+/** Returns the results of a done group. Throws a `GroupFailedError` if a member failed. */
 export function resultsOrFailures(groupId: string, members: readonly StoredResult[]): readonly StoredResult[] {
   const failures = members.flatMap(({ taskId, error }) => (error === null ? [] : [toFailedError(taskId, error)]));
   if (failures.length > 0) throw new GroupFailedError(groupId, failures);

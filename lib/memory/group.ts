@@ -11,7 +11,7 @@ export class MemoryGroup {
   #size: GroupSize | undefined;
   #declaredIds: ReadonlySet<string> | undefined;
   readonly #finished = new Map<string, StoredResult>();
-  /** The keys of `#finished` in order: reading on from an index costs as much as there is to read. */
+  /** Keys of `#finished` in order, so that reading on from an index costs only what is left to read. */
   readonly #order: string[] = [];
   #completed = 0;
   #isDone = false;
@@ -54,7 +54,7 @@ export class MemoryGroup {
     this.#endIfComplete();
   }
 
-  /** Takes the outcome of a member, and returns how many members are completed with it. */
+  /** Records the outcome of a member, and returns the number of completed members. */
   finish(outcome: StoredResult): number {
     const { taskId } = outcome;
     const present = this.#finished.get(taskId);
@@ -66,18 +66,21 @@ export class MemoryGroup {
     return this.#completed;
   }
 
-  /** Gives the outcomes of members in the order in which they finished, from an index on. */
+  /** Returns the outcomes of members from an index on, in the order in which they finished. */
   finishedFrom(index: number): StoredResult[] {
     return this.#order.slice(index).flatMap((id) => this.#finished.get(id) ?? []);
   }
 
-  /** Gives the outcomes of members in their declared order, or else by the bytes of their ids. */
+  /** Returns the outcomes of members in declared order, or else by the bytes of their ids. */
   outcomes(): StoredResult[] {
     const ids = this.#size?.memberIds ?? [...this.#order].sort(compareBytes);
     return ids.flatMap((id) => this.#finished.get(id) ?? []);
   }
 
-  /** Claims the group; returns what makes the claim permanent, unless another caller has claimed the group since. */
+  /**
+   * Claims the group. Returns a function that makes the claim permanent, unless another caller has claimed the group
+   * meanwhile.
+   */
   claim(leaseMs: number): (() => boolean) | undefined {
     if (!this.#isDone || this.isClaimed) return undefined;
     const lease = { until: Date.now() + leaseMs };

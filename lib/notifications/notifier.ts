@@ -54,12 +54,12 @@ export interface NotificationSelection {
 
 /** A source of notifications: a LISTEN connection, nothing (when polling), or the carrier of a {@link Notifier}. */
 export interface NotificationSource {
-  /** Set by a source that carries only the notifications that are asked for. */
+  /** Set by a source that carries only requested notifications. */
   readonly selection?: NotificationSelection;
   /** Never errors; completes when closed. */
   readonly notifications$: Observable<Notification>;
   /**
-   * Replays the latest status. Emits `listening` anew after every interruption: notifications sent meanwhile are lost.
+   * Replays the latest status. Emits `listening` again after every interruption, during which notifications were lost.
    */
   readonly status$: Observable<ListenStatus>;
   readonly report: ListenReport;

@@ -35,8 +35,8 @@ export interface Notification {
 export const maxPayloadBytes = 7_999;
 const targetPayloadBytes = 7_000;
 /**
- * Longest start of a payload with a result. After it come the time, which has 16 digits until 2286, the transaction,
- * which has up to 20, and the end.
+ * Longest start of a payload with a result. The time (16 digits until 2286), the transaction (up to 20 digits) and the
+ * end follow it.
  */
 const maxInlineBytes = 7_900;
 const nothing: Notification = {
@@ -135,8 +135,8 @@ export function encodePayloads(name: PayloadName, ids: Iterable<string>): string
 const payloadOf = (name: PayloadName, list: string): string => `{"v":1,"${name}":${list}}`;
 
 /**
- * Encodes a payload that carries a result, in two parts: between them come the time and the transaction in which it is
- * stored, which only the storing statement knows. Returns `undefined` if the result exceeds `maxBytes` or does not fit.
+ * Encodes a payload with a result, in two parts. The time and the transaction go between them, since only the storing
+ * statement knows them. Returns `undefined` if the result exceeds `maxBytes` or does not fit.
  */
 export function encodeInline(
   { taskId, result, error }: Pick<StoredResult, "taskId" | "result" | "error">,

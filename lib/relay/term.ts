@@ -3,24 +3,25 @@ import { settledWithin } from "../database/race";
 import type { ListenReport, NotificationPublisher, NotificationSource } from "../notifications/notifier";
 import { type Notification, type PayloadName, payloadNames } from "../notifications/payload";
 
-/** Ids that wait for earlier ones to be confirmed. Beyond that, all processes are asked to read everything. */
+/** Most ids that wait while earlier ones are confirmed. Beyond that, all processes are asked to re-read everything. */
 export const maxWaitingIds = 20_000;
-/** For publishing the rest when the relay is closed. */
+/** Longest time to publish the rest when the relay is closed. */
 const finishLimitMs = 2_000;
 
 /**
- * Cause of a request to read everything. `takeover`: a relay began to lead. `reconnect`: the connection to Postgres was
- * interrupted. `announced`: a writer's statement was too large to name its ids. `overflow`: too many ids were waiting.
+ * Cause of a request to re-read everything. `takeover`: a relay became the leader. `reconnect`: the connection to
+ * Postgres was interrupted. `announced`: a writer's statement had too many ids to list. `overflow`: too many ids were
+ * waiting.
  */
 export type RescanCause = "takeover" | "reconnect" | "announced" | "overflow";
 
-/** Counts what one relay has done, over all its terms. */
+/** Counters of one relay, over all its terms. */
 export class RelayCounters {
-  /** Number of times the relay began to lead. */
+  /** Number of times the relay became the leader. */
   terms = 0;
   /**
-   * Notifications received, by what they were about: results (`ids`), groups that changed, completed, or may be either
-   * (`members`), or too much to name (`rescan`).
+   * Notifications received, by kind: results (`ids`), groups that changed (`groups`), completed (`done`) or may be
+   * either (`members`), or too much to list (`rescan`).
    */
   readonly notifications: Record<PayloadName | "rescan", number> = {
     ids: 0,
@@ -29,20 +30,20 @@ export class RelayCounters {
     members: 0,
     rescan: 0,
   };
-  /** Payloads that were not valid. */
+  /** Number of invalid payloads. */
   invalid = 0;
   /** Ids relayed, by the same names. Counts an id once that was received several times while it waited. */
   readonly ids: Record<PayloadName, number> = { ids: 0, groups: 0, done: 0, members: 0 };
-  /** Number of times all processes were asked to read everything, by cause. */
+  /** Number of times all processes were asked to re-read everything, by cause. */
   readonly rescans: Record<RescanCause, number> = { takeover: 0, reconnect: 0, announced: 0, overflow: 0 };
-  /** Announcements that the notifier could not confirm at first. They are made again. */
+  /** Announcements that the notifier could not confirm at first. They are sent again. */
   unconfirmed = 0;
 }
 
 /**
- * The time in which a relay leads: it listens in Postgres, and publishes what it receives. One lot is under way at a
- * time, and what comes meanwhile is merged into the next: a slow notifier costs a bounded amount of memory and never
- * delays the listener, which would hold back the notification queue of the whole cluster.
+ * One term as leader, during which a relay listens in Postgres and publishes what it receives, one batch at a time.
+ * Notifications that arrive meanwhile are merged into the next batch. A slow notifier therefore uses bounded memory and
+ * never delays the listener, which would keep the notification queue of the whole cluster from being emptied.
  */
 export class Term {
   readonly #source: NotificationSource;
@@ -64,7 +65,7 @@ export class Term {
     this.#subscription.add(
       source.status$.subscribe((status) => {
         if (status !== "listening") return;
-        // What was notified before this moment is unknown.
+        // Notifications before this moment may have been missed.
         this.#rescan(this.#hasListened ? "reconnect" : "takeover");
         this.#hasListened = true;
       }),
@@ -85,12 +86,12 @@ export class Term {
     return this.#lastNotificationAt;
   }
 
-  /** Number of ids that are not confirmed. */
+  /** Number of unconfirmed ids. */
   get unpublished(): number {
     return this.#waiting.size + (this.#underWay?.size ?? 0);
   }
 
-  /** Age of the oldest of them, in milliseconds. */
+  /** Age of the oldest unconfirmed id, in milliseconds. */
   get lagMs(): number {
     const since = this.#underWay?.since ?? this.#waiting.since;
     return since === undefined ? 0 : performance.now() - since;
@@ -103,8 +104,8 @@ export class Term {
   }
 
   /**
-   * Stops listening, and drops what waits: the next leader begins by asking all processes to read everything. Resolves
-   * once nothing is connected.
+   * Stops listening, and drops what waits, since the next leader asks all processes to re-read everything. Resolves
+   * once both connections are closed.
    */
   async end(): Promise<void> {
     this.#subscription.unsubscribe();
@@ -120,7 +121,7 @@ export class Term {
       return;
     }
     const received: Record<PayloadName, readonly string[]> = {
-      // Results themselves are read by the processes that wait for them.
+      // Drops inline results: waiting processes read them.
       ids: [...notification.taskIds, ...notification.inline.map(({ taskId }) => taskId)],
       groups: notification.groupIds,
       done: notification.doneGroupIds,
@@ -139,8 +140,8 @@ export class Term {
   }
 
   /**
-   * Asks all processes to read everything they wait for. They do so once a second at most, so ids that wait are still
-   * published.
+   * Asks all processes to re-read everything they wait for. They do so once a second at most, so ids that wait are
+   * still published.
    */
   #rescan(cause: RescanCause): void {
     this.#counters.rescans[cause] += 1;
@@ -166,7 +167,7 @@ export class Term {
       if (lot.isRescan) this.#publisher.rescan();
       await this.#publisher.drain();
     }
-    // Synchronously after the last look at what waits: what arrives from here on starts anew.
+    // Synchronously after the last check of what waits, so that any later notification starts a new run.
     this.#underWay = undefined;
     this.#publishing = undefined;
   }
@@ -176,7 +177,7 @@ export class Term {
 class Lot {
   readonly ids = new Map(payloadNames.map((name) => [name, new Set<string>()]));
   isRescan = false;
-  /** When the oldest of it arrived, on the clock of `performance.now()`; undefined while it is empty. */
+  /** Arrival of its oldest notification, on the clock of `performance.now()`; undefined while it is empty. */
   since: number | undefined;
 
   get size(): number {

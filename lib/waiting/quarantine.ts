@@ -51,7 +51,7 @@ export class Quarantine {
   }
 
   laneOf(key: string): Lane {
-    // Usually empty, and asked for every key that is read.
+    // Usually empty, and checked for every key that is read.
     if (this.#entries.size === 0) return "together";
     return this.#at(key)?.lane ?? "together";
   }

@@ -54,7 +54,7 @@ export class ReadProblems {
 
   /** Notes that an id was read, or is gone. */
   clear(key: string): void {
-    // Usually empty, and asked for every key that is read.
+    // Usually empty, and checked for every key that is read.
     if (this.#leftOut.size === 0) return;
     for (const [kind, first] of this.#leftOut) if (first === key) this.#leftOut.delete(kind);
   }
