@@ -4,14 +4,13 @@
 // database, so claiming the group and enqueuing the callback are one transaction. One job is enqueued, however many
 // processes compete and even if some of them crash.
 
-import { randomUUID } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { Client, Pool, escapeIdentifier, type PoolClient } from "pg";
+import { Pool, type PoolClient } from "pg";
 import PgBoss from "pg-boss";
 import { PostgresResultBackend } from "kojin-postgres";
-import { startEmbeddedPostgres } from "kojin-postgres/embedded";
 import { ReplaySubject, defer, distinct, filter, lastValueFrom, merge, mergeAll, mergeMap, take, toArray } from "rxjs";
+import { type ExampleDatabase, withDatabase } from "./support/database";
 
 interface CountJob {
   readonly groupId: string;
@@ -36,8 +35,6 @@ interface Parts {
   readonly backend: PostgresResultBackend;
 }
 
-// A schema for this example alone, which is dropped at the end.
-const schema = `kojin_chord_${randomUUID().slice(0, 8)}`;
 const polling = { pollingIntervalSeconds: 0.5, batchSize: 10 };
 const callbackId = (groupId: string): string => `${groupId}: callback`;
 
@@ -50,7 +47,7 @@ class Claimer implements AsyncDisposable {
   readonly #pool: Pool;
   readonly #backend: PostgresResultBackend;
 
-  constructor(name: string, url: string, boss: PgBoss) {
+  constructor(name: string, { url, schema }: ExampleDatabase, boss: PgBoss) {
     this.#name = name;
     this.#boss = boss;
     this.#pool = openPool(url);
@@ -87,19 +84,8 @@ class Claimer implements AsyncDisposable {
   }
 }
 
-async function main(): Promise<void> {
-  const ownUrl = process.env["DATABASE_URL"];
-  const server = ownUrl === undefined ? await startEmbeddedPostgres() : undefined;
-  const url = ownUrl ?? server?.url ?? "";
-  try {
-    await runQueue(url);
-  } finally {
-    await dropSchema(url);
-    await server?.stop();
-  }
-}
-
-async function runQueue(url: string): Promise<void> {
+async function main(database: ExampleDatabase): Promise<void> {
+  const { url, schema } = database;
   const pool = openPool(url);
   const backend = new PostgresResultBackend(pool, { schema });
   const boss = new PgBoss({ connectionString: url, schema, supervise: false, schedule: false });
@@ -108,7 +94,7 @@ async function runQueue(url: string): Promise<void> {
     await backend.migrate();
     await boss.start();
     const runs = await startWorkers(boss, backend);
-    await playChords(url, { pool, boss, backend });
+    await playChords(database, { pool, boss, backend });
     console.log(`Callbacks that ran: ${runs.join(", ")}.`);
   } finally {
     await boss.stop({ timeout: 5_000 });
@@ -141,16 +127,16 @@ async function startWorkers(boss: PgBoss, backend: PostgresResultBackend): Promi
   return runs;
 }
 
-async function playChords(url: string, parts: Parts): Promise<void> {
+async function playChords(database: ExampleDatabase, parts: Parts): Promise<void> {
   const { boss, backend } = parts;
   // Completed before any claimer runs, as after a crash of all of them: they find it when they start.
   await enqueue("documents", ["README.md", "CHANGELOG.md", "LICENSE"], parts);
   await backend.waitGroup("documents", 20_000);
 
-  await using ada = new Claimer("Ada", url, boss);
-  await using ben = new Claimer("Ben", url, boss);
-  await using cleo = new Claimer("Cleo", url, boss);
-  await using dan = new Claimer("Dan", url, boss);
+  await using ada = new Claimer("Ada", database, boss);
+  await using ben = new Claimer("Ben", database, boss);
+  await using cleo = new Claimer("Cleo", database, boss);
+  await using dan = new Claimer("Dan", database, boss);
   const claimers = [ada, ben, cleo, dan];
   await Promise.all(claimers.map(async (claimer) => claimer.start()));
   await backend.wait(callbackId("documents"), 20_000);
@@ -208,10 +194,4 @@ function openPool(url: string): Pool {
   return pool;
 }
 
-async function dropSchema(url: string): Promise<void> {
-  const client = new Client({ connectionString: url });
-  await client.connect();
-  await client.query(`drop schema if exists ${escapeIdentifier(schema)} cascade`).finally(async () => client.end());
-}
-
-void main();
+void withDatabase(main);

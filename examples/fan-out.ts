@@ -3,15 +3,14 @@
 // Fan-out and fan-in: three workers hash the files of lib/, one task each, while this process waits for all of them.
 // One task fails and is tried again.
 
-import { createHash, randomUUID } from "node:crypto";
+import { createHash } from "node:crypto";
 import { readdir, readFile } from "node:fs/promises";
 import { join, relative, sep } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Presets, SingleBar } from "cli-progress";
-import { Client, escapeIdentifier } from "pg";
 import { finalize, lastValueFrom, tap } from "rxjs";
 import { GroupFailedError, PostgresResultBackend, type GroupProgress } from "kojin-postgres";
-import { startEmbeddedPostgres } from "kojin-postgres/embedded";
+import { type ExampleDatabase, withDatabase } from "./support/database";
 
 interface Fingerprint {
   readonly sizeBytes: number;
@@ -22,22 +21,9 @@ const folder = join(__dirname, "..", "lib");
 const groupId = "files of lib";
 /** Its first attempt fails. */
 const flakyFile = "index.ts";
-// A schema for this example alone, which is dropped at the end.
-const schema = `kojin_fan_out_${randomUUID().slice(0, 8)}`;
 
-async function main(): Promise<void> {
-  const ownUrl = process.env["DATABASE_URL"];
-  const server = ownUrl === undefined ? await startEmbeddedPostgres() : undefined;
-  const url = ownUrl ?? server?.url ?? "";
-  try {
-    await fanOut(url);
-  } finally {
-    await dropSchema(url);
-    await server?.stop();
-  }
-}
-
-async function fanOut(url: string): Promise<void> {
+async function main(database: ExampleDatabase): Promise<void> {
+  const { url, schema } = database;
   await using backend = await PostgresResultBackend.connect(url, { schema });
   await backend.migrate();
   const files = await listFiles();
@@ -47,13 +33,13 @@ async function fanOut(url: string): Promise<void> {
   const [[outcome]] = await Promise.all([
     Promise.allSettled([backend.waitGroup<Fingerprint>(groupId, 30_000)]),
     showProgress(backend),
-    ...[1, 2, 3].map(async () => work(url, queue)),
+    ...[1, 2, 3].map(async () => work(database, queue)),
   ]);
   summarize(files, outcome.status === "fulfilled" ? outcome.value : await retry(backend, outcome.reason));
 }
 
 /** A worker, usually in a process of its own. It shares only the database and a queue with the others. */
-async function work(url: string, queue: string[]): Promise<void> {
+async function work({ url, schema }: ExampleDatabase, queue: string[]): Promise<void> {
   await using backend = await PostgresResultBackend.connect(url, { schema });
   for (let file = queue.shift(); file !== undefined; file = queue.shift()) {
     try {
@@ -132,10 +118,4 @@ async function listFiles(): Promise<string[]> {
   return files.map((file) => relative(folder, file).replaceAll(sep, "/")).sort();
 }
 
-async function dropSchema(url: string): Promise<void> {
-  const client = new Client({ connectionString: url });
-  await client.connect();
-  await client.query(`drop schema if exists ${escapeIdentifier(schema)} cascade`).finally(async () => client.end());
-}
-
-void main();
+void withDatabase(main);

@@ -1,7 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { runExample } from "./support/run-example";
 
-/** What visitors of a web server see, whatever the queue behind it. */
+/** The answers that visitors of a web server get, whatever the queue behind it. */
 const visits = `small.png: 200 {"image":"small.png","width":64}
 large.png: the visitor has left, and nothing waits any more
 large.png: 202, ask again at /tasks/ID
@@ -24,7 +24,7 @@ describe("jobs of queues that are awaited from a web server", () => {
     console.log("bullmq.ts is not shown to work: there is no redis-server in the PATH.");
   }
 
-  it("are left alone where there is no redis-server: bullmq.ts", async () => {
+  it("are skipped where there is no redis-server: bullmq.ts", async () => {
     expect(await runExample("queues/bullmq.ts", { PATH: "/no such folder" })).toMatch(noRedis);
   });
 });

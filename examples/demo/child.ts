@@ -1,3 +1,10 @@
+/** The database that the parent has passed to this process in its environment. */
+export function databaseOfParent(): { url: string; schema: string } {
+  const { DATABASE_URL: url, DEMO_SCHEMA: schema } = process.env;
+  if (url === undefined || schema === undefined) throw new Error("Start the demo by its main.ts: npm run demo");
+  return { url, schema };
+}
+
 /**
  * Ties this process to its parent: calls `leave` when the parent ends it or has ended itself. `leave` may be called
  * twice.

@@ -29,14 +29,7 @@ export async function openDatabase(runId: string): Promise<DemoDatabase> {
   return { url: server.url, schema, label: "a server started for this demo", [Symbol.asyncDispose]: dispose };
 }
 
-/** Reads what {@link databaseEnvironment} put into this process's environment. */
-export function databaseOfParent(): { url: string; schema: string } {
-  const { DATABASE_URL: url, DEMO_SCHEMA: schema } = process.env;
-  if (url === undefined || schema === undefined) throw new Error("Start the demo by its main.ts: npm run demo");
-  return { url, schema };
-}
-
-/** The environment in which a process of the crew finds the database. */
+/** The environment in which a process of the crew finds the database. child.ts reads it. */
 export function databaseEnvironment({ url, schema }: DemoDatabase): NodeJS.ProcessEnv {
   return { ...process.env, DATABASE_URL: url, DEMO_SCHEMA: schema };
 }

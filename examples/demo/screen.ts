@@ -1,6 +1,6 @@
 import { MultiBar, Presets, type SingleBar } from "cli-progress";
 import type { TaskFailedError, WaitTimeoutError } from "kojin-postgres";
-import type { Fingerprint } from "./fingerprint";
+import type { Fingerprint } from "./tasks";
 
 /** Number of results, and of failures, that get a line of their own. The rest are only counted. */
 const maxLines = 15;

@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { createReadStream } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { join, relative } from "node:path";
 
@@ -13,6 +14,7 @@ export interface FileTask {
 
 // The library accepts ids of up to 512 bytes.
 const maxNameBytes = 400;
+const lineEnd = "\n".charCodeAt(0);
 
 /** Creates a task for every file below `folder`. */
 export async function listFileTasks(folder: string, runId: string): Promise<FileTask[]> {
@@ -33,4 +35,26 @@ export function createFileTask(folder: string, name: string, runId: string): Fil
 
 function shortened(name: string): string {
   return Buffer.byteLength(name) <= maxNameBytes ? name : createHash("sha256").update(name).digest("hex");
+}
+
+/** The findings about a file: JSON, since it becomes the result of a task. */
+export interface Fingerprint {
+  readonly sizeBytes: number;
+  /** Line breaks, as `wc -l` counts them. */
+  readonly lines: number;
+  /** In hexadecimal. */
+  readonly sha256: string;
+}
+
+/** Reads the file once, in pieces, whatever its size. Rejects as `node:fs` does. */
+export async function fingerprint(path: string): Promise<Fingerprint> {
+  const hash = createHash("sha256");
+  let sizeBytes = 0;
+  let lines = 0;
+  for await (const piece of createReadStream(path) as AsyncIterable<Buffer>) {
+    hash.update(piece);
+    sizeBytes += piece.length;
+    for (let at = piece.indexOf(lineEnd); at !== -1; at = piece.indexOf(lineEnd, at + 1)) lines += 1;
+  }
+  return { sizeBytes, lines, sha256: hash.digest("hex") };
 }

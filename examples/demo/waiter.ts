@@ -3,13 +3,11 @@
 
 import { once } from "node:events";
 import { PostgresResultBackend, TaskFailedError, WaitTimeoutError } from "kojin-postgres";
-import { followParent } from "./child";
-import { databaseOfParent } from "./database";
-import type { Fingerprint } from "./fingerprint";
+import { databaseOfParent, followParent } from "./child";
 import { readLatencies } from "./latency";
 import { createReport } from "./report";
 import { Screen } from "./screen";
-import type { FileTask } from "./tasks";
+import type { FileTask, Fingerprint } from "./tasks";
 
 /** A task to wait for, and the time limit. */
 export interface WaitOrder extends FileTask {

@@ -2,10 +2,8 @@
 
 import { PostgresResultBackend } from "kojin-postgres";
 import { mergeMap, Subject } from "rxjs";
-import { followParent } from "./child";
-import { databaseOfParent } from "./database";
-import { fingerprint, type Fingerprint } from "./fingerprint";
-import type { FileTask } from "./tasks";
+import { databaseOfParent, followParent } from "./child";
+import { type FileTask, fingerprint, type Fingerprint } from "./tasks";
 
 /** Concurrent tasks. Results that are ready at the same time share a statement. */
 const maxConcurrent = 4;

@@ -7,28 +7,29 @@ import { escapeIdentifier, Pool } from "pg";
 import { firstValueFrom, filter } from "rxjs";
 import { PostgresResultBackend } from "kojin-postgres";
 import { nats, startRelay } from "kojin-postgres/nats";
-import { type RecipeDatabase, withDatabase } from "../support/database";
+import { startNats } from "../../tools/servers";
+import { type ExampleDatabase, withDatabase } from "../support/database";
 import { until } from "../support/until";
-import { NatsServer } from "./nats-server";
 
 interface Report {
   readonly pages: number;
 }
 
-async function main({ url, schema }: RecipeDatabase): Promise<void> {
-  await using server = await NatsServer.start();
+async function main({ url, schema }: ExampleDatabase): Promise<void> {
+  await using server = await startNats();
   if (server === undefined) {
     console.log("Skipped: there is no nats-server in the PATH (Debian: apt-get install nats-server).");
     return;
   }
+  const servers = `nats://127.0.0.1:${server.port}`;
   // Each is usually in a process of its own.
-  await using web = await PostgresResultBackend.connect(url, { schema, notifier: nats({ servers: server.url }) });
-  await using worker = await PostgresResultBackend.connect(url, { schema, notifier: nats({ servers: server.url }) });
+  await using web = await PostgresResultBackend.connect(url, { schema, notifier: nats({ servers }) });
+  await using worker = await PostgresResultBackend.connect(url, { schema, notifier: nats({ servers }) });
   await web.migrate();
   const pool = new Pool({ connectionString: url });
   try {
     await overNats(web, worker, pool);
-    await byRelay(web, pool, schema, server.url);
+    await byRelay(web, pool, schema, servers);
   } finally {
     await pool.end();
   }
@@ -54,7 +55,7 @@ async function byRelay(web: PostgresResultBackend, pool: Pool, schema: string, s
   await until(() => web.stats().reads.inFlight === 0);
   const results = `${escapeIdentifier(schema)}.kojin_results`;
   await pool.query(`insert into ${results} (task_id, result) values ('report 2', '{"pages": 3}')`);
-  console.log("Inserted by another program, announced by the relay:", await report);
+  console.log("Inserted by another program, notified by the relay:", await report);
   console.log("Found only by a sweep:", web.stats().wokenBy.sweep);
 }
 

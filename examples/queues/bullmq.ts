@@ -6,14 +6,14 @@
 
 import { Queue, Worker } from "bullmq";
 import { PostgresResultBackend } from "kojin-postgres";
-import { type RecipeDatabase, withDatabase } from "../support/database";
-import { RedisServer } from "./redis-server";
+import { startRedis } from "../../tools/servers";
+import { type ExampleDatabase, withDatabase } from "../support/database";
 import { startThumbnailServer, Studio, type ThumbnailTask, visit } from "./thumbnails";
 
 const queueName = "thumbnails";
 
-async function main({ url, schema }: RecipeDatabase): Promise<void> {
-  await using redis = await RedisServer.start();
+async function main({ url, schema }: ExampleDatabase): Promise<void> {
+  await using redis = await startRedis("none");
   if (redis === undefined) {
     console.log("Skipped: there is no redis-server in the PATH (Debian: apt-get install redis-server).");
     return;

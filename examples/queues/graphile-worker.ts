@@ -5,13 +5,13 @@
 
 import { Logger, makeWorkerUtils, run, type Task } from "graphile-worker";
 import { PostgresResultBackend } from "kojin-postgres";
-import { type RecipeDatabase, withDatabase } from "../support/database";
+import { type ExampleDatabase, withDatabase } from "../support/database";
 import { startThumbnailServer, Studio, type ThumbnailTask, visit } from "./thumbnails";
 
 // Silences its console: it reports each failed attempt, and `broken.png` fails on purpose.
 const logger = new Logger(() => () => undefined);
 
-async function main({ url, schema }: RecipeDatabase): Promise<void> {
+async function main({ url, schema }: ExampleDatabase): Promise<void> {
   await using backend = await PostgresResultBackend.connect(url, { schema });
   await backend.migrate();
   const shared = { connectionString: url, schema, logger };

@@ -4,12 +4,12 @@
 
 import PgBoss from "pg-boss";
 import { PostgresResultBackend } from "kojin-postgres";
-import { type RecipeDatabase, withDatabase } from "../support/database";
+import { type ExampleDatabase, withDatabase } from "../support/database";
 import { startThumbnailServer, Studio, visit } from "./thumbnails";
 
 const queue = "thumbnails";
 
-async function main({ url, schema }: RecipeDatabase): Promise<void> {
+async function main({ url, schema }: ExampleDatabase): Promise<void> {
   await using backend = await PostgresResultBackend.connect(url, { schema });
   await backend.migrate();
   const boss = new PgBoss({ connectionString: url, schema, supervise: false, schedule: false });

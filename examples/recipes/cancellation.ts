@@ -9,12 +9,12 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { TaskFailedError } from "kojin-postgres";
 import { PostgresResultBackend } from "kojin-postgres";
 import { answerWhenDone, untilGone } from "../support/answer";
-import { type RecipeDatabase, withDatabase } from "../support/database";
+import { type ExampleDatabase, withDatabase } from "../support/database";
 import { WebServer } from "../support/web-server";
 
 const cancellationOf = (taskId: string): string => `cancel:${taskId}`;
 
-async function main({ url, schema }: RecipeDatabase): Promise<void> {
+async function main({ url, schema }: ExampleDatabase): Promise<void> {
   await using web = await PostgresResultBackend.connect(url, { schema });
   await web.migrate();
   // Usually in another process.
@@ -47,7 +47,7 @@ async function main({ url, schema }: RecipeDatabase): Promise<void> {
   console.log(`The other one left after a moment, and the task of a minute ended: ${message}.`);
 }
 
-/** Works until the task is done or cancelled, and stores which. */
+/** Works until the task is done or cancelled, and stores the outcome. */
 async function work(backend: PostgresResultBackend, taskId: string, durationMs: number): Promise<void> {
   const isOver = new AbortController();
   const cancelled = new AbortController();

@@ -18,7 +18,7 @@ import {
   tap,
 } from "rxjs";
 import { PostgresResultBackend, type TaskFailedError, type TaskOutcome } from "kojin-postgres";
-import { type RecipeDatabase, withDatabase } from "../support/database";
+import { type ExampleDatabase, withDatabase } from "../support/database";
 
 interface Page {
   readonly book: string;
@@ -37,7 +37,7 @@ const pageIds = Object.entries(sizes).flatMap(([book, size]) =>
 );
 const bookOf = (pageId: string): string => pageId.split(":")[0] ?? "";
 
-async function main({ url, schema }: RecipeDatabase): Promise<void> {
+async function main({ url, schema }: ExampleDatabase): Promise<void> {
   await using backend = await PostgresResultBackend.connect(url, { schema });
   await backend.migrate();
   const workers = readPages(backend);

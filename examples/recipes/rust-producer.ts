@@ -5,7 +5,7 @@
 
 import { Client, escapeIdentifier } from "pg";
 import { PostgresResultBackend } from "kojin-postgres";
-import { type RecipeDatabase, withDatabase } from "../support/database";
+import { type ExampleDatabase, withDatabase } from "../support/database";
 
 /** The statements of the crate's `migrate`. */
 const createTables = [
@@ -24,7 +24,7 @@ const insertPlaceholder = `insert into kojin_groups (group_id, task_id, complete
 const completeMember = `insert into kojin_groups (group_id, task_id, result, completed) values ($1, $2, $3, true)
   on conflict (group_id, task_id) do update set result = excluded.result, completed = true`;
 
-async function main({ url, schema }: RecipeDatabase): Promise<void> {
+async function main({ url, schema }: ExampleDatabase): Promise<void> {
   const rust = new Client({ connectionString: url });
   await rust.connect();
   try {

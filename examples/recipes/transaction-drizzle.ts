@@ -7,12 +7,12 @@ import { drizzle, type NodePgDatabase } from "drizzle-orm/node-postgres";
 import { integer, pgSchema, text } from "drizzle-orm/pg-core";
 import { Pool, type PoolClient } from "pg";
 import { PostgresResultBackend } from "kojin-postgres";
-import { type RecipeDatabase, withDatabase } from "../support/database";
+import { type ExampleDatabase, withDatabase } from "../support/database";
 
 type Database = NodePgDatabase & { $client: Pool };
 type Transaction = Parameters<Parameters<Database["transaction"]>[0]>[0];
 
-async function main({ url, schema }: RecipeDatabase): Promise<void> {
+async function main({ url, schema }: ExampleDatabase): Promise<void> {
   const pool = new Pool({ connectionString: url });
   pool.on("error", (error) => console.error("pool:", error));
   await using backend = new PostgresResultBackend(pool, { schema });

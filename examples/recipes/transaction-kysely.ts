@@ -6,13 +6,13 @@
 import { CompiledQuery, Kysely, PostgresDialect, type Transaction } from "kysely";
 import { Pool, type QueryResultRow } from "pg";
 import { PostgresResultBackend, type SqlClient } from "kojin-postgres";
-import { type RecipeDatabase, withDatabase } from "../support/database";
+import { type ExampleDatabase, withDatabase } from "../support/database";
 
 interface Tables {
   readonly orders: { readonly id: string; readonly amount: number };
 }
 
-async function main({ url, schema }: RecipeDatabase): Promise<void> {
+async function main({ url, schema }: ExampleDatabase): Promise<void> {
   const pool = new Pool({ connectionString: url });
   pool.on("error", (error) => console.error("pool:", error));
   await using backend = new PostgresResultBackend(pool, { schema });

@@ -2,21 +2,21 @@ import { randomUUID } from "node:crypto";
 import { Client, escapeIdentifier } from "pg";
 import { startEmbeddedPostgres } from "kojin-postgres/embedded";
 
-/** The database of a recipe. */
-export interface RecipeDatabase {
+/** The database of an example. */
+export interface ExampleDatabase {
   readonly url: string;
   /** A schema for this run alone. */
   readonly schema: string;
 }
 
-/** Runs a recipe on the server of DATABASE_URL, or on one that is started for it, and removes what it made. */
-export async function withDatabase(recipe: (database: RecipeDatabase) => Promise<void>): Promise<void> {
+/** Runs an example on the server of DATABASE_URL, or on one that is started for it, and drops its schema. */
+export async function withDatabase(example: (database: ExampleDatabase) => Promise<void>): Promise<void> {
   const ownUrl = process.env["DATABASE_URL"];
   const server = ownUrl === undefined ? await startEmbeddedPostgres() : undefined;
   const url = ownUrl ?? server?.url ?? "";
-  const schema = `kojin_recipe_${randomUUID().slice(0, 8)}`;
+  const schema = `kojin_example_${randomUUID().slice(0, 8)}`;
   try {
-    await recipe({ url, schema });
+    await example({ url, schema });
   } finally {
     await dropSchema(url, schema);
     await server?.stop();

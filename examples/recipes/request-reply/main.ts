@@ -8,10 +8,10 @@ import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { join } from "node:path";
 import { PostgresResultBackend, TaskFailedError } from "kojin-postgres";
-import { type RecipeDatabase, withDatabase } from "../../support/database";
+import { type ExampleDatabase, withDatabase } from "../../support/database";
 import { answerId, questionId, type Question, readyId } from "./protocol";
 
-async function main({ url, schema }: RecipeDatabase): Promise<void> {
+async function main({ url, schema }: ExampleDatabase): Promise<void> {
   await using backend = await PostgresResultBackend.connect(url, { schema });
   await backend.migrate();
   const responder = spawn(process.execPath, ["--import", "tsx", join(__dirname, "responder.ts")], {

@@ -1,4 +1,4 @@
-/** What the two sides share besides the database. */
+/** A question. Besides the database, the two sides share only this file. */
 export interface Question {
   readonly dividend: number;
   readonly divisor: number;

@@ -7,7 +7,7 @@ import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
 import { EventSource } from "eventsource";
 import { type GroupProgress, PostgresResultBackend } from "kojin-postgres";
-import { type RecipeDatabase, withDatabase } from "../../support/database";
+import { type ExampleDatabase, withDatabase } from "../../support/database";
 import { until } from "../../support/until";
 import { WebServer } from "../../support/web-server";
 import { page } from "./page";
@@ -17,7 +17,7 @@ const groupId = "map";
 const tiles = Array.from({ length: 40 }, (_, index) => `tile-${index}`);
 const stays = process.argv.includes("--stay");
 
-async function main({ url, schema }: RecipeDatabase): Promise<void> {
+async function main({ url, schema }: ExampleDatabase): Promise<void> {
   await using backend = await PostgresResultBackend.connect(url, { schema });
   await backend.migrate();
   await backend.initGroup(groupId, tiles);
