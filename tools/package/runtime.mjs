@@ -17,8 +17,7 @@ export async function checkRuntime(consumer) {
   );
   writeFileSync(join(consumer, "required.cjs"), `module.exports = {\n${required.join("")}};\n`);
   await runNode(consumer, ["loads.mjs", JSON.stringify(entryPoints)]);
-  await runNode(consumer, ["embedded-absent.mjs"]);
-  await runNode(consumer, ["nats-absent.mjs"]);
+  await runNode(consumer, ["optional-absent.mjs"]);
   await withServer(async (url) => {
     await runNode(consumer, ["round-trip.mjs"], { DATABASE_URL: url });
     await runCommand(consumer, ["store", "packed", '{"by":"the command"}'], { DATABASE_URL: url });
