@@ -10,9 +10,10 @@ interface CallUnderWay {
   readonly onEnded: (ended: Ended) => void;
 }
 
-/** Numbers the calls of the workers, awaits them, and measures them against their limits. */
+/** Makes the workers' calls, at once or after a delay, awaits them, and measures them against their limits. */
 export class Calls {
   readonly #problems: Problems;
+  readonly #timers = new Set<NodeJS.Timeout>();
   readonly #underWay = new Map<number, CallUnderWay>();
   #count = 0;
   #longestPastDeadlineMs = 0;
@@ -29,9 +30,29 @@ export class Calls {
     return this.#underWay.size;
   }
 
-  /** How far past its deadline the slowest wait ended, in milliseconds. */
+  /** Milliseconds between a wait's deadline and its end, at the most. */
   get longestPastDeadlineMs(): number {
     return this.#longestPastDeadlineMs;
+  }
+
+  /** True if no call is under way and none is delayed. */
+  get isIdle(): boolean {
+    return this.#underWay.size === 0 && this.#timers.size === 0;
+  }
+
+  /** Runs `action`, which makes calls, after a delay. */
+  later(delayMs: number, action: () => void): void {
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer);
+      action();
+    }, delayMs);
+    this.#timers.add(timer);
+  }
+
+  /** Drops the delayed calls. */
+  cancelLater(): void {
+    for (const timer of this.#timers) clearTimeout(timer);
+    this.#timers.clear();
   }
 
   issue(worker: Worker, order: Order, onEnded: (ended: Ended) => void): void {

@@ -8,7 +8,7 @@ import { SeededRandom } from "./random";
 import type { Site } from "./site";
 
 const [shortestPauseMs, longestPauseMs] = [100, 500];
-const [soonestRestartMs, latestRestartMs] = [10_000, 20_000];
+const [earliestRestartMs, latestRestartMs] = [10_000, 20_000];
 
 interface FaultCount {
   injected: number;
@@ -60,7 +60,7 @@ export class FaultLoop {
 
   async #restart(signal: AbortSignal): Promise<void> {
     const random = this.#restartRandom;
-    while (await pause(random.between(soonestRestartMs, latestRestartMs), signal)) {
+    while (await pause(random.between(earliestRestartMs, latestRestartMs), signal)) {
       const how = random.pick(["fast", "immediate", "kill -9"] as const);
       const downMs = random.between(0, 1_000);
       const from = now();

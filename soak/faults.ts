@@ -4,7 +4,7 @@ import { channelOf } from "../lib/notifications/payload";
 import type { SeededRandom } from "./random";
 import { canFillQueue, type ServerProcess, type Site } from "./site";
 
-/** Says if a fault was injected or found nothing to break. */
+/** The outcome of a fault. */
 export type Injected = "injected" | "nothing to break";
 
 export interface Fault {
@@ -18,10 +18,7 @@ export interface Fault {
   readonly plan: (random: SeededRandom) => (site: Site) => Promise<Injected>;
 }
 
-/**
- * Faults caused by SQL or signals. connection-faults.ts has those of connections, restarts.ts those of the whole
- * server.
- */
+/** Faults caused by SQL or signals. connection-faults.ts has those of connections, and the fault loop restarts. */
 export const databaseFaults: readonly Fault[] = [
   {
     name: "listener terminated",
@@ -118,7 +115,7 @@ async function disableTriggers(site: Site, lengthMs: number): Promise<Injected> 
   const set = async (state: "disable" | "enable"): Promise<void> =>
     site.administer(async (client) => {
       const table = `${client.escapeIdentifier(site.schema)}.kojin_results`;
-      // No longer than this: every later statement queues behind whichever session waits for this lock.
+      // No longer than this: every later statement queues behind the session that waits for this lock.
       await client.query("set lock_timeout = '1s'");
       await client.query(`alter table ${table} ${state} trigger user`);
     });
@@ -126,7 +123,7 @@ async function disableTriggers(site: Site, lengthMs: number): Promise<Injected> 
   try {
     await sleep(lengthMs);
   } finally {
-    await site.untilMended(async () => set("enable"));
+    await site.untilRepaired(async () => set("enable"));
   }
   return "injected";
 }

@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from "node:util";
 import type { Worker } from "./crew";
-import { LateWaits } from "./late-waits";
+import { LateWaits } from "./outages";
 import { type Ended, type GroupPlan, now, type Order } from "./protocol";
 import type { LoadParts } from "./task-load";
 import { isFailing, taskIdOf, valueOf } from "./tasks";
@@ -48,7 +48,7 @@ export class GroupLoad {
   }
 
   add(): void {
-    const { random, crew, later } = this.#parts;
+    const { random, crew, calls } = this.#parts;
     const groupId = `group ${this.#groups.size + 1}`;
     const members = Array.from({ length: random.between(1, 12) }, (_, index) =>
       taskIdOf(`${groupId} member ${index + 1}`, random.chance(0.01)),
@@ -64,14 +64,14 @@ export class GroupLoad {
     };
     this.#groups.set(groupId, group);
     const [initialising, following, waiting] = [random.pick(crew), random.pick(crew), random.pick(crew)];
-    later.in(random.chance(0.7) ? 0 : random.between(0, 2_000), () => this.#init(initialising, group));
+    calls.later(random.chance(0.7) ? 0 : random.between(0, 2_000), () => this.#init(initialising, group));
     for (const taskId of members) {
       const worker = random.pick(crew);
-      later.in(random.between(0, 2_500), () => this.#finish(worker, group, taskId));
+      calls.later(random.between(0, 2_500), () => this.#finish(worker, group, taskId));
     }
-    later.in(random.between(0, 1_000), () => this.#follow(following, group));
+    calls.later(random.between(0, 1_000), () => this.#follow(following, group));
     const timeoutMs = random.between(2_000, 20_000);
-    later.in(random.between(0, 3_000), () => this.#wait(waiting, group, timeoutMs));
+    calls.later(random.between(0, 3_000), () => this.#wait(waiting, group, timeoutMs));
   }
 
   /** True once the streams have emitted every completed group. */
@@ -137,7 +137,7 @@ export class GroupLoad {
    * Repeats a failed call on another worker, since a call that ended with an error may or may not have taken effect.
    */
   #untilDone(worker: Worker, order: Order, onDone: () => void): void {
-    const { calls, later, crew } = this.#parts;
+    const { calls, crew } = this.#parts;
     calls.issue(worker, order, ({ outcome }) => {
       if (outcome === "done") {
         onDone();
@@ -145,7 +145,7 @@ export class GroupLoad {
       }
       this.repeated += 1;
       const another = crew[(crew.indexOf(worker) + 1) % crew.length] ?? worker;
-      later.in(200, () => this.#untilDone(another, order, onDone));
+      calls.later(200, () => this.#untilDone(another, order, onDone));
     });
   }
 

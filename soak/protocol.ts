@@ -1,6 +1,6 @@
 import type { Stats } from "kojin-postgres";
 
-/** How a worker connects. */
+/** The connection settings of a worker. */
 export interface WorkerSetup {
   readonly url: string;
   /** Another address of the server for its listener. */

@@ -6,11 +6,11 @@ import type { GroupLoad } from "./group-load";
 import type { TaskLoad } from "./task-load";
 
 const causes: readonly [WakeCause, string][] = [
-  ["read", "  read at once: it was there already"],
+  ["read", "  first read: it was stored already"],
   ["notification", "  notification"],
   ["reconnect", "  re-read after LISTEN was (again) confirmed"],
   ["sweep", "  sweep"],
-  ["deadline", "  last read, when the time was up"],
+  ["deadline", "  last read at the deadline"],
 ];
 
 export interface Findings {
@@ -46,10 +46,13 @@ function work({ tasks, groups, stats, longestPastDeadlineMs }: Findings): [strin
   const sum = (count: (each: Stats) => number): string => String(stats.reduce((total, each) => total + count(each), 0));
   return [
     ["waits for results resolved", String(tasks.resolved)],
-    ["waits for results timed out (mostly: never stored, or later)", String(tasks.timeouts)],
-    ["woken, with groups and streams, by", sum(({ wokenBy }) => Object.values(wokenBy).reduce((a, b) => a + b, 0))],
+    ["waits for results timed out (most were never stored, or later)", String(tasks.timeouts)],
+    [
+      "waits of results, groups and streams ended by",
+      sum(({ wokenBy }) => Object.values(wokenBy).reduce((a, b) => a + b, 0)),
+    ],
     ...causes.map(([cause, label]): [string, string] => [label, sum(({ wokenBy }) => wokenBy[cause])]),
-    ["results that a sweep had to find although we listened", sum(({ caughtBySweep }) => caughtBySweep)],
+    ["results found only by a sweep while listening", sum(({ caughtBySweep }) => caughtBySweep)],
     ["longest wait past its deadline", `${Math.round(longestPastDeadlineMs)} ms`],
     ["stores acknowledged", String(tasks.acknowledged)],
     ["stores rejected", String(tasks.rejected)],
@@ -58,12 +61,12 @@ function work({ tasks, groups, stats, longestPastDeadlineMs }: Findings): [strin
       "stores and reads sent again",
       sum(({ stores, groupWrites, reads }) => stores.retries + groupWrites.retries + reads.retries),
     ],
-    ["groups done", String(groups.done)],
-    ["calls for groups rejected, and made again", String(groups.repeated)],
+    ["groups completed", String(groups.done)],
+    ["calls for groups rejected and repeated", String(groups.repeated)],
     ["waits for groups timed out", String(groups.timeouts)],
     ["listeners lost", sum(({ reconnects }) => reconnects)],
-    ["announcements dropped", sum(({ announcementsFailed }) => announcementsFailed)],
-    ["payloads that were not ours", sum(({ notifications }) => notifications.invalid)],
+    ["deferred notifications that failed", sum(({ announcementsFailed }) => announcementsFailed)],
+    ["payloads ignored as invalid", sum(({ notifications }) => notifications.invalid)],
   ];
 }
 

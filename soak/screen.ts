@@ -46,5 +46,5 @@ export class Screen {
 }
 
 function figuresOf({ resolved, stored, underWay, groups, faults, problems }: Status): string {
-  return `${resolved} waits resolved, ${stored} results stored, ${groups} groups done, ${underWay} calls under way, ${faults} faults, ${problems} problems`;
+  return `${resolved} waits resolved, ${stored} results stored, ${groups} groups completed, ${underWay} calls under way, ${faults} faults, ${problems} problems`;
 }

@@ -119,8 +119,8 @@ export class Site {
   }
 
   /** Repeats a repair until it succeeds, even if the server goes down in the meantime. */
-  async untilMended(mend: () => Promise<void>): Promise<void> {
-    await eventually(mend, { timeoutMs: 20_000, intervalMs: 200 });
+  async untilRepaired(repair: () => Promise<void>): Promise<void> {
+    await eventually(repair, { timeoutMs: 20_000, intervalMs: 200 });
   }
 
   async remove(): Promise<void> {

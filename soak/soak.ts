@@ -6,7 +6,6 @@ import { startCrew, type Worker } from "./crew";
 import { FaultLoop } from "./fault-loop";
 import { FeedWatch } from "./feed-watch";
 import { GroupLoad } from "./group-load";
-import { Later } from "./later";
 import { longestAfterEndMs, settleMs } from "./limits";
 import type { SoakOptions } from "./options";
 import { Outages } from "./outages";
@@ -27,9 +26,9 @@ export class Soak {
   readonly #site: Site;
   readonly #problems = new Problems();
   readonly #outages = new Outages();
-  readonly #later = new Later();
   readonly #startedAt = performance.now();
   #crew: Worker[] = [];
+  #calls: Calls | undefined;
   #phase = "starting its processes";
 
   constructor(options: SoakOptions, site: Site) {
@@ -37,7 +36,7 @@ export class Soak {
     this.#site = site;
   }
 
-  /** What the run is doing now. */
+  /** The current phase of the run, in words. */
   get phase(): string {
     return this.#phase;
   }
@@ -47,13 +46,12 @@ export class Soak {
     const { seed, minutes } = this.#options;
     this.#crew = await startCrew(this.#site.workers, this.#problems);
     interruption.throwIfAborted();
-    const calls = new Calls(this.#crew, this.#problems);
+    const calls = (this.#calls = new Calls(this.#crew, this.#problems));
     const endsAt = performance.now() + minutes * 60_000;
     const parts = {
       site: this.#site,
       crew: this.#crew,
       calls,
-      later: this.#later,
       problems: this.#problems,
       outages: this.#outages,
       feeds: new FeedWatch(
@@ -88,7 +86,7 @@ export class Soak {
     } finally {
       screen.close();
       over.abort();
-      this.#enter("mending what was broken");
+      this.#enter("repairing what was broken");
       await breaking;
     }
     interruption.throwIfAborted();
@@ -106,7 +104,7 @@ export class Soak {
 
   /** Kills the other processes, whatever their state. */
   kill(): void {
-    this.#later.cancel();
+    this.#calls?.cancelLater();
     for (const worker of this.#crew) worker.kill();
   }
 
@@ -122,11 +120,11 @@ export class Soak {
     const dueAt = performance.now() + settleMs;
     const quietFrom = performance.now() + 5_000;
     while (performance.now() < dueAt) {
-      if (calls.underWay === 0 && this.#later.pending === 0 && performance.now() > quietFrom && isShown()) return;
+      if (calls.isIdle && performance.now() > quietFrom && isShown()) return;
       calls.findHung();
       await sleep(tickMs, undefined, { signal: interruption });
     }
-    this.#later.cancel();
+    calls.cancelLater();
     calls.findHung(true);
   }
 

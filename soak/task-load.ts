@@ -2,9 +2,7 @@ import { TaskFailedError, type TaskFailure } from "kojin-postgres";
 import type { Calls } from "./calls";
 import type { Worker } from "./crew";
 import type { FeedWatch } from "./feed-watch";
-import { LateWaits } from "./late-waits";
-import type { Later } from "./later";
-import type { Outages } from "./outages";
+import { LateWaits, type Outages } from "./outages";
 import type { Problems } from "./problems";
 import type { Ended } from "./protocol";
 import type { SeededRandom } from "./random";
@@ -20,7 +18,6 @@ export interface LoadParts {
   readonly site: Site;
   readonly crew: readonly Worker[];
   readonly calls: Calls;
-  readonly later: Later;
   readonly problems: Problems;
   readonly outages: Outages;
   readonly feeds: FeedWatch;
@@ -52,19 +49,19 @@ export class TaskLoad {
   }
 
   add(): void {
-    const { random, crew, later } = this.#parts;
+    const { random, crew, calls } = this.#parts;
     const taskId = taskIdOf(`task ${this.#tasks.size + 1}`, random.chance(0.08));
     const task: Task = { storedAt: undefined };
     this.#tasks.set(taskId, task);
     const isStored = !random.chance(0.03);
     const storing = random.pick(crew);
     const storeDelayMs = random.chance(0.2) ? 0 : random.between(0, 3_000);
-    if (isStored) later.in(storeDelayMs, () => this.#store(storing, taskId, task));
+    if (isStored) calls.later(storeDelayMs, () => this.#store(storing, taskId, task));
     for (let waits = random.between(1, 2); waits > 0; waits -= 1) {
       const waiting = random.pick(crew);
       const timeoutMs = isStored ? random.between(1_000, 20_000) : random.between(0, 3_000);
       const waitDelayMs = random.chance(0.75) ? 0 : random.between(0, 3_000);
-      later.in(waitDelayMs, () => this.#wait(waiting, taskId, timeoutMs));
+      calls.later(waitDelayMs, () => this.#wait(waiting, taskId, timeoutMs));
     }
   }
 
