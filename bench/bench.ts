@@ -1,45 +1,33 @@
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
-import { PostgresResultBackend } from "kojin-postgres";
-import { type EmbeddedPostgres, startEmbeddedPostgres } from "kojin-postgres/embedded";
+import { type Persistence, startRedis, type TemporaryServer } from "../tools/servers";
 import { Crew } from "./crew";
-import { runSql } from "./sql";
-import { type Persistence, RedisServer } from "./redis-server";
-import { bareSchema } from "./techniques/bare";
-import { pollingSchema } from "./techniques/polling";
+import { PostgresServer } from "./postgres-server";
+import { NotMeasured } from "./sample";
+import { bareSchema, pollingSchema } from "./techniques/plain-postgres";
 
-// For 32 storing processes with pools of their own, and 50 listeners.
-const settings = { max_connections: "400" };
+/** For 32 storing processes with pools of their own, and 50 listeners. */
+const maxConnections = 400;
 
 /** Owns the measured servers and the worker processes, and scales the load. */
 export class Bench implements AsyncDisposable {
   readonly isQuick: boolean;
-  readonly #postgres: EmbeddedPostgres;
+  readonly postgres: PostgresServer;
   #crew: Crew | undefined;
-  readonly #redisServers = new Map<Persistence, Promise<RedisServer>>();
+  readonly #redisServers = new Map<Persistence, Promise<TemporaryServer | undefined>>();
 
-  private constructor(isQuick: boolean, postgres: EmbeddedPostgres) {
+  private constructor(isQuick: boolean, postgres: PostgresServer) {
     this.isQuick = isQuick;
-    this.#postgres = postgres;
+    this.postgres = postgres;
   }
 
   static async start(isQuick: boolean): Promise<Bench> {
-    const bench = new Bench(isQuick, await startEmbeddedPostgres({ settings }));
-    try {
-      const backend = await PostgresResultBackend.connect(bench.url);
-      await backend.migrate();
-      await backend.close();
-      await bench.sql(bareSchema);
-      await bench.sql(pollingSchema);
-      return bench;
-    } catch (error) {
-      await bench[Symbol.asyncDispose]();
-      throw error;
-    }
+    const postgres = await PostgresServer.start(maxConnections);
+    await postgres.sql(bareSchema);
+    await postgres.sql(pollingSchema);
+    return new Bench(isQuick, postgres);
   }
 
   get url(): string {
-    return this.#postgres.url;
+    return this.postgres.url;
   }
 
   /** The processes that store and wait, started on first use. */
@@ -60,32 +48,25 @@ export class Bench implements AsyncDisposable {
   /** Chooses between the load of a full run and that of a quick one. */
   readonly size = (full: number, quick: number): number => (this.isQuick ? quick : full);
 
-  /** Process id of the Postgres server. */
-  get postmaster(): number {
-    return Number.parseInt(readFileSync(join(this.#postgres.dataDir, "postmaster.pid"), "utf8"));
-  }
-
-  /** @throws NotMeasured No redis-server is installed. */
-  async redis(persistence: Persistence): Promise<RedisServer> {
-    const server = this.#redisServers.get(persistence) ?? RedisServer.start(persistence);
-    this.#redisServers.set(persistence, server);
+  /** @throws {@link NotMeasured} No redis-server is installed. */
+  async redis(persistence: Persistence): Promise<TemporaryServer> {
+    const starting = this.#redisServers.get(persistence) ?? startRedis(persistence);
+    this.#redisServers.set(persistence, starting);
+    const server = await starting;
+    if (server === undefined) throw new NotMeasured("redis-server is not installed");
     return server;
   }
 
-  /** Runs statements on a connection of their own and returns the rows of the last. */
-  async sql<Row>(text: string): Promise<Row[]> {
-    return runSql<Row>(this.url, text);
-  }
-
-  /** Empties the tables, so that each round finds them equally small. */
+  /** Empties the tables of the library and of the references. */
   async empty(): Promise<void> {
-    await this.sql("truncate kojin_results, kojin_groups, kojin_group_state, bench_bare, bench_polled");
+    await this.postgres.empty("bench_bare", "bench_polled");
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.dismissCrew();
     const redisServers = await Promise.allSettled(this.#redisServers.values());
-    for (const started of redisServers) if (started.status === "fulfilled") await started.value.stop();
-    await this.#postgres.stop("immediate");
+    for (const started of redisServers)
+      if (started.status === "fulfilled") await started.value?.[Symbol.asyncDispose]();
+    await this.postgres[Symbol.asyncDispose]();
   }
 }

@@ -1,7 +1,6 @@
+import { processorTimeMs } from "./clock";
 import { WorkerProcess } from "./processes";
-import { processorTimeMs } from "./processor-time";
-import type { Sample } from "./sample";
-import { median, percentile } from "./statistics";
+import { median, percentile, type Sample } from "./sample";
 import type { TaskRange, TechniqueName, TechniqueSettings } from "./technique";
 import type { StoringTasks } from "./workers/storing";
 import type { WaitingTasks } from "./workers/waiting";
@@ -9,10 +8,9 @@ import type { WaitingTasks } from "./workers/waiting";
 /** Run before the clock starts, so that connections are open and code is compiled. */
 const warmUpTasks = (tasks: number): number => Math.ceil(tasks / 3);
 /**
- * Full drains before the first measured drain of a technique: the rate grows by a quarter from the first drain to the
- * fifth.
+ * Drains before the first measured drain of a technique: the rate grows by a quarter from the first drain to the fifth.
  */
-const warmUpDrains = { full: 4, quick: 1 } as const;
+const warmUpDrains = { full: 4, quick: 0 } as const;
 /** At the pace of the latency measurement. */
 const warmUpSingles = 20;
 /** Concurrent tasks before a latency is measured: code that has run only a few times is still interpreted. */

@@ -1,70 +1,61 @@
-// npm run bench -- [--quick] [--only PATTERN] [--json FILE]
+// npm run bench -- [--quick] [--only PATTERN] [--json FILE] [--compare FILE] [--explain]
 
-import { writeFile } from "node:fs/promises";
 import { cpus, release } from "node:os";
-import { readOptions } from "../tools/command-line";
+import { runCommand, UsageError } from "../tools/command-line";
 import { Bench } from "./bench";
+import { describeComparison, describeRun } from "./comparison";
 import { measure } from "./measure";
 import { type BenchOptions, parseOptions, usage } from "./options";
+import { type BenchResult, readResult, writeResult } from "./result";
+import type { Row } from "./row";
 import { rows } from "./rows";
-import { createTable, type MeasuredRow } from "./table";
+import { describeReferences, describeResults } from "./table";
 
-async function main(): Promise<number> {
-  const options = readOptions(parseOptions, usage);
-  if (typeof options === "number") return options;
-  const { only } = options;
+async function run({ isQuick, only, json, compare, isExplained }: BenchOptions): Promise<number> {
   const selected = rows.filter(({ name }) => only.test(name));
-  if (selected.length === 0) {
-    console.error(`No row has a name like ${String(only)}. There are:\n${rows.map(({ name }) => name).join("\n")}`);
-    return 2;
+  if (selected.length === 0)
+    throw new UsageError(
+      `No row has a name like ${String(only)}. There are:\n${rows.map(({ name }) => name).join("\n")}`,
+    );
+  if (isExplained) {
+    console.log(describeReferences(selected));
+    return 0;
   }
+  // Before the run, which takes minutes: a file that cannot be read ends it at once.
+  const earlier = compare === undefined ? undefined : readResult(compare);
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, () => process.exit(130));
-  return run(options, selected);
+  const result = await measureAll(selected, isQuick, json);
+  console.log(describeResults(result.rows));
+  console.log(describeRun(result));
+  if (earlier !== undefined) {
+    // Rows that --only leaves out are not missing.
+    const asked = { ...earlier, rows: earlier.rows.filter(({ name }) => only.test(name)) };
+    console.log(describeComparison(asked, result));
+  }
+  return result.rows.some(({ failure }) => failure !== undefined) ? 1 : 0;
 }
 
-async function run({ isQuick, json }: BenchOptions, selected: typeof rows): Promise<number> {
+async function measureAll(selected: readonly Row[], isQuick: boolean, json: string | undefined): Promise<BenchResult> {
   await using bench = await Bench.start(isQuick);
   const machine = {
-    node: process.version,
-    postgres: (await bench.sql<{ server_version: string }>("show server_version"))[0]?.server_version ?? "",
+    node: process.versions.node,
+    postgres: await bench.postgres.version(),
     system: `${process.platform} ${release()}`,
-    processors: `${cpus().length} × ${cpus()[0]?.model ?? ""}`,
+    processor: cpus()[0]?.model.trim() ?? "unknown processor",
+    cores: cpus().length,
+    fdatasyncMs: bench.postgres.fdatasyncMs(),
   };
-  const measured: MeasuredRow[] = [];
+  const result: BenchResult = { format: 1, isQuick, rounds: bench.rounds, machine, rows: [] };
+  if (json !== undefined) writeResult(json, result);
   for (const row of selected) {
     const startedAt = performance.now();
-    measured.push({ row, figures: await measure(row, bench) });
+    result.rows.push(await measure(row, bench));
     // After each row, so that an interrupted run keeps its figures.
-    if (json !== undefined) await writeFile(json, toJson(bench, machine, measured));
-    console.error(
-      `${measured.length}/${selected.length} ${row.name}: ${Math.round((performance.now() - startedAt) / 1_000)} s`,
-    );
+    if (json !== undefined) writeResult(json, result);
+    const seconds = Math.round((performance.now() - startedAt) / 1_000);
+    console.error(`${result.rows.length}/${selected.length} ${row.name}: ${seconds} s`);
   }
-  console.log(createTable(measured));
-  console.log(`${Object.values(machine).join(", ")}; rounds: ${bench.rounds}${isQuick ? " (quick)" : ""}.`);
-  return measured.some(({ figures }) => figures.failure !== undefined) ? 1 : 0;
+  return result;
 }
 
-function toJson({ rounds, isQuick }: Bench, machine: object, measured: readonly MeasuredRow[]): string {
-  const content = {
-    machine,
-    rounds,
-    isQuick,
-    rows: measured.map(({ row: { name, reference, unit, target }, figures }) => ({
-      name,
-      reference,
-      unit,
-      target,
-      ...figures,
-    })),
-  };
-  return `${JSON.stringify(content, undefined, 2)}\n`;
-}
-
-void main().then(
-  (exitCode) => process.exit(exitCode),
-  (error: unknown) => {
-    console.error(error);
-    process.exit(1);
-  },
-);
+runCommand({ usage, parse: parseOptions, run });

@@ -1,48 +1,34 @@
 import type { Bench } from "./bench";
+import type { RowResult, Target } from "./result";
 import type { Contest, Row } from "./row";
-import { NotMeasured, type Sample } from "./sample";
-import { median } from "./statistics";
-
-/** One side of a row: its rounds, and their medians. */
-export interface Side extends Sample {
-  readonly rounds: readonly Sample[];
-}
-
-export interface Figures {
-  readonly ours?: Side;
-  readonly reference?: Side;
-  /**
-   * The product's figure divided by the reference's: the median of the rounds' ratios. Both sides of a round run in
-   * direct succession, so a slow phase of the machine affects both.
-   */
-  readonly ratio?: number;
-  /** True if the target is met; undefined without a target or a measurement. */
-  readonly isMet?: boolean;
-  /** Why nothing was measured. */
-  readonly notMeasured?: string;
-  /** The error that ended the row. */
-  readonly failure?: string;
-}
+import { median, NotMeasured, type Sample } from "./sample";
 
 /** Measures both sides of a row in turn. A row that fails does not end the run. */
-export async function measure(row: Row, bench: Bench): Promise<Figures> {
+export async function measure(row: Row, bench: Bench): Promise<RowResult> {
+  const { name, unit, target, reference } = row;
+  const unmeasured = { name, unit, target, reference: reference && { name: reference.name } };
   let contest: Contest | undefined;
   try {
     contest = await row.prepare(bench);
-    const [ours, reference] = await alternate(contest, bench.rounds);
-    return { ours, ...(reference === undefined ? {} : { reference }), ...evaluate(row, ours, reference) };
+    return evaluate(row, await alternate(contest, bench.rounds));
   } catch (error) {
-    if (error instanceof NotMeasured) return { notMeasured: error.message };
+    if (error instanceof NotMeasured) return { ...unmeasured, notMeasured: error.message };
     console.error(error);
     // A failed row may have left its processes in any state.
     bench.dismissCrew();
-    return { failure: error instanceof Error ? error.message : String(error) };
+    return { ...unmeasured, failure: error instanceof Error ? error.message : String(error) };
   } finally {
     await contest?.end?.();
   }
 }
 
-async function alternate(contest: Contest, rounds: number): Promise<[Side, Side | undefined]> {
+interface Sides {
+  readonly ours: readonly Sample[];
+  /** Empty if there is nothing to compare with. */
+  readonly reference: readonly Sample[];
+}
+
+async function alternate(contest: Contest, rounds: number): Promise<Sides> {
   const [ours, reference]: [Sample[], Sample[]] = [[], []];
   for (let round = 0; round < rounds; round += 1) {
     // Both sides take turns at going first, so that neither gains from a drift of the machine.
@@ -50,30 +36,39 @@ async function alternate(contest: Contest, rounds: number): Promise<[Side, Side 
     ours.push(await contest.ours());
     if (round % 2 === 0 && contest.reference !== undefined) reference.push(await contest.reference());
   }
-  return [toSide(ours), reference.length === 0 ? undefined : toSide(reference)];
+  return { ours, reference };
 }
 
-function toSide(rounds: readonly Sample[]): Side {
-  const of = (key: "p95" | "p99"): number | undefined => {
-    const values = rounds.flatMap((sample) => sample[key] ?? []);
+/** Derives a row's figures from its rounds. */
+export function evaluate(row: Omit<Row, "prepare">, { ours, reference }: Sides): RowResult {
+  const { name, unit, target } = row;
+  const rounds = ours.map(({ value }, round) => ({ ours: value, reference: reference[round]?.value }));
+  // A counter in ticks may show 0 for a short round, which has no ratio.
+  const ratios = rounds.flatMap((round) => (round.reference ? [round.ours / round.reference] : []));
+  const ratio = ratios.length === 0 ? undefined : median(ratios);
+  const compared = ratio === undefined ? rounds.map((round) => round.ours) : ratios;
+  const figures = mediansOf(ours);
+  return {
+    name,
+    unit,
+    target,
+    ...figures,
+    reference: row.reference && { name: row.reference.name, ...mediansOf(reference) },
+    ratio,
+    spread: Math.max(...compared) - Math.min(...compared),
+    isMet: target && isMet(target, target.of === "ratio" ? ratio : figures.value),
+    rounds,
+  };
+}
+
+function mediansOf(samples: readonly Sample[]): Partial<Record<keyof Sample, number | undefined>> {
+  const of = (key: keyof Sample): number | undefined => {
+    const values = samples.flatMap((sample) => sample[key] ?? []);
     return values.length === 0 ? undefined : median(values);
   };
-  const [p95, p99] = [of("p95"), of("p99")];
-  return {
-    rounds,
-    value: median(rounds.map(({ value }) => value)),
-    ...(p95 === undefined ? {} : { p95 }),
-    ...(p99 === undefined ? {} : { p99 }),
-  };
+  return { value: of("value"), p95: of("p95"), p99: of("p99") };
 }
 
-function evaluate({ target }: Row, ours: Side, reference: Side | undefined): Pick<Figures, "ratio" | "isMet"> {
-  const ratios = reference?.rounds.map(({ value }, round) => (ours.rounds[round]?.value ?? NaN) / value);
-  const ratio = ratios === undefined ? undefined : median(ratios);
-  const figure = target?.of === "ratio" ? ratio : ours.value;
-  const { atMost = Infinity, atLeast = -Infinity } = target ?? {};
-  return {
-    ...(ratio === undefined ? {} : { ratio }),
-    ...(target === undefined || figure === undefined ? {} : { isMet: figure <= atMost && figure >= atLeast }),
-  };
+function isMet({ atMost = Infinity, atLeast = -Infinity }: Target, figure: number | undefined): boolean | undefined {
+  return figure === undefined ? undefined : figure <= atMost && figure >= atLeast;
 }

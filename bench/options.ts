@@ -2,22 +2,32 @@ import { parseArgs } from "node:util";
 
 export interface BenchOptions {
   readonly isQuick: boolean;
-  /** File for the figures, as JSON. */
-  readonly json: string | undefined;
   /** Selects rows by name. */
   readonly only: RegExp;
+  /** File for the result. */
+  readonly json: string | undefined;
+  /** File with the result of an earlier run. */
+  readonly compare: string | undefined;
+  /** Describes the references instead of measuring. */
+  readonly isExplained: boolean;
 }
 
-export const usage = `Usage: npm run bench -- [--quick] [--only PATTERN] [--json FILE]
+export const usage = `Usage: npm run bench -- [--quick] [--only PATTERN] [--json FILE] [--compare FILE]
+       npm run bench -- --explain [--only PATTERN]
 
-Measures this library against references on the same machine and prints one table. Brings its own Postgres; rows with Redis in them need redis-server in the PATH. The
-storing side is always another process than the waiting side, and waits are open before the clock starts. Ours and the reference take turns, five rounds each; medians
-count. A target that is missed does not fail the run; a row that could not be measured for another reason than a missing program does (exit code 1).
+Measures this library against references on the same machine and prints one table. The bench starts
+a Postgres of its own. Rows with Redis need redis-server in the PATH. Storing and waiting processes
+are always different ones, and waits are open before the clock starts. This library and the
+reference take turns for five rounds, and medians count. The exit code is 1 if a row failed. A
+missed target or a missing program is not a failure.
 
-  --quick          two rounds of less, in under two minutes; too little for conclusions
-  --only PATTERN   only rows whose name matches this regular expression, in any case
-  --json FILE      writes every round to a file as well
-  --help           this text
+  --quick           two rounds with less load and fewer processes, in under two minutes; too little for
+                    conclusions
+  --only PATTERN    only rows whose name matches this regular expression, ignoring case
+  --json FILE       also writes the result to a file, again after each row
+  --compare FILE    also shows how each ratio differs from that of an earlier run's --json
+  --explain         prints what each row is measured against, and where that code is
+  --help            this text
 `;
 
 /** @returns The parsed options, or `"help"`. @throws TypeError or SyntaxError: An argument is wrong. */
@@ -25,12 +35,17 @@ export function parseOptions(args: readonly string[]): BenchOptions | "help" {
   const { values } = parseArgs({
     args: [...args],
     options: {
-      quick: { type: "boolean" },
-      only: { type: "string" },
+      quick: { type: "boolean", default: false },
+      only: { type: "string", default: "" },
       json: { type: "string" },
+      compare: { type: "string" },
+      explain: { type: "boolean", default: false },
       help: { type: "boolean" },
     },
   });
   if (values.help === true) return "help";
-  return { isQuick: values.quick === true, json: values.json, only: new RegExp(values.only ?? "", "i") };
+  const { quick: isQuick, json, compare, explain: isExplained } = values;
+  if (isExplained && (isQuick || json !== undefined || compare !== undefined))
+    throw new TypeError("--explain measures nothing, so it goes with --only alone.");
+  return { isQuick, only: new RegExp(values.only, "i"), json, compare, isExplained };
 }

@@ -1,14 +1,18 @@
 import type { Bench } from "./bench";
+import type { RowResult, Target } from "./result";
 import type { Sample } from "./sample";
 
-/** The subject of a target: `ratio` is the product's figure divided by the reference's, `ours` the figure itself. */
-export interface Target {
-  readonly of: "ratio" | "ours";
-  readonly atMost?: number;
-  readonly atLeast?: number;
+/** The alternative that a row compares the library with. */
+export interface Reference {
+  /** As the table shows it. */
+  readonly name: string;
+  /** Says what it does, in one or two sentences. */
+  readonly description: string;
+  /** The file and the function that run it. */
+  readonly code: readonly [file: string, name: string];
 }
 
-/** What a row has prepared for its rounds. */
+/** The two sides of a row, ready to be measured. */
 export interface Contest {
   ours(): Promise<Sample>;
   /** Absent if there is nothing to compare with. */
@@ -20,9 +24,9 @@ export interface Contest {
 /** One row of the table: a question, and how to measure the answer. */
 export interface Row {
   readonly name: string;
-  /** The alternative that the product is compared with. */
-  readonly reference: string;
-  readonly unit: "ms" | "/s" | "B" | "µs" | "";
+  /** Absent if the figure counts by itself. */
+  readonly reference?: Reference;
+  readonly unit: RowResult["unit"];
   /** Absent if the figure is for information only. */
   readonly target?: Target;
   /** @throws {@link NotMeasured} This machine cannot measure it. */

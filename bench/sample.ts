@@ -10,3 +10,16 @@ export interface Sample {
 export class NotMeasured extends Error {
   override readonly name = "NotMeasured";
 }
+
+/** For an even number of values, the mean of the middle two. */
+export function median(values: Iterable<number>): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length / 2;
+  return ((sorted[Math.ceil(middle) - 1] ?? NaN) + (sorted[Math.floor(middle)] ?? NaN)) / 2;
+}
+
+/** The smallest value that at least the given `share` of all values does not exceed. */
+export function percentile(values: Iterable<number>, share: number): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)] ?? NaN;
+}

@@ -1,56 +1,83 @@
 import Table from "cli-table3";
-import type { Figures, Side } from "./measure";
-import type { Row, Target } from "./row";
+import type { RowResult, Target } from "./result";
+import type { Row } from "./row";
 
-export interface MeasuredRow {
-  readonly row: Row;
-  readonly figures: Figures;
-}
+type Column = readonly [head: string, width: number, align: "left" | "right"];
 
-/** Formats all rows, with one line or more for each. */
-export function createTable(rows: readonly MeasuredRow[]): string {
+/** Formats a table whose cells may have several lines. */
+export function createTable(columns: readonly Column[], rows: readonly string[][]): string {
   const table = new Table({
-    head: ["", "ours", "reference", "ratio", "target", "met"],
-    colWidths: [46, 18, 34, 9, 12, 6],
-    colAligns: ["left", "right", "right", "right", "right", "left"],
+    head: columns.map(([head]) => head),
+    colWidths: columns.map(([, width]) => width),
+    colAligns: columns.map(([, , align]) => align),
     wordWrap: true,
     style: { head: [], border: [] },
   });
-  table.push(...rows.map(cellsOf));
+  table.push(...rows);
   return table.toString();
 }
 
-function cellsOf({ row, figures }: MeasuredRow): string[] {
-  const { ours, reference, ratio, isMet, notMeasured, failure } = figures;
-  const target = row.target === undefined ? "" : describeTarget(row.target, row.unit);
-  if (ours === undefined) {
+/** Formats the measured rows. */
+export function describeResults(rows: readonly RowResult[]): string {
+  const columns: Column[] = [
+    ["", 46, "left"],
+    ["ours", 18, "right"],
+    ["reference", 34, "right"],
+    ["ratio", 9, "right"],
+    ["target", 12, "right"],
+    ["met", 6, "left"],
+  ];
+  return createTable(columns, rows.map(cellsOf));
+}
+
+/** Formats the reference of each row: what it does, and where its code is. */
+export function describeReferences(rows: readonly Row[]): string {
+  const columns: Column[] = [
+    ["", 46, "left"],
+    ["measured against", 54, "left"],
+    ["code", 40, "left"],
+  ];
+  return createTable(
+    columns,
+    rows.map(({ name, reference }) =>
+      reference === undefined
+        ? [name, "nothing; the figure counts by itself", ""]
+        : [name, `${reference.name}\n${reference.description}`, reference.code.join("\n")],
+    ),
+  );
+}
+
+export function formatFigure(value: number, unit: RowResult["unit"]): string {
+  const digits = Math.abs(value) >= 100 || Number.isInteger(value) ? 0 : 2;
+  const text = value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  return unit === "" || unit === "/s" ? `${text}${unit}` : `${text} ${unit}`;
+}
+
+function cellsOf(row: RowResult): string[] {
+  const { name, unit, reference, ratio, isMet, notMeasured, failure } = row;
+  const target = row.target === undefined ? "" : describeTarget(row.target, unit);
+  if (row.value === undefined) {
     const reason = failure === undefined ? `not measured: ${notMeasured ?? ""}` : `failed: ${failure}`;
-    return [row.name, "", reason, "", target, ""];
+    return [name, "", reason, "", target, ""];
   }
   return [
-    row.name,
-    describeSide(ours, row.unit),
-    reference === undefined ? row.reference : `${row.reference}\n${describeSide(reference, row.unit)}`,
+    name,
+    describeSide(row, unit),
+    reference === undefined ? "" : `${reference.name}\n${describeSide(reference, unit)}`,
     ratio === undefined ? "" : ratio.toFixed(2),
     target,
     isMet === undefined ? "" : isMet ? "yes" : "no",
   ];
 }
 
-function describeSide({ value, p95, p99 }: Side, unit: Row["unit"]): string {
-  const main = inUnit(value, unit);
+function describeSide({ value = NaN, p95, p99 }: Partial<RowResult>, unit: RowResult["unit"]): string {
+  const main = formatFigure(value, unit);
   return p95 === undefined || p99 === undefined
     ? main
-    : `p50 ${main}\np95 ${inUnit(p95, unit)}\np99 ${inUnit(p99, unit)}`;
+    : `p50 ${main}\np95 ${formatFigure(p95, unit)}\np99 ${formatFigure(p99, unit)}`;
 }
 
-function describeTarget({ of, atMost, atLeast }: Target, unit: Row["unit"]): string {
-  const describe = (limit: number): string => (of === "ratio" ? `${limit} ×` : inUnit(limit, unit));
+function describeTarget({ of, atMost, atLeast }: Target, unit: RowResult["unit"]): string {
+  const describe = (limit: number): string => (of === "ratio" ? `${limit} ×` : formatFigure(limit, unit));
   return atMost === undefined ? `≥ ${describe(atLeast ?? NaN)}` : `≤ ${describe(atMost)}`;
-}
-
-function inUnit(value: number, unit: Row["unit"]): string {
-  const digits = Math.abs(value) >= 100 || Number.isInteger(value) ? 0 : 2;
-  const text = value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
-  return unit === "" || unit === "/s" ? `${text}${unit}` : `${text} ${unit}`;
 }

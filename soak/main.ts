@@ -2,7 +2,7 @@
 
 import { constants } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
-import { readOptions } from "../tools/command-line";
+import { runCommand } from "../tools/command-line";
 import { overtimeMs } from "./limits";
 import { parseOptions, type SoakOptions, usage } from "./options";
 import { createReport } from "./report";
@@ -10,20 +10,14 @@ import { Site } from "./site";
 import { Soak } from "./soak";
 
 /** Longest time that an interrupted run may take to repair what it broke. */
-const mendLimitMs = 8_000;
+const repairLimitMs = 8_000;
 /** Longest time that cleaning up may take after a run was ended by force. */
 const cleanUpLimitMs = 12_000;
 
-async function main(): Promise<number> {
-  const options = readOptions(parseOptions, usage);
-  if (typeof options === "number") return options;
+async function soak(options: SoakOptions): Promise<number> {
   const interruption = new AbortController();
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => interruption.abort(signal));
   process.on("uncaughtException", (error) => interruption.abort(error));
-  return soak(options, interruption);
-}
-
-async function soak(options: SoakOptions, interruption: AbortController): Promise<number> {
   const { minutes, seed } = options;
   console.log(`Soaking for ${minutes} min; repeat it with: npm run soak -- --minutes ${minutes} --seed ${seed}`);
   const site = await Site.start();
@@ -54,7 +48,7 @@ async function soak(options: SoakOptions, interruption: AbortController): Promis
 /** Leaves a moment after the interruption for repairs, and no longer, even if something hangs. */
 async function rejectAfter(interruption: AbortSignal): Promise<never> {
   await new Promise((resolve) => interruption.addEventListener("abort", resolve, { once: true }));
-  await sleep(mendLimitMs, undefined, { ref: false });
+  await sleep(repairLimitMs, undefined, { ref: false });
   throw interruption.reason;
 }
 
@@ -68,4 +62,4 @@ function explain(error: unknown, interruption: AbortSignal): number {
   return 1;
 }
 
-void main().then((exitCode) => process.exit(exitCode));
+runCommand({ usage, parse: parseOptions, run: soak });

@@ -9,15 +9,18 @@ export interface SoakOptions {
 
 export const usage = `Usage: npm run soak -- [--minutes N] [--seed S]
 
-Starts a Postgres server of its own and four processes that store, wait and complete groups on it, breaks something every 100 to 500 ms for N minutes, and checks
-that no promise is broken: nothing stored is lost or different, nothing is invented, each wait ends in time, each group is done once, nothing is left connected.
+Starts a Postgres server of its own and four processes that store, wait and complete groups on it.
+Breaks something every 100 to 500 ms for N minutes, and checks that no promise is broken: nothing
+stored is lost or different, nothing is invented, each wait ends in time, each group completes once,
+and nothing is left connected.
 
-  --minutes N   how long, fractions allowed; default 1
-  --seed S      repeats the faults of an earlier run, in the same order and at the same distances; default: a new one, which is printed
+  --minutes N   duration, fractions allowed (default 1)
+  --seed S      repeats the faults of an earlier run, in the same order and at the same intervals
+                (default: a new seed, which is printed)
   --help        this text
 
-The exit code is 0 if all promises were kept, 1 if not, 2 for wrong arguments. The run ends within
-two minutes after the N minutes, mostly within half a minute.
+The exit code is 0 if all promises were kept, 1 if not, and 2 for wrong arguments. The run ends
+within two minutes after the N minutes, and usually within half a minute.
 `;
 
 /** @returns The parsed options, or `"help"`. @throws TypeError or RangeError: An argument is wrong. */

@@ -1,5 +1,6 @@
 import type { Bench } from "../bench";
 import { WorkerProcess } from "../processes";
+import { upsertAndCount } from "../references";
 import type { Contest, Row } from "../row";
 import type { Sample } from "../sample";
 import type { GroupLoad, GroupsTasks } from "../workers/groups";
@@ -9,9 +10,13 @@ const lanes = 256;
 const rustLanes = 10;
 
 /** Time per member, from the first call to all results in hand, of a large group and a smaller one. */
-export const groupSize: Row = {
+const groupSize: Row = {
   name: "group of 100 000, time per member until waitGroup ends",
-  reference: "group of 10 000",
+  reference: {
+    name: "group of 10 000",
+    description: "The library with groups of 10 000 members, one after the other.",
+    code: ["bench/rows/groups.ts", "groupSize"],
+  },
   unit: "µs",
   target: { of: "ratio", atMost: 1.3 },
   prepare: (bench) =>
@@ -22,13 +27,13 @@ export const groupSize: Row = {
 };
 
 /** Members per second: batches counted by triggers against an upsert and a count for each member. */
-export const groupAgainstCount: Row = {
+const groupAgainstCount: Row = {
   name: "group of 10 000, until waitGroup ends",
-  reference: "upsert, then count(*), 10 connections, no waiters",
+  reference: upsertAndCount,
   unit: "/s",
   target: { of: "ratio", atLeast: 40 },
   prepare: async (bench) => {
-    await bench.sql(`
+    await bench.postgres.sql(`
       create schema if not exists bench_rust;
       create table if not exists bench_rust.kojin_groups (
         group_id text, task_id text, result jsonb, completed boolean default false, primary key (group_id, task_id)
@@ -74,7 +79,7 @@ class GroupCrew implements Disposable {
   /** Gives milliseconds per member. */
   async completeByCount(members: number): Promise<number> {
     const load = this.#load(members, rustLanes);
-    await this.#bench.sql(`
+    await this.#bench.postgres.sql(`
       truncate bench_rust.kojin_groups;
       insert into bench_rust.kojin_groups (group_id, task_id)
       select '${load.groupId}', '${load.groupId}:placeholder:' || i from generate_series(0, ${members - 1}) as i`);
@@ -109,3 +114,5 @@ async function withGroups(
     },
   };
 }
+
+export const groupRows: readonly Row[] = [groupSize, groupAgainstCount];

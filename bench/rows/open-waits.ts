@@ -8,31 +8,33 @@ const quietMs = 3_000;
 const lanes = 256;
 
 /** Memory that each open wait holds. */
-export const heapPerWait: Row = {
+const heapPerWait: Row = {
   name: "100 000 open waits: heap of each",
-  reference: "",
   unit: "B",
   target: { of: "ours", atMost: 1_536 },
   prepare: (bench) => withOpenWaits(bench, (worker, open) => open(worker)),
 };
 
 /** Statements that open waits send while nothing is stored. */
-export const queriesWhileWaiting: Row = {
+const queriesWhileWaiting: Row = {
   name: `100 000 open waits: queries in ${quietMs / 1_000} s between sweeps`,
-  reference: "",
   unit: "",
   target: { of: "ours", atMost: 0 },
   prepare: (bench) =>
     withOpenWaits(bench, async (worker, open) => {
       await open(worker);
-      return worker.call("queriesIn", quietMs);
+      return worker.call("queriesIn", bench.size(quietMs, 1_000));
     }),
 };
 
 /** Processor time of the waiting process from opening to the last result, for many waits and for few. */
-export const costPerWait: Row = {
+const costPerWait: Row = {
   name: "100 000 open waits: processor time for each in the waiting process",
-  reference: "5 000 open waits",
+  reference: {
+    name: "5 000 open waits",
+    description: "The library with 5 000 open waits at a time, several times in a row.",
+    code: ["bench/rows/open-waits.ts", "costPerWait"],
+  },
   unit: "µs",
   target: { of: "ratio", atMost: 1.5 },
   prepare: ({ crew, url, size }) => {
@@ -62,3 +64,5 @@ function withOpenWaits(
     },
   };
 }
+
+export const openWaitRows: readonly Row[] = [heapPerWait, queriesWhileWaiting, costPerWait];

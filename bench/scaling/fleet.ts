@@ -1,6 +1,6 @@
 import { from, lastValueFrom, mergeMap } from "rxjs";
 import { WorkerProcess } from "../processes";
-import { median, percentile } from "../statistics";
+import { median, percentile } from "../sample";
 import type { TaskRange, TechniqueSettings } from "../technique";
 import type { StoringTasks } from "../workers/storing";
 import type { WaitingTasks } from "../workers/waiting";

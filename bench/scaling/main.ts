@@ -1,13 +1,12 @@
 // npm run bench:scaling -- [--quick] [--processes 10,50,200] [--json FILE]
 
-import { writeFile } from "node:fs/promises";
+import { writeFileSync } from "node:fs";
 import { freemem } from "node:os";
-import { readOptions } from "../../tools/command-line";
+import { runCommand } from "../../tools/command-line";
 import { NotMeasured } from "../sample";
 import { Fleet } from "./fleet";
 import { parseOptions, type ScalingOptions, usage } from "./options";
-import { type SetUp, setUps } from "./set-ups";
-import { Site } from "./site";
+import { type SetUp, setUps, Site } from "./set-ups";
 import { createTable, type Round } from "./table";
 
 /** Memory of a waiting process, including its share of common memory. */
@@ -15,21 +14,18 @@ const bytesOfProcess = 60 * 1024 * 1024;
 /** Enough to compile the code and to open the connections that read. */
 const warmUpTasks = (processes: number): number => Math.max(2_000, 20 * processes);
 
-async function main(): Promise<number> {
-  const options = readOptions(parseOptions, usage);
-  if (typeof options === "number") return options;
+async function run(options: ScalingOptions): Promise<number> {
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, () => process.exit(130));
   try {
-    await run(options);
-    return 0;
+    console.log(createTable(await measureAll(options)));
   } catch (error) {
     if (!(error instanceof NotMeasured)) throw error;
     console.log(`Not measured: ${error.message}.`);
-    return 0;
   }
+  return 0;
 }
 
-async function run(options: ScalingOptions): Promise<void> {
+async function measureAll(options: ScalingOptions): Promise<Round[]> {
   const carried = options.processes.filter((count) => count * bytesOfProcess < freemem());
   for (const count of options.processes)
     if (!carried.includes(count)) console.error(`${count} processes: left out, there is no memory for so many.`);
@@ -41,12 +37,12 @@ async function run(options: ScalingOptions): Promise<void> {
     for (let round = 0; round < options.rounds; round += 1) {
       for (const setUp of processes === 1 ? setUps(site).slice(0, 1) : setUps(site)) {
         rounds.push(await measure(site, fleet, setUp, processes, options));
-        if (options.json !== undefined) await writeFile(options.json, `${JSON.stringify(rounds, undefined, 2)}\n`);
+        if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify(rounds, undefined, 2)}\n`);
         console.error(JSON.stringify(rounds.at(-1)));
       }
     }
   }
-  console.log(createTable(rounds));
+  return rounds;
 }
 
 async function measure(
@@ -56,7 +52,7 @@ async function measure(
   processes: number,
   { tasks, latencies }: ScalingOptions,
 ): Promise<Round> {
-  await site.empty();
+  await site.postgres.empty();
   const stop = await setUp.start();
   await fleet.connect(setUp.storing, setUp.waiting);
   await fleet.drain(warmUpTasks(processes));
@@ -68,10 +64,4 @@ async function measure(
   return { setUp: setUp.name, processes, rate, ...latency, connections };
 }
 
-void main().then(
-  (code) => process.exit(code),
-  (error: unknown) => {
-    console.error(error);
-    process.exit(1);
-  },
-);
+runCommand({ usage, parse: parseOptions, run });

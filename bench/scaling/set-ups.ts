@@ -2,8 +2,60 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { startNats, type TemporaryServer } from "../../tools/servers";
+import { PostgresServer } from "../postgres-server";
+import { NotMeasured } from "../sample";
 import type { TechniqueSettings } from "../technique";
-import type { Site } from "./site";
+
+/** The `application_name` of waiting processes. */
+const applicationName = "waiting";
+
+/** A Postgres server and a NATS server for waiting processes. */
+export class Site implements AsyncDisposable {
+  readonly postgres: PostgresServer;
+  readonly #nats: TemporaryServer;
+
+  private constructor(postgres: PostgresServer, nats: TemporaryServer) {
+    this.postgres = postgres;
+    this.#nats = nats;
+  }
+
+  /** @throws {@link NotMeasured} No nats-server is installed. */
+  static async start(waitingProcesses: number): Promise<Site> {
+    const nats = await startNats();
+    if (nats === undefined) throw new NotMeasured("nats-server is not installed");
+    // Each waiting process may have a connection that listens and one that reads. The rest is for the storing process.
+    return new Site(await PostgresServer.start(2 * waitingProcesses + 100), nats);
+  }
+
+  /**
+   * The address for waiting processes. Each has one connection to read with, since 200 processes with ten would be
+   * another test.
+   */
+  get waitingUrl(): string {
+    const url = new URL(this.postgres.url);
+    url.searchParams.set("application_name", applicationName);
+    url.searchParams.set("max", "1");
+    return url.href;
+  }
+
+  get natsServers(): string {
+    return `nats://127.0.0.1:${this.#nats.port}`;
+  }
+
+  /** Number of open Postgres connections of waiting processes and of the relay. */
+  async connections(): Promise<number> {
+    const [row] = await this.postgres.sql<{ count: string }>(
+      `select count(*) from pg_stat_activity where application_name like '${applicationName}%'`,
+    );
+    return Number(row?.count);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#nats[Symbol.asyncDispose]();
+    await this.postgres[Symbol.asyncDispose]();
+  }
+}
 
 /** A way for notifications to travel from one storing process to many waiting ones. */
 export interface SetUp {
@@ -15,7 +67,8 @@ export interface SetUp {
 }
 
 export function setUps(site: Site): readonly SetUp[] {
-  const { url, waitingUrl, natsServers } = site;
+  const { waitingUrl, natsServers } = site;
+  const { url } = site.postgres;
   const nothing = async (): Promise<() => Promise<void>> => Promise.resolve(async () => Promise.resolve());
   const byNats = { technique: "ours", url: waitingUrl, natsServers } as const;
   return [

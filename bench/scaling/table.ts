@@ -1,5 +1,5 @@
 import Table from "cli-table3";
-import { median } from "../statistics";
+import { median } from "../sample";
 
 /** The measurement of one round of a set-up. */
 export interface Round {

@@ -3,9 +3,9 @@ import type { Technique, TechniqueName } from "../technique";
 /** Loaded only by the processes that use them: starting 32 processes takes long enough without BullMQ. */
 export const techniques: Readonly<Record<TechniqueName, () => Promise<Technique>>> = {
   ours: async () => (await import("./ours.js")).ours,
-  bare: async () => (await import("./bare.js")).bare,
-  polling: async () => (await import("./polling.js")).polling,
-  "row per commit": async () => (await import("./row-per-commit.js")).rowPerCommit,
+  bare: async () => (await import("./plain-postgres.js")).bare,
+  polling: async () => (await import("./plain-postgres.js")).polling,
+  "row per commit": async () => (await import("./plain-postgres.js")).rowPerCommit,
   redis: async () => (await import("./redis.js")).redis,
   bullmq: async () => (await import("./bullmq.js")).bullmq,
 };

@@ -1,0 +1,123 @@
+// References that use `pg` alone.
+
+import { Client, Pool } from "pg";
+import type { Storing, Technique, TechniqueSettings, Waiting } from "../technique";
+import { ours } from "./ours";
+
+/** A table without keys and triggers other than one that notifies. */
+export const bareSchema = `
+  create table bench_bare (task_id text not null, result jsonb not null);
+  create function bench_bare_notify() returns trigger language plpgsql as $$
+  begin
+    perform pg_notify('bench_bare', task_id) from new_rows;
+    return null;
+  end
+  $$;
+  create trigger bench_bare_notify after insert on bench_bare
+  referencing new table as new_rows for each statement execute function bench_bare_notify();
+`;
+
+/**
+ * The least that a wake-up by Postgres can cost: an insert into a table without keys, and the event by which `pg`
+ * reports the notification. Nothing is read.
+ */
+export const bare: Technique = {
+  async createStoring({ url }: TechniqueSettings): Promise<Storing> {
+    const client = await connect(url);
+    const store = async (taskId: string, result: unknown): Promise<void> => {
+      await client.query("insert into bench_bare (task_id, result) values ($1, $2)", [taskId, JSON.stringify(result)]);
+    };
+    return {
+      store,
+      // One connection, one statement at a time.
+      storeAll: async (taskIds, _lanes, result) => {
+        for (const taskId of taskIds) await store(taskId, result);
+      },
+      close: async () => client.end(),
+    };
+  },
+
+  async createWaiting({ url }: TechniqueSettings): Promise<Waiting> {
+    const client = await connect(url);
+    await client.query("listen bench_bare");
+    let waiting = new Map<string, () => void>();
+    client.on("notification", ({ payload = "" }) => waiting.get(payload)?.());
+    return {
+      open: async (taskIds, onResult) => {
+        waiting = new Map(taskIds.map((taskId, index) => [taskId, () => onResult(index)]));
+        await client.query("select 1");
+      },
+      close: async () => client.end(),
+    };
+  },
+};
+
+export const pollingSchema = "create table bench_polled (task_id text primary key, result jsonb not null)";
+const pollingIntervalMs = 100;
+
+/** A table without triggers, and one query per interval for everything that is awaited. */
+export const polling: Technique = {
+  async createStoring({ url }: TechniqueSettings): Promise<Storing> {
+    const client = await connect(url);
+    const insert = "insert into bench_polled (task_id, result) values ($1, $2)";
+    return {
+      store: async (taskId, result) => {
+        await client.query(insert, [taskId, JSON.stringify(result)]);
+      },
+      close: async () => client.end(),
+    };
+  },
+
+  async createWaiting({ url }: TechniqueSettings): Promise<Waiting> {
+    const client = await connect(url);
+    const waiting = new Map<string, () => void>();
+    const poll = async (): Promise<void> => {
+      if (waiting.size === 0) return;
+      const { rows } = await client.query<{ task_id: string }>(
+        "select task_id, result from bench_polled where task_id = any($1)",
+        [[...waiting.keys()]],
+      );
+      for (const { task_id: taskId } of rows) {
+        waiting.get(taskId)?.();
+        waiting.delete(taskId);
+      }
+    };
+    const timer = setInterval(() => void poll(), pollingIntervalMs);
+    return {
+      open: async (taskIds, onResult) => {
+        taskIds.forEach((taskId, index) => waiting.set(taskId, () => onResult(index)));
+        await poll();
+      },
+      close: async () => {
+        clearInterval(timer);
+        await client.end();
+      },
+    };
+  },
+};
+
+const connectionsPerCommit = 8;
+
+/** An upsert and a commit per result, through this library's triggers. The waiting side is the library's. */
+export const rowPerCommit: Technique = {
+  async createStoring({ url }: TechniqueSettings): Promise<Storing> {
+    const pool = new Pool({ connectionString: url, max: connectionsPerCommit });
+    await Promise.all(Array.from({ length: connectionsPerCommit }, async () => pool.query("select pg_sleep(0.05)")));
+    const upsert = `
+      insert into kojin_results (task_id, result, expires_at) values ($1, $2, now() + interval '1 day')
+      on conflict (task_id) do update set result = excluded.result, expires_at = excluded.expires_at`;
+    return {
+      store: async (taskId, result) => {
+        await pool.query(upsert, [taskId, JSON.stringify(result)]);
+      },
+      close: async () => pool.end(),
+    };
+  },
+  createWaiting: async (settings) => ours.createWaiting(settings),
+};
+
+async function connect(url: string): Promise<Client> {
+  const client = new Client({ connectionString: url });
+  await client.connect();
+  return client;
+}
