@@ -31,7 +31,7 @@ export type { PruneOptions, PruneReport } from "./admin/pruner";
 export type { Health } from "./admin/health";
 export type { Inspection, ServerFacts, TableSize } from "./admin/inspection";
 export type { CheckName, DiagnoseOptions, Diagnosis } from "./admin/diagnosis";
-export type { Finding } from "./admin/check";
+export type { Finding } from "./admin/checks";
 export type { Stats } from "./admin/stats";
 export type { Announcement } from "./results/announcements";
 export type { WriteCounters } from "./results/attempts";

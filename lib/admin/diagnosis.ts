@@ -1,26 +1,32 @@
-import { latestVersion } from "../schema/migration-files";
+import { randomUUID } from "node:crypto";
+import { firstValueFrom, Subject } from "rxjs";
 import { isError } from "../errors";
-import { type Check, type CheckContext, type DiagnosisParts, type Finding, unknown } from "./check";
-import { readHealth } from "./health";
-import { Inspector } from "./inspection";
+import type { ListenReport, NotificationSource } from "../notifications/notifier";
+import type { Results } from "../results/results";
+import { toStoreRow } from "../results/store-row";
+import type { Writer } from "../results/writer";
+import { encodeResult } from "../value/encoding";
+import type { WakeCause, Watcher } from "../waiting/router";
 import {
-  checkListeners,
-  checkListening,
-  checkLock,
-  checkPooler,
-  checkQueue,
-  checkRoundTrip,
-} from "./notification-checks";
-import {
+  type Check,
   checkAccess,
   checkChannel,
+  type CheckContext,
+  checkQueue,
   checkRights,
   checkSchema,
   checkServer,
   checkSettings,
   checkSubscriptions,
   checkTriggers,
-} from "./schema-checks";
+  type Finding,
+  ok,
+  problem,
+  readContext,
+  unknown,
+  warning,
+} from "./checks";
+import type { CatalogParts } from "./inspection";
 
 /** Name of a check, in kebab-case. */
 export type CheckName =
@@ -39,27 +45,6 @@ export type CheckName =
   | "subscriptions"
   | "round-trip";
 
-/** The checks in order: an earlier one can explain a later one. */
-const checks: Readonly<Record<CheckName, Check>> = {
-  server: checkServer,
-  pooler: checkPooler,
-  listening: checkListening,
-  queue: checkQueue,
-  lock: checkLock,
-  listeners: checkListeners,
-  settings: checkSettings,
-  schema: checkSchema,
-  triggers: checkTriggers,
-  rights: checkRights,
-  access: checkAccess,
-  channel: checkChannel,
-  subscriptions: checkSubscriptions,
-  "round-trip": checkRoundTrip,
-};
-
-/** The checks that make no sense without the tables. */
-const tableChecks: readonly CheckName[] = ["triggers", "rights", "access", "channel", "subscriptions", "round-trip"];
-
 /** The outcome of one check of `diagnose()`. */
 export interface Diagnosis extends Finding {
   /** A constant to switch on. */
@@ -71,7 +56,179 @@ export interface DiagnoseOptions {
   readonly probe?: boolean;
 }
 
+export interface DiagnosisParts extends CatalogParts {
+  readonly notifications: NotificationSource;
+  readonly writer: Writer;
+  readonly results: Results;
+  ready(): Promise<void>;
+}
+
+interface DiagnosisContext extends CheckContext {
+  readonly parts: DiagnosisParts;
+  /** Read after LISTEN was confirmed or given up. */
+  readonly report: ListenReport;
+  /** Name of the notifier, such as `NATS`; undefined for LISTEN. */
+  readonly notifier: string | undefined;
+}
+
 const checkTimeoutMs = 5_000;
+const slowHeartbeatMs = 1_000;
+/** Up to PostgreSQL 18, each commit that notifies wakes all of them. */
+const manyListeners = 200;
+const maxProbes = 5;
+/** Longer than the interval of reads without notifications. */
+const probeTimeoutMs = 5_000;
+/** Expiry of the probe's result, in case the process ends before it deletes the result. */
+const probeTtlMs = 60_000;
+
+// Returns the sessions that hold or wait for the lock of notifying commits: process, name, whether it holds the lock,
+// seconds since its transaction began.
+const lockSessionsText = `
+  select held.pid, activity.application_name, held.granted,
+    coalesce(extract(epoch from pg_catalog.clock_timestamp() operator(pg_catalog.-) activity.xact_start), 0)::double precision
+  from pg_catalog.pg_locks as held
+  left join pg_catalog.pg_stat_activity as activity on activity.pid operator(pg_catalog.=) held.pid
+  where held.locktype operator(pg_catalog.=) 'object'
+    and held.classid operator(pg_catalog.=) 'pg_catalog.pg_database'::pg_catalog.regclass
+    and held.objid operator(pg_catalog.=) 0
+  order by held.granted desc, held.pid`;
+
+/** Checks whether a pooler keeps notifications away. */
+const checkPooler: Check<DiagnosisContext> = async ({ parts, report, notifier }) => {
+  if (notifier !== undefined) return ok(`Notifications travel over ${notifier}, so a pooler does not affect them.`);
+  if (!(await parts.database.isPooled(checkTimeoutMs))) return ok("The pool connects to the server directly.");
+  if (report.status === "listening") return ok("The pool connects through a pooler, and LISTEN has its own session.");
+  return problem(
+    "The pool connects through a pooler that passes no notifications, as in transaction mode. Waits read every second instead.",
+    "Give LISTEN a direct address: listen: { connection } in code, --listen-url here. Or set the pooler to session mode.",
+  );
+};
+
+/** Checks whether notifications arrive. */
+const checkListening: Check<DiagnosisContext> = ({ report, notifier }) => {
+  const { status, heartbeatMs, problem: reason } = report;
+  const way = notifier === undefined ? "" : ` over ${notifier}`;
+  if (status !== "listening" || reason !== undefined)
+    return problem(
+      `Notifications do not arrive${way}: ${reason ?? `the status is ${status}.`}`,
+      notifier === undefined
+        ? "Results arrive at most a second late. The checks above often show the cause; see “It does not listen” in docs/operations.md."
+        : `Check the addresses, the credentials and the user's permissions; see docs/nats.md. Without ${notifier}, results arrive at most a second late.`,
+    );
+  const path = notifier === undefined ? "from the pool to the listener" : "for a round trip";
+  const took = heartbeatMs === undefined ? "" : `, ${heartbeatMs.toFixed(1)} ms ${path}`;
+  if (notifier === undefined && (heartbeatMs ?? 0) > slowHeartbeatMs)
+    return warning(
+      `Notifications arrive slowly${took}.`,
+      "Find the session that holds the lock of notifying commits; see “Notifications are slow” in docs/operations.md.",
+    );
+  return ok(`Notifications arrive${way}${took}.`);
+};
+
+/** Checks whether commits that notify wait for each other. */
+const checkLock: Check = async ({ catalog }) => {
+  const sessions = await catalog.query<[number, string | null, boolean, number]>(lockSessionsText);
+  const waiting = sessions.filter(([, , isHolder]) => !isHolder);
+  const holder = sessions.find(([, , isHolder]) => isHolder);
+  if (waiting.length === 0 || holder === undefined) return ok("No session waits for the lock of notifying commits.");
+  const [processId, name, , seconds] = holder;
+  const finding = `${waiting.length} session(s) wait for the lock of notifying commits. Process ${processId} (${name ?? "unnamed"}) has held it for ${seconds.toFixed(1)} s.`;
+  const remedy =
+    "A holder in SyncRep waits for a synchronous standby. Many holders in turn mean slow commits (notify: 'deferred' helps). A holder that does nothing is frozen: select pg_terminate_backend(pid).";
+  return seconds > 1 ? problem(finding, remedy) : warning(finding, remedy);
+};
+
+/** Checks whether so many processes listen that each notification becomes expensive. */
+const checkListeners: Check<DiagnosisContext> = ({ facts: { listeners: count }, notifier }) => {
+  const own = notifier === undefined ? ", including this one" : `; this one uses ${notifier}`;
+  if (count <= manyListeners) return ok(`${count} process(es) listen in this database${own}.`);
+  return warning(
+    `${count} processes listen in this database. Up to PostgreSQL 18, each commit that notifies wakes all of them.`,
+    "Wait in fewer processes, or store in larger batches; see “Sizing” in docs/operations.md.",
+  );
+};
+
+/** Checks the whole path: stores a result, and sees how its wait is woken. */
+const checkRoundTrip: Check<DiagnosisContext> = async ({ parts, report, notifier }) => {
+  let { wokenBy, tookMs } = await probeRoundTrip(parts);
+  // A read after a reconnect found the result, which proves nothing about notifications.
+  for (let tries = 1; wokenBy === "reconnect" && tries < maxProbes; tries += 1)
+    ({ wokenBy, tookMs } = await probeRoundTrip(parts));
+  const took = `${tookMs.toFixed(1)} ms`;
+  if (wokenBy === "notification" || wokenBy === "inline") return ok(`A stored result woke its wait in ${took}.`);
+  const how = wokenBy === "timeout" ? `was not found within ${took}` : `was found only by a read, after ${took}`;
+  return problem(
+    `A stored result ${how}; no notification arrived.`,
+    roundTripRemedy(notifier, report.status === "listening"),
+  );
+};
+
+function roundTripRemedy(notifier: string | undefined, isListening: boolean): string {
+  if (!isListening)
+    return `Fix the ${notifier === undefined ? "listener" : `connection to ${notifier}`} first; see above.`;
+  return notifier === undefined
+    ? "The listener works, so no notification is sent. Check triggers, channel and settings above, and whether pool and listener connect to the same server."
+    : `${notifier} is connected, so published messages do not arrive. Check the permissions to publish and subscribe, and whether the servers are connected to each other.`;
+}
+
+interface Probe {
+  /** What woke the wait; `timeout` if nothing did. */
+  readonly wokenBy: WakeCause | "timeout";
+  /** Time from the call that stored the result, in milliseconds. */
+  readonly tookMs: number;
+}
+
+/** Stores a result of its own, waits for it and deletes it. */
+async function probeRoundTrip(parts: DiagnosisParts): Promise<Probe> {
+  const { results, writer, options } = parts;
+  const taskId = `kojin-probe:${randomUUID()}`;
+  const arrival$ = new Subject<WakeCause | "timeout">();
+  const arrival = firstValueFrom(arrival$);
+  // Besides the stream below, which keeps the listener connected but does not tell what woke it.
+  const watcher: Watcher<unknown> = {
+    key: taskId,
+    next: (_value, cause) => arrival$.next(cause),
+    error: (error) => arrival$.error(error),
+  };
+  results.router.add(watcher);
+  const watching = results.waits.watch$(taskId).subscribe({ error: (error: unknown) => arrival$.error(error) });
+  const timer = setTimeout(() => arrival$.next("timeout"), probeTimeoutMs);
+  try {
+    // After this read, the first read of the wait can no longer find the result.
+    await Promise.race([results.loader.load(taskId, "read"), arrival]);
+    const storedAt = performance.now();
+    await writer.store(toStoreRow(taskId, encodeResult(taskId, null, options.maxResultBytes), null, {}, probeTtlMs));
+    return { wokenBy: await arrival, tookMs: performance.now() - storedAt };
+  } finally {
+    clearTimeout(timer);
+    watching.unsubscribe();
+    results.router.remove(watcher);
+    arrival.catch(() => undefined);
+    await writer.delete(taskId).catch(() => undefined);
+  }
+}
+
+/** The checks in order: an earlier one can explain a later one. */
+const checks: readonly (readonly [CheckName, Check<DiagnosisContext>])[] = [
+  ["server", checkServer],
+  ["pooler", checkPooler],
+  ["listening", checkListening],
+  ["queue", checkQueue],
+  ["lock", checkLock],
+  ["listeners", checkListeners],
+  ["settings", checkSettings],
+  ["schema", checkSchema],
+];
+
+/** The checks that make no sense without the tables. */
+const tableChecks: typeof checks = [
+  ["triggers", checkTriggers],
+  ["rights", checkRights],
+  ["access", checkAccess],
+  ["channel", checkChannel],
+  ["subscriptions", checkSubscriptions],
+  ["round-trip", checkRoundTrip],
+];
 
 /** Runs all checks. One that fails is reported as `unknown`. */
 export async function diagnose(
@@ -79,34 +236,25 @@ export async function diagnose(
   { probe = true }: DiagnoseOptions = {},
 ): Promise<readonly Diagnosis[]> {
   await parts.ready();
-  const context = await createContext(parts);
-  const hasTables = context.schemaVersion === undefined || context.schemaVersion === latestVersion();
+  const context: DiagnosisContext = {
+    ...(await readContext(parts, checkTimeoutMs)),
+    parts,
+    report: parts.notifications.report,
+    notifier: parts.options.notifier?.name,
+  };
   const diagnoses: Diagnosis[] = [];
   // One after the other, so that a server in trouble does not get 14 queries at once.
-  for (const check of Object.keys(checks) as CheckName[]) {
-    if (tableChecks.includes(check) && !hasTables) continue;
+  for (const [check, run] of context.hasTables ? [...checks, ...tableChecks] : checks) {
     if (check === "round-trip" && !probe) continue;
-    diagnoses.push({ check, ...(await run(checks[check], context)) });
+    diagnoses.push({ check, ...(await findingOf(run, context)) });
   }
   return diagnoses;
 }
 
-async function run(check: Check, context: CheckContext): Promise<Finding> {
+async function findingOf(check: Check<DiagnosisContext>, context: DiagnosisContext): Promise<Finding> {
   try {
     return await check(context);
   } catch (error) {
     return unknown(isError(error) ? error.message : String(error));
   }
-}
-
-async function createContext(parts: DiagnosisParts): Promise<CheckContext> {
-  const inspector = new Inspector(parts, checkTimeoutMs);
-  return {
-    parts,
-    inspector,
-    schema: inspector.schema,
-    health: await readHealth(parts),
-    schemaVersion: await inspector.schemaVersion(),
-    notifier: parts.options.notifier?.name,
-  };
 }

@@ -1,8 +1,17 @@
 import type { ListenStatus, NotificationSource } from "../notifications/notifier";
-import { latestVersion } from "../schema/migration-files";
 import { isError } from "../errors";
 import type { ReadProblems } from "../waiting/read-problems";
-import { Inspector, type InspectorParts } from "./inspection";
+import {
+  type Check,
+  type CheckContext,
+  checkAccess,
+  checkQueue,
+  checkSchema,
+  checkServer,
+  checkTriggers,
+  readContext,
+} from "./checks";
+import type { CatalogParts } from "./inspection";
 
 /** Whether a backend works, from a few queries. */
 export interface Health {
@@ -28,11 +37,11 @@ export interface Health {
   readonly reconnects: number;
 }
 
-/** From this fill level on, the notification queue is reported. The server itself warns at 0.5. */
-export const maxQueueUsage = 0.25;
 const healthTimeoutMs = 3_000;
+const checks: readonly Check[] = [checkServer, checkQueue, checkSchema];
+const tableChecks: readonly Check[] = [checkTriggers, checkAccess];
 
-export interface HealthParts extends InspectorParts {
+export interface HealthParts extends CatalogParts {
   readonly notifications: NotificationSource;
   readonly problems: ReadProblems;
 }
@@ -41,36 +50,30 @@ export interface HealthParts extends InspectorParts {
 export async function readHealth(parts: HealthParts): Promise<Health> {
   const { status, reconnects, heartbeatMs, problem } = parts.notifications.report;
   const problems = [...(problem === undefined ? [] : [problem]), ...parts.problems.messages];
-  const unknown = { databaseMs: undefined, schemaVersion: undefined, notifyQueueUsage: undefined };
-  let known: Pick<Health, keyof typeof unknown> = unknown;
+  let context: CheckContext | undefined;
   try {
-    known = await askDatabase(parts, problems);
+    context = await readContext(parts, healthTimeoutMs);
+    problems.push(...(await findProblems(context)));
   } catch (error) {
     problems.push(isError(error) ? error.message : String(error));
   }
-  return { ok: problems.length === 0, status, reconnects, heartbeatMs, problems, ...known };
+  return {
+    ok: problems.length === 0,
+    status,
+    problems,
+    databaseMs: context?.facts.tookMs,
+    schemaVersion: context?.schemaVersion,
+    notifyQueueUsage: context?.facts.notifyQueueUsage,
+    heartbeatMs,
+    reconnects,
+  };
 }
 
-async function askDatabase(
-  parts: HealthParts,
-  problems: string[],
-): Promise<Pick<Health, "databaseMs" | "schemaVersion" | "notifyQueueUsage">> {
-  const inspector = new Inspector(parts, healthTimeoutMs);
-  const schemaVersion = await parts.schemaCheck.version(healthTimeoutMs);
-  const startedAt = performance.now();
-  const notifyQueueUsage = await inspector.notifyQueueUsage();
-  const databaseMs = performance.now() - startedAt;
-  if (notifyQueueUsage > maxQueueUsage)
-    problems.push(`The notification queue is ${Math.round(notifyQueueUsage * 100)} % full.`);
-  if (schemaVersion !== undefined && schemaVersion !== latestVersion())
-    problems.push(`The schema has version ${schemaVersion}, but this package needs ${latestVersion()}.`);
-  for (const { finding, remedy } of await inspector.accessProblems()) problems.push(`${finding} ${remedy}`);
-  const idle = await inspector.idleTriggers(parts.options.notify !== "off");
-  if (idle.length > 0) {
-    const names = idle.map(({ name }) => name).join(", ");
-    problems.push(
-      `Triggers are missing or disabled, so that writes send no notifications or are not counted: ${names}. Call migrate() to repair them.`,
-    );
+async function findProblems(context: CheckContext): Promise<string[]> {
+  const problems: string[] = [];
+  for (const check of context.hasTables ? [...checks, ...tableChecks] : checks) {
+    const { verdict, finding, remedy } = await check(context);
+    if (verdict === "problem") problems.push(`${finding} ${remedy}`);
   }
-  return { databaseMs, schemaVersion, notifyQueueUsage };
+  return problems;
 }

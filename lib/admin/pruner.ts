@@ -51,16 +51,12 @@ export class Pruner {
   readonly #texts: Record<keyof PruneReport, string>;
   readonly #stopping = new AbortController();
   #timer: NodeJS.Timeout | undefined;
-  #isScheduledRunning = false;
 
   constructor(database: Database, options: ResolvedOptions) {
     this.#database = database;
     this.#options = options;
     this.#texts = { results: resultStatements(options).prune, groups: groupStatements(options).prune };
-    if (options.pruneIntervalMs === Infinity) return;
-    const run = (): void => void this.#pruneScheduled();
-    // Unreferenced: pruning alone does not keep a process running.
-    this.#timer = setInterval(run, Math.min(options.pruneIntervalMs, longestTimerMs)).unref();
+    this.#schedule();
   }
 
   /**
@@ -104,7 +100,7 @@ export class Pruner {
 
   close(): void {
     this.#stopping.abort();
-    clearInterval(this.#timer);
+    clearTimeout(this.#timer);
   }
 
   async #deleteBatch(kind: keyof PruneReport, rows: number, olderThanMs: number): Promise<number> {
@@ -115,17 +111,21 @@ export class Pruner {
     });
   }
 
+  #schedule(): void {
+    const { pruneIntervalMs } = this.#options;
+    if (pruneIntervalMs === Infinity || this.#stopping.signal.aborted) return;
+    const run = (): void => void this.#pruneScheduled().finally(() => this.#schedule());
+    // Unreferenced: pruning alone does not keep a process running.
+    this.#timer = setTimeout(run, Math.min(pruneIntervalMs, longestTimerMs)).unref();
+  }
+
   async #pruneScheduled(): Promise<void> {
-    if (this.#isScheduledRunning) return;
-    this.#isScheduledRunning = true;
     try {
       await this.prune({ signal: this.#stopping.signal });
     } catch (error) {
       const { logger, pruneIntervalMs } = this.#options;
       if (!this.#stopping.signal.aborted)
         logger.warn(`Pruning failed and will be retried in ${pruneIntervalMs} ms. ${String(error)}`);
-    } finally {
-      this.#isScheduledRunning = false;
     }
   }
 }

@@ -1,6 +1,6 @@
 import { escapeIdentifier } from "pg";
 import type { CheckName, Diagnosis, PostgresResultBackend } from "kojin-postgres";
-import { toServerFinding } from "../../lib/admin/schema-checks";
+import { checkServer } from "../../lib/admin/checks";
 import { eventually } from "../support/eventually";
 import { specDatabase } from "../support/spec-database";
 
@@ -139,11 +139,11 @@ describe("the check of the server", () => {
     ["a new one", { versionNumber: 190_000, version: "19.0" }, "warning", "newer"],
     ["a supported one", {}, "ok", "PostgreSQL 16.4"],
   ])("reports %s", (_title, facts, verdict, words) => {
-    const finding = toServerFinding({ server: { ...server, ...facts }, replicationRole: "origin" });
+    const finding = checkServer({ facts: { server: { ...server, ...facts }, replicationRole: "origin" } });
     expect(finding).toMatchObject({ verdict, finding: expect.stringContaining(words) as unknown });
   });
 
   it("reports a session whose writes fire no triggers", () => {
-    expect(toServerFinding({ server, replicationRole: "replica" })).toMatchObject({ verdict: "problem" });
+    expect(checkServer({ facts: { server, replicationRole: "replica" } })).toMatchObject({ verdict: "problem" });
   });
 });

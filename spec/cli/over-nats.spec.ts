@@ -71,7 +71,7 @@ describeWithNats()("commands where notifications come over NATS", () => {
     const absent = await NatsServer.absent();
     const { exitCode, stdout } = await cli.run(["doctor", "--nats", absent.url]);
     expect(exitCode).toBe(1);
-    expect(stdout).toMatch(/^PROBLEM +listening .*do not travel over NATS/m);
+    expect(stdout).toMatch(/^PROBLEM +listening .*do not arrive over NATS/m);
   });
 
   it("listen in Postgres where that is asked for, whatever else is given", async () => {

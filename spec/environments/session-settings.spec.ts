@@ -220,6 +220,7 @@ describe("a session with other settings than the default ones", () => {
       verdict: "problem",
       finding: expect.stringMatching(/session_replication_role = replica/) as string,
     });
+    expect((await backend.health()).problems.join()).toContain("session_replication_role = replica");
     const waits = ["a", "b", "c"].map(async (taskId) => backend.wait(taskId, 60_000));
     await eventually(() => expect(backend.stats()).toMatchObject({ status: "listening", reads: { inFlight: 0 } }), {
       timeoutMs: 20_000,

@@ -1,9 +1,42 @@
 import { escapeIdentifier } from "pg";
 import { channelOf } from "../notifications/payload";
 import { latestVersion } from "../schema/migration-files";
-import { type Check, type Finding, ok, problem, unknown, warning } from "./check";
-import type { ServerState } from "./inspection";
+import { isIdle, onlyAnnounces } from "../schema/triggers";
+import { Catalog, type CatalogFacts, type CatalogParts } from "./inspection";
 
+/** The outcome of one check. */
+export interface Finding {
+  /**
+   * `problem`: waits are slow, miss notifications, or fail. `warning`: this may happen later. `unknown`: the check
+   * could not run.
+   */
+  readonly verdict: "ok" | "warning" | "problem" | "unknown";
+  readonly finding: string;
+  /** How to fix it; undefined if there is nothing to fix. */
+  readonly remedy: string | undefined;
+}
+
+/** What the checks look at. */
+export interface CheckContext {
+  readonly catalog: Catalog;
+  readonly facts: CatalogFacts;
+  /** 0 before the first migration; undefined if the role may not read it. */
+  readonly schemaVersion: number | undefined;
+  /** Whether the tables exist in the version of this package; other tables are not checked. */
+  readonly hasTables: boolean;
+  /** Whether this process counts on Postgres notifications. */
+  readonly needsNotify: boolean;
+}
+
+export type Check<Context = CheckContext> = (context: Context) => Finding | Promise<Finding>;
+
+export const ok = (finding: string): Finding => ({ verdict: "ok", finding, remedy: undefined });
+export const warning = (finding: string, remedy: string): Finding => ({ verdict: "warning", finding, remedy });
+export const problem = (finding: string, remedy: string): Finding => ({ verdict: "problem", finding, remedy });
+export const unknown = (finding: string, remedy?: string): Finding => ({ verdict: "unknown", finding, remedy });
+
+/** From this fill level on, the notification queue is reported. The server itself warns at 0.5. */
+const maxQueueUsage = 0.25;
 const oldestServer = 140_000;
 /** The newest version that the specs run on is 18. */
 const firstUntestedServer = 190_000;
@@ -19,6 +52,17 @@ const settingsText = `
   where setting.value operator(pg_catalog.=) any(array['session_replication_role=replica', 'kojin.notify=off'])
     and (stored.setdatabase operator(pg_catalog.=) 0
       or database.datname operator(pg_catalog.=) pg_catalog.current_database())`;
+
+// Returns the sessions in a transaction for over a minute, which can keep the notification queue from being emptied:
+// process, name, seconds.
+const oldTransactionsText = `
+  select pid, application_name,
+    extract(epoch from pg_catalog.clock_timestamp() operator(pg_catalog.-) xact_start)::double precision
+  from pg_catalog.pg_stat_activity
+  where backend_type operator(pg_catalog.=) 'client backend'
+    and xact_start operator(pg_catalog.<) (pg_catalog.clock_timestamp() operator(pg_catalog.-) interval '1 minute')
+  order by xact_start
+  limit 5`;
 
 // $1 text schema. Returns the other schemas that were migrated.
 const otherSchemasText = `
@@ -86,10 +130,23 @@ const rightsText = `
   group by found.kind, role.rolname
   order by found.kind, role.rolname`;
 
-/** Checks whether the server is supported, and whether writes of this session fire triggers. */
-export const checkServer: Check = async ({ inspector }) => toServerFinding(await inspector.server());
+/** Reads what the checks look at. */
+export async function readContext(parts: CatalogParts, timeoutMs: number): Promise<CheckContext> {
+  const catalog = new Catalog(parts, timeoutMs);
+  const facts = await catalog.facts();
+  const schemaVersion = await catalog.schemaVersion();
+  return {
+    catalog,
+    facts,
+    schemaVersion,
+    hasTables: schemaVersion === undefined || schemaVersion === latestVersion(),
+    needsNotify: parts.options.notify !== "off",
+  };
+}
 
-export function toServerFinding({ server, replicationRole }: ServerState): Finding {
+/** Checks whether the server is supported, and whether writes of this session fire triggers. */
+export const checkServer: Check<{ facts: Pick<CatalogFacts, "server" | "replicationRole"> }> = ({ facts }) => {
+  const { server, replicationRole } = facts;
   const name = `PostgreSQL ${server.version}`;
   if (server.versionNumber < oldestServer)
     return problem(`${name} is older than 14.`, "Upgrade the server to PostgreSQL 14 to 18.");
@@ -106,11 +163,25 @@ export function toServerFinding({ server, replicationRole }: ServerState): Findi
   if (server.versionNumber >= firstUntestedServer)
     return warning(`${name} is newer than the tested versions.`, "Check for a newer kojin-postgres.");
   return ok(`${name}, a primary.`);
-}
+};
+
+/** Checks whether the cluster's notification queue fills up. */
+export const checkQueue: Check = async ({ catalog, facts: { notifyQueueUsage } }) => {
+  const fill = `The cluster's notification queue is ${Math.round(notifyQueueUsage * 100)} % full`;
+  if (notifyQueueUsage <= maxQueueUsage) return ok(`${fill}.`);
+  const sessions = (await catalog.query<[number, string, number]>(oldTransactionsText)).map(
+    ([processId, name, seconds]) => `${processId} (${name || "unnamed"}, ${Math.round(seconds)} s)`,
+  );
+  const found = sessions.length === 0 ? "" : ` Longest transactions: ${sessions.join(", ")}.`;
+  return problem(
+    `${fill}. When it is full, every NOTIFY fails.${found}`,
+    "A session listens but does not read, because it is in a transaction or its client hangs. End it: select pg_terminate_backend(pid). See “The notification queue fills” in docs/operations.md.",
+  );
+};
 
 /** Checks whether roles or databases have settings that keep writes from notifying. */
-export const checkSettings: Check = async ({ inspector }) => {
-  const rows = await inspector.query<[string | null, string | null, string]>(settingsText);
+export const checkSettings: Check = async ({ catalog }) => {
+  const rows = await catalog.query<[string | null, string | null, string]>(settingsText);
   if (rows.length === 0) return ok("No role or database has a setting that turns off notifications.");
   const settings = rows.map(
     ([role, database, setting]) => `${setting} (${role ?? "every role"} in ${database ?? "every database"})`,
@@ -122,7 +193,8 @@ export const checkSettings: Check = async ({ inspector }) => {
 };
 
 /** Checks whether the tables exist, in the version of this package. */
-export const checkSchema: Check = async ({ schema, schemaVersion, inspector }) => {
+export const checkSchema: Check = async ({ schemaVersion, catalog }) => {
+  const { schema } = catalog;
   const latest = latestVersion();
   if (schemaVersion === undefined)
     return unknown(`This role may not read the version of schema "${schema}".`, "See sql/roles.sql.");
@@ -134,7 +206,7 @@ export const checkSchema: Check = async ({ schema, schemaVersion, inspector }) =
     );
   if (schemaVersion > 0)
     return problem(`Schema "${schema}" has version ${schemaVersion} of ${latest}.`, migrateRemedy(schema));
-  const others = (await inspector.query<[string]>(otherSchemasText, [schema])).map(([name]) => JSON.stringify(name));
+  const others = (await catalog.query<[string]>(otherSchemasText, [schema])).map(([name]) => JSON.stringify(name));
   if (others.length === 0) return problem(`Schema "${schema}" has not been migrated.`, migrateRemedy(schema));
   return problem(
     `Schema "${schema}" has not been migrated, but there are tables in ${others.join(", ")}.`,
@@ -146,19 +218,20 @@ const migrateRemedy = (schema: string): string =>
   `Call migrate(), or run: kojin-postgres migrate${schema === "public" ? "" : ` --schema ${JSON.stringify(schema)}`}`;
 
 /** Checks whether the triggers fire. */
-export const checkTriggers: Check = async ({ schema, inspector, notifier }) => {
-  const idle = await inspector.idleTriggers(notifier === undefined);
+export const checkTriggers: Check = async ({ catalog, needsNotify }) => {
+  const triggers = await catalog.triggers();
+  const idle = triggers.filter((trigger) => isIdle(trigger) && (needsNotify || !onlyAnnounces(trigger.name)));
   if (idle.length === 0) return ok("All triggers are enabled.");
   const names = idle.map(({ name, state }) => `${name} (${state})`).join(", ");
   return problem(
     `Triggers do not fire, so writes send no notifications or are not counted: ${names}.`,
-    `${migrateRemedy(schema)}. It creates or enables them, and counts groups again.`,
+    `${migrateRemedy(catalog.schema)}. It creates or enables them, and counts groups again.`,
   );
 };
 
 /** Checks whether other roles could have their code run by writes to the tables. */
-export const checkRights: Check = async ({ inspector, schema }) => {
-  const rows = await inspector.query<[kind: string, role: string, objects: string]>(rightsText, [schema]);
+export const checkRights: Check = async ({ catalog }) => {
+  const rows = await catalog.query<[kind: string, role: string, objects: string]>(rightsText, [catalog.schema]);
   const sentence = (kind: string, beginning: string): string[] => {
     const roles = rows.filter(([each]) => each === kind).map(([, role, objects]) => `${role} (${objects})`);
     return roles.length === 0 ? [] : [`${beginning}: ${roles.join(", ")}.`];
@@ -179,15 +252,25 @@ export const checkRights: Check = async ({ inspector, schema }) => {
 };
 
 /** Checks whether this role can use the rights it has. */
-export const checkAccess: Check = async ({ inspector }) => {
-  const [found] = await inspector.accessProblems();
-  if (found === undefined) return ok("This session can write, and row security hides nothing from this role.");
-  return problem(found.finding, found.remedy);
+export const checkAccess: Check = ({ facts: { server, isReadOnly, hiddenTables } }) => {
+  // A standby is read-only, too; the check of the server names the reason.
+  if (isReadOnly && !server.isStandby)
+    return problem(
+      "Transactions are read-only, so nothing can be stored.",
+      "Reset default_transaction_read_only for the database, the role or the session.",
+    );
+  if (hiddenTables !== "")
+    return problem(
+      `Row security hides rows of ${hiddenTables} from this role, so waits may never find a result.`,
+      "Add a policy that shows this role all rows, or disable row security on these tables.",
+    );
+  return ok("This session can write, and row security hides nothing from this role.");
 };
 
 /** Checks whether the triggers notify the channel of this schema. */
-export const checkChannel: Check = async ({ schema, inspector }) => {
-  const [row] = await inspector.query<[string]>(notifyFunctionText, [schema]);
+export const checkChannel: Check = async ({ catalog }) => {
+  const { schema } = catalog;
+  const [row] = await catalog.query<[string]>(notifyFunctionText, [schema]);
   if (row?.[0].includes(`${escapeIdentifier(schema)}.kojin_announce(`) === true)
     return ok(`Notifications of schema "${schema}" use the channel ${channelOf(schema)}.`);
   return problem(
@@ -197,8 +280,8 @@ export const checkChannel: Check = async ({ schema, inspector }) => {
 };
 
 /** Checks whether rows arrive by logical replication, which fires no triggers. */
-export const checkSubscriptions: Check = async ({ schema, inspector }) => {
-  const tables = (await inspector.query<[string]>(subscribedTablesText, [schema])).map(([name]) => name);
+export const checkSubscriptions: Check = async ({ catalog }) => {
+  const tables = (await catalog.query<[string]>(subscribedTablesText, [catalog.schema])).map(([name]) => name);
   if (tables.length === 0) return ok("No table is written by logical replication.");
   return warning(
     `Logical replication writes ${tables.join(", ")} and fires no triggers. Such results are found by reads, every sweepIntervalMs.`,
