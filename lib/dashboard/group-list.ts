@@ -1,32 +1,34 @@
-import { concat, defer, finalize, ignoreElements, type Observable, repeat, type Subscription, tap, timer } from "rxjs";
+import { defer, finalize, ignoreElements, merge, type Observable, repeat, tap, timer } from "rxjs";
 import type { PostgresResultBackend } from "../postgres-backend";
 import type { GroupProgress } from "../result-backend";
 
 export interface GroupListTimes {
   /** Time between two reads of the list, in milliseconds. */
   readonly groupsMs: number;
-  /** How long a completed group stays on the list, in milliseconds. */
+  /** How long a completed group stays on the list, in milliseconds; longer if reads are slow. */
   readonly lingerMs: number;
 }
 
-interface FollowedGroup {
-  progress: GroupProgress;
-  subscription: Subscription | undefined;
-  /** Consecutive reads in which the group was not open. */
-  missed: number;
+interface ListedGroup {
+  readonly progress: GroupProgress;
+  /** Reads without the group after which it is dropped. */
+  readonly readsLeft: number;
 }
 
 /** The next read waits this many times as long as the last one took, so that reading stays below 5 % of the time. */
 const restFactor = 20;
 
 /**
- * The open groups. The list of ids is read regularly, because no stream names new groups; `group$` follows each group.
+ * The open groups, and those that have completed a moment ago. Changes show at once; new groups, and those that were
+ * deleted or have expired, show with the next read.
  */
 export class GroupList {
   readonly #backend: PostgresResultBackend;
   readonly #limit: number;
   readonly #times: GroupListTimes;
-  readonly #followed = new Map<string, FollowedGroup>();
+  readonly #listed = new Map<string, ListedGroup>();
+  /** The changes since the latest read began, which may be newer than what it finds. */
+  readonly #changed = new Map<string, GroupProgress>();
   #hasMore = false;
   #isRead = false;
 
@@ -39,7 +41,7 @@ export class GroupList {
   /** The groups by id; undefined before the first read. */
   get groups(): readonly GroupProgress[] | undefined {
     if (!this.#isRead) return undefined;
-    const groups = [...this.#followed.values()].map(({ progress }) => progress);
+    const groups = [...this.#listed.values()].map(({ progress }) => progress);
     return groups.sort((a, b) => (a.groupId < b.groupId ? -1 : 1));
   }
 
@@ -53,53 +55,48 @@ export class GroupList {
     let [startedAt, tookMs] = [0, 0];
     const open$ = defer(async () => {
       startedAt = performance.now();
+      this.#changed.clear();
       return this.#backend.openGroups({ limit: this.#limit + 1 });
     });
-    return open$.pipe(
-      // Not in the promise above, which continues after an unsubscribe and would then leave subscriptions behind.
+    const reads$ = open$.pipe(
+      // Not in the promise above, which continues after an unsubscribe.
       tap((open) => {
         tookMs = performance.now() - startedAt;
         this.#update(open);
       }),
       repeat({ delay: () => timer(Math.max(this.#times.groupsMs, restFactor * tookMs)) }),
+    );
+    const changes$ = this.#backend.groupChanges$().pipe(tap((progress) => this.#change(progress)));
+    return merge(changes$, reads$).pipe(
       ignoreElements(),
       finalize(() => this.#clear()),
     );
   }
 
+  #change(progress: GroupProgress): void {
+    this.#changed.set(progress.groupId, progress);
+    if (this.#listed.has(progress.groupId)) this.#list(progress);
+  }
+
   #update(open: readonly GroupProgress[]): void {
     this.#isRead = true;
     this.#hasMore = open.length > this.#limit;
-    const shown = new Map(open.slice(0, this.#limit).map((progress) => [progress.groupId, progress]));
-    for (const [groupId, group] of this.#followed) {
-      group.missed = shown.has(groupId) ? 0 : group.missed + 1;
-      // Not at the first miss: the group may have completed just now, and its stream has yet to report it.
-      if (group.missed > 1 && !group.progress.done) this.#drop(groupId);
+    for (const [groupId, { progress, readsLeft }] of this.#listed) {
+      if (readsLeft > 0) this.#listed.set(groupId, { progress, readsLeft: readsLeft - 1 });
+      else this.#listed.delete(groupId);
     }
-    for (const progress of shown.values()) {
-      // A completed group that is open again, as writers of the Rust crate can make it, is followed anew.
-      if (this.#followed.get(progress.groupId)?.progress.done !== false) this.#follow(progress);
-    }
+    for (const progress of open.slice(0, this.#limit)) this.#list(this.#changed.get(progress.groupId) ?? progress);
   }
 
-  #follow(progress: GroupProgress): void {
-    const { groupId } = progress;
-    this.#drop(groupId);
-    const group: FollowedGroup = { progress, subscription: undefined, missed: 0 };
-    this.#followed.set(groupId, group);
-    const progress$ = this.#backend.group$(groupId).pipe(tap((latest) => (group.progress = latest)));
-    const drop = (): void => this.#drop(groupId);
-    // After an error, the next read of the list fails, too, and reports it; or it follows the group again.
-    group.subscription = concat(progress$, timer(this.#times.lingerMs)).subscribe({ error: drop, complete: drop });
-  }
-
-  #drop(groupId: string): void {
-    this.#followed.get(groupId)?.subscription?.unsubscribe();
-    this.#followed.delete(groupId);
+  #list(progress: GroupProgress): void {
+    const { groupsMs, lingerMs } = this.#times;
+    // An open group is not dropped by the first read without it: it may have completed, and its change has yet to come.
+    this.#listed.set(progress.groupId, { progress, readsLeft: progress.done ? Math.ceil(lingerMs / groupsMs) : 1 });
   }
 
   #clear(): void {
-    for (const groupId of [...this.#followed.keys()]) this.#drop(groupId);
+    this.#listed.clear();
+    this.#changed.clear();
     this.#isRead = false;
     this.#hasMore = false;
   }

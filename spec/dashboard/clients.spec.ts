@@ -41,7 +41,7 @@ describe("a client of the dashboard", () => {
     const events = await start({ tickMs: 1, heartbeatMs: 10, stallMs: 500 });
     const storing = await database.open();
     const client = await stuckClient(events);
-    await eventually(() => expect(watching.stats()).toMatchObject({ feeds: 2 }));
+    await eventually(() => expect(watching.stats()).toMatchObject({ feeds: 3 }));
     const before = process.memoryUsage().arrayBuffers + process.memoryUsage().heapUsed;
     // Each state holds 20 results with ids and values of this length.
     const long = "x".repeat(500);

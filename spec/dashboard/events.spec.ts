@@ -199,11 +199,11 @@ describe("the events of the dashboard", () => {
         return reader;
       }),
     );
-    await eventually(() => expect(watching.stats()).toMatchObject({ feeds: 2, waitingGroups: 1 }));
+    await eventually(() => expect(watching.stats()).toMatchObject({ feeds: 3, waitingGroups: 0 }));
     for (const reader of readers.slice(1)) await reader.return(undefined);
     await storing.store("still there", 1);
     await look(events, ({ results }) => results[0]?.taskId === "still there");
-    expect(watching.stats()).toMatchObject({ feeds: 2, waitingGroups: 1 });
+    expect(watching.stats()).toMatchObject({ feeds: 3, waitingGroups: 0 });
     await readers[0]?.return(undefined);
     await eventually(() => expect(watching.stats()).toMatchObject({ feeds: 0, waitingGroups: 0 }));
     // Later clients still see earlier results.

@@ -1,4 +1,4 @@
-import { RecentCounts } from "../../lib/dashboard/recent";
+import { RecentCounts } from "../../lib/dashboard/monitor";
 
 describe("recent counts", () => {
   it("have the seconds that are over, also those in which nothing was counted", () => {
