@@ -2,20 +2,16 @@ import { Command, InvalidArgumentError } from "commander";
 import ms from "ms";
 import { checkSchemaName } from "../options";
 import { checkDurationMs, checkId, maxDurationMs } from "../value/arguments";
-import { type ExitCode, exitCodes } from "./exit-codes";
+import type { ExitCode } from "./exit-codes";
 import { type GlobalOptions, Session, type Terminal } from "./session";
 
 /** Runs a command and returns its exit code. */
 type Handler<Options> = (session: Session, args: readonly string[], options: Options) => Promise<ExitCode>;
 
 /** One run of the program. */
-export class Run {
+export interface Run {
   readonly terminal: Terminal;
-  exitCode: ExitCode = exitCodes.ok;
-
-  constructor(terminal: Terminal) {
-    this.terminal = terminal;
-  }
+  exitCode: ExitCode;
 }
 
 /** A command whose help ends with examples, and whose handler has a session. */
@@ -48,29 +44,14 @@ export class CliCommand extends Command {
   }
 }
 
-export const parseId = parser((text) => {
-  checkId(text, "taskId");
-  return text;
-});
-
-export const parseSchema = parser((text) => {
-  checkSchemaName(text);
-  return text;
-});
+export const parseId = parser(String, (id) => checkId(id, "taskId"));
+export const parseSchema = parser(String, checkSchemaName);
 
 /** Parses `30s`, `1.5h`, `250` (milliseconds) or `never` to milliseconds. */
 export const parseDuration = parser(toMilliseconds);
-
-export const parseFiniteDuration = parser((text) => {
-  const durationMs = toMilliseconds(text);
-  checkDurationMs(durationMs, "duration");
-  return durationMs;
-});
-
-export const parseTtl = parser((text) => {
-  const durationMs = toMilliseconds(text);
+export const parseFiniteDuration = parser(toMilliseconds, (durationMs) => checkDurationMs(durationMs, "duration"));
+export const parseTtl = parser(toMilliseconds, (durationMs) => {
   if (durationMs <= 0) throw new RangeError("Expected a duration above 0.");
-  return durationMs;
 });
 
 export function parseInteger(min: number, max: number): (text: string) => number {
@@ -83,10 +64,12 @@ export function parseInteger(min: number, max: number): (text: string) => number
 }
 
 /** Commander names the option or argument only for an error of its own class. */
-function parser<T>(parse: (text: string) => T): (text: string) => T {
+function parser<T>(parse: (text: string) => T, check: (value: T) => void = () => undefined): (text: string) => T {
   return (text) => {
     try {
-      return parse(text);
+      const value = parse(text);
+      check(value);
+      return value;
     } catch (error) {
       throw new InvalidArgumentError(error instanceof Error ? error.message : String(error));
     }

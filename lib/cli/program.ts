@@ -1,38 +1,21 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { CommanderError, Option } from "commander";
-import { CliCommand, parseInteger, parseSchema, Run } from "./command";
-import { dashboard } from "./commands/dashboard";
+import { CliCommand, parseInteger, parseSchema, type Run } from "./command";
 import { demo } from "./commands/demo";
-import { doctor } from "./commands/doctor";
-import { migrate } from "./commands/migrate";
-import { prune } from "./commands/prune";
-import { relay } from "./commands/relay";
+import { doctor, migrate, prune, status } from "./commands/operating";
 import { get, group, store, wait } from "./commands/results";
-import { status } from "./commands/status";
+import { dashboard, relay } from "./commands/services";
 import { watch } from "./commands/watch";
 import { type ExitCode, exitCodes, exitCodesHelp, failureLine, UsageError } from "./exit-codes";
 import type { Terminal } from "./session";
 
 /** All commands, in the order of the help. */
-const commands: readonly ((program: CliCommand) => void)[] = [
-  migrate,
-  status,
-  doctor,
-  store,
-  get,
-  wait,
-  group,
-  watch,
-  prune,
-  dashboard,
-  relay,
-  demo,
-];
+const commands = [migrate, status, doctor, store, get, wait, group, watch, prune, dashboard, relay, demo];
 
 /** Runs one command line and returns its exit code. It uses nothing of the process except `terminal`. */
 export async function runProgram(args: readonly string[], terminal: Terminal): Promise<ExitCode> {
-  const run = new Run(terminal);
+  const run: Run = { terminal, exitCode: exitCodes.ok };
   const isJson = args.includes("--json");
   try {
     await createProgram(run, isJson).parseAsync(args, { from: "user" });

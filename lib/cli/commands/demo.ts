@@ -58,8 +58,8 @@ async function runDemo(session: Session, url: string): Promise<void> {
 async function showOutcomes(session: Session, backend: PostgresResultBackend, worker: Worker): Promise<void> {
   const square = backend.wait("square", waitMs);
   const [failing, forgotten] = [backend.wait("failing", waitMs), backend.wait("forgotten", 500)];
-  worker.send({ kind: "square", taskId: "square", input: 12 });
-  worker.send({ kind: "fail", taskId: "failing" });
+  worker.send({ taskId: "square", input: 12 });
+  worker.send({ taskId: "failing", input: -1 });
   const errors = Promise.all([failing, forgotten].map(async (wait) => wait.catch((error: unknown) => error)));
   session.print(`wait("square")     ${JSON.stringify(await square)}`);
   const [failure, timeout] = await errors;
@@ -79,7 +79,7 @@ async function measureLatencies(
     const taskId = `round-${round}`;
     const startedAt = performance.now();
     const result = backend.wait(taskId, { timeoutMs: waitMs, signal });
-    worker.send({ kind: "square", taskId, input: round });
+    worker.send({ taskId, input: round });
     await result;
     latenciesMs.push(performance.now() - startedAt);
   }
@@ -91,8 +91,7 @@ async function measureGroup(backend: PostgresResultBackend, worker: Worker): Pro
   const startedAt = performance.now();
   await backend.initGroup(groupId, members);
   const results = backend.waitGroup<number>(groupId, waitMs);
-  for (let index = 0; index < members; index += 1)
-    worker.send({ kind: "member", groupId, taskId: `member-${index}`, input: index });
+  for (let index = 0; index < members; index += 1) worker.send({ taskId: `member-${index}`, input: index, groupId });
   await results;
   return performance.now() - startedAt;
 }
@@ -132,7 +131,7 @@ class Worker implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
     const exited = once(this.#child, "exit");
-    this.#child.kill("SIGTERM");
+    this.#child.disconnect();
     await exited;
   }
 }

@@ -1,12 +1,44 @@
 import { once } from "node:events";
 import type { IncomingMessage } from "node:http";
-import { urlHost } from "../../dashboard/dashboard-options";
+import { startDashboard } from "../../dashboard/dashboard";
+import { type DashboardOptions, urlHost } from "../../dashboard/dashboard-options";
 import { HttpServer } from "../../http/send-response";
 import { type RelayReport, startRelay } from "../../relay/relay";
-import { parseInteger, type CliCommand } from "../command";
-import { exitCodes, UsageError } from "../exit-codes";
+import { type CliCommand, parseInteger } from "../command";
+import { asUsage, type ExitCode, exitCodes, UsageError } from "../exit-codes";
 import type { Session } from "../session";
 import { printable } from "../text";
+
+export const dashboard = (program: CliCommand): void => {
+  program
+    .command("dashboard")
+    .summary("serve a live page of results and groups")
+    .description(
+      "Serves a page that shows results, failures and groups as they arrive. By default only this machine can open it. Without a database address it starts a temporary server. Ctrl-C ends the command and exits with 0.",
+    )
+    .option("--port <number>", "port to listen on; 0 takes any free one (default: 5480)", parseInteger(0, 65_535))
+    .option("--host <name>", "address to listen on; others than this machine's need a token (default: 127.0.0.1)")
+    .option("--token <text>", "token that clients must present; created if one is needed and none is given")
+    .option("--show-results", "also show values and failure messages; anyone who opens the page sees them")
+    .examples(
+      ["dashboard", "of DATABASE_URL"],
+      ["dashboard --port 8080 --show-results", "with values"],
+      ["dashboard --host 0.0.0.0", "for other machines; prints an address with a token"],
+    )
+    .handle<DashboardOptions>(async (session, _args, options) => {
+      const backend = session.url === undefined ? await connectToTemporaryServer(session) : await session.connect();
+      await using page = await asUsage(async () => startDashboard(backend, options));
+      session.printJson({ url: page.url });
+      session.print(`The dashboard is at ${page.url}\nPress Ctrl-C to stop it.`);
+      return await interruption(session);
+    });
+};
+
+async function connectToTemporaryServer(session: Session): ReturnType<Session["connect"]> {
+  const backend = await session.connect(await session.startServer());
+  await backend.migrate();
+  return backend;
+}
 
 interface StatusOptions {
   readonly port?: number;
@@ -42,10 +74,15 @@ export const relay = (program: CliCommand): void => {
       await using server = new HttpServer((request) => respond(session, relaying.report, request));
       if (port !== undefined) await listen(session, server, port, host);
       relaying.changes$.subscribe((report) => printReport(session, report));
-      if (!session.interrupted.aborted) await once(session.interrupted, "abort");
-      return exitCodes.ok;
+      return await interruption(session);
     });
 };
+
+/** Waits for the signal that ends a service, which is how it should end. */
+async function interruption({ interrupted }: Session): Promise<ExitCode> {
+  if (!interrupted.aborted) await once(interrupted, "abort");
+  return exitCodes.ok;
+}
 
 function printReport(session: Session, report: RelayReport): void {
   const at = new Date().toISOString();
