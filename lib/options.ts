@@ -88,20 +88,10 @@ export interface PostgresResultBackendOptions {
 }
 
 /** Options with every default filled in. */
-export interface ResolvedOptions {
-  readonly ttlMs: number;
-  readonly schema: string;
-  readonly listen: boolean | { readonly connection: string | PoolConfig };
+export interface ResolvedOptions extends Required<Omit<PostgresResultBackendOptions, "notifier" | "codec">> {
   readonly notifier: Notifier | undefined;
-  readonly notify: NotifyMode;
-  readonly sweepIntervalMs: number;
-  readonly retryTimeoutMs: number;
-  readonly batch: Required<BatchOptions>;
-  readonly maxResultBytes: number;
-  readonly inlineResultBytes: number;
-  readonly pruneIntervalMs: number;
-  readonly logger: Logger;
   readonly codec: Codec | undefined;
+  readonly batch: Required<BatchOptions>;
   readonly telemetry: Required<TelemetryOptions>;
 }
 
