@@ -4,7 +4,7 @@ import type { Notifier } from "./notifications/notifier";
 import { checkDurationMs, checkInteger, checkTtlMs, typeName } from "./value/arguments";
 import type { Codec } from "./value/encoding";
 
-/** Size and number of the batches in which results are stored. */
+/** Limits of the batches in which results are stored. */
 export interface BatchOptions {
   /** Most rows in one statement. 1 to 10 000; default 1000. */
   readonly maxRows?: number;
@@ -22,7 +22,7 @@ export interface TelemetryOptions {
   readonly metrics?: boolean;
 }
 
-/** How Postgres notifications are sent; see `notify`. */
+/** Ways to send Postgres notifications; see `notify`. */
 export type NotifyMode = "trigger" | "deferred" | "off";
 
 export interface PostgresResultBackendOptions {
@@ -31,27 +31,27 @@ export interface PostgresResultBackendOptions {
   /** Schema of the tables, created by `migrate` if absent. Default `public`. */
   readonly schema?: string;
   /**
-   * `true` listens for notifications on a connection to the pool's own address. `{ connection }` is a direct connection
-   * for LISTEN, required if the pool connects through a transaction pooler. `false` does not listen, and reads every
-   * second instead. Default `true`.
+   * `true` listens on a connection to the pool's own address. `{ connection }` listens on a direct connection, which is
+   * required if the pool connects through a transaction pooler. `false` does not listen, and reads every second
+   * instead. Default `true`.
    */
   readonly listen?: boolean | { readonly connection: string | PoolConfig };
   /**
-   * Sends notifications over another system instead of LISTEN, such as `nats()` of `kojin-postgres/nats`. All processes
-   * must use the same one. With it, `listen: { connection }` only means that the pool connects through a transaction
-   * pooler. Default: LISTEN.
+   * Carries notifications over another system instead of LISTEN, such as `nats()` of `kojin-postgres/nats`. All
+   * processes must use the same one. `listen: { connection }` then only says that the pool connects through a
+   * transaction pooler. Default: LISTEN.
    */
   readonly notifier?: Notifier;
   /**
    * When Postgres notifications are sent. `'trigger'`: within the storing transaction. `'deferred'`: by this process,
-   * right after the commit, so that the commits of many processes do not queue behind one another; if it crashes in
-   * between, waiters find the result by a sweep. `'off'`: never; only with a `notifier` that all waiting processes use.
-   * Default `'trigger'`, or `'off'` with a `notifier`.
+   * right after the commit, so that the commits of many processes do not queue behind one another. If the process
+   * crashes in between, a sweep finds the result. `'off'`: never, which requires a `notifier` that all waiting
+   * processes use. Default `'trigger'`, or `'off'` with a `notifier`.
    */
   readonly notify?: NotifyMode;
   /** Interval at which all pending ids are read again while listening, in milliseconds. 100 or more; default 30 000. */
   readonly sweepIntervalMs?: number;
-  /** How long a call retries after transient database errors, in milliseconds. 100 or more; default 10 000. */
+  /** Time for which a call retries after transient database errors, in milliseconds. 100 or more; default 10 000. */
   readonly retryTimeoutMs?: number;
   /**
    * Batches of stores. At most 100 000 rows and 128 MiB of JSON are queued; beyond that, `store` waits for space, for
@@ -76,8 +76,7 @@ export interface PostgresResultBackendOptions {
   readonly logger?: Logger;
   /**
    * Spans and metrics through the package `@opentelemetry/api`, if it is installed. Set up the SDK first: metrics go to
-   * the provider that is global when the backend is created. Default `false`: nothing is loaded, measured or stored for
-   * it.
+   * the provider that is global when the backend is created. Default `false`: the package is not even loaded.
    */
   readonly telemetry?: boolean | TelemetryOptions;
   /**
@@ -175,7 +174,7 @@ function checkMethods(value: unknown, what: string, names: readonly string[]): v
 /** Throws unless `schema` can be the name of a schema. */
 export function checkSchemaName(schema: unknown): asserts schema is string {
   if (typeof schema !== "string") throw new TypeError(`schema: expected a string, got ${typeName(schema)}.`);
-  // Postgres cuts a longer identifier off without an error (docs, "Identifiers and Key Words"), and two schemas would
+  // Postgres truncates longer identifiers without an error (docs, "Identifiers and Key Words"), so two schemas could
   // become one.
   const bytes = Buffer.byteLength(schema);
   if (bytes < 1 || bytes > 63 || schema.includes("\0") || !schema.isWellFormed()) {

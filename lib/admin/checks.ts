@@ -12,19 +12,19 @@ export interface Finding {
    */
   readonly verdict: "ok" | "warning" | "problem" | "unknown";
   readonly finding: string;
-  /** How to fix it; undefined if there is nothing to fix. */
+  /** Remedy; undefined if there is nothing to fix. */
   readonly remedy: string | undefined;
 }
 
-/** What the checks look at. */
+/** Data that the checks examine. */
 export interface CheckContext {
   readonly catalog: Catalog;
   readonly facts: CatalogFacts;
-  /** 0 before the first migration; undefined if the role may not read it. */
+  /** Version of the tables; 0 before the first migration, undefined if the role may not read it. */
   readonly schemaVersion: number | undefined;
-  /** Whether the tables exist in the version of this package; other tables are not checked. */
+  /** True if the tables exist in the version of this package. Other tables are not checked. */
   readonly hasTables: boolean;
-  /** Whether this process counts on Postgres notifications. */
+  /** True if this process relies on Postgres notifications. */
   readonly needsNotify: boolean;
 }
 
@@ -35,7 +35,7 @@ export const warning = (finding: string, remedy: string): Finding => ({ verdict:
 export const problem = (finding: string, remedy: string): Finding => ({ verdict: "problem", finding, remedy });
 export const unknown = (finding: string, remedy?: string): Finding => ({ verdict: "unknown", finding, remedy });
 
-/** From this fill level on, the notification queue is reported. The server itself warns at 0.5. */
+/** Fill level from which the notification queue is reported. The server itself warns at 0.5. */
 const maxQueueUsage = 0.25;
 const oldestServer = 140_000;
 /** The newest version that the specs run on is 18. */
@@ -130,7 +130,7 @@ const rightsText = `
   group by found.kind, role.rolname
   order by found.kind, role.rolname`;
 
-/** Reads what the checks look at. */
+/** Reads the data that the checks examine. */
 export async function readContext(parts: CatalogParts, timeoutMs: number): Promise<CheckContext> {
   const catalog = new Catalog(parts, timeoutMs);
   const facts = await catalog.facts();
@@ -253,7 +253,7 @@ export const checkRights: Check = async ({ catalog }) => {
 
 /** Checks whether this role can use the rights it has. */
 export const checkAccess: Check = ({ facts: { server, isReadOnly, hiddenTables } }) => {
-  // A standby is read-only, too; the check of the server names the reason.
+  // A standby is also read-only, but the check of the server reports that.
   if (isReadOnly && !server.isStandby)
     return problem(
       "Transactions are read-only, so nothing can be stored.",

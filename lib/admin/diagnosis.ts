@@ -112,7 +112,7 @@ const checkListening: Check<DiagnosisContext> = ({ report, notifier }) => {
     return problem(
       `Notifications do not arrive${way}: ${reason ?? `the status is ${status}.`}`,
       notifier === undefined
-        ? "Results arrive at most a second late. The checks above often show the cause; see “It does not listen” in docs/operations.md."
+        ? "Results arrive at most a second late. The checks above often show the cause; see “Not listening” in docs/operations.md."
         : `Check the addresses, the credentials and the user's permissions; see docs/nats.md. Without ${notifier}, results arrive at most a second late.`,
     );
   const path = notifier === undefined ? "from the pool to the listener" : "for a round trip";
@@ -148,7 +148,7 @@ const checkListeners: Check<DiagnosisContext> = ({ facts: { listeners: count }, 
   );
 };
 
-/** Checks the whole path: stores a result, and sees how its wait is woken. */
+/** Checks the whole path: stores a result, and checks what wakes the wait for it. */
 const checkRoundTrip: Check<DiagnosisContext> = async ({ parts, report, notifier }) => {
   let { wokenBy, tookMs } = await probeRoundTrip(parts);
   // A read after a reconnect found the result, which proves nothing about notifications.
@@ -172,7 +172,7 @@ function roundTripRemedy(notifier: string | undefined, isListening: boolean): st
 }
 
 interface Probe {
-  /** What woke the wait; `timeout` if nothing did. */
+  /** Cause that woke the wait; `timeout` if none did. */
   readonly wokenBy: WakeCause | "timeout";
   /** Time from the call that stored the result, in milliseconds. */
   readonly tookMs: number;
@@ -184,7 +184,7 @@ async function probeRoundTrip(parts: DiagnosisParts): Promise<Probe> {
   const taskId = `kojin-probe:${randomUUID()}`;
   const arrival$ = new Subject<WakeCause | "timeout">();
   const arrival = firstValueFrom(arrival$);
-  // Besides the stream below, which keeps the listener connected but does not tell what woke it.
+  // A wait in addition to the stream below: the stream keeps the listener connected, but does not report its cause.
   const watcher: Watcher<unknown> = {
     key: taskId,
     next: (_value, cause) => arrival$.next(cause),
@@ -220,7 +220,7 @@ const checks: readonly (readonly [CheckName, Check<DiagnosisContext>])[] = [
   ["schema", checkSchema],
 ];
 
-/** The checks that make no sense without the tables. */
+/** Checks that need the tables. */
 const tableChecks: typeof checks = [
   ["triggers", checkTriggers],
   ["rights", checkRights],
@@ -230,7 +230,7 @@ const tableChecks: typeof checks = [
   ["round-trip", checkRoundTrip],
 ];
 
-/** Runs all checks. One that fails is reported as `unknown`. */
+/** Runs all checks. A check that fails is reported as `unknown`. */
 export async function diagnose(
   parts: DiagnosisParts,
   { probe = true }: DiagnoseOptions = {},

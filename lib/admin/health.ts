@@ -13,9 +13,9 @@ import {
 } from "./checks";
 import type { CatalogParts } from "./inspection";
 
-/** Whether a backend works, from a few queries. */
+/** Health of a backend, from a few queries. */
 export interface Health {
-  /** Whether results can be stored and read, and notifications arrive or are not needed. */
+  /** True if results can be stored and read, and notifications arrive or are not needed. */
   readonly ok: boolean;
   readonly status: ListenStatus;
   /** The problems, each as a sentence with its remedy; empty if there are none. */
@@ -46,7 +46,7 @@ export interface HealthParts extends CatalogParts {
   readonly problems: ReadProblems;
 }
 
-/** Never rejects: a database that does not answer is one of the problems. */
+/** Reads the health of a backend. Never rejects: a database that does not answer is reported as a problem. */
 export async function readHealth(parts: HealthParts): Promise<Health> {
   const { status, reconnects, heartbeatMs, problem } = parts.notifications.report;
   const problems = [...(problem === undefined ? [] : [problem]), ...parts.problems.messages];

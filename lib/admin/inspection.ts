@@ -13,7 +13,7 @@ export interface ServerFacts {
   readonly version: string;
   /** For example 180004. */
   readonly versionNumber: number;
-  /** Whether the server is a standby, which accepts no writes and no LISTEN. */
+  /** True if the server is a standby, which accepts no writes and no LISTEN. */
   readonly isStandby: boolean;
   readonly database: string;
 }
@@ -47,10 +47,10 @@ export interface Inspection {
   readonly listeners: number;
 }
 
-/** The facts that every role may read, from one statement. */
+/** Facts that every role may read, from one statement. */
 export interface CatalogFacts {
   readonly server: ServerFacts;
-  /** How this session treats triggers: `origin`, `replica` or `local`. */
+  /** Setting `session_replication_role` of this session: `origin`, `replica` or `local`. */
   readonly replicationRole: string;
   readonly isReadOnly: boolean;
   /** Fill level of the cluster's notification queue, 0 to 1. */

@@ -5,7 +5,7 @@ import type { GroupProgress } from "../result-backend";
 export interface GroupListTimes {
   /** Time between two reads of the list, in milliseconds. */
   readonly groupsMs: number;
-  /** How long a completed group stays on the list, in milliseconds; longer if reads are slow. */
+  /** Time for which a completed group stays on the list, in milliseconds; longer if reads are slow. */
   readonly lingerMs: number;
 }
 
@@ -19,15 +19,15 @@ interface ListedGroup {
 const restFactor = 20;
 
 /**
- * The open groups, and those that have completed a moment ago. Changes show at once; new groups, and those that were
- * deleted or have expired, show with the next read.
+ * The open groups and recently completed ones. Changes appear at once. New, deleted and expired groups appear with the
+ * next read.
  */
 export class GroupList {
   readonly #backend: PostgresResultBackend;
   readonly #limit: number;
   readonly #times: GroupListTimes;
   readonly #listed = new Map<string, ListedGroup>();
-  /** The changes since the latest read began, which may be newer than what it finds. */
+  /** Changes since the latest read began, which may be newer than its answer. */
   readonly #changed = new Map<string, GroupProgress>();
   #hasMore = false;
   #isRead = false;
@@ -45,7 +45,7 @@ export class GroupList {
     return groups.sort((a, b) => (a.groupId < b.groupId ? -1 : 1));
   }
 
-  /** Whether more groups are open than are on the list. */
+  /** True if more groups are open than are on the list. */
   get hasMore(): boolean {
     return this.#hasMore;
   }
@@ -90,7 +90,8 @@ export class GroupList {
 
   #list(progress: GroupProgress): void {
     const { groupsMs, lingerMs } = this.#times;
-    // An open group is not dropped by the first read without it: it may have completed, and its change has yet to come.
+    // The first read without an open group does not drop it, since it may have completed and its change may still
+    // arrive.
     this.#listed.set(progress.groupId, { progress, readsLeft: progress.done ? Math.ceil(lingerMs / groupsMs) : 1 });
   }
 

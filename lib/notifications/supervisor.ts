@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { backoffMs } from "../database/retry";
 
-/** A connection that is lost once and never comes back by itself. */
+/** A connection that never reconnects by itself. */
 export interface SupervisedSession {
   /** Ends the session, by force if necessary. */
   dispose(): Promise<void>;
@@ -41,21 +41,21 @@ export abstract class Supervisor<Session extends SupervisedSession> {
     return this.#session;
   }
 
-  /** Connects, unless that is under way. */
+  /** Connects, unless it is connected or connecting. */
   start(): void {
     if (this.#running !== undefined && !this.#stopping.signal.aborted) return;
     this.#stopping = new AbortController();
     this.#running = this.#run(this.#stopping.signal, this.#running);
   }
 
-  /** Ends the session; resolves once nothing is connected. `reason` is what an attempt under way rejects with. */
+  /** Ends the session, and resolves once it is closed. A running attempt to connect rejects with `reason`. */
   async stop(reason: Error): Promise<void> {
     this.#stopping.abort(reason);
     this.#life?.abort(reason);
     await this.#running;
   }
 
-  /** Checks the session now, unless a check is under way. */
+  /** Checks the session now, unless a check is running. */
   async checkNow(): Promise<void> {
     const [session, life] = [this.#session, this.#life];
     if (session === undefined || this.#checking === session) return;

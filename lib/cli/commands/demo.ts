@@ -28,7 +28,7 @@ export const demo = (program: CliCommand): void => {
     });
 };
 
-/** Waits in this process for what the worker stores. The two share only the database and the ids. */
+/** Waits in this process for the worker's results. The two processes share only the database and the ids. */
 async function runDemo(session: Session, url: string): Promise<void> {
   await using backend = await PostgresResultBackend.connect(url);
   await backend.migrate();

@@ -78,7 +78,7 @@ export const relay = (program: CliCommand): void => {
     });
 };
 
-/** Waits for the signal that ends a service, which is how it should end. */
+/** Waits for the signal that ends a service normally. */
 async function interruption({ interrupted }: Session): Promise<ExitCode> {
   if (!interrupted.aborted) await once(interrupted, "abort");
   return exitCodes.ok;
