@@ -40,7 +40,7 @@ import { checkSchema, type StoredResult } from "./value/decoding";
 import { encodeResult } from "./value/encoding";
 import { encodeFailure } from "./value/failure";
 import type { TaskId } from "./value/task";
-import { resolveWaitOptions, withWaitOptions } from "./waiting/waits";
+import { resolveWaitOptions, watch$, withWaitOptions } from "./waiting/waits";
 
 /** Result backend on PostgreSQL: results are tables, and waiters are woken by LISTEN/NOTIFY. */
 export class PostgresResultBackend implements ResultBackend {
@@ -191,7 +191,7 @@ export class PostgresResultBackend implements ResultBackend {
     checkId(taskId, "taskId");
     checkSchema(schema);
     const { reader, results } = this.#core;
-    return reader.value$(results.waits.watch$(taskId), schema);
+    return reader.value$(watch$(results, taskId), schema);
   }
 
   results$<T>({ where = () => true, schema }: ResultFeedOptions<T> = {}): Observable<TaskOutcome<T>> {
@@ -388,7 +388,7 @@ export class PostgresResultBackend implements ResultBackend {
   #wait(taskId: string, options: WaitOptions): Promise<StoredResult> {
     checkId(taskId, "taskId");
     const { telemetry, results } = this.#openCore();
-    const stored$ = results.waits.watch$(taskId, options);
+    const stored$ = watch$(results, taskId, options);
     return telemetry === undefined ? firstValueFrom(stored$) : telemetry.wait(taskId, stored$);
   }
 }

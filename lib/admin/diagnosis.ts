@@ -7,6 +7,7 @@ import { toStoreRow } from "../results/store-row";
 import type { Writer } from "../results/writer";
 import { encodeResult } from "../value/encoding";
 import type { WakeCause, Watcher } from "../waiting/router";
+import { watch$ } from "../waiting/waits";
 import {
   type Check,
   checkAccess,
@@ -191,7 +192,7 @@ async function probeRoundTrip(parts: DiagnosisParts): Promise<Probe> {
     error: (error) => arrival$.error(error),
   };
   results.router.add(watcher);
-  const watching = results.waits.watch$(taskId).subscribe({ error: (error: unknown) => arrival$.error(error) });
+  const watching = watch$(results, taskId).subscribe({ error: (error: unknown) => arrival$.error(error) });
   const timer = setTimeout(() => arrival$.next("timeout"), probeTimeoutMs);
   try {
     // After this read, the first read of the wait can no longer find the result.

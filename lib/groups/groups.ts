@@ -16,11 +16,11 @@ import type { Notification } from "../notifications/payload";
 import type { GroupProgress, WaitOptions } from "../result-backend";
 import { TableCommits } from "../results/table-commits";
 import type { StoredResult } from "../value/decoding";
-import type { Mark } from "../waiting/commits";
+import type { Mark } from "../waiting/feed-history";
 import { KeyedSource, type SourceContext } from "../waiting/keyed-source";
 import type { ReadReason } from "../waiting/loader";
 import type { Found, ReadAnswer, ReadCare } from "../waiting/read-attempts";
-import { lastReadMs, type WaitLimits } from "../waiting/waits";
+import { lastReadMs, type WaitLimits, watch$ } from "../waiting/waits";
 import { GroupChanges } from "./group-changes";
 import { expiredError, GroupReads, type StoredGroup, whileSubscribed } from "./group-reads";
 import { isSameProgress } from "./group-rules";
@@ -84,7 +84,7 @@ export class Groups extends KeyedSource<StoredGroup> {
 
   /** Emits how far a group is, at every change. */
   group$(groupId: string): Observable<GroupProgress> {
-    return this.waits.watch$(groupId).pipe(
+    return watch$(this, groupId).pipe(
       map(({ progress }) => progress),
       distinctUntilChanged(isSameProgress),
     );
@@ -92,7 +92,7 @@ export class Groups extends KeyedSource<StoredGroup> {
 
   /** Emits the outcome of each member once, in the order in which they finish. */
   members$(groupId: string): Observable<StoredResult> {
-    return this.reads.members$(groupId, this.waits.watch$(groupId));
+    return this.reads.members$(groupId, watch$(this, groupId));
   }
 
   /** Emits the results of a group once it is done. Without limits it errors when the group expires. */
@@ -158,7 +158,7 @@ export class Groups extends KeyedSource<StoredGroup> {
   /** Emits a group once it is done. A group that settles may take a last read beyond the deadline. */
   #done$(groupId: string, limits: WaitLimits): Observable<StoredGroup> {
     const done$ = (within: WaitLimits): Observable<StoredGroup> =>
-      this.waits.watch$(groupId, within).pipe(filter(({ progress }) => progress.done));
+      watch$(this, groupId, within).pipe(filter(({ progress }) => progress.done));
     return done$(limits).pipe(
       catchError((error: unknown) => {
         if (!(error instanceof WaitTimeoutError && this.#timers.isSettling(groupId))) throw error;

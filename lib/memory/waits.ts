@@ -1,7 +1,7 @@
 import type { Observable, Subscription } from "rxjs";
 import { BackendClosedError } from "../errors";
 import { Router, type WakeCause } from "../waiting/router";
-import { type WaitSource, Waits } from "../waiting/waits";
+import { type WaitLimits, type WaitSource, watch$ } from "../waiting/waits";
 
 interface MemoryWaitSource<T> extends Pick<WaitSource<T>, "deadlines" | "isAnswer" | "timeoutError"> {
   readonly changes$: Observable<T>;
@@ -10,8 +10,8 @@ interface MemoryWaitSource<T> extends Pick<WaitSource<T>, "deadlines" | "isAnswe
 }
 
 /** Waits for results, or for groups, by their ids: as with Postgres, but with neither a listener nor sweeps. */
-export class MemoryWaits<T> extends Waits<T> {
-  readonly #router: Router<T>;
+export class MemoryWaits<T> {
+  readonly #source: WaitSource<T>;
   readonly #changes: Subscription;
 
   constructor({ changes$, keyOf, read, ...parts }: MemoryWaitSource<T>) {
@@ -23,30 +23,33 @@ export class MemoryWaits<T> extends Waits<T> {
       if (value !== undefined) router.next(key, value, cause);
       return value;
     };
-    super({
+    this.#source = {
       ...parts,
       router,
       loader: { lastError: undefined, request: (key, cause) => void load(key, cause), load },
       sweep: { enter: () => undefined, leave: () => undefined },
       countWake: () => undefined,
-    });
-    this.#router = router;
+    };
     this.#changes = changes$.subscribe((value) => router.next(keyOf(value), value, "notification"));
   }
 
   /** The number of keys that are waited for. */
   get size(): number {
-    return this.#router.size;
+    return this.#source.router.size;
+  }
+
+  /** Emits the value of a key, now and at every change, and completes with the answer. */
+  watch$(key: string, limits?: WaitLimits): Observable<T> {
+    return watch$(this.#source, key, limits);
   }
 
   /** Resolves once nothing is waited for. */
   async drain(): Promise<void> {
-    await this.#router.drain();
+    await this.#source.router.drain();
   }
 
-  override close(): void {
-    super.close();
+  close(): void {
     this.#changes.unsubscribe();
-    this.#router.errorAll(new BackendClosedError());
+    this.#source.router.close(new BackendClosedError());
   }
 }

@@ -13,7 +13,7 @@ import type { Found, ReadAnswer, ReadCare } from "./read-attempts";
 import type { ReadProblems } from "./read-problems";
 import { Router, type WakeCause } from "./router";
 import type { NotificationReceiver, Sweep } from "./sweep";
-import { Waits, type WaitSource } from "./waits";
+import type { WaitSource } from "./waits";
 
 /** What all sources of a backend share. */
 export interface SourceContext {
@@ -48,7 +48,6 @@ interface SourceNames {
 export abstract class KeyedSource<T> implements LoadReceiver<T>, WaitSource<T>, FeedSource<T>, NotificationReceiver {
   readonly router: Router<T>;
   readonly loader: Loader<T>;
-  readonly waits: Waits<T>;
   readonly feed: Feed<T>;
   readonly sweep: Sweep;
   readonly deadlines: Deadlines;
@@ -65,7 +64,6 @@ export abstract class KeyedSource<T> implements LoadReceiver<T>, WaitSource<T>, 
     this.router = new Router<T>(names.kind, selection);
     const { retryTimeoutMs } = options;
     this.loader = new Loader<T>(this, { schemaCheck, deadlines, retryTimeoutMs, closed, countBatch });
-    this.waits = new Waits<T>(this);
     this.feed = new Feed<T>(this);
     sweep.attach(this);
   }
@@ -146,9 +144,8 @@ export abstract class KeyedSource<T> implements LoadReceiver<T>, WaitSource<T>, 
 
   /** Errors every wait and stream, and those to come. */
   close(error: Error): void {
-    this.waits.close();
     this.feed.close();
-    this.router.errorAll(error);
+    this.router.close(error);
   }
 
   /** Has the streams look for what no notification announced. */

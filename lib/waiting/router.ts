@@ -20,6 +20,7 @@ export class Router<T> {
   // A set only where a key has several watchers: it would double the memory of a wait.
   readonly #watchers = new Map<string, Watcher<T> | Set<Watcher<T>>>();
   readonly #drained: (() => void)[] = [];
+  #closedBy: Error | undefined;
   readonly #kind: NotificationKind;
   readonly #selection: NotificationSelection | undefined;
 
@@ -27,6 +28,11 @@ export class Router<T> {
   constructor(kind: NotificationKind = "tasks", selection?: NotificationSelection) {
     this.#kind = kind;
     this.#selection = selection;
+  }
+
+  /** Why no further watchers are to be added; undefined until the router is closed. */
+  get closedBy(): Error | undefined {
+    return this.#closedBy;
   }
 
   /** Number of keys that are watched. */
@@ -83,7 +89,9 @@ export class Router<T> {
     for (const watcher of this.#at(key)) watcher.error(error);
   }
 
-  errorAll(error: Error): void {
+  /** Errors every watcher. */
+  close(error: Error): void {
+    this.#closedBy = error;
     for (const key of [...this.#watchers.keys()]) this.error(key, error);
   }
 

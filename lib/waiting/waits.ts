@@ -1,6 +1,6 @@
 import { firstValueFrom, Observable, type Subscriber, throwError, type Unsubscribable } from "rxjs";
 import { type Deadline, type Deadlines, reasonOf } from "./deadlines";
-import { BackendClosedError, type WaitTimeoutError } from "../errors";
+import type { WaitTimeoutError } from "../errors";
 import type { ReadOptions, WaitOptions } from "../result-backend";
 import { checkDurationMs, typeName } from "../value/arguments";
 import { checkSchema } from "../value/decoding";
@@ -74,33 +74,18 @@ export function withWaitOptions<T, Result>(
   }
 }
 
-/** Waits for values under keys, such as results or groups. */
-export class Waits<T> {
-  readonly #source: WaitSource<T>;
-  #isClosed = false;
-
-  constructor(source: WaitSource<T>) {
-    this.#source = source;
-  }
-
-  /**
-   * Emits what is stored under a key, now and at every change, and completes with the answer. Errors when its time is
-   * up or its signal aborts. The time begins with the subscription.
-   */
-  watch$(key: string, limits: WaitLimits = {}): Observable<T> {
-    return new Observable((subscriber) => {
-      const { signal } = limits;
-      if (this.#isClosed) subscriber.error(new BackendClosedError());
-      else if (signal?.aborted === true) subscriber.error(reasonOf(signal));
-      else return new Wait(this.#source, key, limits, subscriber);
-      return undefined;
-    });
-  }
-
-  /** Errors later waits. The router ends the present ones. */
-  close(): void {
-    this.#isClosed = true;
-  }
+/**
+ * Emits what is stored under a key, such as a result or a group, now and at every change, and completes with the
+ * answer. Errors when its time is up, its signal aborts or the router is closed. The time begins with the subscription.
+ */
+export function watch$<T>(source: WaitSource<T>, key: string, limits: WaitLimits = {}): Observable<T> {
+  return new Observable((subscriber) => {
+    const { signal } = limits;
+    if (source.router.closedBy !== undefined) subscriber.error(source.router.closedBy);
+    else if (signal?.aborted === true) subscriber.error(reasonOf(signal));
+    else return new Wait(source, key, limits, subscriber);
+    return undefined;
+  });
 }
 
 /**

@@ -44,7 +44,7 @@ type Step =
   | { readonly do: "remove"; readonly which: number }
   | { readonly do: "next"; readonly key: string; readonly value: number; readonly cause: WakeCause }
   | { readonly do: "error"; readonly key: string }
-  | { readonly do: "errorAll" | "drain" };
+  | { readonly do: "close" | "drain" };
 
 const anyKey = fc.constantFrom(...keys);
 const anyStep: fc.Arbitrary<Step> = fc.oneof(
@@ -67,7 +67,7 @@ const anyStep: fc.Arbitrary<Step> = fc.oneof(
     }),
   },
   { weight: 1, arbitrary: fc.record({ do: fc.constant("error"), key: anyKey }) },
-  { weight: 1, arbitrary: fc.record({ do: fc.constantFrom("errorAll", "drain") }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constantFrom("close", "drain") }) },
 );
 
 interface Entry {
@@ -95,7 +95,7 @@ class Model {
       const told = step.do === "error" ? [step.key] : [...this.#entries.keys()];
       this.#tell(told, () => [error], true);
       if (step.do === "error") this.router.error(step.key, error);
-      else this.router.errorAll(error);
+      else this.router.close(error);
     }
     await turn();
     this.#check();

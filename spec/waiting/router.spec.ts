@@ -148,7 +148,7 @@ describe("an error for all", () => {
     const witnesses = addAll(router, "a", "a", "b", "c");
     for (const witness of witnesses) witness.onNext = () => router.remove(witness);
     const error = new Error("closed");
-    router.errorAll(error);
+    router.close(error);
     expect(witnesses.map(({ errors }) => errors)).toEqual([[error], [error], [error], [error]]);
     expect(router.size).toBe(0);
   });
