@@ -79,7 +79,6 @@ export class GroupTimers {
     const expire = (reason?: unknown): void => {
       if (reason === undefined) act();
     };
-    const dueAt = performance.now() + Math.max(0, delayMs) + graceMs;
-    this.#source.deadlines.add({ dueAt, heapIndex: -1, expire });
+    this.#source.deadlines.add({ timeoutMs: Math.max(0, delayMs) + graceMs, expire });
   }
 }

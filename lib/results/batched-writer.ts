@@ -304,7 +304,7 @@ export abstract class BatchedWriter<Row, Outcome> {
   }
 
   #after(delayMs: number, expire: (reason?: unknown) => void): void {
-    this.parts.deadlines.add({ dueAt: performance.now() + delayMs, heapIndex: -1, expire });
+    this.parts.deadlines.add({ timeoutMs: delayMs, expire });
   }
 
   /** The first statement for rows: it writes all of them, or none. */
