@@ -1,7 +1,7 @@
 import { WaitTimeoutError } from "../errors";
 import type { Notification } from "../notifications/payload";
 import type { StoredResult } from "../value/decoding";
-import type { Mark } from "../waiting/commits";
+import type { Mark } from "../waiting/feed-history";
 import { KeyedSource, type SourceContext } from "../waiting/keyed-source";
 import type { ReadReason } from "../waiting/loader";
 import type { Found, ReadAnswer, ReadCare } from "../waiting/read-attempts";

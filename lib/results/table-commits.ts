@@ -1,5 +1,6 @@
 import type { Database } from "../database/database";
-import { type CommitReader, type Mark, type Moment, Snapshot } from "../waiting/commits";
+import type { CommitReader, Moment } from "../waiting/catch-up";
+import { type Mark, Snapshot } from "../waiting/feed-history";
 import { microsOf } from "./expressions";
 
 /** The SQL that follows the commits to a table, made once for a schema. */

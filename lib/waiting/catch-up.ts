@@ -1,6 +1,5 @@
 import { mayPass } from "../database/backend-error";
-import { type CommitReader, firstMark, type Mark } from "./commits";
-import type { FeedHistory } from "./feed-history";
+import type { FeedHistory, Mark, Snapshot } from "./feed-history";
 
 /** Only keys, so many at once: each page sorts anew what a transaction of a million rows wrote. */
 const pageRows = 20_000;
@@ -10,6 +9,25 @@ const maxRequested = 1_000;
 const minEmittedToLook = 10_000;
 /** How far two clocks may drift apart, as a share of the time that passes. */
 const largestDrift = 0.0005;
+
+/** Before every mark. */
+const firstMark: Mark = { key: "", xid: 0 };
+
+/** A moment in the order of commits. */
+export interface Moment {
+  readonly snapshot: Snapshot;
+  /** The server's time, in microseconds since 1970. */
+  readonly serverMicros: number;
+}
+
+/** Reads what was written, in the order of transactions. */
+export interface CommitReader {
+  now(): Promise<Moment>;
+  /** Reads a page of what was written since a time, in microseconds since 1970, except what bears a time to come. */
+  writtenSince(micros: number, after: Mark, limit: number): Promise<readonly Mark[]>;
+  /** Reads a page of what was committed after one snapshot, and begun before the end of another. */
+  committedSince(from: Snapshot, to: Snapshot, after: Mark, limit: number): Promise<readonly Mark[]>;
+}
 
 /** Where a {@link CatchUp} looks. */
 export interface LookSource {
@@ -43,7 +61,8 @@ export class CatchUp {
   /** Values that the look has requested and that have not been read. */
   readonly #requested = new Set<string>();
   #state: State = "idle";
-  readonly #requestErrors: Error[] = [];
+  /** Why one of them could not be read. */
+  #requestError: Error | undefined;
   #resumeLook: (() => void) | undefined;
   #emittedToLook = minEmittedToLook;
 
@@ -74,22 +93,17 @@ export class CatchUp {
     if (this.#state === "idle" && this.#history.size >= this.#emittedToLook) this.look();
   }
 
-  /** A requested value has been read, or is gone. */
-  settle(key: string): void {
-    if (this.#requested.delete(key)) this.#resumeIfSettled();
-  }
-
-  /** A requested value could not be read. */
-  fail(key: string, error: Error): void {
-    if (!this.#requested.has(key)) return;
-    this.#requestErrors.push(error);
-    this.settle(key);
+  /** A requested value has been read, or is gone. `error`: it could not be read. */
+  settle(key: string, error?: Error): void {
+    if (!this.#requested.delete(key)) return;
+    this.#requestError ??= error;
+    if (this.#requested.size === 0) this.#resumeLook?.();
   }
 
   stop(): void {
     this.#state = "stopped";
     this.#requested.clear();
-    this.#resumeIfSettled();
+    this.#resumeLook?.();
   }
 
   async #look(): Promise<void> {
@@ -130,17 +144,13 @@ export class CatchUp {
 
   /** Resolves once all keys are settled; rejects if one could not be read. */
   async #requestAll(keys: readonly string[]): Promise<void> {
-    this.#requestErrors.length = 0;
+    this.#requestError = undefined;
     for (const key of keys) this.#requested.add(key);
-    const settled = new Promise<void>((resolve) => (this.#resumeLook = resolve));
-    for (const key of keys) this.#source.readForFeed(key);
-    await settled;
-    const [error] = this.#requestErrors;
+    const error = await new Promise<Error | undefined>((resolve) => {
+      this.#resumeLook = () => resolve(this.#requestError);
+      for (const key of keys) this.#source.readForFeed(key);
+    });
     if (error !== undefined) throw error;
-  }
-
-  #resumeIfSettled(): void {
-    if (this.#requested.size === 0) this.#resumeLook?.();
   }
 
   /** The cursor stays where it is: the next sweep or connection looks again, however long an outage lasts. */

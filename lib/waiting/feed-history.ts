@@ -1,4 +1,30 @@
-import type { Mark, Snapshot } from "./commits";
+/** A stored value: its key, and the transaction that wrote it. */
+export interface Mark {
+  readonly key: string;
+  readonly xid: number;
+}
+
+/**
+ * Which transactions had been committed at one moment, from the text `xmin:xmax:xip_list` of `pg_current_snapshot()`
+ * (PostgreSQL docs, "Transaction ID and Snapshot Information Functions"). Transaction ids are exact up to 2^53.
+ */
+export class Snapshot {
+  /** The first transaction that had not begun. */
+  readonly xmax: number;
+  /** The transactions below `xmax` that were under way. */
+  readonly running: ReadonlySet<number>;
+
+  constructor(text: string) {
+    const [, xmax, running = ""] = text.split(":");
+    this.xmax = Number(xmax);
+    this.running = new Set(running === "" ? [] : running.split(",").map(Number));
+  }
+
+  /** Tells whether what a transaction wrote is visible in this snapshot. */
+  includes(xid: number): boolean {
+    return xid < this.xmax && !this.running.has(xid);
+  }
+}
 
 /** Values the server refuses to read of which it is remembered that they have yet to be emitted. */
 const maxPostponed = 10_000;
@@ -27,7 +53,7 @@ export class FeedHistory {
   readonly beganAt = performance.now();
   /** Nearly always one transaction for a key; an array only where there are several. */
   readonly #emitted = new Map<string, number | readonly number[]>();
-  /** Keys that the server refuses to read at present, each with the snapshot up to which the feed had come. */
+  /** Keys to be emitted once they can be, each with the snapshot up to which its value counts as emitted. */
   readonly #postponed = new Map<string, Snapshot | undefined>();
   #cursor: Cursor | undefined;
   #lookFrom: Cursor | undefined;
@@ -70,22 +96,25 @@ export class FeedHistory {
     this.#emitted.set(key, xids === undefined ? xid : [...(typeof xids === "number" ? [xids] : xids), xid]);
   }
 
-  /** Has a key that the server refuses to read emitted once it can be read. */
+  /** Has a key that the server refuses to read emitted once it can be, if its value is new by the present cursor. */
   postpone(key: string): void {
     if (this.#postponed.size < maxPostponed && !this.#postponed.has(key))
       this.#postponed.set(key, this.#cursor?.snapshot);
   }
 
-  forgetPostponed(key: string): void {
-    this.#postponed.delete(key);
+  /** Has the value of a key emitted once it is read, wherever the cursor is. */
+  expect(key: string): void {
+    this.#postponed.set(key, undefined);
   }
 
-  /** Takes out a postponed key that could be read. Returns whether its value was new when it was postponed. */
-  takePostponed(mark: Mark): boolean {
-    if (!this.#postponed.has(mark.key)) return false;
-    const snapshot = this.#postponed.get(mark.key);
-    this.#postponed.delete(mark.key);
-    return isAfter(snapshot, mark);
+  /** Tells whether a value is to be emitted because its key was postponed or expected. */
+  isPostponed(mark: Mark): boolean {
+    return this.#postponed.has(mark.key) && isAfter(this.#postponed.get(mark.key), mark);
+  }
+
+  /** Notes that a key has been read, or has no value. */
+  forgetPostponed(key: string): void {
+    this.#postponed.delete(key);
   }
 
   /** Notes that a look has ended. `isContinued`: it began at {@link FeedHistory.lookFrom}. */

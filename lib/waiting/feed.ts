@@ -1,8 +1,7 @@
 import { Observable, type Subscriber } from "rxjs";
 import { BackendClosedError } from "../errors";
 import { CatchUp, type LookSource } from "./catch-up";
-import type { Mark } from "./commits";
-import { FeedHistory } from "./feed-history";
+import { FeedHistory, type Mark } from "./feed-history";
 import type { Sweep } from "./sweep";
 
 /** Where the values of a {@link Feed} come from. */
@@ -14,6 +13,14 @@ export interface FeedSource<T> extends LookSource {
   followAll(isFollowing: boolean): void;
 }
 
+/** How a value came to be read. */
+interface Offer {
+  /** A notification has announced a value of this key. */
+  readonly isAnnounced: boolean;
+  /** A read that began later has found the key already. */
+  readonly isOvertaken?: boolean;
+}
+
 interface Subscription<T> {
   readonly where: (key: string) => boolean;
   readonly subscriber: Subscriber<T>;
@@ -21,16 +28,9 @@ interface Subscription<T> {
 
 /** What a feed does for its present subscribers. Their successors get another one. */
 interface Following {
-  readonly name: "following";
   readonly history: FeedHistory;
   readonly catchUp: CatchUp;
-  /** Keys that were new when it was too early to emit them. */
-  readonly expected: Set<string>;
 }
-
-type FeedState = { readonly name: "idle" } | Following | { readonly name: "closed" };
-
-const idle: FeedState = { name: "idle" };
 
 /**
  * Emits everything that is committed from now on, to any number of subscribers, each value once. Notifications announce
@@ -39,7 +39,7 @@ const idle: FeedState = { name: "idle" };
 export class Feed<T> {
   readonly #source: FeedSource<T>;
   readonly #subscriptions = new Set<Subscription<T>>();
-  #state = idle;
+  #state: "idle" | "closed" | Following = "idle";
 
   constructor(source: FeedSource<T>) {
     this.#source = source;
@@ -52,7 +52,7 @@ export class Feed<T> {
   /** The values whose keys pass a condition, from now on. */
   values$(where: (key: string) => boolean): Observable<T> {
     return new Observable((subscriber) => {
-      if (this.#state.name === "closed") {
+      if (this.#state === "closed") {
         subscriber.error(new BackendClosedError());
         return undefined;
       }
@@ -79,13 +79,12 @@ export class Feed<T> {
    * Emits a value that has been read, if it is new: if a look requested it, or if it was announced and the cursor does
    * not include it. Values that were read for other reasons are left to the notification or look to come.
    */
-  offer(value: T, { isAnnounced, isOvertaken = false }: { isAnnounced: boolean; isOvertaken?: boolean }): void {
-    if (this.#state.name !== "following") return;
-    const { history, catchUp, expected } = this.#state;
+  offer(value: T, { isAnnounced, isOvertaken = false }: Offer): void {
+    if (this.#following === undefined) return;
+    const { history, catchUp } = this.#following;
     const mark = this.#source.markOf(value);
-    const wasPostponed = history.takePostponed(mark);
-    const isRequested = expected.delete(mark.key) || catchUp.isRequested(mark.key) || wasPostponed;
-    const isNew = isRequested || (isAnnounced && history.isNews(mark));
+    const isNew = this.isNew(value, { isAnnounced });
+    history.forgetPostponed(mark.key);
     // After a newer value of the key, this one would look like the latest.
     const isLate = history.hasEmitted(mark) || (isOvertaken && history.hasEmittedKey(mark.key));
     if (isNew && !isLate) {
@@ -101,52 +100,49 @@ export class Feed<T> {
    * Returns false if the value has to be read instead.
    */
   offerUnread(value: T): boolean {
-    const { key, xid } = this.#source.markOf(value);
-    if (this.#state.name !== "following" || !this.wants(key)) return true;
-    const { history, catchUp, expected } = this.#state;
-    if (history.cursor === undefined || !history.isNews({ key, xid }) || history.hasEmittedKey(key)) return false;
-    if (catchUp.isRequested(key) || expected.has(key)) return false;
+    const mark = this.#source.markOf(value);
+    if (this.#following === undefined || !this.wants(mark.key)) return true;
+    const { history, catchUp } = this.#following;
+    if (history.cursor === undefined || !history.isNews(mark) || history.hasEmittedKey(mark.key)) return false;
+    if (catchUp.isRequested(mark.key) || history.isPostponed(mark)) return false;
     this.offer(value, { isAnnounced: true });
     return true;
   }
 
   /** Tells whether a value would be emitted if it were offered, to ask later for one that is not yet to be seen. */
-  isNew(value: T, { isAnnounced }: { isAnnounced: boolean }): boolean {
-    if (this.#state.name !== "following") return false;
-    const { history, catchUp } = this.#state;
+  isNew(value: T, { isAnnounced }: Offer): boolean {
+    if (this.#following === undefined) return false;
+    const { history, catchUp } = this.#following;
     const mark = this.#source.markOf(value);
-    return catchUp.isRequested(mark.key) || (isAnnounced && history.isNews(mark));
+    return catchUp.isRequested(mark.key) || history.isPostponed(mark) || (isAnnounced && history.isNews(mark));
   }
 
   /** Has a value read, and emits it wherever the cursor is by then. */
   ask(key: string): void {
-    if (this.#state.name === "following") this.#state.expected.add(key);
+    this.#following?.history.expect(key);
     this.#source.readForFeed(key);
   }
 
   /** Nothing is stored under a key any more. */
   miss(key: string): void {
-    if (this.#state.name !== "following") return;
-    this.#state.history.forgetPostponed(key);
-    this.#state.catchUp.settle(key);
+    this.#following?.history.forgetPostponed(key);
+    this.#following?.catchUp.settle(key);
   }
 
   /** Keys could not be read for now. */
   giveUp(keys: readonly string[], error: Error): void {
-    if (this.#state.name !== "following") return;
-    for (const key of keys) this.#state.catchUp.fail(key, error);
+    for (const key of keys) this.#following?.catchUp.settle(key, error);
   }
 
   /** The server refuses to read a key: each sweep asks for it again, and the other values go on meanwhile. */
   postpone(key: string): void {
-    if (this.#state.name !== "following") return;
-    if (this.wants(key)) this.#state.history.postpone(key);
-    this.#state.catchUp.settle(key);
+    if (this.wants(key)) this.#following?.history.postpone(key);
+    this.#following?.catchUp.settle(key);
   }
 
   /** Looks for values that no notification announced. */
   catchUp(): void {
-    if (this.#state.name === "following") this.#state.catchUp.look();
+    this.#following?.catchUp.look();
   }
 
   error(error: Error): void {
@@ -155,23 +151,27 @@ export class Feed<T> {
 
   /** Errors the streams, and those that are subscribed to later. */
   close(): void {
-    if (this.#state.name === "following") this.#state.catchUp.stop();
-    this.#state = { name: "closed" };
+    this.#following?.catchUp.stop();
+    this.#state = "closed";
     this.error(new BackendClosedError());
+  }
+
+  get #following(): Following | undefined {
+    return typeof this.#state === "string" ? undefined : this.#state;
   }
 
   #follow(): void {
     this.#source.followAll(true);
     const history = new FeedHistory();
     const catchUp = new CatchUp(this.#source, this, history);
-    this.#state = { name: "following", history, catchUp, expected: new Set() };
+    this.#state = { history, catchUp };
     catchUp.look();
   }
 
   #unfollow(): void {
     this.#source.followAll(false);
-    if (this.#state.name === "following") this.#state.catchUp.stop();
-    if (this.#state.name !== "closed") this.#state = idle;
+    this.#following?.catchUp.stop();
+    if (this.#state !== "closed") this.#state = "idle";
   }
 
   #emit(key: string, value: T): void {

@@ -5,9 +5,10 @@ import type { NotificationKind, NotificationSelection, SubscribedKeys } from "..
 import type { Notification } from "../notifications/payload";
 import type { ResolvedOptions } from "../options";
 import type { SchemaCheck } from "../schema/schema-check";
-import type { CommitReader, Mark } from "./commits";
+import type { CommitReader } from "./catch-up";
 import type { Deadlines } from "./deadlines";
 import { Feed, type FeedSource } from "./feed";
+import type { Mark } from "./feed-history";
 import { type LoadReceiver, Loader, type ReadReason } from "./loader";
 import type { Found, ReadAnswer, ReadCare } from "./read-attempts";
 import type { ReadProblems } from "./read-problems";

@@ -3,8 +3,9 @@ import { BehaviorSubject, type Subscription } from "rxjs";
 import { DatabaseError } from "../../lib/errors";
 import type { ListenStatus } from "../../lib/notifications/notifier";
 import { NoNotifications } from "../../lib/notifications/notification-source";
-import { type CommitReader, type Mark, type Moment, Snapshot } from "../../lib/waiting/commits";
+import type { CommitReader, Moment } from "../../lib/waiting/catch-up";
 import { Feed, type FeedSource } from "../../lib/waiting/feed";
+import { type Mark, Snapshot } from "../../lib/waiting/feed-history";
 import { Sweep } from "../../lib/waiting/sweep";
 
 /** Counts those who need notifications, and always hears them. */

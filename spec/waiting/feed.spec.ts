@@ -1,6 +1,6 @@
 import { setImmediate as turn } from "node:timers/promises";
 import { BackendClosedError, DatabaseError } from "../../lib/errors";
-import { Snapshot } from "../../lib/waiting/commits";
+import { Snapshot } from "../../lib/waiting/feed-history";
 import { Bench, news, Reader, settle } from "../support/feed-bench";
 
 let bench: Bench;
