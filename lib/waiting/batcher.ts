@@ -104,6 +104,7 @@ export class Batcher<Item extends BatchItem> {
 
   /** Keeps an item and its key until {@link Batcher.release}. Call it before the batch of the item ends. */
   hold(item: Item): void {
+    if (this.#held.has(item.key)) return;
     this.#held.set(item.key, item.bytes);
     this.#heldBytes += item.bytes;
   }

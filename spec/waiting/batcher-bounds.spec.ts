@@ -98,6 +98,15 @@ describe("an item that is held", () => {
     expect(bench.keys.slice(1)).toEqual([["held", "b"]]);
   });
 
+  it("takes up room once, however often it is held", () => {
+    const bench = new Bench({ maxQueuedBytes: 10 });
+    const held = item("held", 1, 4);
+    for (let times = 0; times < 3; times += 1) bench.batcher.hold(held);
+    bench.batcher.release(held);
+    bench.add(item("a", 1, 5), item("b", 1, 5));
+    expect(bench.batcher).toMatchObject({ queued: 2, waiting: 0 });
+  });
+
   it("is waited for when draining", async () => {
     const bench = holding();
     const held = item("held");
