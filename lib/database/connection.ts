@@ -54,7 +54,7 @@ const ignore = (): void => undefined;
  * Takes a connection from a pool, or rejects after `timeoutMs`. A pool without `connectionTimeoutMillis` waits for
  * ever, and so does one that is ended meanwhile. A client that comes too late goes straight back.
  */
-export async function checkOut(pool: ConnectionPool, timeoutMs: number): Promise<Connection> {
+export function checkOut(pool: ConnectionPool, timeoutMs: number): Promise<Connection> {
   return new Promise((resolve, reject) => {
     const dueAt = performance.now() + timeoutMs;
     let isSettled = false;

@@ -72,10 +72,7 @@ export class GroupReads {
   /** Reads groups once. `limitMs`: the time after which the server itself ends the read. */
   async groups(groupIds: readonly string[], timeoutMs: number, limitMs?: number): Promise<ReadAnswer<StoredGroup>> {
     const query = { purpose: "read groups", text: this.#statements.read, values: [groupIds] };
-    const { database } = this.#context;
-    const rows = await (limitMs === undefined
-      ? database.query<GroupRow>(query, timeoutMs)
-      : database.queryLimited<GroupRow>(query, limitMs, timeoutMs));
+    const rows = await this.#context.database.query<GroupRow>(query, timeoutMs, limitMs);
     return { found: new Map(rows.map((row) => [row[0], { value: toStoredGroup(row), isOld: row[7] }])) };
   }
 

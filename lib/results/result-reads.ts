@@ -60,11 +60,7 @@ export class ResultReads {
   /** Reads about a megabyte of results, or one that is larger. */
   read(taskIds: readonly string[], timeoutMs: number, care?: ReadCare): Promise<ReadAnswer<StoredResult>> {
     const query = this.#query(taskIds, care !== undefined);
-    const reading =
-      care?.limitMs === undefined
-        ? this.#database.query<Row>(query, timeoutMs)
-        : this.#database.queryLimited<Row>(query, care.limitMs, timeoutMs);
-    return reading.then((rows) => {
+    return this.#database.query<Row>(query, timeoutMs, care?.limitMs).then((rows) => {
       const isLarge = rows[0]?.[5] ?? null;
       if (isLarge !== null) this.#look(isLarge);
       const { readLarge, careful } = this.#texts;

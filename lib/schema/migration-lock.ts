@@ -1,8 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Database } from "../database/database";
+import { BeginError, type Database, type TransactionLimits } from "../database/database";
 import { backoffMs } from "../database/retry";
 import { sqlStates } from "../database/sql-states";
-import { BeginError, type TransactionLimits } from "../database/transaction";
 import { DatabaseError } from "../errors";
 import type { SqlClient } from "../result-backend";
 
