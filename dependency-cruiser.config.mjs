@@ -47,7 +47,7 @@ export default {
       from: { path: "^lib/(memory/|memory-backend\\.ts|groups/group-rules\\.ts)" },
       to: {
         path: "^lib/(database|notifications|schema|groups|results)/",
-        pathNot: "^lib/(groups/group-rules|results/reader|results/store-row)\\.ts$",
+        pathNot: "^lib/(groups/group-rules|results/reader)\\.ts$",
       },
     },
   ],

@@ -15,10 +15,9 @@ import { NoNotifications } from "./notifications/notification-source";
 import type { NotificationPublisher, NotificationSource } from "./notifications/notifier";
 import { PostgresNotifications } from "./notifications/postgres-notifications";
 import type { ResolvedOptions } from "./options";
-import { Announcements, DeferredPublisher } from "./results/announcements";
+import { Announcements } from "./results/announcements";
 import { Reader } from "./results/reader";
 import { Results } from "./results/results";
-import { type ResultStatements, resultStatements } from "./results/statements";
 import { Writer } from "./results/writer";
 import { refuseNewer, SchemaCheck } from "./schema/schema-check";
 import { Telemetry } from "./telemetry/telemetry";
@@ -38,7 +37,6 @@ export class BackendCore {
   readonly options: ResolvedOptions;
   readonly database: Database;
   readonly clock: ServerClock;
-  readonly statements: ResultStatements;
   readonly schemaCheck: SchemaCheck;
   readonly notifications: NotificationSource;
   readonly writer: Writer;
@@ -58,7 +56,6 @@ export class BackendCore {
   readonly #ownPool: OwnPool | undefined;
   readonly #deadlines = new Deadlines();
   readonly #sweep: Sweep;
-  readonly #deferredPublisher: DeferredPublisher;
   readonly #wokenBy: Record<WakeCause, number> = {
     read: 0,
     notification: 0,
@@ -76,12 +73,10 @@ export class BackendCore {
     // A separate connection for LISTEN means that the pool connects through a pooler.
     this.database = new Database(pool, options.schema, typeof options.listen === "boolean");
     this.clock = new ServerClock(this.database);
-    this.statements = resultStatements(options);
     this.schemaCheck = new SchemaCheck(this.database, options.schema);
     const { source, publisher } = this.#openChannel(pool);
     this.notifications = source;
-    this.#deferredPublisher = new DeferredPublisher(this.database, options);
-    this.announcements = new Announcements(options.notify, this.#deferredPublisher, publisher);
+    this.announcements = new Announcements(this.database, options, publisher);
     this.problems = new ReadProblems(options.logger);
     const telemetry = Telemetry.create(options);
     this.telemetry = telemetry;
@@ -178,7 +173,7 @@ export class BackendCore {
         inFlight: resultReads.inFlight + groupReads.inFlight,
       },
       notifications: { relevant: this.#sweep.relevant, invalid: notifications.invalid },
-      announcementsFailed: this.#deferredPublisher.dropped + this.#unconfirmed,
+      announcementsFailed: this.announcements.dropped + this.#unconfirmed,
       reconnects,
       heartbeatMs,
     };

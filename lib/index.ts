@@ -34,7 +34,7 @@ export type { CheckName, DiagnoseOptions, Diagnosis } from "./admin/diagnosis";
 export type { Finding } from "./admin/checks";
 export type { Stats } from "./admin/stats";
 export type { Announcement } from "./results/announcements";
-export type { WriteCounters } from "./results/attempts";
+export type { WriteCounters } from "./results/batched-writer";
 export type { ListenStatus, Notifier } from "./notifications/notifier";
 export type { ReadCounters } from "./waiting/loader";
 export type { WakeCause } from "./waiting/router";

@@ -23,10 +23,9 @@ import type {
   WriteOptions,
 } from "./result-backend";
 import { Reader } from "./results/reader";
-import { toStoreRow } from "./results/store-row";
 import { checkDurationMs, checkId, typeName } from "./value/arguments";
 import { encodeFailure } from "./value/failure";
-import { type Codec, encodeResult } from "./value/encoding";
+import { type Codec, encodeResult, toStoreRow } from "./value/encoding";
 import { checkSchema, type StoredResult } from "./value/decoding";
 import type { TaskId } from "./value/task";
 import { Call, Deadlines } from "./waiting/deadlines";

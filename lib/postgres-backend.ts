@@ -27,7 +27,6 @@ import type {
   WriteOptions,
 } from "./result-backend";
 import type { Announcement } from "./results/announcements";
-import { type StoreRow, toStoreRow } from "./results/store-row";
 import {
   migrate,
   type MigrateOptions,
@@ -37,7 +36,7 @@ import {
 } from "./schema/migrate";
 import { checkDurationMs, checkId, checkTtlMs, typeName } from "./value/arguments";
 import { checkSchema, type StoredResult } from "./value/decoding";
-import { encodeResult } from "./value/encoding";
+import { encodeResult, type StoreRow, toStoreRow } from "./value/encoding";
 import { encodeFailure } from "./value/failure";
 import type { TaskId } from "./value/task";
 import { resolveWaitOptions, watch$, withWaitOptions } from "./waiting/waits";

@@ -3,9 +3,8 @@ import { firstValueFrom, Subject } from "rxjs";
 import { isError } from "../errors";
 import type { ListenReport, NotificationSource } from "../notifications/notifier";
 import type { Results } from "../results/results";
-import { toStoreRow } from "../results/store-row";
 import type { Writer } from "../results/writer";
-import { encodeResult } from "../value/encoding";
+import { encodeResult, toStoreRow } from "../value/encoding";
 import type { WakeCause, Watcher } from "../waiting/router";
 import { watch$ } from "../waiting/waits";
 import {

@@ -4,7 +4,6 @@ import { sqlStates } from "../database/sql-states";
 import { DatabaseError } from "../errors";
 import { groupStatements } from "../groups/group-statements";
 import type { ResolvedOptions } from "../options";
-import { resultStatements } from "../results/statements";
 import { checkDurationMs, checkInteger, longestTimerMs } from "../value/arguments";
 
 export interface PruneOptions {
@@ -40,6 +39,22 @@ const countText = (table: string): string => `
   where expires_at operator(pg_catalog.<=) (pg_catalog.statement_timestamp()
     operator(pg_catalog.-) ($1::double precision operator(pg_catalog.*) interval '1 millisecond'))`;
 
+// Deletes expired results. $1 int rows at the most; $2 float8 ms since they expired. Rows that another session has
+// locked are left to it. Returns a row for each.
+function pruneResultsText(schema: string): string {
+  const results = `${escapeIdentifier(schema)}.kojin_results`;
+  return `
+    delete from ${results}
+    where task_id operator(pg_catalog.=) any (array(
+      select task_id from ${results}
+      where expires_at operator(pg_catalog.<=) (pg_catalog.statement_timestamp() operator(pg_catalog.-) ($2::double precision operator(pg_catalog.*) interval '1 millisecond'))
+      order by expires_at
+      limit $1::int
+      for update skip locked
+    ))
+    returning true`;
+}
+
 const isTooSlow = (error: unknown): boolean =>
   error instanceof DatabaseError &&
   (error.sqlState === sqlStates.queryCanceled || error.sqlState === sqlStates.lockNotAvailable);
@@ -55,7 +70,7 @@ export class Pruner {
   constructor(database: Database, options: ResolvedOptions) {
     this.#database = database;
     this.#options = options;
-    this.#texts = { results: resultStatements(options).prune, groups: groupStatements(options).prune };
+    this.#texts = { results: pruneResultsText(options.schema), groups: groupStatements(options).prune };
     this.#schedule();
   }
 

@@ -1,5 +1,5 @@
 import type { ListenStatus } from "../notifications/notifier";
-import type { WriteCounters } from "../results/attempts";
+import type { WriteCounters } from "../results/batched-writer";
 import type { ReadCounters } from "../waiting/loader";
 import type { WakeCause } from "../waiting/router";
 

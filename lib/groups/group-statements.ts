@@ -1,8 +1,8 @@
 import { escapeIdentifier } from "pg";
 import { lockTimeoutSetting } from "../database/database";
 import type { ResolvedOptions } from "../options";
+import { rowLockTimeoutMs } from "../results/attempts";
 import { boundedText, estimatedBytes, isInTime, readBudgetBytes, setting, writtenBy } from "../results/expressions";
-import { rowLockTimeoutMs } from "../results/limits";
 import { commitStatements } from "../results/table-commits";
 import { failureColumns } from "../results/write-errors";
 import { maxTextBytes } from "../value/encoding";

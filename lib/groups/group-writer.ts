@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { escapeIdentifier, type QueryResultRow } from "pg";
 import type { Query } from "../database/database";
-import { channelOf } from "../notifications/payload";
+import { channelOf, type PayloadName } from "../notifications/payload";
 import type { ClaimOptions, GroupClaim, SqlClient } from "../result-backend";
 import { Notifying } from "../results/announcements";
 import {
@@ -9,14 +9,12 @@ import {
   type FencedAttempt,
   fencedWrite,
   type FirstAttempt,
-  type GuardedRow,
   type WriteParts,
   type Written,
 } from "../results/attempts";
 import { BatchedWriter } from "../results/batched-writer";
 import { isInTime } from "../results/expressions";
-import { writeLockTimeoutMs } from "../results/limits";
-import { encodingError, type FailureColumns, toDriverError, writePlainly } from "../results/write-errors";
+import { encodingError, type FailureColumns, toDriverError } from "../results/write-errors";
 import { checkDurationMs } from "../value/arguments";
 import {
   type Conflict,
@@ -43,6 +41,7 @@ const maxUnlimitedMembers = 1_000;
 /** Initialises groups, finishes their members, and claims done groups. The database counts. */
 export class GroupWriter extends BatchedWriter<MemberRow, number> {
   protected override readonly what = "group members";
+  protected override readonly merge = winner;
   readonly #statements: GroupStatements;
 
   constructor(parts: WriteParts) {
@@ -53,10 +52,7 @@ export class GroupWriter extends BatchedWriter<MemberRow, number> {
   finish(row: MemberRow, client?: SqlClient): Promise<number> {
     if (client !== undefined) return this.#finishWith(client, row);
     // NUL cannot be in an id, so no two pairs have the same key; and pairs are sorted by their groups.
-    return writePlainly(row, (written) => {
-      const bytes = Buffer.byteLength(written.result ?? "") + Buffer.byteLength(written.error ?? "");
-      return this.write(`${written.groupId}\0${written.taskId}`, bytes, written);
-    });
+    return this.write(`${row.groupId}\0${row.taskId}`, row);
   }
 
   async init(groupId: string, size: GroupSize, client?: SqlClient): Promise<void> {
@@ -90,15 +86,11 @@ export class GroupWriter extends BatchedWriter<MemberRow, number> {
     return { groupId, ack };
   }
 
-  protected override merge(queued: MemberRow, added: MemberRow): MemberRow {
-    return winner(queued, added);
-  }
-
   protected override kindOf(): string {
     return "member";
   }
 
-  protected override async send(rows: readonly MemberRow[], attempt: FirstAttempt): Promise<Written<number>> {
+  protected override async sendTogether(rows: readonly MemberRow[], attempt: FirstAttempt): Promise<Written<number>> {
     const values = [...memberValues(rows), attempt.giveUpAt, attempt.notifies];
     const query = { purpose: finishPurpose, text: this.#statements.finish, isPrepared: true };
     let times: readonly number[] | undefined;
@@ -114,24 +106,13 @@ export class GroupWriter extends BatchedWriter<MemberRow, number> {
     };
   }
 
-  protected override async sendEach(
-    rows: readonly GuardedRow<MemberRow>[],
-    attempt: EachAttempt,
-  ): Promise<Written<number>> {
-    const { database, options } = this.parts;
-    const values = [
-      ...memberValues(rows.map(({ row }) => row)),
-      rows.map(({ calledAt }) => calledAt),
-      rows.map(({ dueAt }) => dueAt),
-      attempt.giveUpAt,
-      attempt.isOneByOne,
-      ...[attempt.rowLockMs, attempt.lockBudgetMs, writeLockTimeoutMs(options)].map(Math.round),
-      attempt.notifies,
-    ];
+  protected override async sendEach({ rows, limits, timeoutMs }: EachAttempt<MemberRow>): Promise<Written<number>> {
+    const { database } = this.parts;
+    const values = [...memberValues(rows), ...limits];
     type Columns = [...Verdict, ...FailureColumns];
     const query = { purpose: finishPurpose, text: this.#statements.finishEach, values };
-    const verdicts = await database.query<Columns>(query, attempt.timeoutMs);
-    const outcomes = rows.map(({ row }, index) => {
+    const verdicts = await database.query<Columns>(query, timeoutMs);
+    const outcomes = rows.map((row, index) => {
       const [completed = 0, conflict = null, ...failure] = verdicts[index] ?? [];
       const isWritten = (failure[0] ?? null) === null;
       return isWritten
@@ -141,12 +122,8 @@ export class GroupWriter extends BatchedWriter<MemberRow, number> {
     return { outcomes, times: [] };
   }
 
-  protected override announce(rows: readonly MemberRow[], sent: { readonly notified: boolean }): void {
-    this.parts.announcements.announce("members", [...new Set(rows.map(({ groupId }) => groupId))], sent);
-  }
-
-  protected override rowError(error: unknown, row: MemberRow): unknown {
-    return encodingError(error, row.taskId);
+  protected override announcementOf(rows: readonly MemberRow[]): [name: PayloadName, ids: readonly string[]] {
+    return ["members", [...new Set(rows.map(({ groupId }) => groupId))]];
   }
 
   async #init(groupId: string, members: number, values: readonly unknown[]): Promise<Conflict | null> {

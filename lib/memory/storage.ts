@@ -1,7 +1,7 @@
 import { asapScheduler, observeOn, Subject } from "rxjs";
 import type { GroupProgress } from "../result-backend";
-import type { StoreRow } from "../results/store-row";
 import type { StoredResult } from "../value/decoding";
+import type { StoreRow } from "../value/encoding";
 import { MemoryGroup } from "./group";
 
 /** Stands in for the database: results, groups, and notifications of their changes. Several backends may share one. */

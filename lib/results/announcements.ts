@@ -3,10 +3,12 @@ import { isNotificationFault } from "../database/sql-states";
 import { DatabaseError } from "../errors";
 import type { NotificationPublisher } from "../notifications/notifier";
 import { channelOf, encodePayloads, type PayloadName, payloadNames } from "../notifications/payload";
-import type { Logger } from "../logger";
-import type { NotifyMode, ResolvedOptions } from "../options";
+import type { ResolvedOptions } from "../options";
 import { onFirstRow } from "./expressions";
-import { announceTimeoutMs, notifyLockTimeoutMs } from "./limits";
+
+/** Longest time for a statement that only notifies, and of its wait for the notification lock. */
+const announceTimeoutMs = 5_000;
+const notifyLockTimeoutMs = 2_000;
 
 /** Names what was stored in a transaction of the caller's. */
 export interface Announcement {
@@ -16,76 +18,27 @@ export interface Announcement {
   readonly groupIds?: readonly string[];
 }
 
-/** Announces writes after their commit: to listeners, unless the write has notified them, and over another notifier. */
-export class Announcements {
-  /** Whether writes notify listeners by themselves. */
-  readonly notifies: boolean;
-  readonly #listeners: DeferredPublisher | undefined;
-  readonly #publisher: NotificationPublisher | undefined;
-
-  constructor(mode: NotifyMode, listeners: DeferredPublisher, publisher?: NotificationPublisher) {
-    this.notifies = mode === "trigger";
-    this.#listeners = mode === "off" ? undefined : listeners;
-    this.#publisher = publisher;
-  }
-
-  announce(name: PayloadName, ids: readonly string[], { notified }: { readonly notified: boolean }): void {
-    this.#publisher?.announce(name, ids);
-    if (!notified) this.#listeners?.announce(name, ids);
-  }
-
-  /** Resolves once everything is announced, or dropped. */
-  async drain(): Promise<void> {
-    await Promise.all([this.#listeners?.drain(), this.#publisher?.drain()]);
-  }
-
-  /** Announces nothing more to listeners. The publisher ends with the channel that it belongs to. */
-  close(): void {
-    this.#listeners?.close();
-  }
-}
-
-/**
- * The notification of one write. Where it would fail the write, that is sent again without it, and so are its later
- * attempts: a result is not lost for want of a notification.
- */
-export class Notifying {
-  #notifies: boolean;
-
-  constructor(notifies: boolean) {
-    this.#notifies = notifies;
-  }
-
-  /** Tells whether the latest attempt notified listeners. Otherwise the rows are still to be announced. */
-  get notified(): boolean {
-    return this.#notifies;
-  }
-
-  send<T>(send: (notifies: boolean) => Promise<T>): Promise<T> {
-    return send(this.#notifies).catch((error: unknown) => {
-      if (!this.#notifies || !(error instanceof DatabaseError && isNotificationFault(error.sqlState))) throw error;
-      this.#notifies = false;
-      return send(false);
-    });
-  }
-}
-
 /** $1 text channel, $2 text[] payloads. Only notifies, so its commit waits for no disk. */
 const announceText = `
       select pg_catalog.pg_notify($1::pg_catalog.text, payload)
       from pg_catalog.unnest($2::pg_catalog.text[]) with ordinality as batch (payload, place)
       ${onFirstRow([lockTimeoutSetting(notifyLockTimeoutMs)])}`;
 
+type AnnouncementOptions = Pick<ResolvedOptions, "schema" | "notify" | "logger">;
+
 /**
- * Announces what has been stored without a notification, after the commit (`notify: 'deferred'`, or when the
- * notification would have failed the write). A commit that notifies holds a lock of the whole cluster until it is on
- * disk, so such commits queue behind one another; one that only notifies waits for no disk. One announcement is under
- * way at a time, and takes along all that came meanwhile.
+ * Announces writes after their commit: over another notifier, and to listeners unless the write has notified them
+ * (`notify: 'deferred'`, or when the notification would have failed the write). A commit that notifies holds a lock of
+ * the whole cluster until it is on disk, so such commits queue behind one another; one that only notifies waits for no
+ * disk. One announcement to listeners is under way at a time, and takes along all that came meanwhile.
  */
-export class DeferredPublisher {
+export class Announcements {
+  /** Whether writes notify listeners by themselves. */
+  readonly notifies: boolean;
   readonly #database: Database;
+  readonly #options: AnnouncementOptions;
   readonly #channel: string;
-  readonly #logger: Logger;
+  readonly #publisher: NotificationPublisher | undefined;
   #isFailing = false;
   #dropped = 0;
   #pending = emptySets();
@@ -93,19 +46,22 @@ export class DeferredPublisher {
   #isClosed = false;
   #sent: Promise<void> = Promise.resolve();
 
-  constructor(database: Database, { schema, logger }: Pick<ResolvedOptions, "schema" | "logger">) {
+  constructor(database: Database, options: AnnouncementOptions, publisher?: NotificationPublisher) {
+    this.notifies = options.notify === "trigger";
     this.#database = database;
-    this.#channel = channelOf(schema);
-    this.#logger = logger;
+    this.#options = options;
+    this.#channel = channelOf(options.schema);
+    this.#publisher = publisher;
   }
 
-  /** Announcements that were dropped. */
+  /** Announcements to listeners that were dropped. */
   get dropped(): number {
     return this.#dropped;
   }
 
-  announce(name: PayloadName, ids: Iterable<string>): void {
-    if (this.#isClosed) return;
+  announce(name: PayloadName, ids: readonly string[], { notified }: { readonly notified: boolean }): void {
+    this.#publisher?.announce(name, ids);
+    if (notified || this.#options.notify === "off" || this.#isClosed) return;
     for (const id of ids) this.#pending[name].add(id);
     if (this.#isSending || !this.#hasPending) return;
     this.#isSending = true;
@@ -114,10 +70,10 @@ export class DeferredPublisher {
 
   /** Resolves once everything is announced, or dropped. */
   async drain(): Promise<void> {
-    await this.#sent;
+    await Promise.all([this.#sent, this.#publisher?.drain()]);
   }
 
-  /** Drops what is to be announced, and announces nothing more. */
+  /** Announces nothing more to listeners. The publisher ends with the channel that it belongs to. */
   close(): void {
     this.#isClosed = true;
     this.#pending = emptySets();
@@ -156,7 +112,7 @@ export class DeferredPublisher {
       if (this.#isClosed) return;
       this.#dropped += 1;
       if (!this.#isFailing)
-        this.#logger.warn(
+        this.#options.logger.warn(
           `Announcements are dropped until they succeed again; waiters find their results by sweeping. ${String(error)}`,
         );
       this.#isFailing = true;
@@ -170,3 +126,28 @@ const emptySets = (): Record<PayloadName, Set<string>> => ({
   done: new Set(),
   members: new Set(),
 });
+
+/**
+ * The notification of one write. Where it would fail the write, that is sent again without it, and so are its later
+ * attempts: a result is not lost for want of a notification.
+ */
+export class Notifying {
+  #notifies: boolean;
+
+  constructor(notifies: boolean) {
+    this.#notifies = notifies;
+  }
+
+  /** Tells whether the latest attempt notified listeners. Otherwise the rows are still to be announced. */
+  get notified(): boolean {
+    return this.#notifies;
+  }
+
+  send<T>(send: (notifies: boolean) => Promise<T>): Promise<T> {
+    return send(this.#notifies).catch((error: unknown) => {
+      if (!this.#notifies || !(error instanceof DatabaseError && isNotificationFault(error.sqlState))) throw error;
+      this.#notifies = false;
+      return send(false);
+    });
+  }
+}

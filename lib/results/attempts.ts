@@ -1,20 +1,99 @@
 import type { Database } from "../database/database";
-import { retryUntilAborted } from "../database/retry";
+import { isLate, longestAttemptMs, retryUntilAborted } from "../database/retry";
 import type { ServerClock } from "../database/server-clock";
-import { sqlStates } from "../database/sql-states";
-import type { DatabaseError } from "../errors";
+import { BackendClosedError, type DatabaseError } from "../errors";
+import type { PayloadName } from "../notifications/payload";
 import type { ResolvedOptions } from "../options";
 import type { SchemaCheck } from "../schema/schema-check";
 import type { Deadlines } from "../waiting/deadlines";
-import type { Announcements } from "./announcements";
-import { youngCallMs } from "./limits";
+import { type Announcements, Notifying } from "./announcements";
 import { mayReachAnotherServer } from "./write-errors";
+import { calledTimes, type WriteItem, youngCallMs } from "./write-item";
+
+/**
+ * Longest time for one attempt: half of the retry time, so that a dead connection leaves time for another, and never so
+ * long that an int of the server cannot hold it.
+ */
+const attemptTimeoutMs = ({ retryTimeoutMs }: ResolvedOptions): number =>
+  Math.min(retryTimeoutMs / 2, longestAttemptMs);
+
+/** Long enough for any usual lock; short enough to be over before the client gives an attempt up. */
+const writeLockTimeoutMs = (options: ResolvedOptions): number => attemptTimeoutMs(options) / 2;
+
+/**
+ * Of the first statement for rows, which holds up all of them: a row that is locked for longer is waited for besides.
+ */
+export const rowLockTimeoutMs = (options: ResolvedOptions): number => Math.min(1_000, writeLockTimeoutMs(options));
+
+/** Longest wait of one statement for the locks of its rows, all together. */
+const lockBudgetMs = 1_000;
+/** Shortest of its waits for one lock: a transaction that only stores is over by then. */
+const shortestLockWaitMs = 10;
 
 /** The parts that a repeated write needs. */
 export interface FencedWriteParts {
   readonly schemaCheck: SchemaCheck;
   readonly clock: ServerClock;
   readonly closed: AbortSignal;
+}
+
+/** The limits of one statement that writes. Times of the server are in seconds since 1970. */
+export interface Attempt {
+  readonly timeoutMs: number;
+  /** The server's time, or a little less, at which the client gives the statement up: it must not write after that. */
+  readonly giveUpAt: number;
+}
+
+/**
+ * Sends a statement that is given up at `endsAt`, on the clock of `performance.now()`, once the schema and the server's
+ * clock are known, which they are except at first.
+ */
+function whenReady<T>(
+  { schemaCheck, clock }: Omit<FencedWriteParts, "closed">,
+  endsAt: number,
+  send: (attempt: Attempt) => Promise<T>,
+): Promise<T> {
+  const leftMs = (): number => Math.max(1, endsAt - performance.now());
+  const start = (): Promise<T> => send({ timeoutMs: leftMs(), giveUpAt: clock.lower(endsAt) / 1e6 });
+  if (schemaCheck.isGood && clock.isKnown) return start();
+  return Promise.all([schemaCheck.pass(leftMs()), clock.ready(leftMs())]).then(start);
+}
+
+export interface FencedAttempt extends Attempt {
+  /**
+   * The latest time that the server's clock can have shown when the call was made, where what was stored later has to
+   * be left alone: for a retry, or a call that has waited for long by now. Else null.
+   */
+  readonly guardedFrom: () => number | null;
+}
+
+/**
+ * Repeats a write that travels alone while it fails with a transient error. Each attempt carries its deadline in the
+ * server's time.
+ */
+export async function fencedWrite<T>(
+  parts: FencedWriteParts,
+  limitMs: number,
+  write: (attempt: FencedAttempt) => Promise<T>,
+): Promise<T> {
+  const { clock, closed } = parts;
+  const madeAt = performance.now();
+  let isRetry = false;
+  const attempt = (attemptMs: number): Promise<T> =>
+    whenReady(parts, performance.now() + attemptMs, (limits) => {
+      const calledAt = clock.upper(madeAt) / 1e6;
+      const isGuarded = isRetry;
+      isRetry = true;
+      const guardedFrom = (): number | null =>
+        isGuarded || performance.now() - madeAt > youngCallMs ? calledAt : null;
+      return write({ ...limits, guardedFrom });
+    });
+  const onRetry = (error: DatabaseError): void => {
+    // A statement that came late shows a clock that is wrong, and after a lost session the next one may be with another
+    // server.
+    if (isLate(error) || mayReachAnotherServer(error)) clock.invalidate();
+  };
+  return retryUntilAborted(attempt, { dueAt: madeAt + limitMs, signals: [closed], onRetry });
 }
 
 /** The parts that every batched write needs. */
@@ -27,37 +106,14 @@ export interface WriteParts extends FencedWriteParts {
   readonly countBatch?: ((size: number) => void) | undefined;
 }
 
-/** Writes of one kind since the backend was made. */
-export interface WriteCounters {
-  readonly statements: number;
-  /** Rows that were written. */
-  readonly rows: number;
-  readonly retries: number;
-  /**
-   * Rows whose statement was sent again without its notification, because the notification would have failed it: the
-   * queue was full, or its lock was held for too long. They are announced afterwards if that is possible; else the
-   * waiters' sweep finds them.
-   */
-  readonly unnotified: number;
-  /** Rows that wait for a statement to take them, or for their next attempt. At most 100 000, and 128 MiB of JSON. */
-  readonly queued: number;
-  /** Rows that wait for room in that queue. */
-  readonly waiting: number;
-  /** Statements under way. */
-  readonly inFlight: number;
-}
-
-/** The limits of one statement that writes rows. Times of the server are in seconds since 1970. */
-export interface Attempt {
-  readonly timeoutMs: number;
-  /** The server's time, or a little less, at which the client gives the statement up: it must not write after that. */
-  readonly giveUpAt: number;
+/** The limits of one statement that writes rows. */
+export interface RowsAttempt extends Attempt {
   /** Whether it notifies listeners; else that is done after the commit. */
   readonly notifies: boolean;
 }
 
 /** The limits of the first statement for rows. */
-export interface FirstAttempt extends Attempt {
+export interface FirstAttempt extends RowsAttempt {
   /**
    * Asked once there is a connection. The latest times that the server's clock can have shown when the calls were made,
    * if one has waited for long: what was stored later stays.
@@ -65,23 +121,12 @@ export interface FirstAttempt extends Attempt {
   readonly calledAt: () => readonly number[] | undefined;
 }
 
-/** The limits of one statement that lets each of its rows fail alone. */
-export interface EachAttempt extends Attempt {
-  /** Whether a row is known to be at fault, so that storing all of them together is not worth a try. */
-  readonly isOneByOne: boolean;
-  /** Longest wait for the lock of a row, in milliseconds. */
-  readonly rowLockMs: number;
-  /** Longest wait for the locks of all rows. */
-  readonly lockBudgetMs: number;
-}
-
-/** A row of an {@link EachAttempt}. */
-export interface GuardedRow<Row> {
-  readonly row: Row;
-  /** The latest time that the server's clock can have shown when the call was made: what was stored later stays. */
-  readonly calledAt: number;
-  /** The row must not be written at or after this time. */
-  readonly dueAt: number;
+/** One statement that lets each of its rows fail alone. */
+export interface EachAttempt<Row> {
+  readonly timeoutMs: number;
+  readonly rows: readonly Row[];
+  /** What kojin_store_each and kojin_finish_each take after the columns of the rows, from `called` to `notifies`. */
+  readonly limits: readonly unknown[];
 }
 
 /** The outcome of the rows of one statement, in their order. */
@@ -95,47 +140,104 @@ export interface Written<Outcome> {
   readonly times: readonly (number | undefined)[];
 }
 
-/** The limits of one attempt. Times of the server are in seconds since 1970. */
-export interface FencedAttempt {
-  readonly timeoutMs: number;
-  /** The server's time, or a little less, at which the client gives the attempt up: it must not write after that. */
-  readonly giveUpAt: number;
-  /**
-   * The latest time that the server's clock can have shown when the call was made, where what was stored later has to
-   * be left alone: for a retry, or a call that has waited for long by now. Else null.
-   */
-  readonly guardedFrom: () => number | null;
-}
+type Items<Row, Outcome> = readonly WriteItem<Row, Outcome>[];
 
-/**
- * Repeats a write that travels alone while it fails with a transient error. Each attempt carries its deadline in the
- * server's time.
- */
-export async function fencedWrite<T>(
-  { schemaCheck, clock, closed }: FencedWriteParts,
-  limitMs: number,
-  write: (attempt: FencedAttempt) => Promise<T>,
-): Promise<T> {
-  const madeAt = performance.now();
-  const dueAt = madeAt + limitMs;
-  let isRetry = false;
-  const attempt = async (attemptMs: number): Promise<T> => {
-    const endsAt = performance.now() + attemptMs;
-    if (!schemaCheck.isGood) await schemaCheck.pass(attemptMs);
-    if (!clock.isKnown) await clock.ready(attemptMs);
-    const calledAt = clock.upper(madeAt) / 1e6;
-    const isGuarded = isRetry;
-    isRetry = true;
-    return write({
-      timeoutMs: Math.max(1, endsAt - performance.now()),
-      giveUpAt: clock.lower(endsAt) / 1e6,
-      guardedFrom: () => (isGuarded || performance.now() - madeAt > youngCallMs ? calledAt : null),
+/** Sends the statements that write rows: once each, with their limits, and announces what they have written. */
+export abstract class RowSender<Row, Outcome> {
+  protected readonly parts: WriteParts;
+  /** Why the latest attempt failed; undefined once one has succeeded. */
+  protected lastError: DatabaseError | undefined;
+  /** No attempt goes on after this, on the clock of `performance.now()`. */
+  protected endsAt = Infinity;
+  /** Nothing more is sent. */
+  protected isClosed = false;
+  protected statements = 0;
+  protected unnotified = 0;
+
+  protected constructor(parts: WriteParts) {
+    this.parts = parts;
+  }
+
+  /** Writes rows of one kind in one statement. */
+  protected abstract sendTogether(rows: readonly Row[], attempt: FirstAttempt): Promise<Written<Outcome>>;
+  /**
+   * The same, where an earlier statement may have written the rows, or one of them made it fail. The error of a row is
+   * what it would have failed with alone.
+   */
+  protected abstract sendEach(attempt: EachAttempt<Row>): Promise<Written<Outcome>>;
+  /** What is announced of rows that are committed. */
+  protected abstract announcementOf(rows: readonly Row[]): [name: PayloadName, ids: readonly string[]];
+
+  /** The first statement for rows: it writes all of them, or none. */
+  protected attemptTogether(items: Items<Row, Outcome>): Promise<Written<Outcome>> {
+    const rows = items.map(({ row }) => row);
+    const { announcements, clock } = this.parts;
+    const { notifies } = announcements;
+    // Without a limit for each row the first that is due is the limit of all.
+    const dueAt = items.reduce((earliest, item) => Math.min(earliest, item.dueAt), Infinity);
+    return this.#send(rows.length, this.#endOf(dueAt), (attempt) => {
+      const upper = clock.upperBySample;
+      return this.sendTogether(rows, { ...attempt, notifies, calledAt: () => calledTimes(items, upper) });
+    }).then((written) => {
+      this.#announce(rows, notifies);
+      return written;
     });
-  };
-  const onRetry = (error: DatabaseError): void => {
-    // A statement that came late shows a clock that is wrong, and after a lost session the next one may be with another
-    // server.
-    if (mayReachAnotherServer(error) || error.sqlState === sqlStates.lateStatement) clock.invalidate();
-  };
-  return retryUntilAborted(attempt, { dueAt, signals: [closed], onRetry });
+  }
+
+  /** @param isQueueFull - The queue of notifications is, so that a notification would fail the rows. */
+  protected attemptEach(
+    items: Items<Row, Outcome>,
+    isOneByOne: boolean,
+    isQueueFull: boolean,
+  ): Promise<Written<Outcome>> {
+    const { announcements, clock } = this.parts;
+    const endsAt = this.#endOf(Math.max(...items.map(({ dueAt }) => dueAt)));
+    const locksMs = this.#lockLimits(items.length, endsAt - performance.now());
+    const notifying = new Notifying(announcements.notifies && !isQueueFull);
+    return notifying.send(async (notifies) => {
+      const written = await this.#send(items.length, endsAt, ({ timeoutMs, giveUpAt }) => {
+        const calledAt = items.map((item) => item.replacesUntil((localMs) => clock.upper(localMs)));
+        const dueAt = items.map((item) => Math.min(giveUpAt, clock.lower(item.dueAt) / 1e6));
+        // One row alone is not tried twice, which would wait twice for its lock.
+        const limits = [calledAt, dueAt, giveUpAt, isOneByOne || items.length === 1, ...locksMs, notifies];
+        return this.sendEach({ timeoutMs, rows: items.map(({ row }) => row), limits });
+      });
+      const rows = items.filter((_, index) => !(written.outcomes[index] instanceof Error)).map(({ row }) => row);
+      if (rows.length > 0) this.#announce(rows, notifies);
+      return written;
+    });
+  }
+
+  /**
+   * Returns the longest waits for the lock of a row, for the locks of all rows, and for that of the notification: so
+   * short that the server says that a row is locked before the client gives up, which would cost the connection.
+   */
+  #lockLimits(rows: number, lastsMs: number): number[] {
+    const commitMs = writeLockTimeoutMs(this.parts.options);
+    const longestMs = Math.max(1, Math.min(commitMs, lastsMs / 2));
+    const budgetMs = Math.max(1, Math.min(lockBudgetMs, lastsMs / 2));
+    const shareMs = Math.min(longestMs, Math.max(shortestLockWaitMs, budgetMs / rows));
+    return [rows === 1 ? longestMs : shareMs, budgetMs, commitMs].map(Math.round);
+  }
+
+  /** When an attempt ends for rows that are due at a time. */
+  #endOf(dueAt: number): number {
+    return Math.min(dueAt, this.endsAt, performance.now() + attemptTimeoutMs(this.parts.options));
+  }
+
+  #send<T>(rows: number, endsAt: number, send: (attempt: Attempt) => Promise<T>): Promise<T> {
+    return whenReady(this.parts, endsAt, (attempt) => {
+      if (this.isClosed) return Promise.reject(new BackendClosedError());
+      this.statements += 1;
+      this.parts.countBatch?.(rows);
+      return send(attempt);
+    });
+  }
+
+  #announce(rows: readonly Row[], notified: boolean): void {
+    const { announcements } = this.parts;
+    this.lastError = undefined;
+    announcements.announce(...this.announcementOf(rows), { notified });
+    if (!notified && announcements.notifies) this.unnotified += rows.length;
+  }
 }

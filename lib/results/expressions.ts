@@ -1,3 +1,7 @@
+// Parts of statements. Names are qualified, and operators have the very types that they exist for, so that no
+// search_path matters, not even a pooler's leftover: Postgres has to convert for `numeric * integer`, and would prefer
+// an operator of just these types that another role has created.
+
 /**
  * A time in microseconds since 1970, as text; null for one that is infinite. Exact until 2106, when doubles of seconds
  * get too coarse for it; `extract`, which gives a numeric, took 0.2 of the 2.5 µs for which the server reads a result.

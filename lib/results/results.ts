@@ -1,3 +1,4 @@
+import { escapeIdentifier } from "pg";
 import { WaitTimeoutError } from "../errors";
 import type { Notification } from "../notifications/payload";
 import type { StoredResult } from "../value/decoding";
@@ -6,9 +7,9 @@ import { KeyedSource, type SourceContext } from "../waiting/keyed-source";
 import type { ReadReason } from "../waiting/loader";
 import type { Found, ReadAnswer, ReadCare } from "../waiting/read-attempts";
 import type { WakeCause } from "../waiting/router";
+import { isPresent } from "./expressions";
 import { ResultReads } from "./result-reads";
-import { resultStatements } from "./statements";
-import { TableCommits } from "./table-commits";
+import { commitStatements, TableCommits } from "./table-commits";
 
 /** Reads and awaits results of tasks. */
 export class Results extends KeyedSource<StoredResult> {
@@ -18,7 +19,15 @@ export class Results extends KeyedSource<StoredResult> {
   constructor(context: SourceContext) {
     super(context, { kind: "tasks", values: "results", news: "what was stored" });
     const { database, options } = context;
-    this.commits = new TableCommits(database, resultStatements(options).commits, options.retryTimeoutMs);
+    const statements = commitStatements({
+      table: `${escapeIdentifier(options.schema)}.kojin_results`,
+      key: "task_id",
+      xid: "stored_xid",
+      time: "stored_at",
+      latest: "pg_catalog.clock_timestamp()",
+      isThere: isPresent,
+    });
+    this.commits = new TableCommits(database, statements, options.retryTimeoutMs);
     this.#reads = new ResultReads(context);
   }
 

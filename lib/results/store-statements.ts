@@ -1,9 +1,12 @@
 import { escapeIdentifier } from "pg";
 import { lockTimeoutSetting, type Query } from "../database/database";
 import { encodeInline, encodePayloads } from "../notifications/payload";
+import type { ResolvedOptions } from "../options";
+import type { StoreRow } from "../value/encoding";
 import {
   isInTime,
   isNotNewer,
+  isPresent,
   microsOf,
   nullIfEmpty,
   nullIfNegative,
@@ -11,8 +14,7 @@ import {
   setting,
   writtenBy,
 } from "./expressions";
-import type { Attempt, EachAttempt, GuardedRow } from "./attempts";
-import type { StoreRow } from "./store-row";
+import { type EachAttempt, type RowsAttempt, rowLockTimeoutMs } from "./attempts";
 import { failureColumns } from "./write-errors";
 
 interface StoreVariant {
@@ -63,16 +65,6 @@ interface StoreTexts {
   readonly one: string;
 }
 
-export interface StoreStatementOptions {
-  readonly schema: string;
-  readonly inlineResultBytes: number;
-  readonly isTracing: boolean;
-  /** Longest wait for a lock of a row, where the transaction is our own. */
-  readonly rowLockTimeoutMs: number;
-  /** Longest wait for the lock of the notification, once rows are not stored together any more. */
-  readonly lockTimeoutMs: number;
-}
-
 /** The columns of a row as parameters, and what stands for null in an array. */
 const columns = [
   { name: "task_id", type: "pg_catalog.text", valueOf: ({ taskId }: StoreRow) => taskId, absent: "" },
@@ -91,19 +83,35 @@ const eachParameters = eachTypes.map((type, index) => `$${index + 1}::${type}`).
 
 /** Chooses the statement that stores rows, and its parameters. */
 export class StoreStatements {
-  readonly #options: StoreStatementOptions;
+  /**
+   * Deletes a result. $1 text id, $2 float8 the server's time from which it may not delete, $3 float8 the time after
+   * which a result was stored that stays, or null. Returns a row if there was one to be seen; one that had expired is
+   * deleted and not counted.
+   */
+  readonly deletion: string;
+  readonly #options: ResolvedOptions;
+  readonly #isTracing: boolean;
   readonly #columns: readonly (typeof columns)[number][];
   readonly #texts: Readonly<Record<keyof typeof variants, StoreTexts>>;
 
-  constructor(options: StoreStatementOptions) {
+  constructor(options: ResolvedOptions, isTracing: boolean) {
     this.#options = options;
-    this.#columns = options.isTracing ? columns : columns.slice(0, -1);
+    this.#isTracing = isTracing;
+    const schema = escapeIdentifier(options.schema);
+    this.deletion = `
+      with deleted as (
+        delete from ${schema}.kojin_results
+        where task_id operator(pg_catalog.=) $1::pg_catalog.text and ($3::double precision is null or ${isNotNewer("stored_at", "$3::double precision")})
+        returning expires_at, ${isInTime(schema, "$2")} as in_time
+      )
+      select true from deleted where in_time and ${isPresent}`;
+    this.#columns = isTracing ? columns : columns.slice(0, -1);
     const texts = Object.entries(variants).map(([name, variant]) => [name, this.#textsOf(variant)] as const);
     this.#texts = Object.fromEntries(texts) as Record<keyof typeof variants, StoreTexts>;
   }
 
   /** Stores rows that are all to be kept or all to replace others, in a transaction of its own. */
-  first(rows: readonly StoreRow[], { notifies, giveUpAt }: Attempt): Query {
+  first(rows: readonly StoreRow[], { notifies, giveUpAt }: RowsAttempt): Query {
     const [row] = rows;
     const { inlineResultBytes } = this.#options;
     if (row?.keep === true) return this.#query(notifies ? "keep" : "keepUnannounced", rows, giveUpAt);
@@ -120,7 +128,7 @@ export class StoreStatements {
    * The same for rows that have waited since the server's times `calledAt`: what was stored later stays. Only the
    * triggers know which rows were written.
    */
-  older(rows: readonly StoreRow[], { notifies, giveUpAt }: Attempt, calledAt: readonly number[]): Query {
+  older(rows: readonly StoreRow[], { notifies, giveUpAt }: RowsAttempt, calledAt: readonly number[]): Query {
     const byId = (): string => JSON.stringify(Object.fromEntries(rows.map(({ taskId }, i) => [taskId, calledAt[i]])));
     const times = rows.length === 1 ? calledAt[0] : byId();
     const query = this.#query(notifies ? "replaceOlder" : "replaceOlderUnannounced", rows, giveUpAt, times);
@@ -131,20 +139,11 @@ export class StoreStatements {
    * Stores rows of any kind, each of which may fail alone. Returns the place of each row that failed, and how, and of
    * each that was written.
    */
-  each(rows: readonly GuardedRow<StoreRow>[], attempt: EachAttempt): Query {
-    const { schema, lockTimeoutMs } = this.#options;
-    const values = [
-      ...columns.map(({ valueOf, absent }) => rows.map(({ row }) => valueOf(row) ?? absent)),
-      rows.map(({ row }) => row.keep),
-      rows.map(({ calledAt }) => calledAt),
-      rows.map(({ dueAt }) => dueAt),
-      attempt.giveUpAt,
-      attempt.isOneByOne,
-      ...[attempt.rowLockMs, attempt.lockBudgetMs, lockTimeoutMs].map(Math.round),
-      attempt.notifies,
-    ];
-    const text = `select place, ${writtenBy}, ${failureColumns} from ${escapeIdentifier(schema)}.kojin_store_each(${eachParameters})`;
-    return { purpose: "store results", text, values };
+  each({ rows, limits }: EachAttempt<StoreRow>): Query {
+    const schema = escapeIdentifier(this.#options.schema);
+    const text = `select place, ${writtenBy}, ${failureColumns} from ${schema}.kojin_store_each(${eachParameters})`;
+    const values = columns.map(({ valueOf, absent }) => rows.map((row) => valueOf(row) ?? absent));
+    return { purpose: "store results", text, values: [...values, rows.map(({ keep }) => keep), ...limits] };
   }
 
   /** Stores one row, in a transaction of the caller's. */
@@ -189,7 +188,8 @@ export class StoreStatements {
   }
 
   #insert(source: string, variant: StoreVariant, calledAt: string): string {
-    const { schema, isTracing } = this.#options;
+    const { schema } = this.#options;
+    const isTracing = this.#isTracing;
     const isInline = variant.notification === "inline";
     const storedAt = isInline ? "pg_catalog.statement_timestamp()" : "pg_catalog.clock_timestamp()";
     const replaced: Record<StoreVariant["replaces"], string> = {
@@ -217,7 +217,7 @@ export class StoreStatements {
    * caller's transaction.
    */
   #settings({ transaction, notification }: StoreVariant): string[] {
-    const { schema, inlineResultBytes, rowLockTimeoutMs } = this.#options;
+    const { schema, inlineResultBytes } = this.#options;
     const [fence, first, second] = [1, 2, 3].map((place) => `$${this.#columns.length + place}`) as [
       string,
       ...string[],
@@ -230,7 +230,7 @@ export class StoreStatements {
     };
     const own = [
       isInTime(escapeIdentifier(schema), fence),
-      lockTimeoutSetting(rowLockTimeoutMs),
+      lockTimeoutSetting(rowLockTimeoutMs(this.#options)),
       setting("kojin.notify", notification === "none" ? "'off'" : "''"),
       setting("kojin.payload", payloads[notification]),
     ];

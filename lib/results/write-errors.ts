@@ -9,45 +9,33 @@ import {
   ResultEncodingError,
   SchemaError,
 } from "../errors";
-import { plainerFailures } from "../value/failure";
 
-/** Columns of kojin_store_each and kojin_finish_each that tell how a row failed. */
-export const failureColumns =
-  "state, message, detail, hint, context, schema_name, table_name, column_name, type_name, constraint_name";
+/** Columns of kojin_store_each and kojin_finish_each that tell how a row failed, and the driver's names for them. */
+const failureFields = {
+  state: "code",
+  message: "message",
+  detail: "detail",
+  hint: "hint",
+  context: "where",
+  schema_name: "schema",
+  table_name: "table",
+  column_name: "column",
+  type_name: "dataType",
+  constraint_name: "constraint",
+};
 
-export type FailureColumns = [
-  state: string | null,
-  message: string,
-  detail: string,
-  hint: string,
-  context: string,
-  schema: string,
-  table: string,
-  column: string,
-  dataType: string,
-  constraint: string,
-];
+export const failureColumns = Object.keys(failureFields).join(", ");
+
+/** The values of those columns; the first is null for a row that was written. */
+export type FailureColumns = [state: string | null, message: string, ...others: string[]];
 
 /** The error of one row, as the driver would have given it for a statement with that row alone. */
 export function toDriverError(columns: FailureColumns): DriverError {
-  const [state, message, ...rest] = columns;
-  const [detail, hint, where, schema, table, column, dataType, constraint] = rest.map((text) =>
-    text === "" ? undefined : text,
-  );
+  const [, message] = columns;
+  const given = columns.map((text) => (text === "" ? undefined : text));
+  const fields = Object.values(failureFields).map((name, index) => [name, given[index]]);
   const error = new DriverError(message, message.length, "error");
-  const code = state ?? undefined;
-  return Object.assign(error, {
-    severity: "ERROR",
-    code,
-    detail,
-    hint,
-    where,
-    schema,
-    table,
-    column,
-    dataType,
-    constraint,
-  });
+  return Object.assign(error, Object.fromEntries(fields) as object, { severity: "ERROR", message });
 }
 
 /** States that are transient, and yet concern rows rather than the session, so that other rows may fare better. */
@@ -109,24 +97,4 @@ export function encodingError(error: unknown, taskId: string): unknown {
   if (!(error instanceof DatabaseError) || !encodingStates.has(error.sqlState)) return error;
   const reason = isError(error.cause) ? error.cause.message : error.message;
   return new ResultEncodingError(taskId, `Postgres cannot hold it as jsonb (${reason})`, { cause: error });
-}
-
-/**
- * Writes a row; a failure that the server refuses for its text once more in plainer ones, since a failure has to reach
- * its waiters.
- */
-export function writePlainly<Row extends { readonly error: string | null }, Outcome>(
-  row: Row,
-  write: (row: Row) => Promise<Outcome>,
-): Promise<Outcome> {
-  if (row.error === null) return write(row);
-  const { error: refused } = row;
-  let texts: string[] | undefined;
-  const writeNext = (error: unknown): Promise<Outcome> => {
-    if (!(error instanceof ResultEncodingError)) throw error;
-    const text = (texts ??= plainerFailures(refused)).shift();
-    if (text === undefined) throw error;
-    return write({ ...row, error: text }).catch(writeNext);
-  };
-  return write(row).catch(writeNext);
 }

@@ -1,7 +1,11 @@
 import type { DatabaseError } from "../errors";
 import type { BatchItem } from "../waiting/batcher";
 import { Call, type Deadlines } from "../waiting/deadlines";
-import { youngCallMs } from "./limits";
+
+/**
+ * What was stored after a call of this age at most may be replaced by its first attempt, which costs nothing to check.
+ */
+export const youngCallMs = 500;
 
 /** Of two rows with the same key, the one that counts. */
 export type MergeRows<Row> = (queued: Row, added: Row) => Row;

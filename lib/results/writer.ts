@@ -1,19 +1,11 @@
 import type { Query } from "../database/database";
+import type { PayloadName } from "../notifications/payload";
 import type { SqlClient } from "../result-backend";
-import {
-  type EachAttempt,
-  fencedWrite,
-  type FirstAttempt,
-  type GuardedRow,
-  type WriteParts,
-  type Written,
-} from "./attempts";
+import type { StoreRow } from "../value/encoding";
+import { type EachAttempt, fencedWrite, type FirstAttempt, type WriteParts, type Written } from "./attempts";
 import { BatchedWriter } from "./batched-writer";
-import { rowLockTimeoutMs, writeLockTimeoutMs } from "./limits";
-import { resultStatements } from "./statements";
-import type { StoreRow } from "./store-row";
 import { StoreStatements } from "./store-statements";
-import { encodingError, type FailureColumns, toDriverError, writePlainly } from "./write-errors";
+import { encodingError, type FailureColumns, toDriverError } from "./write-errors";
 
 export interface WriterParts extends WriteParts {
   readonly isTracing: boolean;
@@ -22,37 +14,23 @@ export interface WriterParts extends WriteParts {
 /** Stores outcomes of tasks. */
 export class Writer extends BatchedWriter<StoreRow, undefined> {
   protected override readonly what = "results";
+  protected override readonly merge = (queued: StoreRow, added: StoreRow): StoreRow => (added.keep ? queued : added);
   readonly #statements: StoreStatements;
-  readonly #deletion: string;
 
   constructor(parts: WriterParts) {
     super(parts);
-    const { options, isTracing } = parts;
-    this.#deletion = resultStatements(options).delete;
-    this.#statements = new StoreStatements({
-      schema: options.schema,
-      inlineResultBytes: options.inlineResultBytes,
-      isTracing,
-      rowLockTimeoutMs: rowLockTimeoutMs(options),
-      lockTimeoutMs: writeLockTimeoutMs(options),
-    });
+    this.#statements = new StoreStatements(parts.options, parts.isTracing);
   }
 
   store(row: StoreRow): Promise<void> {
-    return writePlainly(row, (written) => {
-      const bytes = Buffer.byteLength(written.result) + Buffer.byteLength(written.error ?? "");
-      return this.write(written.taskId, bytes, written);
-    });
+    return this.write(row.taskId, row);
   }
 
   /** Stores by a client of the caller's: at once, once, and as part of whatever transaction it is in. */
   async storeWith(client: SqlClient, row: StoreRow): Promise<void> {
-    const query = this.#statements.forCaller(row);
-    try {
-      await client.query(query.text, [...query.values]);
-    } catch (error) {
-      throw encodingError(this.parts.database.wrap(error, query.purpose), row.taskId);
-    }
+    await this.parts.database.queryWith(client, this.#statements.forCaller(row)).catch((error: unknown) => {
+      throw encodingError(error, row.taskId);
+    });
   }
 
   /**
@@ -61,15 +39,10 @@ export class Writer extends BatchedWriter<StoreRow, undefined> {
    */
   async delete(taskId: string, client?: SqlClient): Promise<boolean> {
     const { database, options } = this.parts;
-    const query = { purpose: "delete a result", text: this.#deletion };
-    if (client !== undefined) {
-      try {
-        // The caller decides until when its transaction may write.
-        return (await client.query(query.text, [taskId, Infinity, null])).rows.length > 0;
-      } catch (error) {
-        throw database.wrap(error, query.purpose);
-      }
-    }
+    const query = { purpose: "delete a result", text: this.#statements.deletion };
+    // The caller decides until when its transaction may write.
+    if (client !== undefined)
+      return (await database.queryWith(client, { ...query, values: [taskId, Infinity, null] })).length > 0;
     const rows = await fencedWrite(this.parts, options.retryTimeoutMs, async (attempt) => {
       const whenSent = (): Query => ({ ...query, values: [taskId, attempt.giveUpAt, attempt.guardedFrom()] });
       return database.query({ ...query, values: [], whenSent }, attempt.timeoutMs);
@@ -77,15 +50,11 @@ export class Writer extends BatchedWriter<StoreRow, undefined> {
     return rows.length > 0;
   }
 
-  protected override merge(queued: StoreRow, added: StoreRow): StoreRow {
-    return added.keep ? queued : added;
-  }
-
   protected override kindOf({ keep }: StoreRow): string {
     return keep ? "keep" : "replace";
   }
 
-  protected override send(rows: readonly StoreRow[], attempt: FirstAttempt): Promise<Written<undefined>> {
+  protected override sendTogether(rows: readonly StoreRow[], attempt: FirstAttempt): Promise<Written<undefined>> {
     let replacesOlder = false;
     const whenSent = (): Query | undefined => {
       const calledAt = rows[0]?.keep === true ? undefined : attempt.calledAt();
@@ -98,13 +67,10 @@ export class Writer extends BatchedWriter<StoreRow, undefined> {
       .then(([answer]) => ({ outcomes: rows.map(() => undefined), times: timesOf(rows, answer, replacesOlder) }));
   }
 
-  protected override async sendEach(
-    rows: readonly GuardedRow<StoreRow>[],
-    attempt: EachAttempt,
-  ): Promise<Written<undefined>> {
-    const query = this.#statements.each(rows, attempt);
-    const outcomes = rows.map((): undefined | Error => undefined);
-    const times = rows.map((): undefined | number => undefined);
+  protected override async sendEach(attempt: EachAttempt<StoreRow>): Promise<Written<undefined>> {
+    const query = this.#statements.each(attempt);
+    const outcomes = attempt.rows.map((): undefined | Error => undefined);
+    const times = attempt.rows.map((): undefined | number => undefined);
     type Columns = [place: number, writtenBy: string, ...FailureColumns];
     for (const [place, writtenBy, ...columns] of await this.parts.database.query<Columns>(query, attempt.timeoutMs))
       if (columns[0] === null) times[place - 1] = Number(writtenBy) / 1e6;
@@ -112,13 +78,8 @@ export class Writer extends BatchedWriter<StoreRow, undefined> {
     return { outcomes, times };
   }
 
-  protected override announce(rows: readonly StoreRow[], sent: { readonly notified: boolean }): void {
-    const ids = rows.map(({ taskId }) => taskId);
-    this.parts.announcements.announce("ids", ids, sent);
-  }
-
-  protected override rowError(error: unknown, row: StoreRow): unknown {
-    return encodingError(error, row.taskId);
+  protected override announcementOf(rows: readonly StoreRow[]): [name: PayloadName, ids: readonly string[]] {
+    return ["ids", rows.map(({ taskId }) => taskId)];
   }
 }
 

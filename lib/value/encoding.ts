@@ -1,4 +1,5 @@
 import { isError, ResultEncodingError } from "../errors";
+import { checkTtlMs } from "./arguments";
 import { JsonText, jsonTokens } from "./json-text";
 
 /** Converts results that JSON cannot hold. Writers and readers must use the same codec. Failures bypass it. */
@@ -10,6 +11,36 @@ export interface Codec {
   encode(value: unknown): unknown;
   /** Called with each stored result, once per reader. If it throws, this reader gets a `ResultValidationError`. */
   decode(json: unknown): unknown;
+}
+
+/** One outcome to store. */
+export interface StoreRow {
+  readonly taskId: string;
+  /** JSON text; `null` for a failure. */
+  readonly result: string;
+  /** JSON text of the failure; null for a success. */
+  readonly error: string | null;
+  /** null: never expires. */
+  readonly ttlMs: number | null;
+  readonly keep: boolean;
+  /** The span that stores it, as a W3C `traceparent`; only with tracing. */
+  readonly traceContext?: string | null;
+}
+
+/** Creates a row from what a caller gave; throws a `TypeError` or `RangeError` for options that do not fit. */
+export function toStoreRow(
+  taskId: string,
+  result: string,
+  error: string | null,
+  options: { readonly ttlMs?: number; readonly onConflict?: "replace" | "keep" },
+  defaultTtlMs: number,
+): StoreRow {
+  const { ttlMs = defaultTtlMs, onConflict = "replace" } = options;
+  checkTtlMs(ttlMs, "ttlMs");
+  if (!["replace", "keep"].includes(onConflict)) {
+    throw new TypeError(`onConflict: expected 'replace' or 'keep', got ${JSON.stringify(onConflict)}.`);
+  }
+  return { taskId, result, error, ttlMs: ttlMs === Infinity ? null : ttlMs, keep: onConflict === "keep" };
 }
 
 // JSON.stringify writes U+0000 and lone surrogates as lower-case escapes (ECMA-262, QuoteJSONString), and jsonb rejects
