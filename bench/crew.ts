@@ -14,7 +14,7 @@ const warmUpDrains = { full: 4, quick: 0 } as const;
 /** At the pace of the latency measurement. */
 const warmUpSingles = 20;
 /** Concurrent tasks before a latency is measured: code that has run only a few times is still interpreted. */
-const warmUpDrain: Load = { tasks: 2_000, lanes: 32 };
+const warmUpDrain = { full: 2_000, quick: 500, lanes: 32 } as const;
 /**
  * Sequential tasks before a latency is measured, the first time and later. They take another path through both sides'
  * code, and V8 needs thousands of runs to optimise it.
@@ -69,7 +69,8 @@ export class Crew implements Disposable {
   /** Stores one result after the other. Gives the time from each call of `store` to the end of the wait. */
   async latency(settings: TechniqueSettings, tasks: number, resultBytes = 100): Promise<Sample> {
     return this.#with(settings, 1, async () => {
-      await this.#drainOnce(warmUpDrain);
+      const { full, quick, lanes } = warmUpDrain;
+      await this.#drainOnce({ tasks: this.#bench.size(full, quick), lanes });
       await this.#warmUpSequence(settings);
       const range = this.#range(warmUpSingles + tasks, resultBytes);
       await this.#waiting.call("open", range);
