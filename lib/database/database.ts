@@ -44,7 +44,7 @@ export class BeginError extends Error {
 const lastAnswersMs = 1_000;
 
 /** Reads how full the cluster's notification queue is, 0 to 1, and moves its end up to where every session has read. */
-export const notifyQueueUsageText = "select pg_catalog.pg_notification_queue_usage()";
+const notifyQueueUsageText = "select pg_catalog.pg_notification_queue_usage()";
 
 /** Runs queries on a pool, each with a time limit of its own, and turns every error into one of this package. */
 export class Database {
