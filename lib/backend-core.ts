@@ -50,7 +50,7 @@ export class BackendCore {
   /** Aborts once nothing more is sent. */
   readonly closed: AbortSignal = this.#closed.signal;
   readonly problems: ReadProblems;
-  /** Absent if it is off, so that it costs nothing. */
+  /** Undefined if telemetry is off, so that it costs nothing. */
   readonly telemetry: Telemetry | undefined;
   readonly #stopObserving: (() => void) | undefined;
   readonly #ownPool: OwnPool | undefined;
@@ -81,7 +81,7 @@ export class BackendCore {
     const telemetry = Telemetry.create(options);
     this.telemetry = telemetry;
     this.#sweep = new Sweep(this.notifications, options.sweepIntervalMs);
-    // Node warns of a leak at the eleventh listener; each call under way has one.
+    // Node warns of a leak at the eleventh listener, and each running call has one.
     setMaxListeners(0, this.closed);
     const { database, clock, schemaCheck } = this;
     const common = {
@@ -120,7 +120,7 @@ export class BackendCore {
     if (this.#closing !== undefined) throw new BackendClosedError();
   }
 
-  /** Rejects if the database cannot be reached or its schema is newer; a schema to be migrated is accepted. */
+  /** Rejects if the database cannot be reached or its schema is newer. Accepts a schema that is not yet migrated. */
   async checkReachable(): Promise<void> {
     try {
       const version = await this.schemaCheck.version(closeLimitMs);
@@ -139,7 +139,7 @@ export class BackendCore {
       );
       if ((await firstValueFrom(this.notifications.status$.pipe(isDecided))) === "closed")
         throw new BackendClosedError();
-      // Without the server's time the age of the first inline results is unknown, and they are read instead.
+      // Without the server's time the age of the first inline results is unknown, and they would have to be read.
       if (this.options.inlineResultBytes > 0) await this.clock.ready(closeLimitMs).catch(() => undefined);
     } finally {
       this.#sweep.leave();
@@ -205,8 +205,8 @@ export class BackendCore {
     );
     this.writer.close();
     this.groupWriter.close();
-    // Nothing more is sent from here on. Statements already sent get the rest of the time, as they could still commit
-    // after `close` has resolved.
+    // Nothing more is sent from here on. Statements already sent get the rest of the time; otherwise they could still
+    // commit after `close` has resolved.
     await settledWithin(drainWriters(), endsAt - performance.now());
     this.announcements.close();
   }
@@ -224,8 +224,8 @@ export class BackendCore {
 }
 
 /**
- * Makes a wrong password or a missing database permanent. A call under way retries them, since they occur during a
- * failover; a first connection reports them.
+ * Makes a wrong password or a missing database permanent for the first connection. Later calls retry these errors,
+ * since they also occur during a failover.
  */
 function toPermanent(error: unknown): unknown {
   if (!(error instanceof DatabaseError) || !/^(28|3D)/.test(error.sqlState ?? "")) return error;

@@ -32,7 +32,7 @@ import { Call, Deadlines } from "./waiting/deadlines";
 import { resolveWaitOptions } from "./waiting/waits";
 
 export interface MemoryResultBackendOptions {
-  /** How long a result is kept, in milliseconds. More than 0; `Infinity` never expires. Default 86 400 000, a day. */
+  /** Time to live of a result, in milliseconds. More than 0; `Infinity` never expires. Default 86 400 000, a day. */
   readonly ttlMs?: number;
   /** Largest result, in bytes of JSON. Default 67 108 864 (64 MiB), as with Postgres. */
   readonly maxResultBytes?: number;
@@ -41,10 +41,10 @@ export interface MemoryResultBackendOptions {
 }
 
 /**
- * Keeps results and groups in the memory of this process: the same contract without a database, for tests of code that
- * takes a `ResultBackend`. Results are encoded as JSON, as with Postgres. Timeouts, times to live and deadlines follow
- * fake timers that replace `Date`. Calls with the option `client` reject with a `TypeError`, since memory has no
- * transactions. Expired results take up memory until they are asked for again.
+ * Keeps results and groups in the memory of this process, for tests of code that takes a `ResultBackend`. It has the
+ * same contract as the Postgres backend, and also encodes results as JSON. Fake timers that replace `Date` control
+ * timeouts, times to live and deadlines. Calls with the option `client` reject with a `TypeError`, since memory has no
+ * transactions. Expired results take up memory until they are requested again.
  */
 export class MemoryResultBackend implements ResultBackend {
   readonly #storage: MemoryStorage;
@@ -77,8 +77,8 @@ export class MemoryResultBackend implements ResultBackend {
   }
 
   /**
-   * Creates another backend on the same results and groups, like another process on the same database: each hears what
-   * the other stores, and closing one leaves the other open.
+   * Creates another backend on the same results and groups, like another process on the same database. Each is notified
+   * of what the other stores, and closing one leaves the other open.
    *
    * @param options - Options of the new backend. Default: those of this one.
    */
@@ -283,7 +283,7 @@ export class MemoryResultBackend implements ResultBackend {
     if (this.#closing !== undefined) throw new BackendClosedError();
   }
 
-  /** Refuses a write that is meant for a transaction: a test in which it took effect at once would pass wrongly. */
+  /** Refuses a write with `client`. If it took effect at once, tests of transactions would pass by mistake. */
   #assertWritable({ client }: WriteOptions): void {
     if (client !== undefined)
       throw new TypeError(`client: expected none, since memory has no transactions, got ${typeName(client)}.`);
@@ -300,7 +300,7 @@ export class MemoryResultBackend implements ResultBackend {
     this.#results.close();
     this.#groups.close();
     this.#closed$.error(new BackendClosedError());
-    // Only checks by schemas are left: the result is there and its check has not ended.
+    // Only validations are left: their results exist, but the schemas have not answered.
     this.#deadlines.expireAll(new BackendClosedError());
   }
 }

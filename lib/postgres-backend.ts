@@ -41,14 +41,14 @@ import { encodeFailure } from "./value/failure";
 import type { TaskId } from "./value/task";
 import { resolveWaitOptions, watch$, withWaitOptions } from "./waiting/waits";
 
-/** Result backend on PostgreSQL: results are tables, and waiters are woken by LISTEN/NOTIFY. */
+/** Result backend on PostgreSQL. Results are rows in a table, and LISTEN/NOTIFY tells waiting processes about them. */
 export class PostgresResultBackend implements ResultBackend {
   readonly #core: BackendCore;
   readonly #ttlMs: number;
 
   /**
-   * Uses a pool of the caller, and never ends it. Sends nothing before the first call. Give the pool an `error`
-   * listener, as any pool of `pg` needs.
+   * Uses the caller's pool, and never ends it. Sends nothing before the first call. Like any pool of `pg`, it needs an
+   * `error` listener.
    */
   constructor(pool: ConnectionPool, options?: PostgresResultBackendOptions);
   /** @internal Another view of the same parts. */
@@ -70,11 +70,11 @@ export class PostgresResultBackend implements ResultBackend {
   }
 
   /**
-   * Connects to a database with a small pool of its own, which `close` ends. Does not change the schema; see {@link
-   * PostgresResultBackend.migrate}.
+   * Connects to a database with its own small pool, which `close` ends. Does not change the schema; see
+   * {@link PostgresResultBackend.migrate}.
    *
    * @param connection - An address such as `postgres://user:password@host:5432/database`, or a configuration of `pg`.
-   * @throws TypeError The address is not one of PostgreSQL.
+   * @throws TypeError The address is not a PostgreSQL address.
    * @throws {@link DatabaseError} The server does not answer or rejects the connection; this is not retried.
    * @throws {@link SchemaError} The schema is newer than this package.
    */
@@ -95,8 +95,8 @@ export class PostgresResultBackend implements ResultBackend {
   }
 
   /**
-   * Returns a view of this backend with another default time to live. The views share pool, listener and batches, and
-   * closing one closes all.
+   * Returns a view of this backend with another default time to live. Views share pool, listener and batches, and
+   * closing one closes them all.
    */
   withTtl(ttlMs: number): PostgresResultBackend {
     checkTtlMs(ttlMs, "ttlMs");
@@ -104,9 +104,9 @@ export class PostgresResultBackend implements ResultBackend {
   }
 
   /**
-   * Creates or upgrades the tables and triggers; does nothing if they are up to date. Tables of the Rust crate are
-   * adopted with their rows, while its workers keep writing. Any number of processes may call it at once, and an
-   * interrupted migration is continued. Needs a role that may create tables in the schema.
+   * Creates or upgrades the tables and triggers; does nothing if they are up to date. Adopts tables of the Rust crate
+   * with their rows, while its workers keep writing. Any number of processes may call it at once, and a later call
+   * continues an interrupted migration. Needs a role that may create tables in the schema.
    *
    * @throws {@link SchemaError} The schema is newer than this package.
    * @throws {@link DatabaseError} Another session held a lock for too long; the message names it.
@@ -173,9 +173,9 @@ export class PostgresResultBackend implements ResultBackend {
   }
 
   /**
-   * Notifies waiters of what the caller's own transaction (`{ client }`) has stored; call it after the commit. Needed
-   * where triggers do not do it: in a schema without triggers, or with a `notifier` and no relay. Never waits or fails;
-   * if the notification is lost, a sweep finds the results.
+   * Notifies waiting processes of what the caller's own transaction (`{ client }`) has stored. Call it after the
+   * commit, if no trigger sends the notification: in a schema without triggers, or with a `notifier` and no relay.
+   * Never waits or fails. If the notification is lost, a sweep finds the results.
    */
   announce({ taskIds = [], groupIds = [] }: Announcement): void {
     for (const taskId of taskIds) checkId(taskId, "taskId");
@@ -265,9 +265,9 @@ export class PostgresResultBackend implements ResultBackend {
   }
 
   /**
-   * Emits the progress of all groups: a hot stream for monitors. First the open groups (at most 1000), then every
-   * change of any group; changes in quick succession may be combined. Changes missed while the connection is lost are
-   * not emitted, unlike in `groupCompletions$`. Errors when the backend is closed.
+   * Emits the progress of all groups, for monitors: first the open groups (at most 1000), then every change of any
+   * group. Changes in quick succession may be combined. Unlike `groupCompletions$` it does not emit changes that were
+   * missed while the connection was lost. Errors when the backend is closed.
    */
   groupChanges$(): Observable<GroupProgress> {
     return this.#core.groups.changes.changes$();
@@ -284,8 +284,8 @@ export class PostgresResultBackend implements ResultBackend {
   }
 
   /**
-   * Returns the groups that are not complete and have not passed their deadline, by id: for a monitor that does not
-   * know which groups exist. It reads open groups only, however many others are kept; `group$` follows one of them.
+   * Returns the groups that are not complete and have not expired, ordered by id, for monitors that do not know which
+   * groups exist. Use `group$` to follow one of them.
    */
   async openGroups(options: OpenGroupsOptions = {}): Promise<GroupProgress[]> {
     const limit = toGroupLimit(options);
@@ -293,8 +293,8 @@ export class PostgresResultBackend implements ResultBackend {
   }
 
   /**
-   * Resolves once this process receives notifications, or is known to find results by reading instead. Await it at
-   * start-up to keep this time out of the first wait; no call requires it.
+   * Resolves once this process receives notifications, or falls back to reading. Optional: await it at start-up so that
+   * the first wait does not have to wait for the connection.
    *
    * @throws {@link BackendClosedError} The backend is closed.
    */
@@ -370,7 +370,8 @@ export class PostgresResultBackend implements ResultBackend {
     return encodeResult(taskId, result, maxResultBytes, codec);
   }
 
-  // Not async, nor are its callees: on the path of a store each async function costs a promise and a frame.
+  // Neither this function nor its callees are async: each async function on the path of a store costs a promise and a
+  // frame.
   #write(name: "store" | "fail", row: StoreRow, { client }: StoreOptions): Promise<void> {
     const { telemetry, writer } = this.#openCore();
     const write = (written: StoreRow): Promise<void> =>

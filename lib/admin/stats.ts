@@ -6,21 +6,21 @@ import type { WakeCause } from "../waiting/router";
 /** Counters of a backend since it was created. Reading them sends no query. */
 export interface Stats {
   readonly status: ListenStatus;
-  /** Tasks that are waited for here. */
+  /** Tasks that this process waits for. */
   readonly waiting: number;
-  /** Groups that are waited for here. */
+  /** Groups that this process waits for. */
   readonly waitingGroups: number;
   /** Subscribers of `results$`, `groupCompletions$` and `groupChanges$`. */
   readonly feeds: number;
   /**
-   * What led waits to their results. `read`: already stored. `notification`, `inline`: named in, or contained in, a
-   * notification. `reconnect`: found after LISTEN was confirmed. `sweep`: found by the regular read. `deadline`: found
-   * by the last read.
+   * Number of waits by what brought them their result. `read`: it was already stored. `notification`: a notification
+   * named it. `inline`: a notification contained it. `reconnect`: the read after LISTEN was confirmed. `sweep`: the
+   * regular read. `deadline`: the last read.
    */
   readonly wokenBy: Readonly<Record<WakeCause, number>>;
   /**
-   * Results and completed groups that a sweep found although they were stored more than a second before, while this
-   * process was listening. Above 0, notifications may be lost.
+   * Results and completed groups that a sweep found more than a second after they were stored, while this process was
+   * listening. Above 0, notifications may have been lost.
    */
   readonly caughtBySweep: number;
   readonly sweeps: number;
@@ -32,7 +32,7 @@ export interface Stats {
   readonly groupWrites: WriteCounters;
   readonly reads: ReadCounters;
   readonly notifications: {
-    /** Ids in notifications that were waited for here. */
+    /** Ids in notifications that this process waited for. */
     readonly relevant: number;
     /** Payloads with an unknown format. */
     readonly invalid: number;

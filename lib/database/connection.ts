@@ -3,14 +3,19 @@ import { longestTimerMs } from "../value/arguments";
 import { requestCancel } from "./cancel-request";
 import { sqlStateOf } from "./sql-states";
 
-/** Time after the driver's own limit before an answer is given up: a wrapper around `query` may not pass it on. */
+/**
+ * Time beyond the driver's own limit after which an answer is given up, since a wrapper around `query` may ignore that
+ * limit.
+ */
 const graceMs = 100;
-/** Time between looks whether a pool is being ended: that of `pg` then never answers a call for a connection. */
+/**
+ * Interval at which to check if a pool is being ended. A pool of `pg` then never answers a request for a connection.
+ */
 const endingCheckMs = 500;
 
 /** A pool of connections: the `Pool` of `pg`, of any version and with any types, or an object with the same methods. */
 export interface ConnectionPool {
-  /** Gives a connection by promise; a pool that also takes a callback, as that of `pg` does, is given one. */
+  /** Returns a connection by promise. A pool that also accepts a callback, as that of `pg` does, receives one. */
   connect(): Promise<PooledConnection>;
   /** The configuration of its connections. Without it LISTEN needs an address of its own: `listen: { connection }`. */
   readonly options?: object;
@@ -33,7 +38,8 @@ export interface Statement {
 }
 
 /**
- * A client as a pool lends it. Its methods may be the application's own; what is optional has no public name in `pg`.
+ * A client that a pool lends. The application may have wrapped its methods. Optional members have no public name in
+ * `pg`.
  */
 interface LentClient {
   binary?: boolean;
@@ -51,8 +57,8 @@ interface LentClient {
 const ignore = (): void => undefined;
 
 /**
- * Takes a connection from a pool, or rejects after `timeoutMs`. A pool without `connectionTimeoutMillis` waits for
- * ever, and so does one that is ended meanwhile. A client that comes too late goes straight back.
+ * Takes a connection from a pool, or rejects after `timeoutMs`: a pool without `connectionTimeoutMillis`, or one that
+ * is ended meanwhile, would wait for ever. A client that arrives too late is returned at once.
  */
 export function checkOut(pool: ConnectionPool, timeoutMs: number): Promise<Connection> {
   return new Promise((resolve, reject) => {
@@ -65,7 +71,7 @@ export function checkOut(pool: ConnectionPool, timeoutMs: number): Promise<Conne
       reject(error);
     };
     const take = (client: LentClient): void => {
-      // It may come by callback and by promise.
+      // The client may arrive both by callback and by promise.
       if (client === taken) return;
       if (isSettled) {
         client.release();
@@ -82,7 +88,7 @@ export function checkOut(pool: ConnectionPool, timeoutMs: number): Promise<Conne
       else if (leftMs <= 0) fail(new Error(`No connection from the pool within ${Math.round(timeoutMs)} ms.`));
       else timer = setTimeout(check, Math.min(leftMs, endingCheckMs)).unref();
     };
-    // Not a reason for a process to go on: a pool that is not ended has a socket that keeps the process alive.
+    // This timer need not keep the process alive: the sockets of a pool that is not ended do.
     let timer = setTimeout(check, Math.min(timeoutMs, endingCheckMs)).unref();
     try {
       connect(pool, take, fail);
@@ -93,8 +99,8 @@ export function checkOut(pool: ConnectionPool, timeoutMs: number): Promise<Conne
 }
 
 /**
- * Calls `take` synchronously when the pool lets go of a client: a promise would go on a little later, and the error
- * event of a server that dies in between, with no listener, would end the process. Some pools answer by promise alone.
+ * Calls `take` synchronously when the pool hands over a client. A promise would continue slightly later, and if the
+ * server dies in between, an error event without a listener would end the process. Some pools answer only by promise.
  */
 function connect(pool: ConnectionPool, take: (client: LentClient) => void, fail: (error: Error) => void): void {
   const { connect: call } = pool as { connect: (callback: (error?: Error, client?: LentClient) => void) => unknown };
@@ -125,7 +131,9 @@ export class Connection {
     client.on?.("error", ignore);
   }
 
-  /** A statement was left unanswered, or a transaction unfinished: the connection is of no use any more. */
+  /**
+   * Set once a statement was left unanswered or a transaction unfinished, so that the connection cannot be used again.
+   */
   get isLost(): boolean {
     return this.#isLost;
   }
@@ -136,9 +144,8 @@ export class Connection {
   }
 
   /**
-   * Sends a statement, and rejects after `limitMs`. With `isPaced` the limit begins anew as long as bytes arrive: a
-   * large answer over a slow link takes its time. An application's own `query` may throw, answer twice, or never
-   * answer.
+   * Sends a statement, and rejects after `limitMs`. With `isPaced` the limit restarts as long as bytes arrive, for
+   * large answers over slow links. A `query` that the application has wrapped may throw, answer twice, or never answer.
    */
   async ask(statement: Statement, limitMs: number, isPaced = false): Promise<QueryResult> {
     if (this.#isLost) throw new Error("The connection was given up.");
@@ -167,14 +174,14 @@ export class Connection {
     }
   }
 
-  /** Gives the connection up: nothing more is sent on it, and its session ends without an answer. */
+  /** Gives up the connection: nothing more is sent on it, and its session ends without an answer. */
   lose(): void {
     this.#isLost = true;
   }
 
   /**
-   * Has the server cancel what the connection is doing. Resolves when that has been tried. The connection is then
-   * closed once it is released, since the request may arrive late.
+   * Asks the server to cancel the connection's statement, and resolves when that has been tried. The connection is
+   * closed when it is released, since the request may arrive late.
    */
   async cancel(): Promise<void> {
     const { stream } = (this.#pool.options ?? {}) as { readonly stream?: unknown };
@@ -202,14 +209,15 @@ export class Connection {
   }
 
   /**
-   * Returns the connection at once and closes it later: a pooler cannot cancel the statement of a client that is gone.
+   * Returns the connection at once and closes it later, since a pooler cannot cancel the statement of a client that has
+   * disconnected.
    */
   #closeAfter(cancelling: Promise<void>): void {
     const client = this.#client;
-    // In place of the driver's, which would destroy the socket.
+    // Replaces the driver's `end`, which would destroy the socket.
     client.end = async (done?: () => void) => Promise.resolve(done?.());
     client.release(true);
-    // Also the pool's, which would report the loss of a connection that it no longer has.
+    // Also removes the pool's listener, which would report the loss of a connection that it no longer has.
     client.removeAllListeners?.("error");
     client.on?.("error", ignore);
     client.connection?.stream?.unref?.();
@@ -217,8 +225,8 @@ export class Connection {
   }
 
   /**
-   * Calls `late` once nothing has arrived for `limitMs`, or up to twice as long; at the limit if the application ends
-   * its pool.
+   * Calls `late` once nothing has arrived for `limitMs` to twice that time, or exactly at the limit if the application
+   * ends its pool.
    */
   #whenStalled(limitMs: number, late: () => void): () => void {
     const bytesRead = (): number | undefined => this.#client.connection?.stream?.bytesRead;
@@ -238,7 +246,7 @@ function after(delayMs: number, act: () => void): () => void {
 }
 
 /**
- * Destroys the socket of a client: the driver asks the peer to end a connection, and waits for ever if it does not
+ * Destroys the socket of a client. The driver would ask the peer to end the connection, and wait for ever without an
  * answer.
  */
 export function destroySocket(client: object): void {

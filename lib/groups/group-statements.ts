@@ -7,7 +7,7 @@ import { commitStatements } from "../results/table-commits";
 import { failureColumns } from "../results/write-errors";
 import { maxTextBytes } from "../value/encoding";
 
-/** The SQL of groups in one schema. */
+/** The SQL for groups, created once per schema. */
 export type GroupStatements = ReturnType<typeof groupStatements>;
 
 type Progress = [total: number | null, completed: number, failed: number, done: boolean];
@@ -17,7 +17,7 @@ export type GroupRow = [
   ...ProgressRow,
   deadlineMs: string | null,
   leftMs: string | null,
-  /** Whether it was done more than a second ago. */
+  /** True if it was done more than a second ago. */
   isOld: boolean,
   doneXid: string | null,
   settlesMs: string | null,
@@ -41,11 +41,11 @@ const isFailed = `member.error is not null and (${isCompleted}) is not true`;
 const counts = "(not state.declared or member.position is not null)";
 const isKnown =
   "(state.total is not null or (state.completed operator(pg_catalog.+) state.failed) operator(pg_catalog.>) 0)";
-// The time at which rows are read: the statement may have waited for a lock since it began.
+// The current time rather than that of the statement, which may have waited for a lock.
 const clock = "(select pg_catalog.clock_timestamp() as time) as clock";
 const isAlive = "(state.expires_at is null or state.expires_at operator(pg_catalog.>) clock.time)";
-// The Rust crate declares a group row by row, so a group that looks complete may still get another row: see
-// kojin_groups_change in sql/0002_groups.sql. If more than the quiet time is left, the server's clock was set back.
+// The Rust crate declares a group row by row, so a group that looks complete may still get another row (see
+// kojin_groups_change in sql/0002_groups.sql). If more than that quiet time is left, the server's clock was set back.
 const latestSettled = "(clock.time operator(pg_catalog.+) interval '500 milliseconds')";
 const isSettling = `(not state.initialised and state.completed_at operator(pg_catalog.>) clock.time
   and state.completed_at operator(pg_catalog.<=) ${latestSettled})`;
@@ -89,7 +89,7 @@ export function groupStatements(options: ResolvedOptions) {
       key: "state.group_id",
       xid: "state.done_xid",
       time: "state.completed_at",
-      // A group that settles is done later, but no later look would find the transaction that completed it.
+      // A settling group is done later, but a later look would not find the transaction that completed it.
       latest: latestSettled,
       isThere: isAlive,
     }),
@@ -120,8 +120,8 @@ export function groupStatements(options: ResolvedOptions) {
  * nulls if no members are left; none if the group is absent.
  */
 function memberStatements(schema: string, maxBytes: number) {
-  // A page has as many members as the budget of bytes has room for, by estimate, and at least one. Its last column is
-  // the number of members without that budget. A text that is too long is null.
+  // A page has as many members as fit into the byte budget by estimate, but at least one. Its last column is the number
+  // of members without the budget. A text that is too long is null.
   const page = (condition: string, order: "task_id" | "finished_seq"): string => `
       select ${progress}, page.task_id, page.value, page.is_failed, page.position,
         page.finished_seq::pg_catalog.text, page.candidates::int
@@ -163,7 +163,7 @@ function writeStatements(schema: string, lockTimeoutMs: number) {
   const float8 = "double precision";
   const inTime = (fence: string): string =>
     `case when ${fence}::${float8} is null then true else ${isInTime(schema, fence)} end`;
-  // Made before the function is called, since the call depends on them. A caller's transaction keeps its own.
+  // Set before the function is called, since the call depends on them. A caller's transaction keeps its own.
   const settings = (fence: string, notifies: string): string => {
     const notify = setting("kojin.notify", `case when ${notifies}::boolean then '' else 'off' end`);
     return `with settings as materialized (
@@ -172,9 +172,9 @@ function writeStatements(schema: string, lockTimeoutMs: number) {
       )`;
   };
   return {
-    // $1 text group, $2 int total, $3 text[] ids or null, $4 float8 and $5 float8 ms to live and until the deadline, or
-    // null, $6 text channel, $7 float8 the server's time from which it may not write, or null in a transaction of the
-    // caller's, $8 boolean whether triggers notify. Returns null, or why not.
+    // $1 text group, $2 int total, $3 text[] ids or null, $4 float8 ms to live or null, $5 float8 ms until the deadline
+    // or null, $6 text channel, $7 float8 server time from which it must not write, or null in the caller's
+    // transaction, $8 boolean true if triggers notify. Returns null, or the conflict.
     init: `
       ${settings("$7", "$8")}
       select conflict, ${inTime("$7")}
@@ -182,10 +182,10 @@ function writeStatements(schema: string, lockTimeoutMs: number) {
         case when made is not null then $1::${text} end, $2::int, $3::${text}[], $4::${float8}, $5::${float8}, $6::${text}
       ) as conflict`,
 
-    // $1 text[] groups, $2 text[] tasks, $3 text[] results and $4 text[] failures, of which one is '', $5 float8 the
-    // server's time from which it may not write, or null in a transaction of the caller's, $6 boolean whether triggers
-    // notify, $7 float8[] times of the calls, or null: what was written later stays. Returns for each, in order, the
-    // number completed, and why not.
+    // $1 text[] groups, $2 text[] tasks, $3 text[] results and $4 text[] failures, one of which is '', $5 float8 server
+    // time from which it must not write, or null in the caller's transaction, $6 boolean true if triggers notify, $7
+    // float8[] times of the calls, after which stored members are kept, or null. Returns in order the number of
+    // completed members, or the conflict.
     finish: `
       ${settings("$5", "$6")}
       select completed_count, conflict, ${inTime("$5")}, ${writtenBy}
@@ -194,8 +194,8 @@ function writeStatements(schema: string, lockTimeoutMs: number) {
       )
       order by place`,
 
-    // For members of which each may fail alone. Parameters as for the function. Returns the same as `finish`, and for a
-    // member that failed, how.
+    // Finishes members so that each fails alone. Takes the parameters of the function. Returns the same as `finish`,
+    // and the error of each failed member.
     finishEach: `
       select completed_count, conflict, ${failureColumns}
       from ${schema}.kojin_finish_each(
@@ -210,8 +210,8 @@ function claimStatements(schema: string) {
   const group = "state.group_id operator(pg_catalog.=) $1::pg_catalog.text";
   const hasToken = "state.claim_token operator(pg_catalog.=) $2::pg_catalog.uuid";
   return {
-    // $1 text group, $2 uuid token, $3 float8 ms of the lease or null for a claim without one, $4 float8 the server's
-    // time from which it may not claim. Returns a row if the claim was given, also when the same token asks again: the
+    // $1 text group, $2 uuid token, $3 float8 ms of the lease or null for a permanent claim, $4 float8 server time from
+    // which it must not claim. Returns a row if the claim was granted, also if the same token asks again, since the
     // first answer may have been lost.
     claim: `
       update ${schema}.kojin_group_state as state
@@ -226,7 +226,7 @@ function claimStatements(schema: string) {
       where ${group} and ${isDone} and ${isAlive} and (${isUnclaimed} or ${hasToken})
       returning ${isInTime(schema, "$4")}`,
 
-    // $1 text group, $2 uuid token, $3 float8 the server's time from which it may not acknowledge. Returns a row if the
+    // $1 text group, $2 uuid token, $3 float8 server time from which it must not acknowledge. Returns a row if the
     // caller still has the claim and the group has not expired.
     acknowledge: `
       update ${schema}.kojin_group_state as state

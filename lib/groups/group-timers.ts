@@ -3,19 +3,19 @@ import type { KeyedSource } from "../waiting/keyed-source";
 import type { ReadReason } from "../waiting/loader";
 import { expiredError, type StoredGroup } from "./group-reads";
 
-/** The database's clock decides. This process asks a little late rather than early. */
+/** The database's clock decides, so this process reads slightly late rather than early. */
 export const graceMs = 20;
-/** Delay after a failed read at a deadline: an expired group is not found, so no other read brings it up. */
+/** Delay after a failed read at a deadline. No other read would report an expired group, since it is not found. */
 const retryMs = 1_000;
 
 /**
- * Reads groups again when time alone has changed them, of which no notification tells: at their deadlines, and when a
- * group that the Rust crate declares row by row has settled, as no other row has come for a while.
+ * Reads groups again when only time has changed them, since no notification says so: at their deadlines, and when a
+ * group that the Rust crate declares row by row has settled, because no further row arrived for a while.
  */
 export class GroupTimers {
   readonly #source: KeyedSource<StoredGroup>;
   readonly #expiring = new Set<string>();
-  /** By group, whether the streams of all groups are to emit it. */
+  /** By group, whether the streams of all groups must emit it. */
   readonly #settling = new Map<string, boolean>();
 
   constructor(source: KeyedSource<StoredGroup>) {
@@ -26,14 +26,14 @@ export class GroupTimers {
     return this.#settling.has(groupId);
   }
 
-  /** Notes that an open group expires. To be called with each group that is read. */
+  /** Watches the deadline of an open group. Called for each group that is read. */
   observeDeadline(group: StoredGroup): void {
     const { groupId, done } = group.progress;
     if (done || group.leftMs === null || this.#expiring.has(groupId) || !this.#source.router.has(groupId)) return;
     this.#lookIn(group.leftMs, group);
   }
 
-  /** Notes that a group settles. To be called with each group that is read, and the reason. */
+  /** Watches a settling group. Called for each group that is read, with the reason. */
   observeSettling(group: StoredGroup, reason: ReadReason): void {
     const { groupId } = group.progress;
     if (group.settlesMs === null || !this.#isWatched(groupId)) return;
@@ -67,7 +67,7 @@ export class GroupTimers {
     const { groupId } = group.progress;
     const { loader, router } = this.#source;
     try {
-      // A group that is still there has been observed again by the read.
+      // If the group still exists, the read has observed it again.
       if ((await loader.load(groupId, "deadline")) === undefined) router.error(groupId, expiredError(group));
     } catch (error) {
       if (mayPass(error) && router.has(groupId) && !this.#expiring.has(groupId)) this.#lookIn(retryMs, group);

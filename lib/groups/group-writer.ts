@@ -31,11 +31,14 @@ const initPurpose = "initialise a group";
 const finishPurpose = "finish group members";
 
 /**
- * A group of 1 000 000 ids took 53 s on a busy machine, 53 us for each (43 of 10 000 ids, 39 of 100 000). Half of it is
- * for one attempt.
+ * Time per id: a group of 1 000 000 ids took 53 s on a busy machine, or 53 us per id (43 us with 10 000 ids, 39 us with
+ * 100 000). Half of it is for one attempt.
  */
 const msPerDeclaredMember = 0.2;
-/** Groups with more ids are declared in a transaction, of two more trips, which limits the time on the server. */
+/**
+ * Groups with more ids are declared in a transaction that limits the time on the server, at the cost of two round
+ * trips.
+ */
 const maxUnlimitedMembers = 1_000;
 
 /** Initialises groups, finishes their members, and claims done groups. The database counts. */
@@ -66,17 +69,17 @@ export class GroupWriter extends BatchedWriter<MemberRow, number> {
     if (conflict !== null) throw initConflict(groupId, total, conflict);
   }
 
-  /** Gives a done group to exactly one caller. */
+  /** Claims a done group for exactly one caller. */
   async claim(groupId: string, { client, leaseMs }: ClaimOptions): Promise<GroupClaim | undefined> {
     if (leaseMs !== undefined) checkDurationMs(leaseMs, "leaseMs", { min: 1 });
     const token = randomUUID();
     const query = { purpose: "claim a group", text: this.#statements.claim, values: [groupId, token, leaseMs ?? null] };
-    // The caller decides how long its transaction may write.
+    // In the caller's transaction there is no deadline.
     const unlimited = { ...query, values: [...query.values, Infinity] };
     const rows =
       client === undefined ? await this.#writeOnce(query) : await this.parts.database.queryWith(client, unlimited);
     if (rows.length === 0) return undefined;
-    // Not with the caller's client: its transaction is over by the time the work is done.
+    // Not on the caller's client, whose transaction has ended by the time the work is done.
     const ack = async (): Promise<boolean> => {
       if (leaseMs === undefined) return true;
       const { acknowledge } = this.#statements;
@@ -140,9 +143,8 @@ export class GroupWriter extends BatchedWriter<MemberRow, number> {
   }
 
   /**
-   * A group with many ids is initialised in a transaction that limits the statement on the server, too: an attempt that
-   * was given up does not go on holding the lock of the group. Its commit travels by itself, so it has the same limit
-   * as the statement.
+   * Initialises a group with many ids in a transaction that also limits the statement on the server, so that an
+   * abandoned attempt does not keep the lock of the group. The commit is sent separately, with the same limit.
    */
   async #initOnce(
     values: unknown[],
@@ -173,7 +175,7 @@ export class GroupWriter extends BatchedWriter<MemberRow, number> {
     return outcome;
   }
 
-  /** Runs a statement whose last parameter is the time from which it may not write. */
+  /** Runs a statement whose last parameter is the time after which it must not write. */
   async #writeOnce({ purpose, text, values }: Query): Promise<unknown[]> {
     const { database, options } = this.parts;
     return fencedWrite(this.parts, options.retryTimeoutMs, async ({ timeoutMs, giveUpAt }) =>

@@ -33,7 +33,7 @@ export class Groups extends KeyedSource<StoredGroup> {
   readonly reads: GroupReads;
   readonly changes: GroupChanges;
   readonly #timers: GroupTimers;
-  /** Waits without an answer. The router no longer has those of done groups while their results are read. */
+  /** Unsettled waits. While the results of a done group are read, its waits are no longer in the router. */
   readonly #waiting = new Set<Promise<unknown>>();
 
   constructor(context: SourceContext) {
@@ -66,14 +66,14 @@ export class Groups extends KeyedSource<StoredGroup> {
     return { key: progress.groupId, xid: doneXid };
   }
 
-  /** Subscribers of all streams about all groups. */
+  /** Number of subscribers of the streams about all groups. */
   get subscribers(): number {
     const { feed, changes } = this;
     // The streams of changes share one subscription to the completions.
     return feed.subscribers + changes.subscribers - (changes.isObserved ? 1 : 0);
   }
 
-  /** Reads how far a group is. Waits for a group to settle, unless more of its members are to be declared. */
+  /** Reads the progress of a group. Waits for a settling group, unless placeholders arrive after its members. */
   async progress(groupId: string): Promise<GroupProgress | undefined> {
     for (;;) {
       const group = await this.loader.load(groupId, "read");
@@ -82,7 +82,7 @@ export class Groups extends KeyedSource<StoredGroup> {
     }
   }
 
-  /** Emits how far a group is, at every change. */
+  /** Emits the progress of a group at every change. */
   group$(groupId: string): Observable<GroupProgress> {
     return watch$(this, groupId).pipe(
       map(({ progress }) => progress),
@@ -106,7 +106,7 @@ export class Groups extends KeyedSource<StoredGroup> {
     return results.finally(() => this.#waiting.delete(results));
   }
 
-  /** Resolves once no wait is open, with the results in hand. */
+  /** Resolves once no wait is open and its results have been read. */
   async drain(): Promise<void> {
     await this.router.drain();
     await Promise.allSettled(this.#waiting);
@@ -119,7 +119,7 @@ export class Groups extends KeyedSource<StoredGroup> {
   receive({ groupIds, doneGroupIds, memberGroupIds }: Notification): number {
     const isWatched = (groupId: string): boolean => this.changes.isObserved || this.router.has(groupId);
     const isWanted = (groupId: string): boolean => this.feed.subscribers > 0 || this.router.has(groupId);
-    // These may be done now. The transaction in which they were done tells whether that is new.
+    // These may be done now. Whether that is new follows from the transaction that completed them.
     const done = [...doneGroupIds, ...memberGroupIds].filter(isWanted);
     for (const groupId of done) this.loader.request(groupId, "notification", true);
     const changed = groupIds.filter(isWatched);
@@ -130,7 +130,7 @@ export class Groups extends KeyedSource<StoredGroup> {
   override found(groupId: string, found: Found<StoredGroup>, reason: ReadReason): void {
     const { value } = found;
     this.#timers.observeSettling(value, reason);
-    // A group that the feed asked for may be open again.
+    // A group that the feed requested may be open again.
     if (value.progress.done) this.feed.offer(value, reason);
     else this.feed.miss(groupId);
     super.found(groupId, found, reason);
@@ -155,7 +155,7 @@ export class Groups extends KeyedSource<StoredGroup> {
     );
   }
 
-  /** Emits a group once it is done. A group that settles may take a last read beyond the deadline. */
+  /** Emits a group once it is done. A group that is settling at the deadline gets one more read after it. */
   #done$(groupId: string, limits: WaitLimits): Observable<StoredGroup> {
     const done$ = (within: WaitLimits): Observable<StoredGroup> =>
       watch$(this, groupId, within).pipe(filter(({ progress }) => progress.done));
@@ -167,7 +167,7 @@ export class Groups extends KeyedSource<StoredGroup> {
     );
   }
 
-  /** Reads the results of a group that was seen to be done; undefined if it has to be waited for once more. */
+  /** Reads the results of a done group. Resolves with undefined if the group must be awaited again. */
   async #resultsOf(
     group: StoredGroup,
     dueAt: number,
@@ -178,7 +178,7 @@ export class Groups extends KeyedSource<StoredGroup> {
     const signals = limits?.signal === undefined ? [unsubscribed] : [unsubscribed, limits.signal];
     let isAbsent = false;
     try {
-      // The results may take what is left of the time, and as long as a last read. No outage ends the wait before.
+      // Reading the results may take the remaining time plus that of a last read, through any outage.
       const readDueAt = Math.max(dueAt, performance.now()) + lastReadMs;
       const { results, group: present } = await this.reads.ofDone(group, { dueAt: readDueAt, signals });
       if (results !== undefined) return results;
@@ -187,7 +187,7 @@ export class Groups extends KeyedSource<StoredGroup> {
       if (!mayPass(error)) throw error;
       throw WaitTimeoutError.forGroup(groupId, limits?.timeoutMs ?? 0, group.progress, { cause: error });
     }
-    // The group has expired since, or is open again.
+    // Meanwhile the group has expired or is open again.
     if (limits === undefined && isAbsent) throw expiredError(group);
     if (performance.now() >= dueAt) throw WaitTimeoutError.forGroup(groupId, limits?.timeoutMs ?? 0, group.progress);
     return undefined;

@@ -9,7 +9,7 @@ import type { MemoryGroup } from "./group";
 import type { MemoryStorage } from "./storage";
 import { MemoryWaits } from "./waits";
 
-/** Awaits groups, in memory. */
+/** Waits for groups in memory. */
 export class MemoryGroups extends MemoryWaits<MemoryGroup> {
   readonly #deadlines: Deadlines;
 

@@ -4,13 +4,13 @@ import type { StoredResult } from "../value/decoding";
 import type { StoreRow } from "../value/encoding";
 import { MemoryGroup } from "./group";
 
-/** Stands in for the database: results, groups, and notifications of their changes. Several backends may share one. */
+/** Replaces the database: holds results and groups, and notifies of their changes. Several backends may share one. */
 export class MemoryStorage {
   readonly #stored = new Subject<StoredResult>();
   readonly #groupChanged = new Subject<MemoryGroup>();
   readonly #groupDone = new Subject<GroupProgress>();
-  // As with a database, subscribers hear of a change after the call that made it. RxJS schedules this by a promise,
-  // which fake timers leave alone; those of Jest replace `queueMicrotask`.
+  // As with a database, subscribers are notified after the call that made the change. RxJS schedules this by a promise,
+  // which fake timers do not replace; Jest's replace `queueMicrotask`.
   readonly stored$ = this.#stored.pipe(observeOn(asapScheduler));
   readonly groupChanged$ = this.#groupChanged.pipe(observeOn(asapScheduler));
   readonly groupDone$ = this.#groupDone.pipe(observeOn(asapScheduler));
@@ -25,7 +25,7 @@ export class MemoryStorage {
     this.#stored.next(stored);
   }
 
-  /** Gives the result of a task, unless it has expired. */
+  /** Returns the result of a task, unless it has expired. */
   read(taskId: string): StoredResult | undefined {
     return unlessExpired(this.#results, taskId)?.stored;
   }
@@ -34,7 +34,7 @@ export class MemoryStorage {
     return this.read(taskId) !== undefined && this.#results.delete(taskId);
   }
 
-  /** Gives a group, unless it has expired. */
+  /** Returns a group, unless it has expired. */
   group(groupId: string): MemoryGroup | undefined {
     return unlessExpired(this.#groups, groupId);
   }
@@ -44,7 +44,7 @@ export class MemoryStorage {
     return [...this.#groups.keys()].flatMap((groupId) => this.group(groupId) ?? []).filter(({ isDone }) => isDone);
   }
 
-  /** Changes a group, or a new one, and notifies. Keeps and notifies nothing if `change` throws. */
+  /** Changes an existing or new group, and notifies. If `change` throws, nothing is changed or notified. */
   changeGroup<T>(groupId: string, change: (group: MemoryGroup) => T): T {
     const group = this.group(groupId) ?? new MemoryGroup(groupId);
     const wasDone = group.isDone;

@@ -3,16 +3,16 @@
 // an operator of just these types that another role has created.
 
 /**
- * A time in microseconds since 1970, as text; null for one that is infinite. Exact until 2106, when doubles of seconds
- * get too coarse for it; `extract`, which gives a numeric, took 0.2 of the 2.5 µs for which the server reads a result.
+ * A time in microseconds since 1970, as text; null if it is infinite. Exact until 2106, when a double of seconds
+ * becomes too coarse. `extract`, which returns a numeric, took 0.2 of the 2.5 µs in which the server reads a result.
  */
 export const microsOf = (time: string): string =>
   `(case when pg_catalog.isfinite(${time}) then pg_catalog.date_part('epoch', ${time}) operator(pg_catalog.*) 1000000::double precision end)::bigint::pg_catalog.text`;
 
 /**
- * A condition that is always true and makes settings for this statement's triggers and commit alone: they end with the
- * transaction. On the first row, so they are made once, and before the first row is written. (A materialized `with` to
- * the same end cost 25 µs more for one row, and this costs 5.)
+ * A condition that is always true and changes settings for the triggers and the commit of this statement. They end with
+ * the transaction. As a condition on the first row it runs once, before the first row is written, and costs 5 µs. A
+ * materialized `with` cost 25 µs more for one row.
  */
 export function onFirstRow(settings: readonly string[]): string {
   return settings.length === 0
@@ -21,27 +21,27 @@ export function onFirstRow(settings: readonly string[]): string {
 }
 
 /**
- * A condition that is true until the time of a parameter, in seconds since 1970, and fails from then on: the client has
- * given the statement up, and it is to change nothing. To be asked before the first row is written, and again after the
- * last one: a row's lock may have been waited for.
+ * A condition that fails the statement from the time of a parameter on, in seconds since 1970, when its client has
+ * given up. Evaluated before the first row is written and again after the last one, since the statement may have waited
+ * for row locks.
  */
 export const isInTime = (schema: string, parameter: string): string =>
   `case when pg_catalog.clock_timestamp() operator(pg_catalog.<) pg_catalog.to_timestamp(${parameter}::double precision) then true else ${schema}.kojin_late() end`;
 
 /**
- * A condition on a row that may be replaced by a call made at a time in seconds since 1970. A time that is infinite or
- * in the future does not count as newer: the clock was wrong.
+ * A condition that a row may be replaced by a call made at a time in seconds since 1970. An infinite or future time of
+ * the row does not count as newer, since its clock was wrong.
  */
 export const isNotNewer = (storedAt: string, calledAt: string): string =>
   `(${storedAt} operator(pg_catalog.<=) pg_catalog.to_timestamp(${calledAt}) or ${storedAt} operator(pg_catalog.>) pg_catalog.clock_timestamp())`;
 
 /**
- * Null for the '' that stands for it in arrays of parameters: with array_nulls = off, a session reads NULL in an array
- * as the text 'NULL'. Neither JSON nor a span is ever ''. A null stays null.
+ * Converts '' to null. Arrays of parameters contain '' instead of null, since with array_nulls = off a session reads
+ * NULL in an array as the text 'NULL'. Neither JSON nor a span is ever ''.
  */
 export const nullIfEmpty = (text: string): string => `case when ${text} operator(pg_catalog.<>) '' then ${text} end`;
 
-/** The same for the -1 that stands for no limit in milliseconds. */
+/** Converts -1, which means no limit in milliseconds, to null. */
 export const nullIfNegative = (ms: string): string =>
   `case when ${ms} operator(pg_catalog.>=) 0::double precision then ${ms} end`;
 
@@ -49,20 +49,20 @@ export const nullIfNegative = (ms: string): string =>
 export const setting = (name: string, value: string): string => `pg_catalog.set_config('${name}', ${value}, true)`;
 
 /**
- * The server's time in microseconds since 1970, as text: that of a row which this statement has written is not later,
- * and that of one which replaces it is not earlier.
+ * The server's time in microseconds since 1970, as text. It is not earlier than the times of the rows that this
+ * statement has written, and not later than those of rows that replace them.
  */
 export const writtenBy = microsOf("pg_catalog.clock_timestamp()");
 
 /** Most bytes of results that one statement reads, by estimate; a larger result is read by itself. */
 export const readBudgetBytes = 1024 * 1024;
-/** A value that takes more bytes as it is stored is read by a statement of its own. */
+/** A value with a larger stored size is read by a separate statement. */
 const largeBytes = 16 * 1024;
 
 /**
- * The text of a jsonb column that is not large; null if it is large, or has more than `maxBytes`, so that such a text
- * never leaves the server. The text is made twice, as each function and operator that is named here takes the server
- * 0.4 µs of the 100 of a read, and a query of its own more.
+ * The text of a jsonb column; null if the value is large or its text has more than `maxBytes`, so that such a text is
+ * never sent. The value is converted twice: each function and operator takes 0.4 µs of a read's 100 µs, and a subquery
+ * would take more.
  */
 export function shortText(column: string, maxBytes: number): string {
   const length = `pg_catalog.octet_length(${column}::pg_catalog.text)`;
@@ -71,8 +71,8 @@ export function shortText(column: string, maxBytes: number): string {
 }
 
 /**
- * The text of a jsonb column, made once; null if it has more than `maxBytes`. "offset 0" keeps the planner from putting
- * the conversion in both places.
+ * The text of a jsonb column, converted only once; null if it has more than `maxBytes`. "offset 0" keeps the planner
+ * from inlining the conversion twice.
  */
 export const boundedText = (column: string, maxBytes: number): string => `(
     select case when pg_catalog.octet_length(converted.body) operator(pg_catalog.<=) ${maxBytes} then converted.body end
@@ -80,10 +80,10 @@ export const boundedText = (column: string, maxBytes: number): string => `(
   )`;
 
 /**
- * Whether the numbers of a jsonb column alone have more than `maxBytes` as text: 2 KB as stored can be 1 GB, for whose
- * text the server takes 7 s, in which it hears of no time limit, and 3 GB of memory. Here they are converted one by
- * one, until there are too many bytes. For statements that are sent when others were too slow, as it takes longer than
- * to convert ordinary values.
+ * A condition that the numbers in a jsonb column have more than `maxBytes` as text. 2 KB as stored can be 1 GB of text,
+ * which takes the server 7 s without checking any time limit, and 3 GB of memory. Here the numbers are converted one by
+ * one until there are too many bytes. Slower for ordinary values, so it is only used after other statements were too
+ * slow.
  */
 const hasLongNumbers = (column: string, maxBytes: number): string => `exists (
       select from (
@@ -92,10 +92,7 @@ const hasLongNumbers = (column: string, maxBytes: number): string => `exists (
       ) as summed
       where summed.bytes operator(pg_catalog.>) ${maxBytes})`;
 
-/**
- * The same as {@link shortText} and {@link boundedText}, safe for values of which the text would take too much of the
- * server.
- */
+/** The same as {@link shortText} and {@link boundedText}, but safe for values whose text would exhaust the server. */
 export const carefulText = {
   short: (column: string, maxBytes: number): string =>
     `case when pg_catalog.pg_column_size(${column}) operator(pg_catalog.>) ${largeBytes} then null
@@ -105,8 +102,8 @@ export const carefulText = {
 };
 
 /**
- * Estimates the bytes of a jsonb column as text, without reading it: as it is stored, or eight times that, and 8 KiB at
- * least, where it is compressed.
+ * Estimates the bytes of a jsonb column as text without reading it: its stored size or, if it is compressed, eight
+ * times that and at least 8 KiB.
  */
 export const estimatedBytes = (column: string): string =>
   `coalesce(case when pg_catalog.pg_column_compression(${column}) is null then pg_catalog.pg_column_size(${column})

@@ -29,24 +29,24 @@ type Row = [
 ];
 
 /**
- * 32 pages, with a thousand rows or so: to read all of them looks six times as dear to the server as to go by the key
- * (52 against 8.3, by its default costs).
+ * 32 pages with about a thousand rows. The server estimates a full scan at six times the cost of an index lookup (52
+ * against 8.3 with its default costs).
  */
 const largeTableBytes = 32 * 8_192;
 
-/** Reads by a plan that is kept, before the size of the table is asked for again. */
+/** Number of reads with a kept plan before the size of the table is checked again. */
 const readsPerLook = 16;
 
 /**
- * Reads results of tasks, each statement planned anew: a plan that was made while the table was almost empty reads all
- * of it, and would be kept when it is full. But to plan takes 0.05 of the 0.18 ms of a read, and most wake-ups are for
- * one result. So one result is read by a plan that is kept, once the table is so large that no plan made from then on
- * reads all of it; and under another name, so by another plan, when it has become small in between.
+ * Reads results of tasks. Statements are usually planned each time, since a plan made for an almost empty table scans
+ * it, and would be kept when the table is full. But planning takes 0.05 of the 0.18 ms of a read, and most wake-ups are
+ * for a single result. A single result is therefore read with a kept plan once the table is so large that no new plan
+ * scans it. If the table has been small in between, the statement gets another name, and so a new plan.
  */
 export class ResultReads {
   readonly #database: Database;
   readonly #texts: ReadTexts;
-  /** Results that have turned out to be large, until they are read. */
+  /** Ids of results that turned out to be large, until they are read. */
   readonly #large = new Set<string>();
   #isLarge = false;
   #planNumber = 0;
@@ -57,7 +57,7 @@ export class ResultReads {
     this.#texts = readTexts(options.schema, options.maxResultBytes, isObserved);
   }
 
-  /** Reads about a megabyte of results, or one that is larger. */
+  /** Reads about a megabyte of results, or one larger result. */
   read(taskIds: readonly string[], timeoutMs: number, care?: ReadCare): Promise<ReadAnswer<StoredResult>> {
     const query = this.#query(taskIds, care !== undefined);
     return this.#database.query<Row>(query, timeoutMs, care?.limitMs).then((rows) => {
@@ -107,39 +107,38 @@ function toFound(row: Row): Found<StoredResult> {
 }
 
 /**
- * A condition that is always true, its parameter being `true`, and keeps a prepared statement from being planned once
- * for all: made while the table is almost empty, such a plan reads all of it, and would go on doing so when it is full.
- * With the parameter's value known the planner drops the condition, and without it the condition looks dear, so the
- * server plans anew each time (PostgreSQL docs, PREPARE: a generic plan has to look as cheap as the others), and saves
- * the parsing all the same.
+ * A condition that is always true, since its parameter is `true`. It makes the server plan a prepared statement each
+ * time, but parse it only once. A kept plan that was made while the table was almost empty would scan it even when it
+ * is full. If the value of the parameter is known, the planner drops the condition; without it, the condition makes a
+ * generic plan look expensive (PostgreSQL docs, PREPARE: a generic plan is used only if its cost is no higher).
  */
 const plannedAnew = (parameter: string): string =>
   `(${parameter}::boolean or (select pg_catalog.count(*) from pg_catalog.generate_series(1, 100000000)) operator(pg_catalog.>) 0)`;
 
 interface ReadTexts {
-  /** Reads many results, of which it sends about a megabyte. */
+  /** Reads many results, up to about a megabyte. */
   readonly readMany: string;
   /** Reads one result, unless it is large; also says whether the table is large. */
   readonly readOneWithSize: string;
   /**
-   * The same, planned once for a session: for a table that is large then. The same number gives the same text, another
-   * one a plan of its own.
+   * The same with a plan that the session keeps, for a large table. Each number gives another statement, and so another
+   * plan.
    */
   readonly readOne: (planNumber: number) => string;
   /** Reads one result, however large. */
   readonly readLarge: string;
-  /** The same as `readMany` and `readLarge`, for results that may take too much of the server. */
+  /** The same as `readMany` and `readLarge`, for results that may overload the server. */
   readonly careful: { readonly readMany: string; readonly readLarge: string };
 }
 
 function readTexts(schema: string, maxResultBytes: number, isObserved: boolean): ReadTexts {
   const maxBytes = maxTextBytes(maxResultBytes);
   const results = `${escapeIdentifier(schema)}.kojin_results`;
-  // A query of its own within the other: it runs once, and not for each row, of which it would take as long as all the
-  // rest (13 instead of 9 µs for a result, stored and read).
+  // A subquery, so that it runs once and not for each row, where it would take as long as everything else (13 instead
+  // of 9 µs for a result, stored and read).
   const isLargeTable = `(select pg_catalog.pg_relation_size(${escapeLiteral(results)}::pg_catalog.regclass) operator(pg_catalog.>=) ${largeTableBytes})`;
-  // Those that are there and not expired, with a flag for those stored more than a second ago: a listener that hears
-  // would have told of them; for telemetry also with the span that stored them, and their age.
+  // Unexpired results, with a flag for those stored more than a second ago, whose notification a working listener would
+  // have received. With telemetry also the storing span and the age.
   const row = (size: string, result: string, error: string, isUnsent: string): string => `
       select task_id, ${result}, ${error},
         ${microsOf("stored_at")}, stored_at operator(pg_catalog.<) (pg_catalog.statement_timestamp() operator(pg_catalog.-) interval '1 second'),
@@ -166,14 +165,14 @@ function readTexts(schema: string, maxResultBytes: number, isObserved: boolean):
   const large = (textOf: typeof boundedText): string =>
     `${row("null::boolean", textOf("result", maxBytes), textOf("error", maxBytes), "false")} from ${results} where ${byId}`;
   return {
-    // $1 text[] ids; $2 boolean true. Where a text is missing it has to be read again: with others if the row says so,
-    // for which there was no room, and else by itself.
+    // $1 text[] ids; $2 boolean true. A result without text must be read again: together with others if the row says
+    // that there was no room, and otherwise by itself.
     readMany: many(shortText),
-    // $1 text[] ids, of which there is one; $2 boolean true. Where a text is missing it is large, or too long.
+    // $1 text[] with a single id; $2 boolean true. A result without text is large, or its text is too long.
     readOneWithSize: `${one(isLargeTable)} from ${results} where ${byIds}`,
     // $1 text id.
     readOne: (planNumber) => `${one("null::boolean")} from ${results} where ${byId} /* plan ${planNumber} */`,
-    // $1 text id. Where a text is missing it is too long.
+    // $1 text id. A missing text is too long.
     readLarge: large(boundedText),
     careful: { readMany: many(carefulText.short), readLarge: large(carefulText.bounded) },
   };

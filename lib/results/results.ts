@@ -52,7 +52,7 @@ export class Results extends KeyedSource<StoredResult> {
     return { key: taskId, xid: storedXid };
   }
 
-  /** Resolves once no result is awaited. */
+  /** Resolves once no wait is open. */
   async drain(): Promise<void> {
     await this.router.drain();
   }
@@ -67,7 +67,7 @@ export class Results extends KeyedSource<StoredResult> {
   }
 
   override rereadAll(cause: WakeCause): void {
-    // The connection may be to another server.
+    // The new connection may reach another server.
     if (cause === "reconnect" && this.context.options.inlineResultBytes > 0) this.context.clock.refresh();
     super.rereadAll(cause);
   }
@@ -97,12 +97,12 @@ export class Results extends KeyedSource<StoredResult> {
   }
 
   /**
-   * Tells whether a result was certainly stored after a local moment: one that was stored before may have been deleted
-   * or replaced since, as notifications can be late. A time that is yet to come proves nothing.
+   * Tells whether a result was certainly stored after a local moment. Notifications can be late, so an older result may
+   * have been deleted or replaced. A time in the future proves nothing.
    */
   #isStoredAfter({ storedAt }: StoredResult): (beganAt: number) => boolean {
     const { clock, deadlines } = this.context;
-    // Comes first, since this has the clock read where it is not known yet.
+    // Called first, since it makes the clock be read if it is unknown.
     const now = clock.upper(deadlines.now());
     const isPast = clock.isKnown && storedAt <= now;
     return (beganAt) => isPast && storedAt > clock.upper(beganAt);

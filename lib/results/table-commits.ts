@@ -3,7 +3,7 @@ import type { CommitReader, Moment } from "../waiting/catch-up";
 import { type Mark, Snapshot } from "../waiting/feed-history";
 import { microsOf } from "./expressions";
 
-/** The SQL that follows the commits to a table, made once for a schema. */
+/** The SQL that follows the commits to a table, created once per schema. */
 export interface CommitStatements {
   readonly now: string;
   readonly writtenSince: string;
@@ -18,9 +18,9 @@ export interface CommitSource {
   readonly xid: string;
   /** The column with the time at which it was written. */
   readonly time: string;
-  /** The latest plausible time of a row that is written now. A later one shows that a clock was wrong. */
+  /** Latest plausible time of a row that is written now. A later time means that a clock was wrong. */
   readonly latest: string;
-  /** Whether a row is there, and has not expired. */
+  /** Condition that a row exists and has not expired. */
   readonly isThere: string;
 }
 
@@ -36,7 +36,7 @@ export function commitStatements({ table, key, xid, time, latest, isThere }: Com
       limit $${place + 2}::int`;
   return {
     // The current snapshot, and the server's time in microseconds since 1970. A standby does not know which
-    // transactions are under way: there all of the newest count as such.
+    // transactions are running, so all of the newest ones count as running.
     now: `
       select
         case when pg_catalog.pg_is_in_recovery()
@@ -45,8 +45,8 @@ export function commitStatements({ table, key, xid, time, latest, isThere }: Com
         end,
         ${microsOf("pg_catalog.clock_timestamp()")}`,
 
-    // A page of the rows written since a time, by transaction and key. $1 double precision microseconds since 1970; $2
-    // text transaction and $3 text key: where the page before ended; $4 int rows.
+    // A page of the rows written since a time, ordered by transaction and key. $1 double precision microseconds since
+    // 1970; $2 text transaction and $3 text key at the end of the previous page; $4 int rows.
     writtenSince: `
       select ${key}, ${xid}::pg_catalog.text
       from ${table}
@@ -58,11 +58,11 @@ export function commitStatements({ table, key, xid, time, latest, isThere }: Com
       order by ${xid}, ${key}
       limit $4::int`,
 
-    // A page of the rows committed after one snapshot, by transaction and key: those of later transactions, and those
-    // of the transactions that were under way. $1 text where that snapshot ends, $2 text[] transactions under way; $3
-    // text where the present one ends; $4 text transaction and $5 text key: where the page before ended; $6 int rows.
-    // In two parts, since each is a range of the index: in one, a transaction that is open for long would have all rows
-    // read that were written since it began.
+    // A page of the rows committed after one snapshot, ordered by transaction and key: those of later transactions, and
+    // those of transactions that were running. $1 text end of that snapshot, $2 text[] running transactions; $3 text
+    // end of the current snapshot; $4 text transaction and $5 text key at the end of the previous page; $6 int rows. In
+    // two parts, each of which is a range of the index. A single range would include all rows written since the oldest
+    // running transaction began.
     committedSince: `
       select page.key, page.xid::pg_catalog.text
       from (

@@ -7,15 +7,15 @@ import { Call, type Deadlines } from "../waiting/deadlines";
  */
 export const youngCallMs = 500;
 
-/** Of two rows with the same key, the one that counts. */
+/** Returns the one of two rows with the same key that counts. */
 export type MergeRows<Row> = (queued: Row, added: Row) => Row;
 
 /**
- * A call that writes a row. Tells its item when it is rejected early, so that an item without calls can leave its
+ * A call that writes a row. Notifies its item when it is rejected early, so that an item without calls can leave its
  * queue.
  */
 export class WriteCall<Outcome> extends Call<Outcome> {
-  /** When it was made, on the clock of `performance.now()`. */
+  /** Time of the call, on the clock of `performance.now()`. */
   readonly madeAt: number;
   /** Changes when the item is merged into another. */
   item: Pick<WriteItem<unknown, Outcome>, "leave" | "lateError"> | undefined;
@@ -42,27 +42,27 @@ export class WriteItem<Row, Outcome> implements BatchItem {
   bytes: number;
   /** Attempts that have failed for this row alone. */
   failures = 0;
-  /** Why an attempt failed that wrote this row apart from others. */
+  /** Error of the latest attempt that wrote this row separately. */
   lastError: DatabaseError | undefined;
-  /** Whether it waits for its next attempt. */
+  /** True while it waits for its next attempt. */
   isResting = false;
   lateError: (() => Error) | undefined;
   /**
-   * The server's time, in seconds since 1970, by which an earlier call of this process had written the row: it is not
-   * newer than these calls, though it was written after them.
+   * Server time, in seconds since 1970, by which an earlier call of this process had written the row. That row does not
+   * count as newer than these calls, although it may have been written after they were made.
    */
   #follows = 0;
   readonly #abandon: (item: WriteItem<Row, Outcome>) => void;
   readonly #merge: MergeRows<Row>;
   #row: Row;
-  /** The call that the row comes from. */
+  /** The call whose row it is. */
   #call: WriteCall<Outcome>;
-  /** Rows that count if the calls before them are rejected first, such as one to keep after one that replaces. */
+  /** Rows that take over if earlier calls are rejected first, such as one that keeps after one that replaces. */
   #others: Candidate<Row, Outcome>[] | undefined;
   readonly #calls: WriteCall<Outcome>[];
   #open = 1;
 
-  /** `abandon` is told once no call waits any more. */
+  /** `abandon` is called once no call waits any more. */
   constructor(
     key: string,
     bytes: number,
@@ -85,37 +85,37 @@ export class WriteItem<Row, Outcome> implements BatchItem {
     return this.#row;
   }
 
-  /** When the call that the row comes from was made. */
+  /** Time of the call whose row it is. */
   get madeAt(): number {
     return this.#call.madeAt;
   }
 
-  /** When the call that the row comes from is rejected. */
+  /** Deadline of the call whose row it is. */
   get dueAt(): number {
     return this.#call.dueAt;
   }
 
   /**
-   * The latest server's time, in seconds since 1970, at which a row may have been stored that this one replaces.
-   * `upper` gives that of a local moment, in microseconds.
+   * Latest server time, in seconds since 1970, of a row that this one may replace. `upper` returns the latest server
+   * time at a local moment, in microseconds.
    */
   replacesUntil(upper: (localMs: number) => number): number {
     return Math.max(upper(this.madeAt) / 1e6, this.#follows);
   }
 
-  /** Comes after a row of this process that had been written by a time of the server's. */
+  /** Notes that an earlier call of this process had written the row by a server time. */
   follow(time: number): void {
     this.#follows = Math.max(this.#follows, time);
   }
 
-  /** Whether any call still waits. */
+  /** True while any call still waits. */
   get isOpen(): boolean {
     return this.#open > 0;
   }
 
   /**
-   * Takes over the calls of a later item of the same key. Changes this one: copying the calls each time took a minute
-   * for 40 000 of them.
+   * Takes over the calls of a later item of the same key. Changes this item in place, since copying the calls each time
+   * took a minute for 40 000 of them.
    */
   absorb(added: WriteItem<Row, Outcome>): this {
     this.#open += added.#open;
@@ -155,7 +155,7 @@ export class WriteItem<Row, Outcome> implements BatchItem {
     this.#others = undefined;
   }
 
-  /** The row's own call has been rejected, so another call's row takes its place. */
+  /** Replaces the row after its call was rejected by that of another call. */
   #replaceRow(): void {
     const [first, ...later] = (this.#others ?? []).filter(({ call }) => !call.isSettled);
     if (first === undefined) return;
@@ -165,7 +165,7 @@ export class WriteItem<Row, Outcome> implements BatchItem {
     for (const candidate of later) this.#consider(candidate);
   }
 
-  /** Calls that were rejected would pile up where later ones keep the item queued. */
+  /** Removes rejected calls, which would otherwise accumulate while later calls keep the item queued. */
   #forgetSettled(): void {
     const open = this.#calls.filter((call) => !call.isSettled);
     this.#calls.splice(0, this.#calls.length, ...open);
@@ -173,9 +173,8 @@ export class WriteItem<Row, Outcome> implements BatchItem {
 }
 
 /**
- * Gives until when rows may have been stored that these replace, if one of their calls has waited for long: what was
- * stored later has to be left alone. `upper` gives the latest time that the server's clock can have shown, in
- * microseconds.
+ * Returns the latest times of rows that these may replace, if one of their calls has waited for long; results stored
+ * later must not be overwritten. `upper` returns the latest server time at a local moment, in microseconds.
  */
 export function calledTimes(
   items: readonly Pick<WriteItem<unknown, unknown>, "madeAt" | "replacesUntil">[],

@@ -6,19 +6,19 @@ import { DatabaseError } from "../errors";
 import type { SqlClient } from "../result-backend";
 
 /**
- * Longest wait for one lock, per attempt. Writers queue behind a lock that is waited for, so this is how long a
- * migration can hold them up. It is below the default `deadlock_timeout` of 1 s: of a migration and a writer that block
- * each other, the migration is the one that gives up.
+ * Longest wait for one lock, per attempt. Writers queue behind a lock request, so this is how long a migration can
+ * delay them. It is below the default `deadlock_timeout` of 1 s, so that in a deadlock with a writer the migration
+ * gives up first.
  */
 const lockTimeoutMs = 700;
 const longestPauseMs = 2_000;
-/** Longest time that one transaction, or one session, may keep the migration lock from all others. */
+/** Longest time for which one transaction, or one session, may hold the migration lock. */
 const longestTurnMs = 30_000;
 const maxFailures = 6;
 /**
- * Longest wait of the first attempt for `begin`, which waits for nothing at a server; each further failure doubles it.
- * A connection on which it takes longer is dead. A transaction pooler looks the same while other migrating processes
- * keep all its connections to the server busy: 155 s are for them.
+ * Longest wait of the first attempt for the answer to `begin`; each failure doubles it. A server answers at once, so a
+ * slower connection is dead, or belongs to a transaction pooler whose server connections are all used by other
+ * migrating processes. The doubling leaves these 155 s.
  */
 const firstBeginTimeoutMs = 5_000;
 
@@ -32,14 +32,14 @@ export interface AttemptOptions {
   /** Takes the migration lock. Default true. */
   readonly isExclusive?: boolean;
   /**
-   * Longest time for a statement, asked anew at each attempt; undefined for that of the transaction. One that takes
-   * longer is tried again.
+   * Returns the longest time for a statement, before each attempt; undefined for that of the transaction. A statement
+   * that takes longer is tried again.
    */
   readonly statementTimeoutMs?: () => number | undefined;
   readonly onRetry?: () => void;
 }
 
-/** The holder of the migration lock, as text that differs from that of the next holder. */
+/** Holder of the migration lock, as a text that is different for the next holder. */
 interface Blocked {
   readonly blockedBy: string;
   readonly key: string;
@@ -93,7 +93,7 @@ export class MigrationLock {
     await this.#wait("a lock on its tables", attempt, since, this.#lockWaitMs, holders);
   }
 
-  /** Reports the sessions that are waited for. @throws {@link DatabaseError} There is no time left. */
+  /** Reports the blocking sessions. @throws {@link DatabaseError} There is no time left. */
   async #wait(
     lock: string,
     attempt: number,
@@ -102,7 +102,7 @@ export class MigrationLock {
     describeHolders: () => Promise<string>,
   ): Promise<void> {
     const waitedMs = performance.now() - since;
-    // The first attempts mostly meet a transaction that is about to end.
+    // Most locks that the first attempts meet are released shortly afterwards.
     if (attempt < 3 && waitedMs <= limitMs) return;
     const holders = (await describeHolders()) || "a session that has ended since";
     this.#onWait(holders);
@@ -117,7 +117,7 @@ export class MigrationLock {
     limits: TransactionLimits,
   ): Promise<Attempt<T>> {
     const run = async (client: SqlClient): Promise<Attempt<T>> => {
-      // Ends with the transaction. With this path no name is found but those of Postgres itself.
+      // Lasts until the transaction ends. With this path only names of Postgres itself are found.
       await client.query("select pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true)", []);
       const blocked = isExclusive ? await takeTurn(client, this.#schema) : undefined;
       return blocked ?? { value: await work(client) };
@@ -127,9 +127,9 @@ export class MigrationLock {
 }
 
 /**
- * Takes the migration lock, or returns its holder. It ends with the transaction, so a process that dies leaves nothing
- * locked. A wait in the server would hold a snapshot, which a concurrent index build of the holder would wait for in
- * turn.
+ * Takes the migration lock, or returns its holder. The lock ends with the transaction, so a process that crashes leaves
+ * nothing locked. Does not wait in the server: that would hold a snapshot, for which a concurrent index build of the
+ * holder would wait in turn.
  */
 async function takeTurn(client: SqlClient, schema: string): Promise<Blocked | undefined> {
   const { rows } = await client.query(
@@ -156,14 +156,14 @@ export const isLockTimeout = (error: unknown): boolean =>
 const repeatableStates: ReadonlySet<string | undefined> = new Set([
   sqlStates.deadlockDetected,
   sqlStates.serializationFailure,
-  // `if not exists` looks before it creates, and another session may create in between.
+  // With `if not exists`, another session may still create the object between the check and the creation.
   sqlStates.uniqueViolation,
   sqlStates.duplicateTable,
   sqlStates.duplicateSchema,
   sqlStates.duplicateObject,
 ]);
 
-/** Tells whether another session has got in the way, which is over when the work is repeated. */
+/** Tells whether another session has interfered, so that repeating the work may succeed. */
 export const isCollision = (error: unknown): boolean =>
   error instanceof DatabaseError && repeatableStates.has(error.sqlState);
 
@@ -199,7 +199,9 @@ async function describeTableHolders(database: Database, schema: string): Promise
   return describeHolders(database, condition, [schema]);
 }
 
-/** Describes the sessions with the oldest snapshots: a concurrent index build waits for them, whatever they lock. */
+/**
+ * Describes the sessions with the oldest snapshots. A concurrent index build waits for them even if they lock nothing.
+ */
 export async function describeSnapshotHolders(database: Database): Promise<string> {
   const condition = `(holder.backend_xmin is not null or holder.backend_xid is not null) and not exists (
     select from pg_catalog.pg_stat_progress_create_index as build where build.pid operator(pg_catalog.=) holder.pid
@@ -227,7 +229,7 @@ async function describeHolders(database: Database, condition: string, values: un
   return rows.map(describeHolder).join("; ");
 }
 
-/** A role that may not see another's activity reads neither the state nor the time. */
+/** Omits the state and time if this role may not see the activity of the session. */
 function describeHolder([pid, application, user, state, forSeconds]: HolderRow): string {
   const facts = [`application ${JSON.stringify(application)}`, `user ${JSON.stringify(user)}`];
   if (state !== "") facts.push(state);

@@ -16,11 +16,11 @@ import { Router, type WakeCause } from "./router";
 import type { NotificationReceiver, Sweep } from "./sweep";
 import type { WaitSource } from "./waits";
 
-/** What all sources of a backend share. */
+/** Parts that all sources of a backend share. */
 export interface SourceContext {
   readonly options: ResolvedOptions;
   readonly database: Database;
-  /** Tells when a result that comes with its notification was stored. */
+  /** Compares the time of an inline result with the start of a wait. */
   readonly clock: ServerClock;
   readonly schemaCheck: SchemaCheck;
   readonly deadlines: Deadlines;
@@ -39,13 +39,13 @@ export interface SourceContext {
 /** Names of a kind of values. */
 interface SourceNames {
   readonly kind: NotificationKind;
-  /** What is read, for messages: `results`. */
+  /** Name of the values for messages, such as `results`. */
   readonly values: string;
-  /** What looks are for: `what was stored`. */
+  /** Purpose of looks for messages, such as `what was stored`. */
   readonly news: string;
 }
 
-/** Values of one kind under keys, such as results or groups: reads them, and brings them to waits and streams. */
+/** Values of one kind under keys, such as results or groups. Reads them, and passes them to waits and streams. */
 export abstract class KeyedSource<T> implements LoadReceiver<T>, WaitSource<T>, FeedSource<T>, NotificationReceiver {
   readonly router: Router<T>;
   readonly loader: Loader<T>;
@@ -143,13 +143,13 @@ export abstract class KeyedSource<T> implements LoadReceiver<T>, WaitSource<T>, 
     this.context.problems.note(this.#names.values);
   }
 
-  /** Errors every wait and stream, and those to come. */
+  /** Errors every wait and stream, and later ones. */
   close(error: Error): void {
     this.feed.close();
     this.router.close(error);
   }
 
-  /** Has the streams look for what no notification announced. */
+  /** Makes the streams look for values that no notification announced. */
   protected catchUp(): void {
     this.feed.catchUp();
   }

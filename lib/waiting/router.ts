@@ -1,9 +1,9 @@
 import type { NotificationKind, NotificationSelection } from "../notifications/notifier";
 
-/** What brought a waiter its result. The counters of `stats()` have these names. */
+/** Cause that brought a waiter its result. The counters of `stats()` have these names. */
 export type WakeCause = "read" | "notification" | "inline" | "reconnect" | "sweep" | "deadline";
 
-/** Waits for what happens under a key. Stays until it is removed. */
+/** Receives the values of a key until it is removed. */
 export interface Watcher<T> {
   readonly key: string;
   /** When the wait began, on the clock of `performance.now()`; only for {@link Router.nextSince}. */
@@ -17,7 +17,7 @@ export interface Watcher<T> {
  * for each of 5 000 waiters took 1.1 s to drain; a map drained 100 000 in 0.4 s.) Holds a key only while it is watched.
  */
 export class Router<T> {
-  // A set only where a key has several watchers: it would double the memory of a wait.
+  // A set only if a key has several watchers, since it would double the memory of a wait.
   readonly #watchers = new Map<string, Watcher<T> | Set<Watcher<T>>>();
   readonly #drained: (() => void)[] = [];
   #closedBy: Error | undefined;
@@ -75,7 +75,7 @@ export class Router<T> {
     for (const watcher of this.#at(key)) watcher.next(value, cause);
   }
 
-  /** Gives a value to the watchers of a key that began at a time that `isMeant`. Returns whether any was left out. */
+  /** Passes a value to the watchers of a key whose start satisfies `isMeant`. Returns true if any was left out. */
   nextSince(key: string, value: T, cause: WakeCause, isMeant: (beganAt: number) => boolean): boolean {
     let isAnyLeftOut = false;
     for (const watcher of this.#at(key)) {
@@ -95,7 +95,7 @@ export class Router<T> {
     for (const key of [...this.#watchers.keys()]) this.error(key, error);
   }
 
-  /** A copy, since a watcher leaves as it is served. */
+  /** Returns a copy, since watchers are removed while they are served. */
   #at(key: string): Watcher<T>[] {
     const present = this.#watchers.get(key);
     if (present === undefined) return [];
