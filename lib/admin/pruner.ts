@@ -10,8 +10,8 @@ export interface PruneOptions {
   /** Deletes only rows that expired at least this long ago, in milliseconds. 0 or more; default 0. */
   readonly olderThanMs?: number;
   /**
-   * Results or groups that one statement deletes, and so locks together; fewer if that takes longer than 5 s. 1 to
-   * 100 000; default 1000.
+   * Most results or groups that one statement deletes, and therefore locks together. Fewer if that takes longer than 5
+   * s. 1 to 100 000; default 1000.
    */
   readonly batchRows?: number;
   /** Stops after the current statement; the call then rejects with `signal.reason`. Deleted rows stay deleted. */
@@ -27,7 +27,7 @@ export interface PruneReport {
   readonly groups: number;
 }
 
-/** Longest time of one statement, because it holds the locks of its rows. A slower batch is deleted in smaller ones. */
+/** Longest time of one statement, since it holds row locks. A slower batch is split into smaller ones. */
 const statementTimeoutMs = 5_000;
 const limits = { timeoutMs: 300_000, beginTimeoutMs: 5_000, lockTimeoutMs: 5_000 };
 /** Counting expired rows reads an index from end to end. */
@@ -75,8 +75,8 @@ export class Pruner {
   }
 
   /**
-   * Deletes in batches, each in its own transaction. Processes can do so at once: each skips rows that another has
-   * locked.
+   * Deletes in batches, each in its own transaction. Several processes may do so at once: each skips rows that another
+   * has locked.
    */
   async prune({ olderThanMs = 0, batchRows = 1_000, signal, onProgress }: PruneOptions = {}): Promise<PruneReport> {
     checkDurationMs(olderThanMs, "olderThanMs");

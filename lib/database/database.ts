@@ -13,17 +13,17 @@ export interface Query {
   readonly values: readonly unknown[];
   /** The action, for error messages: "store results". */
   readonly purpose: string;
-  /** Prepares the statement: it is sent often, and any plan will do. */
+  /** Prepares the statement, which is sent often and does not depend on its plan. */
   readonly isPrepared?: boolean;
-  /** Called once there is a connection, which may take long. Returns the query to send in place of this one, if any. */
+  /** Called once there is a connection, which may take long. Returns the query to send instead of this one, if any. */
   readonly whenSent?: () => Query | undefined;
-  /** Begins the time limit anew as long as the answer goes on arriving. For reads of results that may be large. */
+  /** Restarts the time limit as long as the answer keeps arriving, for reads of large results. */
   readonly isPaced?: boolean;
 }
 
 /** Limits of a transaction, in milliseconds. */
 export interface TransactionLimits {
-  /** For the whole transaction, the wait for a connection included. */
+  /** For the whole transaction, including the wait for a connection. */
   readonly timeoutMs: number;
   /** For the answer to `begin`. */
   readonly beginTimeoutMs: number;
@@ -31,11 +31,11 @@ export interface TransactionLimits {
   readonly lockTimeoutMs?: number | undefined;
   /** For one statement, on the server. Default: all the time that is left. */
   readonly statementTimeoutMs?: number | undefined;
-  /** A statement that fails if it comes too late, sent in one piece with `commit`, which then does nothing. */
+  /** A statement that fails if it arrives too late. It is sent together with `commit`, which then has no effect. */
   readonly commitGuard?: string | undefined;
 }
 
-/** The cause of an error before a transaction began: nothing has happened, and another connection may do better. */
+/** Wraps an error from before a transaction began: nothing has happened, and another connection may work. */
 export class BeginError extends Error {
   override readonly name = "BeginError";
 }
@@ -46,7 +46,7 @@ const lastAnswersMs = 1_000;
 /** Reads how full the cluster's notification queue is, 0 to 1, and moves its end up to where every session has read. */
 const notifyQueueUsageText = "select pg_catalog.pg_notification_queue_usage()";
 
-/** Runs queries on a pool, each with a time limit of its own, and turns every error into one of this package. */
+/** Runs queries on a pool, each with its own time limit, and converts every error to one of this package. */
 export class Database {
   readonly #pool: ConnectionPool;
   readonly #schema: string;
@@ -73,11 +73,12 @@ export class Database {
    * Runs one statement and returns its rows as arrays. Rejects after `timeoutMs` at the latest, and asks the server to
    * cancel the statement; whether it took effect is then unknown.
    *
-   * @param limitMs - Has the server itself end the statement after this time, or sooner if the session has a shorter
-   * limit. Takes three round trips: for statements that are likely to take too long.
+   * @param limitMs - Time after which the server ends the statement, or earlier if the session has a shorter limit.
+   * Takes three round trips, so it is only for statements that are likely to take too long.
    */
   query<Row extends unknown[]>(query: Query, timeoutMs: number, limitMs?: number): Promise<Row[]> {
-    // Not async, nor is the function: an async one that returns a promise settles three microtasks after that promise.
+    // Neither the callback nor the function is async: an async function that returns a promise settles three microtasks
+    // after it.
     return this.#withConnection(query.purpose, timeoutMs, (connection, remainingMs) =>
       limitMs === undefined
         ? this.#run<Row>(connection, query.whenSent?.() ?? query, remainingMs)
@@ -85,7 +86,7 @@ export class Database {
     );
   }
 
-  /** Runs one statement by a client of the caller's, as part of whatever transaction it is in. */
+  /** Runs one statement on the caller's client, as part of its transaction. */
   async queryWith(client: SqlClient, { purpose, text, values }: Query): Promise<QueryResultRow[]> {
     try {
       return (await client.query(text, [...values])).rows;
@@ -119,9 +120,8 @@ export class Database {
   }
 
   /**
-   * Runs a statement that does nothing but notify. A notification queue that was full stays so after the session that
-   * held it up is gone: only a read of its usage moves its end (measured on 18.4). Then the statement is sent once
-   * more.
+   * Runs a statement that only notifies. A full notification queue stays full even after the session that blocked it is
+   * gone, until its usage is read (measured on 18.4). The statement is then sent once more.
    */
   async notify(query: Query, timeoutMs: number): Promise<void> {
     const dueAt = performance.now() + timeoutMs;
@@ -135,7 +135,7 @@ export class Database {
     }
   }
 
-  /** Tells whether there is a pooler before the server: it gives clients process numbers that are not the sessions'. */
+  /** Tells whether there is a pooler in front of the server: its process numbers differ from those of the sessions. */
   async isPooled(timeoutMs: number): Promise<boolean> {
     return this.#withConnection("look for a pooler", timeoutMs, async (connection, remainingMs) => {
       const { processId } = connection;
@@ -145,12 +145,12 @@ export class Database {
     });
   }
 
-  /** Turns any error of the driver or the server into one of this package. */
+  /** Converts any error of the driver or the server to an error of this package. */
   wrap(error: unknown, purpose: string, origin?: ErrorOrigin): ResultBackendError {
     return toBackendError(error, { purpose, schema: this.#schema, origin, isPoolEnding: this.#pool.ending === true });
   }
 
-  /** Sends nothing more: calls that wait for a connection reject, and statements under way are cancelled. */
+  /** Stops sending. Calls that wait for a connection reject, and running statements are cancelled. */
   async close(): Promise<void> {
     this.#isClosed = true;
     const answered = new Promise<void>((resolve) => (this.#onIdle = resolve));
@@ -171,7 +171,7 @@ export class Database {
       return rows as unknown[] as Row[];
     } catch (error) {
       if (name === undefined || !this.#names.isLost(sqlStateOf(error)) || this.#isClosed) throw error;
-      // A pooler has put another session in the place of the one that knew the name.
+      // A pooler has replaced the session in which the statement was prepared.
       return await this.#run(connection, { ...query, isPrepared: false }, remainingMs);
     }
   }
@@ -194,14 +194,15 @@ export class Database {
           connection.lose();
           throw new BackendClosedError();
         }
-        // Without values by the simple protocol, which takes several statements at once, as a migration file needs.
+        // Without values the simple protocol is used. It accepts several statements at once, as in a migration file.
         return this.#ask(connection, values.length === 0 ? { text } : { text, values: [...values] }, remainingMs());
       },
     };
   }
 
   /**
-   * Commits what `work` does in a transaction that has begun, or rolls it back. A lost connection is not asked again.
+   * Runs `work` in a transaction that has begun, and commits it or rolls it back. Sends nothing more on a lost
+   * connection.
    */
   async #finish<T>(
     connection: Connection,
@@ -278,25 +279,26 @@ export class Database {
 }
 
 /**
- * Bounds how long a statement may wait for row locks and, if it notifies, for the cluster's notification lock at its
- * commit, which `statement_timeout` does not cover. A statement that was given up does not stay behind on the server.
+ * Limits how long a statement waits for row locks and, if it notifies, for the cluster's notification lock at the
+ * commit. `statement_timeout` does not cover that wait. No statement then stays on the server after its client has
+ * given up.
  */
 export const lockTimeoutSetting = (timeoutMs: number): string =>
   `pg_catalog.set_config('lock_timeout', '${toServerTimeout(timeoutMs)}ms', true)`;
 
 /**
- * Longest time that the server lets a transaction wait for its next statement. Each statement follows the answer to the
- * one before, so one that does not come is lost, and the transaction's locks are to be free again.
+ * Longest time that the server lets a transaction wait for its next statement. Each statement follows the previous
+ * answer at once, so if none arrives, the connection is lost and the locks must be released.
  */
 const idleTimeoutMs = 30_000;
 
-/** Overrides the role's default, since what follows a wait for a lock has to see what was committed meanwhile. */
+/** Overrides the role's default: a statement after a wait for a lock must see what was committed meanwhile. */
 const beginText = "begin isolation level read committed";
 
 /** Lifts the role's `transaction_timeout`, which exists since version 17. */
 const unlimitedText = `; select case when pg_catalog.current_setting('transaction_timeout', true) is not null then pg_catalog.set_config('transaction_timeout', '0', true) end`;
 
-/** Begins a transaction that the server itself ends if it takes longer than `limits`, or is not continued. */
+/** Begins a transaction that the server ends if it exceeds `limits` or is not continued. */
 function beginWithin(limits: TransactionLimits, leftMs: number): string {
   const { lockTimeoutMs, statementTimeoutMs = Infinity } = limits;
   const settings = {
@@ -318,12 +320,15 @@ function beginLimited(limitMs: number): string {
     then pg_catalog.current_setting('statement_timeout') else '${limit}ms' end, true)`;
 }
 
-/** Returns at least 1, since 0 means no limit, and no more than an int holds (PostgreSQL docs, `statement_timeout`). */
+/**
+ * Clamps a limit to at least 1, since 0 means no limit, and to the range of an int (PostgreSQL docs,
+ * `statement_timeout`).
+ */
 const toServerTimeout = (timeoutMs: number): number => Math.min(Math.max(1, Math.ceil(timeoutMs)), 2 ** 31 - 1);
 
 /**
- * Names for prepared statements, which the server parses once for each connection: a store takes about 0.07 ms less of
- * 0.45, a read as much of 0.2. Names nothing any more once a pooler turns out to hand its clients changing sessions.
+ * Names for prepared statements, which the server parses once per connection. This saves about 0.07 of 0.45 ms for a
+ * store, and the same of 0.2 ms for a read. Stops once a pooler turns out to switch sessions.
  */
 export class PreparedNames {
   readonly #names = new Map<string, string>();
@@ -334,8 +339,8 @@ export class PreparedNames {
   }
 
   /**
-   * Returns the name for a text, or undefined if it is not to be prepared. A name made from its text fits no other
-   * statement.
+   * Returns the name for a statement, or undefined if it must not be prepared. The name is derived from the text, so no
+   * other statement has it.
    */
   nameOf(text: string): string | undefined {
     if (!this.#isAllowed) return undefined;
@@ -348,8 +353,8 @@ export class PreparedNames {
   }
 
   /**
-   * Tells whether an error says that a pooler has changed the session. Then nothing was executed, and nothing is named
-   * from here on.
+   * Tells whether an error means that a pooler has switched sessions. Then nothing was executed, and no more statements
+   * are prepared.
    */
   isLost(sqlState: string | undefined): boolean {
     const isLost = sqlState !== undefined && otherSessionStates.has(sqlState);

@@ -9,7 +9,7 @@ interface MemoryWaitSource<T> extends Pick<WaitSource<T>, "deadlines" | "isAnswe
   readonly read: (key: string) => T | undefined;
 }
 
-/** Waits for results, or for groups, by their ids: as with Postgres, but with neither a listener nor sweeps. */
+/** Waits for results or groups by their ids, as with Postgres but without a listener and sweeps. */
 export class MemoryWaits<T> {
   readonly #source: WaitSource<T>;
   readonly #changes: Subscription;
@@ -17,7 +17,7 @@ export class MemoryWaits<T> {
   constructor({ changes$, keyOf, read, ...parts }: MemoryWaitSource<T>) {
     const router = new Router<T>();
     const load = async (key: string, cause: WakeCause): Promise<T | undefined> => {
-      // As with a database, the answer comes after the call.
+      // As with a database, the answer arrives after the call has returned.
       await Promise.resolve();
       const value = read(key);
       if (value !== undefined) router.next(key, value, cause);
@@ -33,7 +33,7 @@ export class MemoryWaits<T> {
     this.#changes = changes$.subscribe((value) => router.next(keyOf(value), value, "notification"));
   }
 
-  /** The number of keys that are waited for. */
+  /** Number of keys with waits. */
   get size(): number {
     return this.#source.router.size;
   }
@@ -43,7 +43,7 @@ export class MemoryWaits<T> {
     return watch$(this.#source, key, limits);
   }
 
-  /** Resolves once nothing is waited for. */
+  /** Resolves once no wait is open. */
   async drain(): Promise<void> {
     await this.#source.router.drain();
   }

@@ -11,23 +11,23 @@ import { channelOf } from "./payload";
 import { Supervisor } from "./supervisor";
 
 interface ListenTimes {
-  /** Between two heartbeats while anything waits, in milliseconds. */
+  /** Interval between heartbeats while anything waits, in milliseconds. */
   readonly heartbeatMs: number;
-  /** For a heartbeat to arrive once it is sent. */
+  /** Longest time for a heartbeat to arrive once it is sent. */
   readonly heartbeatTimeoutMs: number;
-  /** For the first heartbeat on a new connection. */
+  /** The same for the first heartbeat on a new connection. */
   readonly selfTestMs: number;
 }
 
-// Ten seconds stays below what NATs, load balancers and hosted databases allow an idle connection.
+// Ten seconds is shorter than the idle timeouts of NAT devices, load balancers and hosted databases.
 const defaultListenTimes: ListenTimes = { heartbeatMs: 10_000, heartbeatTimeoutMs: 5_000, selfTestMs: 3_000 };
 
 const notifyTimeoutMs = 3_000;
-// Shorter, so that the server reports what it waits for, and the statement does not linger there.
+// Shorter than the client's limit, so that the server reports the lock it waits for, and no statement stays behind.
 const notifyLockTimeoutMs = 2_000;
 const maxReconnectDelayMs = 15_000;
-// Short at first: after a failover, pool and listener can be on different servers for a moment. Long later: behind a
-// transaction pooler nothing will ever arrive, and each attempt leaves a LISTEN behind on one of the pooler's sessions.
+// Short at first, since pool and listener can briefly be on different servers after a failover. Long later, since
+// behind a transaction pooler nothing ever arrives, and each attempt leaves a LISTEN on one of the pooler's sessions.
 const missedBackoff = { baseMs: 1_000, capMs: 60_000 };
 
 const blockedProblem =
@@ -74,7 +74,7 @@ export class PostgresNotifications extends BaseNotificationSource implements Hea
   }
 
   protected onDemand(): void {
-    // Attached only now: a process that stores and never waits has no listener.
+    // Attached only now, so that a process that only stores has no listener.
     const { config, times = defaultListenTimes } = this.#options;
     this.#listener ??= SharedListener.attach(this, config, times);
     this.#listener.connectFor(this);
@@ -86,27 +86,27 @@ export class PostgresNotifications extends BaseNotificationSource implements Hea
 }
 
 /**
- * The listeners of this process, each with the identity of its configuration at the time it was made, since the
- * environment can change.
+ * Listeners of this process, each with the identity that its configuration had when it was created. The environment can
+ * change later.
  */
 const listeners = new Map<SharedListener, object | undefined>();
 
 /**
- * Keeps one LISTEN connection for all backends of this process that reach the same database as the same user: on
- * Postgres up to 18 each NOTIFY wakes every listening connection, so a database can least afford many of them. Connects
- * when first needed, and tests the connection by heartbeats while anything waits.
+ * Keeps one LISTEN connection for all backends of this process that reach the same database as the same user, since up
+ * to Postgres 18 each NOTIFY wakes every listening connection. Connects when first needed, and tests the connection by
+ * heartbeats while anything waits.
  */
 class SharedListener extends Supervisor<ListenConnection> {
   readonly #config: SessionConfig;
   readonly #times: ListenTimes;
   readonly #clients = new Set<PostgresNotifications>();
   readonly #heartbeat = new Heartbeat();
-  /** The status of all clients while there is no session. */
+  /** Status of all clients while there is no session. */
   #absence: { readonly status: ListenStatus; readonly problem?: string | undefined } = { status: "idle" };
   #heartbeatMs: number | undefined;
   #isBlocked = false;
   #receivedAt = -Infinity;
-  /** Attempts in a row whose heartbeat did not arrive. */
+  /** Consecutive attempts whose heartbeat did not arrive. */
   #missedAttempts = 0;
 
   private constructor(config: SessionConfig, times: ListenTimes) {
@@ -116,8 +116,8 @@ class SharedListener extends Supervisor<ListenConnection> {
   }
 
   /**
-   * Attaches a client to a listener that fits, or to a new one. Clients share a listener only if their configurations
-   * are certain to lead to the same database as the same user; where that is unknown, each has a listener of its own.
+   * Attaches a client to a listener with the same configuration, or to a new one. Clients share a listener only if
+   * their configurations certainly lead to the same database as the same user.
    */
   static attach(client: PostgresNotifications, config: SessionConfig, times: ListenTimes): SharedListener {
     const identity = config.identity();
@@ -128,7 +128,7 @@ class SharedListener extends Supervisor<ListenConnection> {
     return listener;
   }
 
-  /** Detaches a client. Ends the connection with the last one. */
+  /** Detaches a client, and ends the connection with the last one. */
   async detach(client: PostgresNotifications): Promise<void> {
     this.#clients.delete(client);
     this.#heartbeat.forget(client);
@@ -136,7 +136,7 @@ class SharedListener extends Supervisor<ListenConnection> {
       this.#updateChannels();
       return;
     }
-    // Before anything is awaited: a backend created meanwhile must not attach to a listener that is ending.
+    // Before any await, so that a backend created meanwhile does not attach to a listener that is ending.
     listeners.delete(this);
     await this.stop(new Error("The listener was closed"));
   }
@@ -146,7 +146,7 @@ class SharedListener extends Supervisor<ListenConnection> {
     return this.#heartbeatMs;
   }
 
-  /** Connects for a client that needs notifications, or checks a connection that was not used for a while. */
+  /** Connects for a client that needs notifications, or checks a connection that has not been used for a while. */
   connectFor(client: PostgresNotifications): void {
     if (this.#absence.status === "idle") this.#setAbsence("connecting");
     this.start();
@@ -198,7 +198,7 @@ class SharedListener extends Supervisor<ListenConnection> {
     if (attempt > 0) this.#log("info", "Listening again.");
     if (this.#isBlocked) this.#log("warn", blockedProblem);
     this.#tellAll();
-    // For clients that were attached meanwhile.
+    // For clients that were attached while connecting.
     this.#updateChannels();
   }
 
@@ -217,7 +217,7 @@ class SharedListener extends Supervisor<ListenConnection> {
     if (attempt === 0 && !isMissed) this.#warnOfLoss(problem);
   }
 
-  /** An idle process does not wake a database that has gone to sleep; the next wait will. */
+  /** An idle process must not wake a database that has been suspended. The next wait connects again. */
   protected override onIdle(): void {
     this.#setAbsence("idle");
   }
@@ -250,14 +250,14 @@ class SharedListener extends Supervisor<ListenConnection> {
   }
 
   #updateChannels(): void {
-    // Losing the connection over it is reported by the connection.
+    // The connection itself reports its loss.
     this.session?.listenTo(this.#wantedChannels()).then(
       () => this.#tellAll(),
       () => undefined,
     );
   }
 
-  /** The status of a client follows from its channel and its pool; it is stored nowhere. */
+  /** Derives the status of a client from its channel and its pool. */
   #statusOf(client: PostgresNotifications): readonly [ListenStatus, (string | undefined)?] {
     const { session } = this;
     if (session === undefined) return [this.#absence.status, this.#absence.problem];

@@ -6,11 +6,11 @@ import { channelOf, encodePayloads, type PayloadName, payloadNames } from "../no
 import type { ResolvedOptions } from "../options";
 import { onFirstRow } from "./expressions";
 
-/** Longest time for a statement that only notifies, and of its wait for the notification lock. */
+/** Longest time for a statement that only notifies, and for its wait for the notification lock. */
 const announceTimeoutMs = 5_000;
 const notifyLockTimeoutMs = 2_000;
 
-/** Names what was stored in a transaction of the caller's. */
+/** Names what the caller's own transaction has stored. */
 export interface Announcement {
   /** Tasks that have a result now. */
   readonly taskIds?: readonly string[];
@@ -18,7 +18,7 @@ export interface Announcement {
   readonly groupIds?: readonly string[];
 }
 
-/** $1 text channel, $2 text[] payloads. Only notifies, so its commit waits for no disk. */
+/** $1 text channel, $2 text[] payloads. Only notifies, so its commit does not wait for the disk. */
 const announceText = `
       select pg_catalog.pg_notify($1::pg_catalog.text, payload)
       from pg_catalog.unnest($2::pg_catalog.text[]) with ordinality as batch (payload, place)
@@ -33,7 +33,7 @@ type AnnouncementOptions = Pick<ResolvedOptions, "schema" | "notify" | "logger">
  * disk. One announcement to listeners is under way at a time, and takes along all that came meanwhile.
  */
 export class Announcements {
-  /** Whether writes notify listeners by themselves. */
+  /** True if writes notify listeners themselves. */
   readonly notifies: boolean;
   readonly #database: Database;
   readonly #options: AnnouncementOptions;
@@ -73,7 +73,7 @@ export class Announcements {
     await Promise.all([this.#sent, this.#publisher?.drain()]);
   }
 
-  /** Announces nothing more to listeners. The publisher ends with the channel that it belongs to. */
+  /** Stops announcing to listeners. The publisher is closed with its channel. */
   close(): void {
     this.#isClosed = true;
     this.#pending = emptySets();
@@ -87,8 +87,7 @@ export class Announcements {
     try {
       while (this.#hasPending) await this.#sendPending();
     } finally {
-      // Synchronously after the last check: a moment later, by the promise, it would miss what was announced in
-      // between.
+      // Synchronously after the last check. When the promise settles, this would miss what was announced in between.
       this.#isSending = false;
     }
   }
@@ -103,7 +102,7 @@ export class Announcements {
       values: [this.#channel, payloads],
       isPrepared: true,
     };
-    // Dropped when it fails: the results are stored, and the waiters' sweep finds them. A queue of old announcements
+    // A failed announcement is dropped: the results are stored, and a sweep finds them. A queue of old announcements
     // would only delay new ones.
     try {
       await this.#database.notify(query, announceTimeoutMs);
@@ -113,7 +112,7 @@ export class Announcements {
       this.#dropped += 1;
       if (!this.#isFailing)
         this.#options.logger.warn(
-          `Announcements are dropped until they succeed again; waiters find their results by sweeping. ${String(error)}`,
+          `Notifications are dropped until they succeed again; waits find their results by the sweep. ${String(error)}`,
         );
       this.#isFailing = true;
     }
@@ -128,8 +127,8 @@ const emptySets = (): Record<PayloadName, Set<string>> => ({
 });
 
 /**
- * The notification of one write. Where it would fail the write, that is sent again without it, and so are its later
- * attempts: a result is not lost for want of a notification.
+ * Decides for one write whether it notifies. If the notification would fail the write, this attempt and later ones are
+ * sent without it, so that no result is lost because of its notification.
  */
 export class Notifying {
   #notifies: boolean;
@@ -138,7 +137,7 @@ export class Notifying {
     this.#notifies = notifies;
   }
 
-  /** Tells whether the latest attempt notified listeners. Otherwise the rows are still to be announced. */
+  /** True if the latest attempt notified listeners. Otherwise the rows must still be announced. */
   get notified(): boolean {
     return this.#notifies;
   }

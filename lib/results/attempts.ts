@@ -11,26 +11,27 @@ import { mayReachAnotherServer } from "./write-errors";
 import { calledTimes, type WriteItem, youngCallMs } from "./write-item";
 
 /**
- * Longest time for one attempt: half of the retry time, so that a dead connection leaves time for another, and never so
- * long that an int of the server cannot hold it.
+ * Longest time for one attempt: half of the retry time, so that a dead connection leaves time for another attempt, and
+ * within the range of a server's int.
  */
 const attemptTimeoutMs = ({ retryTimeoutMs }: ResolvedOptions): number =>
   Math.min(retryTimeoutMs / 2, longestAttemptMs);
 
-/** Long enough for any usual lock; short enough to be over before the client gives an attempt up. */
+/** Long enough for any usual lock, and short enough to end before the client gives up on an attempt. */
 const writeLockTimeoutMs = (options: ResolvedOptions): number => attemptTimeoutMs(options) / 2;
 
 /**
- * Of the first statement for rows, which holds up all of them: a row that is locked for longer is waited for besides.
+ * Longest wait for a row lock in the first statement for rows, which delays all of them. A row that is locked for
+ * longer is retried separately.
  */
 export const rowLockTimeoutMs = (options: ResolvedOptions): number => Math.min(1_000, writeLockTimeoutMs(options));
 
-/** Longest wait of one statement for the locks of its rows, all together. */
+/** Longest total wait of one statement for row locks. */
 const lockBudgetMs = 1_000;
-/** Shortest of its waits for one lock: a transaction that only stores is over by then. */
+/** Shortest wait for a single row lock. A transaction that only stores has ended by then. */
 const shortestLockWaitMs = 10;
 
-/** The parts that a repeated write needs. */
+/** Parts of a backend that a repeated write needs. */
 export interface FencedWriteParts {
   readonly schemaCheck: SchemaCheck;
   readonly clock: ServerClock;
@@ -40,7 +41,7 @@ export interface FencedWriteParts {
 /** The limits of one statement that writes. Times of the server are in seconds since 1970. */
 export interface Attempt {
   readonly timeoutMs: number;
-  /** The server's time, or a little less, at which the client gives the statement up: it must not write after that. */
+  /** Server time, at the earliest, at which the client gives up on the statement. It must not write after that. */
   readonly giveUpAt: number;
 }
 
@@ -61,15 +62,15 @@ function whenReady<T>(
 
 export interface FencedAttempt extends Attempt {
   /**
-   * The latest time that the server's clock can have shown when the call was made, where what was stored later has to
-   * be left alone: for a retry, or a call that has waited for long by now. Else null.
+   * For a retry, or a call that has waited for long: latest server time at which the call can have been made, since
+   * what was stored later must not be overwritten. Otherwise null.
    */
   readonly guardedFrom: () => number | null;
 }
 
 /**
- * Repeats a write that travels alone while it fails with a transient error. Each attempt carries its deadline in the
- * server's time.
+ * Repeats a write that is not batched while it fails with a transient error. Each attempt carries its deadline as a
+ * server time.
  */
 export async function fencedWrite<T>(
   parts: FencedWriteParts,
@@ -89,34 +90,34 @@ export async function fencedWrite<T>(
       return write({ ...limits, guardedFrom });
     });
   const onRetry = (error: DatabaseError): void => {
-    // A statement that came late shows a clock that is wrong, and after a lost session the next one may be with another
+    // A late statement means that the estimated clock is wrong. After a lost session the next one may be on another
     // server.
     if (isLate(error) || mayReachAnotherServer(error)) clock.invalidate();
   };
   return retryUntilAborted(attempt, { dueAt: madeAt + limitMs, signals: [closed], onRetry });
 }
 
-/** The parts that every batched write needs. */
+/** Parts of a backend that every batched write needs. */
 export interface WriteParts extends FencedWriteParts {
   readonly options: ResolvedOptions;
   readonly deadlines: Deadlines;
   readonly announcements: Announcements;
   readonly database: Database;
-  /** Told of the size of each statement; for telemetry. */
+  /** Receives the number of rows of each statement, for telemetry. */
   readonly countBatch?: ((size: number) => void) | undefined;
 }
 
 /** The limits of one statement that writes rows. */
 export interface RowsAttempt extends Attempt {
-  /** Whether it notifies listeners; else that is done after the commit. */
+  /** True if the statement notifies listeners. Otherwise they are notified after the commit. */
   readonly notifies: boolean;
 }
 
 /** The limits of the first statement for rows. */
 export interface FirstAttempt extends RowsAttempt {
   /**
-   * Asked once there is a connection. The latest times that the server's clock can have shown when the calls were made,
-   * if one has waited for long: what was stored later stays.
+   * Called once there is a connection. If a call has waited for long, returns the latest server times at which the
+   * calls can have been made. Results stored later are not overwritten.
    */
   readonly calledAt: () => readonly number[] | undefined;
 }
@@ -129,13 +130,13 @@ export interface EachAttempt<Row> {
   readonly limits: readonly unknown[];
 }
 
-/** The outcome of the rows of one statement, in their order. */
+/** Outcomes of the rows of one statement, in order. */
 export interface Written<Outcome> {
-  /** An outcome that is an error rejects its own callers. */
+  /** An error rejects only the callers of its row. */
   readonly outcomes: readonly (Outcome | Error)[];
   /**
-   * The server's times, in seconds since 1970, between the writing of each row and the next one; undefined where it may
-   * not have been written, as something newer stays.
+   * Server times, in seconds since 1970, between the write of each row and the next one. Undefined for a row that may
+   * not have been written because the stored one is newer.
    */
   readonly times: readonly (number | undefined)[];
 }
@@ -145,7 +146,7 @@ type Items<Row, Outcome> = readonly WriteItem<Row, Outcome>[];
 /** Sends the statements that write rows: once each, with their limits, and announces what they have written. */
 export abstract class RowSender<Row, Outcome> {
   protected readonly parts: WriteParts;
-  /** Why the latest attempt failed; undefined once one has succeeded. */
+  /** Error of the latest attempt; undefined once one has succeeded. */
   protected lastError: DatabaseError | undefined;
   /** No attempt goes on after this, on the clock of `performance.now()`. */
   protected endsAt = Infinity;
@@ -161,19 +162,19 @@ export abstract class RowSender<Row, Outcome> {
   /** Writes rows of one kind in one statement. */
   protected abstract sendTogether(rows: readonly Row[], attempt: FirstAttempt): Promise<Written<Outcome>>;
   /**
-   * The same, where an earlier statement may have written the rows, or one of them made it fail. The error of a row is
-   * what it would have failed with alone.
+   * Writes rows so that each fails alone, after an earlier statement has failed or may have written them. A row's error
+   * is the one that it would have caused alone.
    */
   protected abstract sendEach(attempt: EachAttempt<Row>): Promise<Written<Outcome>>;
   /** What is announced of rows that are committed. */
   protected abstract announcementOf(rows: readonly Row[]): [name: PayloadName, ids: readonly string[]];
 
-  /** The first statement for rows: it writes all of them, or none. */
+  /** Sends the first statement for rows, which writes all of them or none. */
   protected attemptTogether(items: Items<Row, Outcome>): Promise<Written<Outcome>> {
     const rows = items.map(({ row }) => row);
     const { announcements, clock } = this.parts;
     const { notifies } = announcements;
-    // Without a limit for each row the first that is due is the limit of all.
+    // If the rows have no limits of their own, the earliest deadline is that of the statement.
     const dueAt = items.reduce((earliest, item) => Math.min(earliest, item.dueAt), Infinity);
     return this.#send(rows.length, this.#endOf(dueAt), (attempt) => {
       const upper = clock.upperBySample;
@@ -198,7 +199,7 @@ export abstract class RowSender<Row, Outcome> {
       const written = await this.#send(items.length, endsAt, ({ timeoutMs, giveUpAt }) => {
         const calledAt = items.map((item) => item.replacesUntil((localMs) => clock.upper(localMs)));
         const dueAt = items.map((item) => Math.min(giveUpAt, clock.lower(item.dueAt) / 1e6));
-        // One row alone is not tried twice, which would wait twice for its lock.
+        // A single row goes straight to the one-by-one form. Otherwise it would wait for its lock twice.
         const limits = [calledAt, dueAt, giveUpAt, isOneByOne || items.length === 1, ...locksMs, notifies];
         return this.sendEach({ timeoutMs, rows: items.map(({ row }) => row), limits });
       });

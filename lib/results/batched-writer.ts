@@ -14,10 +14,7 @@ import {
 } from "./write-errors";
 import { type MergeRows, WriteCall, WriteItem } from "./write-item";
 
-/**
- * Most rows, and most bytes of JSON, that wait for a statement to take them. Further ones wait outside, within their
- * own time.
- */
+/** Most rows, and most bytes of JSON, in the queue. Further rows wait outside it, within their own time limits. */
 const maxQueuedRows = 100_000;
 const maxQueuedBytes = 128 * 1024 * 1024;
 /** Delays between the attempts for a row. */
@@ -33,41 +30,44 @@ interface OutcomeRow {
   readonly error: string | null;
 }
 
-/** Writes of one kind since the backend was made. */
+/** Counters of writes of one kind since the backend was created. */
 export interface WriteCounters {
   readonly statements: number;
   /** Rows that were written. */
   readonly rows: number;
   readonly retries: number;
   /**
-   * Rows whose statement was sent again without its notification, because the notification would have failed it: the
-   * queue was full, or its lock was held for too long. They are announced afterwards if that is possible; else the
-   * waiters' sweep finds them.
+   * Rows that were written without a notification, because the notification queue was full or its lock was held for too
+   * long. They are announced afterwards if possible; otherwise a sweep finds them.
    */
   readonly unnotified: number;
-  /** Rows that wait for a statement to take them, or for their next attempt. At most 100 000, and 128 MiB of JSON. */
+  /** Rows that wait for a statement or for their next attempt. At most 100 000, and 128 MiB of JSON. */
   readonly queued: number;
-  /** Rows that wait for room in that queue. */
+  /** Rows that wait for space in that queue. */
   readonly waiting: number;
-  /** Statements under way. */
+  /** Statements in flight. */
   readonly inFlight: number;
 }
 
 /**
- * Writes rows, many in one statement. A call resolves after the commit of its own row, and rejects only for its own
- * row's fault.
+ * Writes rows, many in one statement. A call resolves after the commit of its own row, and rejects only for an error of
+ * that row.
  *
- * The first statement for a row takes all that are queued. When it fails, the server is asked to write its rows one by
- * one: one round trip then tells the good rows from the bad ones, however many there are. Rows that are merely locked
- * go on alone, in statements of their own, so that they hold up nothing else.
+ * The first statement takes all queued rows. If it fails, a second statement has the server write the same rows one by
+ * one, which finds all faulty rows in one round trip. Locked rows are then retried in separate statements, so that they
+ * do not delay other rows.
  */
 export abstract class BatchedWriter<Row extends OutcomeRow, Outcome> extends RowSender<Row, Outcome> {
-  /** What is written, for error messages: "results". */
+  /** Name of the rows for error messages, such as "results". */
   protected abstract readonly what: string;
   readonly #batcher: Batcher<WriteItem<Row, Outcome>>;
-  /** Rows that failed for a time, each for itself. The batcher holds their keys meanwhile. */
+  /**
+   * Rows that are retried because each of them failed with a transient error. The batcher holds their keys meanwhile.
+   */
   readonly #troubled: Batcher<WriteItem<Row, Outcome>>;
-  /** The error of a call that was not settled in time. One function for all: they are many, and it is rarely called. */
+  /**
+   * Creates the error of a call that was not settled in time. Shared by all calls, which are many and rarely need it.
+   */
   readonly #late: () => Error;
   #rows = 0;
   #retries = 0;
@@ -84,7 +84,7 @@ export abstract class BatchedWriter<Row extends OutcomeRow, Outcome> extends Row
       inFlight,
       maxQueuedItems: maxQueuedRows,
       maxQueuedBytes,
-      // Two statements with the same row could commit in either order, and the last call has to win.
+      // Two statements with the same row could commit in either order, but the last call must win.
       exclusiveKeys: true,
       run: (items) => (items.length === 1 ? this.#write(items) : this.#writeInOrder(items)),
     });
@@ -110,7 +110,7 @@ export abstract class BatchedWriter<Row extends OutcomeRow, Outcome> extends Row
   }
 
   protected abstract readonly merge: MergeRows<Row>;
-  /** Rows of different kinds do not share a statement. */
+  /** Returns the kind of a row. Rows of different kinds do not share a statement. */
   protected abstract kindOf(row: Row): string;
 
   /**
@@ -124,8 +124,7 @@ export abstract class BatchedWriter<Row extends OutcomeRow, Outcome> extends Row
   }
 
   /**
-   * Resolves once everything that was asked for is written or has failed. No attempt goes on after `endsAt`, on the
-   * clock of `performance.now()`.
+   * Resolves once every call has been settled. No attempt lasts beyond `endsAt`, on the clock of `performance.now()`.
    */
   async drain(endsAt = Infinity): Promise<void> {
     this.endsAt = endsAt;
@@ -162,7 +161,7 @@ export abstract class BatchedWriter<Row extends OutcomeRow, Outcome> extends Row
 
   #lateError(cause: DatabaseError | undefined): DatabaseError {
     const { retryTimeoutMs } = this.parts.options;
-    const message = `Could not store ${this.what}: nothing was confirmed within ${retryTimeoutMs} ms. It may be stored nevertheless.`;
+    const message = `Could not store ${this.what}: nothing was confirmed within ${retryTimeoutMs} ms. It may have been stored.`;
     return new DatabaseError(message, cause?.sqlState, true, cause === undefined ? undefined : { cause });
   }
 
@@ -173,9 +172,9 @@ export abstract class BatchedWriter<Row extends OutcomeRow, Outcome> extends Row
   };
 
   async #writeInOrder(items: WriteItem<Row, Outcome>[]): Promise<void> {
-    // In the order of their keys, as in every other process: batches that take row locks in different orders deadlock.
+    // Every process sorts by key, since batches that lock rows in different orders deadlock.
     items.sort(byKey);
-    // Asked first: while one statement is under way, a rejected call may leave its item another row.
+    // Computed before the first statement: during it, a rejected call may leave another row in its item.
     const kinds = items.map(({ row }) => this.kindOf(row));
     for (const kind of new Set(kinds)) await this.#write(items.filter((_, index) => kinds[index] === kind));
   }
@@ -216,7 +215,7 @@ export abstract class BatchedWriter<Row extends OutcomeRow, Outcome> extends Row
       }
       if (isStatementError(error)) {
         if (isLate(error)) this.parts.clock.invalidate();
-        // A lock that one row waited for in vain is waited for besides, and not in the place of other rows.
+        // Retry a locked row separately, so that it does not delay other rows.
         if (left.length === 1 && attempts === 1 && isLocked(error)) {
           this.#rest(only, error);
           return;
@@ -254,9 +253,9 @@ export abstract class BatchedWriter<Row extends OutcomeRow, Outcome> extends Row
     await this.#recover(items.slice(middle));
   }
 
-  /** Writes items so that each fails alone. Those that may fare better later are held until then. */
+  /** Writes items so that each fails alone. Items with transient errors are held for a retry. */
   async #writeEach(items: readonly WriteItem<Row, Outcome>[], isOneByOne: boolean, cause: unknown): Promise<void> {
-    // A full queue of notifications, and not a row, is the likely reason for this code, though it may be either.
+    // This code most likely means that the notification queue is full, although a row can also cause it.
     const isQueueFull = cause instanceof DatabaseError && cause.sqlState === sqlStates.programLimitExceeded;
     if (isTransient(cause)) {
       this.#retries += 1;
@@ -285,7 +284,7 @@ export abstract class BatchedWriter<Row extends OutcomeRow, Outcome> extends Row
 
   #reject(items: readonly WriteItem<Row, Outcome>[], error: unknown): void {
     for (const item of items) {
-      // There would be time for another attempt if the backend were not closing.
+      // Without the closing there would be time for another attempt.
       const isCutShort = isTransient(error) && this.endsAt < item.dueAt;
       const cause = toReport(error, item.lastError);
       item.reject(isCutShort ? new BackendClosedError({ cause }) : encodingError(cause, item.row.taskId));
@@ -318,7 +317,7 @@ export abstract class BatchedWriter<Row extends OutcomeRow, Outcome> extends Row
     });
   }
 
-  /** Waits before the next attempt; gives false if there would be no time left for one. */
+  /** Waits before the next attempt. Resolves with false if no time would be left for it. */
   async #pause(attempts: number, items: readonly WriteItem<Row, Outcome>[]): Promise<boolean> {
     const delayMs = backoffMs(attempts, firstDelayMs, longestDelayMs);
     const dueAt = Math.min(Math.max(...items.map((item) => item.dueAt)), this.endsAt);

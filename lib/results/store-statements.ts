@@ -19,16 +19,16 @@ import { failureColumns } from "./write-errors";
 
 interface StoreVariant {
   /**
-   * `own`: the statement is a transaction of its own. `caller`: its transaction goes on, and has settings and a
-   * deadline of its own.
+   * `own`: the statement has its own transaction. `caller`: it runs in the caller's transaction, which has its own
+   * settings and deadline.
    */
   readonly transaction: "own" | "caller";
   /**
-   * `payload`: the statement hands the payloads to a trigger. `inline`: the same for one row, with its result. `rows`:
-   * triggers look at the rows that were written. `none`: the writer announces the rows after the commit.
+   * `payload`: the statement passes the payloads to the trigger. `inline`: the same for one row, with its result.
+   * `rows`: triggers read the written rows. `none`: the writer announces the rows after the commit.
    */
   readonly notification: "payload" | "inline" | "rows" | "none";
-  /** Which stored results it replaces: all, those that have expired, or those that are older than the call. */
+  /** Stored results that it replaces: all, expired ones, or those older than the call. */
   readonly replaces: "all" | "expired" | "older";
 }
 
@@ -36,14 +36,15 @@ interface StoreVariant {
 const variants = {
   replace: { transaction: "own", notification: "payload", replaces: "all" },
   replaceInline: { transaction: "own", notification: "inline", replaces: "all" },
-  // Many results inline: only the database knows how large each is as jsonb.
+  // Several inline results: only the database knows the size of each as jsonb.
   replaceInlineMany: { transaction: "own", notification: "rows", replaces: "all" },
   replaceUnannounced: { transaction: "own", notification: "none", replaces: "all" },
   replaceOlder: { transaction: "own", notification: "rows", replaces: "older" },
   replaceOlderUnannounced: { transaction: "own", notification: "none", replaces: "older" },
   keep: { transaction: "own", notification: "rows", replaces: "expired" },
   keepUnannounced: { transaction: "own", notification: "none", replaces: "expired" },
-  // A payload would outlive the statement, and 'off' would silence what else the caller writes.
+  // In the caller's transaction a payload would outlive the statement, and 'off' would suppress the notifications of
+  // the caller's other writes.
   replaceForCaller: { transaction: "caller", notification: "rows", replaces: "all" },
   keepForCaller: { transaction: "caller", notification: "rows", replaces: "expired" },
 } as const satisfies Record<string, StoreVariant>;
@@ -51,21 +52,22 @@ const variants = {
 /** The two forms of a variant. */
 interface StoreTexts {
   /**
-   * Stores a batch. Parameters, each an array without nulls (see {@link nullIfEmpty}): text ids, text results and text
-   * failures as JSON or '', float8 ms to live or -1, where they are traced text spans or ''; then, in a transaction of
-   * its own, the server's time from which it may not write; and what the variant needs: a JSON object of the server's
-   * times of the calls by id, or the text payloads, one a line. The caller has merged repeated ids (one statement may
-   * not update a row twice, SQLSTATE 21000) and sorted them (two batches in opposite orders would deadlock).
+   * Stores a batch. The parameters are arrays without nulls (see {@link nullIfEmpty}): text ids, text results and text
+   * failures as JSON or '', float8 ms to live or -1, and with tracing text spans or ''. In its own transaction, the
+   * server time from which it must not write follows. The last one depends on the variant: a JSON object with the
+   * server times of the calls by id, or the text payloads, one per line. The caller has merged repeated ids, since one
+   * statement cannot update a row twice (SQLSTATE 21000), and sorted them, since two batches in opposite orders would
+   * deadlock.
    */
   readonly many: string;
   /**
-   * Stores one row, from the same parameters without the arrays, where absent values may be null: to take arrays apart
-   * takes the server 0.03 ms. For `inline`, a payload up to the time and the rest of it.
+   * Stores one row. Takes the same parameters as scalars that may be null, since unpacking arrays takes the server 0.03
+   * ms. For `inline`, the payload is passed as the part before its time and the part after it.
    */
   readonly one: string;
 }
 
-/** The columns of a row as parameters, and what stands for null in an array. */
+/** Columns of a row as parameters, and the value that replaces null in an array. */
 const columns = [
   { name: "task_id", type: "pg_catalog.text", valueOf: ({ taskId }: StoreRow) => taskId, absent: "" },
   { name: "result", type: "pg_catalog.text", valueOf: ({ result }: StoreRow) => result, absent: "" },
@@ -84,9 +86,9 @@ const eachParameters = eachTypes.map((type, index) => `$${index + 1}::${type}`).
 /** Chooses the statement that stores rows, and its parameters. */
 export class StoreStatements {
   /**
-   * Deletes a result. $1 text id, $2 float8 the server's time from which it may not delete, $3 float8 the time after
-   * which a result was stored that stays, or null. Returns a row if there was one to be seen; one that had expired is
-   * deleted and not counted.
+   * Deletes a result. $1 text id, $2 float8 server time from which it must not delete, $3 float8 time after which a
+   * stored result is kept, or null. Returns a row if there was an unexpired result. An expired one is deleted without
+   * returning a row.
    */
   readonly deletion: string;
   readonly #options: ResolvedOptions;
@@ -110,7 +112,7 @@ export class StoreStatements {
     this.#texts = Object.fromEntries(texts) as Record<keyof typeof variants, StoreTexts>;
   }
 
-  /** Stores rows that are all to be kept or all to replace others, in a transaction of its own. */
+  /** Stores rows that either all keep or all replace stored results, in its own transaction. */
   first(rows: readonly StoreRow[], { notifies, giveUpAt }: RowsAttempt): Query {
     const [row] = rows;
     const { inlineResultBytes } = this.#options;
@@ -125,8 +127,8 @@ export class StoreStatements {
   }
 
   /**
-   * The same for rows that have waited since the server's times `calledAt`: what was stored later stays. Only the
-   * triggers know which rows were written.
+   * The same for rows that have waited since the server times `calledAt`. Results stored later are not overwritten, so
+   * only the triggers know which rows were written.
    */
   older(rows: readonly StoreRow[], { notifies, giveUpAt }: RowsAttempt, calledAt: readonly number[]): Query {
     const byId = (): string => JSON.stringify(Object.fromEntries(rows.map(({ taskId }, i) => [taskId, calledAt[i]])));
@@ -136,8 +138,8 @@ export class StoreStatements {
   }
 
   /**
-   * Stores rows of any kind, each of which may fail alone. Returns the place of each row that failed, and how, and of
-   * each that was written.
+   * Stores rows of any kind so that each fails alone. Returns the place and the error of each failed row, and the place
+   * of each written one.
    */
   each({ rows, limits }: EachAttempt<StoreRow>): Query {
     const schema = escapeIdentifier(this.#options.schema);
@@ -146,7 +148,7 @@ export class StoreStatements {
     return { purpose: "store results", text, values: [...values, rows.map(({ keep }) => keep), ...limits] };
   }
 
-  /** Stores one row, in a transaction of the caller's. */
+  /** Stores one row in the caller's transaction. */
   forCaller(row: StoreRow): Query {
     return this.#query(row.keep ? "keepForCaller" : "replaceForCaller", [row]);
   }
@@ -168,7 +170,7 @@ export class StoreStatements {
     const inTime = variant.transaction === "own" ? isInTime(escapeIdentifier(this.#options.schema), fence) : undefined;
     const arrays = parameters.map((parameter) => `pg_catalog.unnest(${parameter}[])`).join(", ");
     const row = parameters.map((parameter, index) => `${parameter} as ${names[index] ?? ""}`).join(", ");
-    // By id, since only columns of the row can be named where it conflicts.
+    // By id, since an `on conflict` clause can only refer to columns of the row.
     const calledAt = `(${extra}::pg_catalog.jsonb operator(pg_catalog.->>) stored.task_id::pg_catalog.text)`;
     const many = this.#insert(
       `rows from (${arrays}) with ordinality as batch (${names.join(", ")}, place)`,
@@ -179,7 +181,7 @@ export class StoreStatements {
     if (inTime === undefined) return { many, one };
     const ids = variant.replaces === "older" ? "pg_catalog.json_agg(task_id)::pg_catalog.text" : "pg_catalog.count(*)";
     return {
-      // Once for all rows, and not a row back for each of them.
+      // One result for all rows rather than one per row.
       many: `
     with written as (${many} returning task_id)
     select ${inTime}, ${writtenBy}, ids from (select ${ids} as ids from written) as counted`,
@@ -194,7 +196,7 @@ export class StoreStatements {
     const storedAt = isInline ? "pg_catalog.statement_timestamp()" : "pg_catalog.clock_timestamp()";
     const replaced: Record<StoreVariant["replaces"], string> = {
       all: "true",
-      // One that has expired counts as absent.
+      // An expired result counts as absent.
       expired: "stored.expires_at operator(pg_catalog.<=) pg_catalog.statement_timestamp()",
       older: isNotNewer("stored.stored_at", calledAt),
     };
@@ -213,8 +215,8 @@ export class StoreStatements {
   }
 
   /**
-   * What a statement does before its first row is written. Whatever the session has set is set again, except in a
-   * caller's transaction.
+   * Actions of a statement before its first row is written. Overrides all settings of the session, except in a caller's
+   * transaction.
    */
   #settings({ transaction, notification }: StoreVariant): string[] {
     const { schema, inlineResultBytes } = this.#options;
@@ -242,5 +244,5 @@ export class StoreStatements {
   }
 }
 
-/** Time and transaction of an inline result: the same for the row and for the payload, which is made before it. */
+/** Time and transaction of an inline result, which must be the same in the row and in the payload. */
 const storedWhen = `${microsOf("pg_catalog.statement_timestamp()")} operator(pg_catalog.||) ',' operator(pg_catalog.||) pg_catalog.pg_current_xact_id()::pg_catalog.text`;

@@ -29,7 +29,7 @@ export const failureColumns = Object.keys(failureFields).join(", ");
 /** The values of those columns; the first is null for a row that was written. */
 export type FailureColumns = [state: string | null, message: string, ...others: string[]];
 
-/** The error of one row, as the driver would have given it for a statement with that row alone. */
+/** Creates the error of one row, as the driver would for a statement with only that row. */
 export function toDriverError(columns: FailureColumns): DriverError {
   const [, message] = columns;
   const given = columns.map((text) => (text === "" ? undefined : text));
@@ -38,7 +38,7 @@ export function toDriverError(columns: FailureColumns): DriverError {
   return Object.assign(error, Object.fromEntries(fields) as object, { severity: "ERROR", message });
 }
 
-/** States that are transient, and yet concern rows rather than the session, so that other rows may fare better. */
+/** Transient SQLSTATEs that concern rows rather than the session, so that other rows may succeed. */
 const rowStates: ReadonlySet<string> = new Set([
   sqlStates.lockNotAvailable,
   sqlStates.serializationFailure,
@@ -47,14 +47,17 @@ const rowStates: ReadonlySet<string> = new Set([
   sqlStates.lateStatement,
 ]);
 
-/** Tells whether the server refused a statement for what is in it, so that it may take some of its rows. */
+/** Tells whether the server refused a statement because of its contents, so that some of its rows may succeed. */
 export function isStatementError(error: unknown): boolean {
   if (error instanceof SchemaError) return true;
   if (!(error instanceof DatabaseError) || error.origin !== "statement" || error.sqlState === undefined) return false;
   return !error.transient || rowStates.has(error.sqlState);
 }
 
-/** Tells whether a statement that calls one of our functions failed for the function itself, and so for every row. */
+/**
+ * Tells whether a statement that calls one of our functions failed because of the function itself, and so for every
+ * row.
+ */
 export function isWholeSchemaError(error: unknown): boolean {
   return (
     error instanceof SchemaError ||
@@ -73,8 +76,8 @@ export function mayRetry(error: unknown, rows: number, attempts: number): boolea
 }
 
 /**
- * Tells whether the next attempt may reach another server, with another clock. Waiting in vain for a connection of the
- * pool says nothing about that.
+ * Tells whether the next attempt may reach another server, with another clock. A timeout while waiting for a connection
+ * of the pool does not mean that.
  */
 export function mayReachAnotherServer(error: unknown): boolean {
   if (!(error instanceof DatabaseError) || isStatementError(error)) return false;
@@ -90,8 +93,8 @@ const encodingStates: ReadonlySet<string | undefined> = new Set([
 ]);
 
 /**
- * What jsonb turned out not to hold, for a reason that is not checked here (depth, number of keys, the server's
- * encoding), is the value's fault.
+ * Converts errors for values that jsonb cannot hold for reasons not checked here: depth, number of keys, or the
+ * server's encoding.
  */
 export function encodingError(error: unknown, taskId: string): unknown {
   if (!(error instanceof DatabaseError) || !encodingStates.has(error.sqlState)) return error;

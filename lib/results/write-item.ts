@@ -2,9 +2,7 @@ import type { DatabaseError } from "../errors";
 import type { BatchItem } from "../waiting/batcher";
 import { Call, type Deadlines } from "../waiting/deadlines";
 
-/**
- * What was stored after a call of this age at most may be replaced by its first attempt, which costs nothing to check.
- */
+/** Age up to which the first attempt of a call overwrites any row without checking which is newer. */
 export const youngCallMs = 500;
 
 /** Returns the one of two rows with the same key that counts. */

@@ -26,7 +26,7 @@ export class Writer extends BatchedWriter<StoreRow, undefined> {
     return this.write(row.taskId, row);
   }
 
-  /** Stores by a client of the caller's: at once, once, and as part of whatever transaction it is in. */
+  /** Stores on the caller's client: immediately, without retries, and as part of its transaction. */
   async storeWith(client: SqlClient, row: StoreRow): Promise<void> {
     await this.parts.database.queryWith(client, this.#statements.forCaller(row)).catch((error: unknown) => {
       throw encodingError(error, row.taskId);
@@ -34,13 +34,13 @@ export class Writer extends BatchedWriter<StoreRow, undefined> {
   }
 
   /**
-   * Deletes one result; tells whether it was there. Retried if transient: asked twice, a deletion whose answer was lost
-   * says `false`.
+   * Deletes one result. Resolves with `true` if there was one. If the answer to a deletion is lost, the retry resolves
+   * with `false`.
    */
   async delete(taskId: string, client?: SqlClient): Promise<boolean> {
     const { database, options } = this.parts;
     const query = { purpose: "delete a result", text: this.#statements.deletion };
-    // The caller decides until when its transaction may write.
+    // In the caller's transaction there is no deadline.
     if (client !== undefined)
       return (await database.queryWith(client, { ...query, values: [taskId, Infinity, null] })).length > 0;
     const rows = await fencedWrite(this.parts, options.retryTimeoutMs, async (attempt) => {
@@ -86,8 +86,8 @@ export class Writer extends BatchedWriter<StoreRow, undefined> {
 type Answer = [isInTime: string, writtenBy: string, ids?: string];
 
 /**
- * When rows were written. A statement that replaces older results says which of many it wrote, and gives no row for one
- * that stays as it is.
+ * Returns the times at which rows were written. A statement that replaces only older results returns those that it
+ * wrote, and no row for a result that it kept.
  */
 function timesOf(
   rows: readonly StoreRow[],

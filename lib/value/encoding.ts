@@ -23,7 +23,7 @@ export interface StoreRow {
   /** null: never expires. */
   readonly ttlMs: number | null;
   readonly keep: boolean;
-  /** The span that stores it, as a W3C `traceparent`; only with tracing. */
+  /** Span that stores the result, as a W3C `traceparent`; only with tracing. */
   readonly traceContext?: string | null;
 }
 

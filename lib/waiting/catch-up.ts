@@ -1,13 +1,13 @@
 import { mayPass } from "../database/backend-error";
 import type { FeedHistory, Mark, Snapshot } from "./feed-history";
 
-/** Only keys, so many at once: each page sorts anew what a transaction of a million rows wrote. */
+/** Keys per page. A large number, since each page sorts all rows of a large transaction again. */
 const pageRows = 20_000;
-/** Values that are requested at once, so that other reads come in between. */
+/** Most values that are requested at once, so that other reads can run in between. */
 const maxRequested = 1_000;
-/** Emitted values after which a look moves the cursor on, though nothing may have been missed. */
+/** Number of emitted values after which a look advances the cursor, even if nothing was missed. */
 const minEmittedToLook = 10_000;
-/** How far two clocks may drift apart, as a share of the time that passes. */
+/** Drift between two clocks, as a share of the time that passes. */
 const largestDrift = 0.0005;
 
 /** Before every mark. */
@@ -23,13 +23,13 @@ export interface Moment {
 /** Reads what was written, in the order of transactions. */
 export interface CommitReader {
   now(): Promise<Moment>;
-  /** Reads a page of what was written since a time, in microseconds since 1970, except what bears a time to come. */
+  /** Reads a page of what was written since a time, in microseconds since 1970, except rows with a future time. */
   writtenSince(micros: number, after: Mark, limit: number): Promise<readonly Mark[]>;
   /** Reads a page of what was committed after one snapshot, and begun before the end of another. */
   committedSince(from: Snapshot, to: Snapshot, after: Mark, limit: number): Promise<readonly Mark[]>;
 }
 
-/** Where a {@link CatchUp} looks. */
+/** Source in which a {@link CatchUp} looks. */
 export interface LookSource {
   readonly commits: CommitReader;
   /** Reads a value that a feed lacks. */
@@ -45,14 +45,14 @@ interface LookingFeed {
 }
 
 /**
- * `again`: another look follows the one under way. `stopped`: the last subscriber has left, and what was begun for the
- * subscribers before does not concern the next ones.
+ * `again`: another look follows the running one. `stopped`: the last subscriber has left, and the running look does not
+ * concern later subscribers.
  */
 type State = "idle" | "looking" | "again" | "stopped";
 
 /**
- * Looks for values that no notification announced: reads what was committed since the cursor of a feed, and then moves
- * the cursor on. Neither the length of a transaction nor any clock matters.
+ * Looks for values that no notification announced: reads what was committed since the cursor of a feed, and then
+ * advances the cursor. This works for transactions of any length, and with clocks that are wrong.
  */
 export class CatchUp {
   readonly #source: LookSource;
@@ -61,7 +61,7 @@ export class CatchUp {
   /** Values that the look has requested and that have not been read. */
   readonly #requested = new Set<string>();
   #state: State = "idle";
-  /** Why one of them could not be read. */
+  /** Error of a value that could not be read. */
   #requestError: Error | undefined;
   #resumeLook: (() => void) | undefined;
   #emittedToLook = minEmittedToLook;
@@ -76,7 +76,7 @@ export class CatchUp {
     return this.#requested.has(key);
   }
 
-  /** Begins a look. One is under way at a time; any number of calls meanwhile lead to one more. */
+  /** Begins a look. Calls during a look lead to a single one after it. */
   look(): void {
     for (const key of this.#history.postponed) this.#source.readForFeed(key);
     if (this.#state === "looking") this.#state = "again";
@@ -88,12 +88,12 @@ export class CatchUp {
       .finally(() => this.#finish());
   }
 
-  /** Begins a look once much has been emitted since the latest one. */
+  /** Begins a look once many values have been emitted since the latest one. */
   lookIfMuchWasEmitted(): void {
     if (this.#state === "idle" && this.#history.size >= this.#emittedToLook) this.look();
   }
 
-  /** A requested value has been read, or is gone. `error`: it could not be read. */
+  /** Notes that a requested value has been read or no longer exists. `error`: it could not be read. */
   settle(key: string, error?: Error): void {
     if (!this.#requested.delete(key)) return;
     this.#requestError ??= error;
@@ -116,8 +116,8 @@ export class CatchUp {
     if (isContinued) {
       await this.#requestPages(async (after) => commits.committedSince(from.snapshot, snapshot, after, pageRows));
     } else {
-      // There is no snapshot to begin with, or it is of another server, with other transaction ids. So the times of the
-      // rows decide, by a duration of the local clock: the two clocks need not agree.
+      // Without a snapshot of this server, the times of the rows decide. They are compared with a duration measured on
+      // the local clock, so the two clocks need not agree.
       const elapsedMs = (performance.now() - (from?.takenAt ?? this.#history.beganAt)) * (1 + largestDrift);
       const since = Math.floor(serverMicros - elapsedMs * 1_000);
       await this.#requestPages(async (after) => commits.writtenSince(since, after, pageRows));
@@ -153,7 +153,7 @@ export class CatchUp {
     if (error !== undefined) throw error;
   }
 
-  /** The cursor stays where it is: the next sweep or connection looks again, however long an outage lasts. */
+  /** Keeps the cursor, so that the next sweep or connection looks again, however long an outage lasts. */
   #fail(error: Error): void {
     if (this.#isStopped()) return;
     if (mayPass(error)) this.#source.looked(error);

@@ -5,13 +5,13 @@ export interface Mark {
 }
 
 /**
- * Which transactions had been committed at one moment, from the text `xmin:xmax:xip_list` of `pg_current_snapshot()`
+ * The transactions that had committed at one moment, from the text `xmin:xmax:xip_list` of `pg_current_snapshot()`
  * (PostgreSQL docs, "Transaction ID and Snapshot Information Functions"). Transaction ids are exact up to 2^53.
  */
 export class Snapshot {
   /** The first transaction that had not begun. */
   readonly xmax: number;
-  /** The transactions below `xmax` that were under way. */
+  /** Transactions below `xmax` that were running. */
   readonly running: ReadonlySet<number>;
 
   constructor(text: string) {
@@ -20,19 +20,19 @@ export class Snapshot {
     this.running = new Set(running === "" ? [] : running.split(",").map(Number));
   }
 
-  /** Tells whether what a transaction wrote is visible in this snapshot. */
+  /** Tells whether the writes of a transaction are visible in this snapshot. */
   includes(xid: number): boolean {
     return xid < this.xmax && !this.running.has(xid);
   }
 }
 
-/** Values the server refuses to read of which it is remembered that they have yet to be emitted. */
+/** Most keys that are remembered because the server refuses to read them and they must still be emitted. */
 const maxPostponed = 10_000;
 
 /**
- * How much older than the present the snapshot is from which a look begins. A crash of the server takes back what it
- * has not flushed, and gives the ids of transactions that were taken back to new ones. The server flushes within three
- * times `wal_writer_delay`, 200 ms by default (PostgreSQL docs, "Asynchronous Commit").
+ * Age of the snapshot from which a look begins. After a crash the server reuses the ids of transactions that it had not
+ * flushed. It flushes within three times `wal_writer_delay`, 200 ms by default (PostgreSQL docs, "Asynchronous
+ * Commit").
  */
 const flushedAfterMs = 2_000;
 
@@ -45,15 +45,17 @@ interface Cursor {
 
 /**
  * Remembers what a feed has emitted, so that it emits each value once: notifications can be repeated, and a look finds
- * what they announced. A value is known by its key and its transaction. Transactions commit in another order than that
- * of their ids, so ids are compared for equality alone.
+ * values that they announced. A value is identified by its key and its transaction. Transactions do not commit in the
+ * order of their ids, so ids are only compared for equality.
  */
 export class FeedHistory {
   /** When the first subscriber came, on the clock of `performance.now()`. */
   readonly beganAt = performance.now();
-  /** Nearly always one transaction for a key; an array only where there are several. */
+  /** The transaction by key; an array only if there are several. */
   readonly #emitted = new Map<string, number | readonly number[]>();
-  /** Keys to be emitted once they can be, each with the snapshot up to which its value counts as emitted. */
+  /**
+   * Keys whose values must be emitted once they can be read, each with the snapshot up to which they count as emitted.
+   */
   readonly #postponed = new Map<string, Snapshot | undefined>();
   #cursor: Cursor | undefined;
   #lookFrom: Cursor | undefined;
@@ -63,12 +65,12 @@ export class FeedHistory {
     return this.#emitted.size;
   }
 
-  /** How far the feed has come; undefined until the first look has ended. */
+  /** Position of the feed; undefined until the first look has ended. */
   get cursor(): Cursor | undefined {
     return this.#cursor;
   }
 
-  /** An earlier cursor, which no crash of the server can take back: the next look begins there. */
+  /** An earlier cursor, which a server crash cannot undo. The next look begins there. */
   get lookFrom(): Cursor | undefined {
     return this.#lookFrom;
   }
@@ -77,7 +79,7 @@ export class FeedHistory {
     return this.#postponed.keys();
   }
 
-  /** Tells whether an announced value is new. Until there is a cursor every one is. */
+  /** Tells whether an announced value is new. Without a cursor, every value is. */
   isNews(mark: Mark): boolean {
     return isAfter(this.#cursor?.snapshot, mark);
   }
@@ -96,18 +98,18 @@ export class FeedHistory {
     this.#emitted.set(key, xids === undefined ? xid : [...(typeof xids === "number" ? [xids] : xids), xid]);
   }
 
-  /** Has a key that the server refuses to read emitted once it can be, if its value is new by the present cursor. */
+  /** Remembers a key that the server refuses to read, to emit its value later if it is new by the current cursor. */
   postpone(key: string): void {
     if (this.#postponed.size < maxPostponed && !this.#postponed.has(key))
       this.#postponed.set(key, this.#cursor?.snapshot);
   }
 
-  /** Has the value of a key emitted once it is read, wherever the cursor is. */
+  /** Remembers a key whose value must be emitted once it is read, wherever the cursor is. */
   expect(key: string): void {
     this.#postponed.set(key, undefined);
   }
 
-  /** Tells whether a value is to be emitted because its key was postponed or expected. */
+  /** Tells whether a value must be emitted because its key was postponed or expected. */
   isPostponed(mark: Mark): boolean {
     return this.#postponed.has(mark.key) && isAfter(this.#postponed.get(mark.key), mark);
   }
@@ -126,7 +128,7 @@ export class FeedHistory {
     if (this.#lookFrom !== undefined) this.#forgetIncluded(this.#lookFrom.snapshot);
   }
 
-  /** Nothing that the snapshot of the next look includes can look new again. */
+  /** Forgets values that the snapshot of the next look includes, since they cannot be found again. */
   #forgetIncluded(snapshot: Snapshot): void {
     for (const [key, xids] of this.#emitted) {
       const kept = (typeof xids === "number" ? [xids] : xids).filter((xid) => !snapshot.includes(xid));

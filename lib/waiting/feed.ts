@@ -4,20 +4,20 @@ import { CatchUp, type LookSource } from "./catch-up";
 import { FeedHistory, type Mark } from "./feed-history";
 import type { Sweep } from "./sweep";
 
-/** Where the values of a {@link Feed} come from. */
+/** Source of the values of a {@link Feed}. */
 export interface FeedSource<T> extends LookSource {
   readonly sweep: Sweep;
-  /** Returns the key of a value and the transaction that wrote it; 0 if that is unknown, and the value is no news. */
+  /** Returns the key of a value and the transaction that wrote it. 0 means unknown, and such a value is never new. */
   markOf(value: T): Mark;
-  /** The first subscriber has come, or the last one has left. */
+  /** Called when the first subscriber arrives (true), and when the last one leaves (false). */
   followAll(isFollowing: boolean): void;
 }
 
-/** How a value came to be read. */
+/** Circumstances in which a value was read. */
 interface Offer {
   /** A notification has announced a value of this key. */
   readonly isAnnounced: boolean;
-  /** A read that began later has found the key already. */
+  /** A read that began later has already found the key. */
   readonly isOvertaken?: boolean;
 }
 
@@ -26,15 +26,15 @@ interface Subscription<T> {
   readonly subscriber: Subscriber<T>;
 }
 
-/** What a feed does for its present subscribers. Their successors get another one. */
+/** State of a feed while it has subscribers. Discarded when the last one leaves. */
 interface Following {
   readonly history: FeedHistory;
   readonly catchUp: CatchUp;
 }
 
 /**
- * Emits everything that is committed from now on, to any number of subscribers, each value once. Notifications announce
- * most values; with each sweep, and after an interruption, a {@link CatchUp} finds the rest.
+ * Emits every value that is committed from now on exactly once, to any number of subscribers. Notifications announce
+ * most values. At each sweep, and after an interruption, a {@link CatchUp} finds the rest.
  */
 export class Feed<T> {
   readonly #source: FeedSource<T>;
@@ -49,7 +49,7 @@ export class Feed<T> {
     return this.#subscriptions.size;
   }
 
-  /** The values whose keys pass a condition, from now on. */
+  /** Emits the values from now on whose keys satisfy a condition. */
   values$(where: (key: string) => boolean): Observable<T> {
     return new Observable((subscriber) => {
       if (this.#state === "closed") {
@@ -59,7 +59,7 @@ export class Feed<T> {
       const subscription = { where, subscriber };
       this.#subscriptions.add(subscription);
       this.#source.sweep.enter();
-      // The first subscriber sets the time from which on nothing is missed.
+      // From this moment on nothing is missed.
       if (this.#subscriptions.size === 1) this.#follow();
       return () => {
         this.#subscriptions.delete(subscription);
@@ -76,8 +76,8 @@ export class Feed<T> {
   }
 
   /**
-   * Emits a value that has been read, if it is new: if a look requested it, or if it was announced and the cursor does
-   * not include it. Values that were read for other reasons are left to the notification or look to come.
+   * Emits a value that was read, if it is new: either the catch-up requested it, or it was announced and the cursor
+   * does not include it. Values that were read for other reasons are emitted later, by a notification or the catch-up.
    */
   offer(value: T, { isAnnounced, isOvertaken = false }: Offer): void {
     if (this.#following === undefined) return;
@@ -85,7 +85,7 @@ export class Feed<T> {
     const mark = this.#source.markOf(value);
     const isNew = this.isNew(value, { isAnnounced });
     history.forgetPostponed(mark.key);
-    // After a newer value of the key, this one would look like the latest.
+    // If a newer value was emitted, emitting this one would make it look like the latest.
     const isLate = history.hasEmitted(mark) || (isOvertaken && history.hasEmittedKey(mark.key));
     if (isNew && !isLate) {
       history.addEmitted(mark);
@@ -96,8 +96,8 @@ export class Feed<T> {
   }
 
   /**
-   * Emits a value that came with its notification, if it is certainly newer than all that was emitted of its key.
-   * Returns false if the value has to be read instead.
+   * Emits a value that arrived in its notification, if it is certainly newer than the emitted values of its key.
+   * Returns false if the value must be read instead.
    */
   offerUnread(value: T): boolean {
     const mark = this.#source.markOf(value);
@@ -109,7 +109,7 @@ export class Feed<T> {
     return true;
   }
 
-  /** Tells whether a value would be emitted if it were offered, to ask later for one that is not yet to be seen. */
+  /** Returns true if {@link Feed.offer} would emit a value. Used for a value that must not be emitted yet. */
   isNew(value: T, { isAnnounced }: Offer): boolean {
     if (this.#following === undefined) return false;
     const { history, catchUp } = this.#following;
@@ -117,24 +117,26 @@ export class Feed<T> {
     return catchUp.isRequested(mark.key) || history.isPostponed(mark) || (isAnnounced && history.isNews(mark));
   }
 
-  /** Has a value read, and emits it wherever the cursor is by then. */
+  /** Requests the read of a value, which is then emitted wherever the cursor is by then. */
   ask(key: string): void {
     this.#following?.history.expect(key);
     this.#source.readForFeed(key);
   }
 
-  /** Nothing is stored under a key any more. */
+  /** Records that nothing is stored under a key any more. */
   miss(key: string): void {
     this.#following?.history.forgetPostponed(key);
     this.#following?.catchUp.settle(key);
   }
 
-  /** Keys could not be read for now. */
+  /** Records that keys could not be read at present. */
   giveUp(keys: readonly string[], error: Error): void {
     for (const key of keys) this.#following?.catchUp.settle(key, error);
   }
 
-  /** The server refuses to read a key: each sweep asks for it again, and the other values go on meanwhile. */
+  /**
+   * Records that the server refuses to read a key. Each sweep reads it again, and other values are emitted meanwhile.
+   */
   postpone(key: string): void {
     if (this.wants(key)) this.#following?.history.postpone(key);
     this.#following?.catchUp.settle(key);
@@ -149,7 +151,7 @@ export class Feed<T> {
     for (const { subscriber } of [...this.#subscriptions]) subscriber.error(error);
   }
 
-  /** Errors the streams, and those that are subscribed to later. */
+  /** Errors the present streams and later subscriptions. */
   close(): void {
     this.#following?.catchUp.stop();
     this.#state = "closed";
@@ -180,7 +182,7 @@ export class Feed<T> {
   }
 }
 
-/** A condition that throws ends its own subscription, and no other. */
+/** Tests a key. A condition that throws ends only its own subscription. */
 function matches<T>({ where, subscriber }: Subscription<T>, key: string): boolean {
   try {
     return where(key);

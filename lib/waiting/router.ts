@@ -30,7 +30,7 @@ export class Router<T> {
     this.#selection = selection;
   }
 
-  /** Why no further watchers are to be added; undefined until the router is closed. */
+  /** Error for further watchers; undefined until the router is closed. */
   get closedBy(): Error | undefined {
     return this.#closedBy;
   }

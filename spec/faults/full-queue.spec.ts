@@ -78,7 +78,7 @@ describeSincePostgres(17, "A queue small enough to be filled")("while the notifi
     await backend.store("polled", 1);
     expect(await waits).toBe(1);
     await Promise.all([backend.store("quiet 1", 1), backend.store("quiet 2", 1)]);
-    expect(suite.messages.filter((message) => message.startsWith("Announcements are dropped"))).toHaveLength(1);
+    expect(suite.messages.filter((message) => message.startsWith("Notifications are dropped"))).toHaveLength(1);
   });
 
   it("is over once the session that held it up goes on, and notifications are heard again", async () => {
