@@ -154,7 +154,7 @@ describe("MemoryResultBackend", () => {
         backend.wait("task", limitMs).catch((error: unknown) => error),
       );
       await jest.advanceTimersByTimeAsync(999);
-      expect(jest.getTimerCount()).toBe(2);
+      expect(jest.getTimerCount()).toBe(1);
       await jest.advanceTimersByTimeAsync(1);
       expect(await waits[0]).toMatchObject({ code: "WAIT_TIMEOUT", timeoutMs: 1_000 });
       await jest.advanceTimersByTimeAsync(monthMs);

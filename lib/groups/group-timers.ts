@@ -79,6 +79,7 @@ export class GroupTimers {
     const expire = (reason?: unknown): void => {
       if (reason === undefined) act();
     };
-    this.#source.deadlines.add({ timeoutMs: Math.max(0, delayMs) + graceMs, expire });
+    const dueAt = performance.now() + Math.max(0, delayMs) + graceMs;
+    this.#source.deadlines.add({ dueAt, heapIndex: -1, expire });
   }
 }

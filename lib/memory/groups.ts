@@ -72,7 +72,7 @@ export class MemoryGroups extends MemoryWaits<MemoryGroup> {
   #untilExpired$(group: MemoryGroup): Observable<MemoryGroup> {
     return new Observable((subscriber) => {
       const expire = (): void => subscriber.error(expiredError(group));
-      const deadline = { timeoutMs: group.expiresAt - this.#deadlines.now(), expire };
+      const deadline = { dueAt: group.expiresAt, heapIndex: -1, expire };
       this.#deadlines.add(deadline);
       subscriber.next(group);
       return () => this.#deadlines.remove(deadline);

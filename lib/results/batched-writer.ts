@@ -327,7 +327,7 @@ export abstract class BatchedWriter<Row extends OutcomeRow, Outcome> extends Row
   }
 
   #after(delayMs: number, expire: (reason?: unknown) => void): void {
-    this.parts.deadlines.add({ timeoutMs: delayMs, expire });
+    this.parts.deadlines.add({ dueAt: performance.now() + delayMs, heapIndex: -1, expire });
   }
 }
 

@@ -93,14 +93,14 @@ export function watch$<T>(source: WaitSource<T>, key: string, limits: WaitLimits
  * RxJS calls `unsubscribe` once, however the subscription ends.
  */
 class Wait<T> implements Watcher<T>, Deadline, Unsubscribable {
-  readonly key: string;
+  heapIndex = -1;
+  dueAt: number;
   readonly beganAt: number;
-  /** Of the wait, then of the last read. */
-  timeoutMs: number;
+  readonly key: string;
   readonly #source: WaitSource<T>;
   readonly #limits: WaitLimits;
   readonly #subscriber: Subscriber<T>;
-  #isLastRead: boolean;
+  #isLastRead = false;
   #latest: T | undefined;
 
   constructor(source: WaitSource<T>, key: string, limits: WaitLimits, subscriber: Subscriber<T>) {
@@ -110,13 +110,12 @@ class Wait<T> implements Watcher<T>, Deadline, Unsubscribable {
     this.#limits = limits;
     this.#subscriber = subscriber;
     this.beganAt = deadlines.now();
-    this.#isLastRead = this.#isSingleRead;
-    this.timeoutMs = this.#isSingleRead ? lastReadMs : this.#limitMs;
+    this.dueAt = this.beganAt + (this.#isSingleRead ? lastReadMs : this.#timeoutMs);
     // In the router before the read: a notification announces what is stored from here on, the read finds the rest.
     router.add(this);
     deadlines.add(this);
     // A single read needs no listener, and no sweep.
-    if (this.#isSingleRead) this.#read("read");
+    if (this.#isSingleRead) this.#readOnceMore("read");
     else {
       sweep.enter();
       loader.request(key, "read");
@@ -148,10 +147,9 @@ class Wait<T> implements Watcher<T>, Deadline, Unsubscribable {
       this.#giveUp(this.#source.loader.lastError);
       return;
     }
-    this.#isLastRead = true;
-    this.timeoutMs = lastReadMs;
+    this.dueAt = this.#source.deadlines.now() + lastReadMs;
     this.#source.deadlines.add(this);
-    this.#read("deadline");
+    this.#readOnceMore("deadline");
   }
 
   unsubscribe(): void {
@@ -161,16 +159,17 @@ class Wait<T> implements Watcher<T>, Deadline, Unsubscribable {
     deadlines.remove(this);
   }
 
-  get #limitMs(): number {
+  get #timeoutMs(): number {
     return this.#limits.timeoutMs ?? Infinity;
   }
 
   get #isSingleRead(): boolean {
-    return this.#limitMs === 0;
+    return this.#timeoutMs === 0;
   }
 
-  /** Reads for the last time. The router delivers the value if it is there. */
-  #read(cause: WakeCause): void {
+  /** The router delivers the value if it is there. */
+  #readOnceMore(cause: WakeCause): void {
+    this.#isLastRead = true;
     this.#source.loader.load(this.key, cause).then(
       () => this.#giveUp(),
       (error: unknown) => this.#giveUp(error),
@@ -180,7 +179,7 @@ class Wait<T> implements Watcher<T>, Deadline, Unsubscribable {
   #giveUp(cause?: unknown): void {
     if (this.#subscriber.closed) return;
     const options = cause === undefined ? undefined : { cause };
-    const { callTimeoutMs = this.#limitMs } = this.#limits;
+    const { callTimeoutMs = this.#timeoutMs } = this.#limits;
     this.error(this.#source.timeoutError(this.key, callTimeoutMs, this.#latest, options));
   }
 }

@@ -70,7 +70,7 @@ export const schemaSpecs: Specs = {
           ["ResultValidationError", "RESULT_VALIDATION", taskId],
         );
         assert.equal(error.issues.length, 2);
-        assert.match(error.message, /expected: a\.0: not a number \(and 1 more\)\.$/);
+        assert.match(error.message, /expected form: a\.0: not a number \(and 1 more\)\.$/);
       }
     }
     assert.equal(await reading.get(taskId), "text");
