@@ -110,7 +110,7 @@ export abstract class BatchedWriter<Row extends OutcomeRow, Outcome> extends Row
   }
 
   protected abstract readonly merge: MergeRows<Row>;
-  /** Returns the kind of a row. Returns the kind of a row. Rows of different kinds do not share a statement. */
+  /** Returns the kind of a row. Rows of different kinds do not share a statement. */
   protected abstract kindOf(row: Row): string;
 
   /**
