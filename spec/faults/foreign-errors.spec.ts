@@ -36,7 +36,7 @@ describe("an error in what the application has put on the tables", () => {
   });
 
   it("names the function in which a lock was not to be had", async () => {
-    const backend = await suite.open({ retryTimeoutMs: 1_000 });
+    const backend = await suite.open({ retryTimeoutMs: 4_000 });
     await backend.store("locked", 1);
     const client = await suite.connect();
     await client.query("begin; select from kojin_results where task_id = 'locked' for update");
