@@ -57,7 +57,11 @@ function whenReady<T>(
   const leftMs = (): number => Math.max(1, endsAt - performance.now());
   const start = (): Promise<T> => send({ timeoutMs: leftMs(), giveUpAt: clock.lower(endsAt) / 1e6 });
   if (schemaCheck.isGood && clock.isKnown) return start();
-  return Promise.all([schemaCheck.pass(leftMs()), clock.ready(leftMs())]).then(start);
+  // One after the other, so that the pool does not open two connections for the first call.
+  return schemaCheck
+    .pass(leftMs())
+    .then(() => clock.ready(leftMs()))
+    .then(start);
 }
 
 export interface FencedAttempt extends Attempt {
