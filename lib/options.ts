@@ -43,9 +43,10 @@ export interface PostgresResultBackendOptions {
    */
   readonly notifier?: Notifier;
   /**
-   * When Postgres notifications are sent. `'trigger'`: within the storing transaction. `'deferred'`: by this process,
-   * right after the commit, so that the commits of many processes do not queue behind one another. If the process
-   * crashes in between, a sweep finds the result. `'off'`: never, which requires a `notifier` that all waiting
+   * When Postgres notifications are sent. `'trigger'`: within the storing transaction. `'deferred'`: right
+   * behind the commit, on the same connection, so that the commits of many processes do not queue behind one another.
+   * If the server crashes in between, a sweep finds the result; likewise if the process crashes and its pool does not
+   * pipeline (`pipeline: true` of `pg`). `'off'`: never, which requires a `notifier` that all waiting
    * processes use. Default `'trigger'`, or `'off'` with a `notifier`.
    */
   readonly notify?: NotifyMode;

@@ -83,7 +83,7 @@ export class PostgresResultBackend implements ResultBackend {
     options?: PostgresResultBackendOptions,
   ): Promise<PostgresResultBackend> {
     const resolved = resolveOptions(options);
-    const ownPool = new OwnPool(connection);
+    const ownPool = new OwnPool(connection, resolved.notify === "deferred");
     const core = new BackendCore(ownPool.pool, resolved, ownPool);
     try {
       await core.checkReachable();

@@ -1,8 +1,7 @@
 import { bare } from "../references";
 import type { Row } from "../row";
 
-const fullStoringProcesses = 32;
-/** Starting 32 processes takes a quick run longer than measuring them. */
+/** Starting more processes takes a quick run longer than measuring them. */
 const quickStoringProcesses = 8;
 
 /**
@@ -30,35 +29,41 @@ const slowLatency: Row = {
   },
 };
 
-interface SlowLoad {
+interface Load {
+  readonly processes: number;
   readonly lanes: number;
+  /** Whether commits take 2 ms longer. */
+  readonly isSlow: boolean;
   readonly tasks: readonly [full: number, quick: number];
   readonly atLeast?: number;
 }
 
 /** Announcing after the commit, against announcing within it. */
-function slowCommits({ lanes, tasks, atLeast }: SlowLoad): Row {
+function deferred({ processes, lanes, isSlow, tasks, atLeast }: Load): Row {
   return {
-    name: `${fullStoringProcesses} storing processes with ${lanes} lane${lanes === 1 ? "" : "s"} each, commits of 2 ms: 'deferred'`,
+    name: `${processes} storing processes with ${lanes} lane${lanes === 1 ? "" : "s"} each${isSlow ? ", commits of 2 ms" : ""}: 'deferred'`,
     reference: {
       name: "'trigger'",
       description: "The library with the same processes and lanes, where each commit notifies.",
-      code: ["bench/rows/slow-commits.ts", "slowCommits"],
+      code: ["bench/rows/slow-commits.ts", "deferred"],
     },
     unit: "/s",
     ...(atLeast === undefined ? {} : { target: { of: "ratio", atLeast } }),
     prepare: ({ crew, url, size }) => {
-      const storingProcesses = size(fullStoringProcesses, quickStoringProcesses);
+      const storingProcesses = size(processes, Math.min(processes, quickStoringProcesses));
       const load = { tasks: size(...tasks), lanes, storingProcesses };
+      const address = isSlow ? slow(url) : url;
       const drain = (notify: "deferred" | "trigger") => async () =>
-        crew.drain({ technique: "ours", url: slow(url), options: { notify } }, load);
+        crew.drain({ technique: "ours", url: address, options: { notify } }, load);
       return { ours: drain("deferred"), reference: drain("trigger") };
     },
   };
 }
 
 export const slowCommitRows: readonly Row[] = [
-  slowCommits({ lanes: 1, tasks: [3_200, 640], atLeast: 3 }),
+  deferred({ processes: 8, lanes: 1, isSlow: false, tasks: [8_000, 1_200], atLeast: 1.1 }),
+  deferred({ processes: 24, lanes: 1, isSlow: false, tasks: [8_000, 1_200], atLeast: 1.1 }),
+  deferred({ processes: 32, lanes: 1, isSlow: true, tasks: [3_200, 640], atLeast: 5 }),
   slowLatency,
-  slowCommits({ lanes: 8, tasks: [12_800, 1_280] }),
+  deferred({ processes: 32, lanes: 8, isSlow: true, tasks: [12_800, 1_280] }),
 ];

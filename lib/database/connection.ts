@@ -43,8 +43,12 @@ export interface Statement {
  */
 interface LentClient {
   binary?: boolean;
+  /** Sends a statement without waiting for the answer to the one before. */
+  readonly pipeline?: boolean;
   readonly processID?: number | null;
-  readonly connection?: { readonly stream?: { readonly bytesRead?: number; unref?: () => void } };
+  readonly connection?: {
+    readonly stream?: { readonly bytesRead?: number; unref?: () => void; cork?: () => void; uncork?: () => void };
+  };
   /** Answers by callback, by promise, or by both. */
   query(config: object, callback: (error: Error | null | undefined, result: QueryResult) => void): unknown;
   release(destroy?: boolean): void;
@@ -121,6 +125,7 @@ export class Connection {
   /** The client asks for the binary format, which the driver reads as UTF-8. That destroys numbers. */
   readonly #isBinary: boolean;
   #isLost = false;
+  #held: Promise<void> | undefined;
   #cancelling: Promise<void> | undefined;
 
   constructor(pool: ConnectionPool, client: LentClient) {
@@ -143,6 +148,32 @@ export class Connection {
     return this.#client.processID ?? undefined;
   }
 
+  /** Whether two statements can be under way at a time. */
+  get canPipeline(): boolean {
+    return this.#client.pipeline === true;
+  }
+
+  /** Resolves once the connection may be returned; undefined if it may be at any time. */
+  get held(): Promise<void> | undefined {
+    return this.#held;
+  }
+
+  /** Has the connection wait for an answer before it is returned. */
+  holdUntil(answered: Promise<unknown>): void {
+    this.#held = answered.then(ignore, ignore);
+  }
+
+  /** Sends in one piece, as far as the driver allows, what `send` gives to it. */
+  together<T>(send: () => T): T {
+    const stream = this.#client.connection?.stream;
+    stream?.cork?.();
+    try {
+      return send();
+    } finally {
+      stream?.uncork?.();
+    }
+  }
+
   /**
    * Sends a statement, and rejects after `limitMs`. With `isPaced` the limit restarts as long as bytes arrive, for
    * large answers over slow links. A `query` that the application has wrapped may throw, answer twice, or never answer.
@@ -152,8 +183,9 @@ export class Connection {
     let stop = ignore;
     const answered = new Promise<QueryResult>((resolve, reject) => {
       const late = (): void => reject(new Error("Query read timeout"));
-      stop = isPaced ? this.#whenStalled(limitMs, late) : after(limitMs + graceMs, late);
-      const limit = isPaced ? {} : { query_timeout: limitMs };
+      stop = isPaced ? this.#whenStalled(limitMs, late) : after(limitMs + (this.canPipeline ? 0 : graceMs), late);
+      // Where statements are pipelined, the driver's own limit would destroy the socket before a cancel request.
+      const limit = isPaced || this.canPipeline ? {} : { query_timeout: limitMs };
       const answering = this.#client.query({ ...statement, ...limit, types: rawValues }, (error, result) => {
         if (error) reject(error);
         else resolve(result);
@@ -167,7 +199,7 @@ export class Connection {
     try {
       return await answered;
     } catch (error) {
-      this.#isLost = sqlStateOf(error) === undefined;
+      if (sqlStateOf(error) === undefined) this.#isLost = true;
       throw error;
     } finally {
       stop();

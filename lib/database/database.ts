@@ -19,6 +19,15 @@ export interface Query {
   readonly whenSent?: () => Query | undefined;
   /** Restarts the time limit as long as the answer keeps arriving, for reads of large results. */
   readonly isPaced?: boolean;
+  /** Sent right behind this query, in the same piece, where the connection can pipeline. */
+  readonly followUp?: FollowUp | undefined;
+}
+
+/** A statement that is a transaction of its own, whose answer the query before it does not wait for. */
+export interface FollowUp {
+  readonly query: Query;
+  /** Called at once when it is sent, with a promise of its answer, which it has to handle. */
+  onSent(answered: Promise<unknown>): void;
 }
 
 /** Limits of a transaction, in milliseconds. */
@@ -165,15 +174,28 @@ export class Database {
   async #run<Row extends unknown[]>(connection: Connection, query: Query, remainingMs: () => number): Promise<Row[]> {
     const name = query.isPrepared === true ? this.#names.nameOf(query.text) : undefined;
     const statement: Statement = { text: query.text, values: [...query.values], rowMode: "array" };
+    const named = name === undefined ? statement : { ...statement, name };
+    const ask = (): ReturnType<Connection["ask"]> => this.#ask(connection, named, remainingMs(), query.isPaced);
     try {
-      const named = name === undefined ? statement : { ...statement, name };
-      const { rows } = await this.#ask(connection, named, remainingMs(), query.isPaced);
-      return rows as unknown[] as Row[];
+      const { followUp } = query;
+      const answered =
+        followUp !== undefined && connection.canPipeline
+          ? connection.together(() => this.#askBoth(ask, followUp, connection, remainingMs))
+          : ask();
+      return (await answered).rows as unknown[] as Row[];
     } catch (error) {
       if (name === undefined || !this.#names.isLost(sqlStateOf(error)) || this.#isClosed) throw error;
       // A pooler has replaced the session in which the statement was prepared.
       return await this.#run(connection, { ...query, isPrepared: false }, remainingMs);
     }
+  }
+
+  #askBoth<T>(ask: () => Promise<T>, followUp: FollowUp, connection: Connection, leftMs: () => number): Promise<T> {
+    const answered = ask();
+    const followed = this.#run(connection, followUp.query, leftMs);
+    connection.holdUntil(followed);
+    followUp.onSent(followed);
+    return answered;
   }
 
   async #runLimited<Row extends unknown[]>(
@@ -251,10 +273,17 @@ export class Database {
       if (connection.isLost) this.#cancel(connection);
       throw this.wrap(error, purpose, origin);
     } finally {
-      this.#busy.delete(connection);
-      if (this.#busy.size === 0) this.#onIdle();
-      connection.release(origin === undefined || origin === "statement");
+      const isUsable = origin === undefined || origin === "statement";
+      const { held } = connection;
+      if (held === undefined) this.#release(connection, isUsable);
+      else void held.then(() => this.#release(connection, isUsable));
     }
+  }
+
+  #release(connection: Connection, isUsable: boolean): void {
+    this.#busy.delete(connection);
+    if (this.#busy.size === 0) this.#onIdle();
+    connection.release(isUsable);
   }
 
   async #checkOut(limitMs: number): Promise<Connection> {

@@ -59,8 +59,11 @@ export class OwnPool {
   readonly pool: Pool;
   readonly #clients = new Set<PoolClient>();
 
-  /** @throws TypeError The connection is neither a configuration nor an address of PostgreSQL. */
-  constructor(connection: string | PoolConfig) {
+  /**
+   * @param pipeline - Lets a statement be sent before the one ahead of it is answered.
+   * @throws TypeError The connection is neither a configuration nor an address of PostgreSQL.
+   */
+  constructor(connection: string | PoolConfig, pipeline = false) {
     const config = toPoolConfig(connection);
     this.pool = new LimitedPool({
       // Two connections for stores, two for reads, and one more.
@@ -73,6 +76,7 @@ export class OwnPool {
       // Idle connections must not keep the process alive.
       allowExitOnIdle: true,
       application_name: "kojin-postgres",
+      pipeline,
       ...(hasStatementTimeout(config) ? {} : { statement_timeout: statementTimeoutMs }),
       ...config,
     });

@@ -95,7 +95,8 @@ export class GroupWriter extends BatchedWriter<MemberRow, number> {
 
   protected override async sendTogether(rows: readonly MemberRow[], attempt: FirstAttempt): Promise<Written<number>> {
     const values = [...memberValues(rows), attempt.giveUpAt, attempt.notifies];
-    const query = { purpose: finishPurpose, text: this.#statements.finish, isPrepared: true };
+    const { followUp } = attempt;
+    const query = { purpose: finishPurpose, text: this.#statements.finish, isPrepared: true, followUp };
     let times: readonly number[] | undefined;
     const whenSent = (): Query => {
       times = attempt.calledAt();

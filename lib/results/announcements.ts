@@ -1,4 +1,4 @@
-import { type Database, lockTimeoutSetting } from "../database/database";
+import { type Database, type FollowUp, lockTimeoutSetting, type Query } from "../database/database";
 import { isNotificationFault } from "../database/sql-states";
 import { DatabaseError } from "../errors";
 import type { NotificationPublisher } from "../notifications/notifier";
@@ -18,13 +18,18 @@ export interface Announcement {
   readonly groupIds?: readonly string[];
 }
 
-/** $1 text channel, $2 text[] payloads. Only notifies, so its commit does not wait for the disk. */
+const purpose = "announce results";
+
+/** $1 text channel, $2 text payload. Only notifies, so its commit does not wait for the disk. */
+const announceOneText = `select ${lockTimeoutSetting(notifyLockTimeoutMs)}, pg_catalog.pg_notify($1::pg_catalog.text, $2::pg_catalog.text)`;
+
+/** The same for $2 text[] payloads. */
 const announceText = `
       select pg_catalog.pg_notify($1::pg_catalog.text, payload)
       from pg_catalog.unnest($2::pg_catalog.text[]) with ordinality as batch (payload, place)
       ${onFirstRow([lockTimeoutSetting(notifyLockTimeoutMs)])}`;
 
-type AnnouncementOptions = Pick<ResolvedOptions, "schema" | "notify" | "logger">;
+type AnnouncementOptions = Pick<ResolvedOptions, "schema" | "notify" | "logger" | "batch">;
 
 /**
  * Announces writes after their commit: over another notifier, and to listeners unless the write has notified them
@@ -45,6 +50,7 @@ export class Announcements {
   #isSending = false;
   #isClosed = false;
   #sent: Promise<void> = Promise.resolve();
+  readonly #following = new Set<Promise<unknown>>();
 
   constructor(database: Database, options: AnnouncementOptions, publisher?: NotificationPublisher) {
     this.notifies = options.notify === "trigger";
@@ -61,7 +67,25 @@ export class Announcements {
 
   announce(name: PayloadName, ids: readonly string[], { notified }: { readonly notified: boolean }): void {
     this.#publisher?.announce(name, ids);
-    if (notified || this.#options.notify === "off" || this.#isClosed) return;
+    if (!notified) this.#notify(name, ids);
+  }
+
+  /**
+   * Returns the notification for a write to send along, on the same connection and in the same piece: the server has it
+   * before the write is answered. Where it fails it is sent again.
+   */
+  following(name: PayloadName, ids: readonly string[]): Following | undefined {
+    const { notify, batch } = this.#options;
+    // Each keeps a connection until it is answered, which takes long while another session holds the notification lock.
+    if (notify !== "deferred" || this.#following.size >= batch.inFlight) return undefined;
+    return new Following(this.#queryFor(encodePayloads(name, ids)), (answered) => {
+      const followed = answered.catch(() => this.#notify(name, ids)).finally(() => this.#following.delete(followed));
+      this.#following.add(followed);
+    });
+  }
+
+  #notify(name: PayloadName, ids: readonly string[]): void {
+    if (this.#options.notify === "off" || this.#isClosed) return;
     for (const id of ids) this.#pending[name].add(id);
     if (this.#isSending || !this.#hasPending) return;
     this.#isSending = true;
@@ -70,6 +94,7 @@ export class Announcements {
 
   /** Resolves once everything is announced, or dropped. */
   async drain(): Promise<void> {
+    await Promise.all(this.#following);
     await Promise.all([this.#sent, this.#publisher?.drain()]);
   }
 
@@ -77,6 +102,12 @@ export class Announcements {
   close(): void {
     this.#isClosed = true;
     this.#pending = emptySets();
+  }
+
+  #queryFor(payloads: readonly string[]): Query {
+    const isOne = payloads.length === 1;
+    const values = [this.#channel, isOne ? payloads[0] : payloads];
+    return { purpose, text: isOne ? announceOneText : announceText, values, isPrepared: true };
   }
 
   get #hasPending(): boolean {
@@ -96,16 +127,10 @@ export class Announcements {
     const pending = this.#pending;
     this.#pending = emptySets();
     const payloads = payloadNames.flatMap((name) => encodePayloads(name, pending[name]));
-    const query = {
-      purpose: "announce results",
-      text: announceText,
-      values: [this.#channel, payloads],
-      isPrepared: true,
-    };
     // A failed announcement is dropped: the results are stored, and a sweep finds them. A queue of old announcements
     // would only delay new ones.
     try {
-      await this.#database.notify(query, announceTimeoutMs);
+      await this.#database.notify(this.#queryFor(payloads), announceTimeoutMs);
       this.#isFailing = false;
     } catch (error) {
       if (this.#isClosed) return;
@@ -116,6 +141,28 @@ export class Announcements {
         );
       this.#isFailing = true;
     }
+  }
+}
+
+/** The notification of a write that is sent along with it. */
+export class Following implements FollowUp {
+  readonly query: Query;
+  readonly #onSent: (answered: Promise<unknown>) => void;
+  #isSent = false;
+
+  constructor(query: Query, onSent: (answered: Promise<unknown>) => void) {
+    this.query = query;
+    this.#onSent = onSent;
+  }
+
+  /** Whether the server will have it, or it is sent again. */
+  get isSent(): boolean {
+    return this.#isSent;
+  }
+
+  onSent(answered: Promise<unknown>): void {
+    this.#isSent = true;
+    this.#onSent(answered);
   }
 }
 

@@ -1,4 +1,4 @@
-import type { Database } from "../database/database";
+import type { Database, FollowUp } from "../database/database";
 import { isLate, longestAttemptMs, retryUntilAborted } from "../database/retry";
 import type { ServerClock } from "../database/server-clock";
 import { BackendClosedError, type DatabaseError } from "../errors";
@@ -124,6 +124,8 @@ export interface FirstAttempt extends RowsAttempt {
    * calls can have been made. Results stored later are not overwritten.
    */
   readonly calledAt: () => readonly number[] | undefined;
+  /** The notification to send along, if any. */
+  readonly followUp: FollowUp | undefined;
 }
 
 /** One statement that lets each of its rows fail alone. */
@@ -178,13 +180,14 @@ export abstract class RowSender<Row, Outcome> {
     const rows = items.map(({ row }) => row);
     const { announcements, clock } = this.parts;
     const { notifies } = announcements;
+    const followUp = announcements.following(...this.announcementOf(rows));
     // If the rows have no limits of their own, the earliest deadline is that of the statement.
     const dueAt = items.reduce((earliest, item) => Math.min(earliest, item.dueAt), Infinity);
     return this.#send(rows.length, this.#endOf(dueAt), (attempt) => {
       const upper = clock.upperBySample;
-      return this.sendTogether(rows, { ...attempt, notifies, calledAt: () => calledTimes(items, upper) });
+      return this.sendTogether(rows, { ...attempt, notifies, followUp, calledAt: () => calledTimes(items, upper) });
     }).then((written) => {
-      this.#announce(rows, notifies);
+      this.#announce(rows, notifies || followUp?.isSent === true);
       return written;
     });
   }

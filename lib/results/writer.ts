@@ -55,13 +55,14 @@ export class Writer extends BatchedWriter<StoreRow, undefined> {
   }
 
   protected override sendTogether(rows: readonly StoreRow[], attempt: FirstAttempt): Promise<Written<undefined>> {
+    const { followUp } = attempt;
     let replacesOlder = false;
     const whenSent = (): Query | undefined => {
       const calledAt = rows[0]?.keep === true ? undefined : attempt.calledAt();
       replacesOlder = calledAt !== undefined;
-      return calledAt && this.#statements.older(rows, attempt, calledAt);
+      return calledAt && { ...this.#statements.older(rows, attempt, calledAt), followUp };
     };
-    const query = { ...this.#statements.first(rows, attempt), whenSent };
+    const query = { ...this.#statements.first(rows, attempt), whenSent, followUp };
     return this.parts.database
       .query<Answer>(query, attempt.timeoutMs)
       .then(([answer]) => ({ outcomes: rows.map(() => undefined), times: timesOf(rows, answer, replacesOlder) }));
