@@ -21,8 +21,13 @@ describe("writes that no trigger tells of", () => {
   }
 
   async function openWait(taskId: string, by = waiting): Promise<{ result: Promise<unknown> }> {
+    const { statements } = by.stats().reads;
     const result = by.wait(taskId, 30_000);
-    await eventually(() => expect(by.stats()).toMatchObject({ status: "listening", reads: { inFlight: 0 } }));
+    await eventually(() => {
+      expect(by.stats()).toMatchObject({ status: "listening", reads: { queued: 0, inFlight: 0 } });
+      // The read of a wait is sent a little later than the call.
+      expect(by.stats().reads.statements).toBeGreaterThan(statements);
+    });
     return { result };
   }
 

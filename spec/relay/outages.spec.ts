@@ -30,17 +30,20 @@ describeWithNats()("a relay, when something breaks", () => {
   });
 
   it("tells again what a NATS server that was killed may not have passed on, and goes on leading", async () => {
-    const relay = suite.relay();
+    const proxy = await TcpProxy.start(suite.nats.url);
+    const relay = suite.relay({ servers: proxy.route(suite.nats.url) });
     await untilLeading(relay);
     const waiting = await suite.waiting();
     const { result } = await openWait(waiting, "while NATS is away");
     const { result: next } = await openWait(waiting, "once it is back");
     await suite.nats.kill();
+    proxy.mode = "refuse";
     await eventually(() => expect(relay.report).toMatchObject({ ok: false, notifier: { reconnects: 1 } }));
     await insert("while NATS is away");
     await eventually(() => expect(relay.report.unconfirmed).toBeGreaterThan(0));
     await suite.nats.start();
     const heard = await suite.listen();
+    proxy.mode = "pass";
     expect(await result).toBe(1);
     // With it what was said just before, which was to look at everything.
     await eventually(() => expect(heard.map(({ payload }) => payload)).toEqual(['{"v":1,"rescan":true}']));
@@ -49,6 +52,8 @@ describeWithNats()("a relay, when something breaks", () => {
     await insert("once it is back");
     expect(await next).toBe(1);
     expect(relay.report).toMatchObject({ terms: 1, rescans: { takeover: 1 } });
+    await relay.close();
+    await proxy.stop();
   });
 
   it("lets another lead that has NATS", async () => {
