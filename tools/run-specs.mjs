@@ -38,7 +38,7 @@ const aboutListen = [
   // transaction.
   "spec/(foreign-writers|results/store|streams)\\.spec",
   "spec/groups/group-counting",
-  "spec/faults/(bulk-writes|bypassed-triggers|full-queue|held-lock|repairs|replication|subtransactions|unlistened)",
+  "spec/faults/(bulk-writes|bypassed-triggers|full-queue|held-lock|repairs|replication|subtransactions|unannounced|unlistened)",
   // Specs of what `diagnose` reports about those.
   "spec/faults/diagnosis",
   "spec/admin/(access|diagnosis|inspection|rights)",

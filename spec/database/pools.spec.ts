@@ -121,7 +121,7 @@ describe("a pool of the application's", () => {
       const pool = made(new Pool(config()));
       for (const connect of refusals) {
         const refusing = Object.assign(Object.create(pool) as Pool, { connect });
-        const backend = onPool(refusing, { retryTimeoutMs: 200 });
+        const backend = onPool(refusing, { retryTimeoutMs: 1_000 });
         const refused = {
           name: "DatabaseError",
           transient: true,

