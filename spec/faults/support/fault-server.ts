@@ -28,7 +28,8 @@ export class FaultServer {
   static async start(settings: Readonly<Record<string, string>> = {}): Promise<FaultServer> {
     const folder = await createFolder();
     const dataDir = join(folder, "data");
-    await copyCluster(await emptyCluster(), dataDir);
+    const shared = process.env["SPEC_EMPTY_CLUSTER"];
+    if (shared !== undefined) await copyCluster(await emptyCluster(shared), dataDir);
     const running = await startEmbeddedPostgres({ dataDir, persistent: true, settings, ...installedPostgres() });
     return new FaultServer(running, folder, settings);
   }
@@ -133,9 +134,10 @@ async function createFolder(path = join(tmpdir(), "fault-server-")): Promise<str
 /**
  * Returns the data folder of an empty cluster, which the first that asks creates for all specs of a run: initdb takes
  * two seconds of processor time, a copy hardly any.
+ *
+ * @param shared - the folder for it, which global-setup names. Without one, as in the soak, each server runs initdb.
  */
-async function emptyCluster(): Promise<string> {
-  const shared = process.env["SPEC_EMPTY_CLUSTER"] ?? "";
+async function emptyCluster(shared: string): Promise<string> {
   if (!existsSync(shared)) {
     const folder = await createFolder(`${shared}-`);
     const dataDir = join(folder, "data");
