@@ -19,15 +19,15 @@ import {
 /** A group as it is stored. */
 export interface StoredGroup {
   readonly progress: GroupProgress;
-  /** The transaction in which it was done; 0 while it is open, and if that was not recorded. */
+  /** Transaction that completed it; 0 while it is open, or if none was recorded. */
   readonly doneXid: number;
-  /** The deadline it was given; null if none. */
+  /** Its deadline; null if it has none. */
   readonly deadlineMs: number | null;
   /** The time left until it expires; null if it never does. */
   readonly leftMs: number | null;
-  /** The time until it is done unless the Rust crate adds placeholders; null if it is done or lacks members. */
+  /** Time until it is done, unless the Rust crate adds placeholders; null if it is done or lacks members. */
   readonly settlesMs: number | null;
-  /** Set if a placeholder came after a member had finished: more of them are to be expected. */
+  /** Set if a placeholder arrived after a member had finished, so that more placeholders are likely. */
   readonly isDeclaredLate: boolean;
 }
 
@@ -48,7 +48,7 @@ interface MemberPage {
   readonly members: readonly Member[];
 }
 
-/** Limits of a read that goes on through any outage. */
+/** Limits of a read that is retried through any outage. */
 interface ReadLimits {
   /** On the clock of `performance.now()`. */
   readonly dueAt: number;
@@ -56,7 +56,7 @@ interface ReadLimits {
 }
 
 const pageRows = 1_000;
-/** Number of reads whose members and counts differ before the counts are taken for wrong. */
+/** Number of reads with different members and counts after which the counts are considered wrong. */
 const maxMismatches = 3;
 
 /** Reads groups and their members. */
@@ -88,7 +88,7 @@ export class GroupReads {
     );
   }
 
-  /** Reads the results of the members that are completed by now, in their order. */
+  /** Reads the results of the completed members, in their order. */
   async completed(groupId: string): Promise<readonly StoredResult[]> {
     const pages = await this.#allPages("completedMembers", groupId);
     // A group that expires between two pages is absent.
@@ -96,8 +96,8 @@ export class GroupReads {
   }
 
   /**
-   * Reads the results of a done group, in their order, unless it is absent or open again: `group` is how it is now.
-   * A group with failures has those alone.
+   * Reads the results of a done group, in their order. If it is absent or open again, only returns its current state as
+   * `group`. If members failed, reads only their failures.
    */
   async ofDone(
     { progress }: StoredGroup,
@@ -122,7 +122,7 @@ export class GroupReads {
   }
 
   /**
-   * Emits each member of a group once, in the order in which they finish. `group$` emits the group at every change,
+   * Emits each member of a group once, in the order in which they finish. `group$` emits the group at every change
    * until it is done.
    */
   members$(groupId: string, group$: Observable<StoredGroup>): Observable<StoredResult> {
@@ -135,7 +135,7 @@ export class GroupReads {
     return pages;
   }
 
-  /** Reads pages of members that come after a place, until none are left. Each page is a snapshot of its own. */
+  /** Reads the members after a place, page by page. Each page is a separate snapshot. */
   async *pages(
     kind: MemberKind,
     groupId: string,
@@ -148,7 +148,7 @@ export class GroupReads {
       const page = toMemberPage(groupId, rows);
       yield page;
       const last = page.members.at(-1);
-      // Fewer members than there are: the others had no room in the page.
+      // Not all members fit into the page.
       const candidates = rows[0]?.[9] ?? 0;
       if (last === undefined || (page.members.length >= candidates && candidates < pageRows)) return;
       after = kind === "finishedMembers" ? last.finishedSeq : last.stored.taskId;
@@ -170,15 +170,15 @@ export class GroupReads {
       dueAt: limits?.dueAt ?? performance.now() + options.retryTimeoutMs,
       attemptMs: options.retryTimeoutMs / 2,
       signals: [closed, ...(limits?.signals ?? [])],
-      // A call rejects with what a policy raises; a wait or a stream goes on.
+      // If a policy raises an error, a call rejects with it, but a wait or a stream continues.
       isPassing: limits === undefined ? isTransient : mayPass,
     });
   }
 }
 
 /**
- * Every change of the group leads to reading on from the end of the last page. Members are numbered in the order of
- * commits, so this skips none, and only the last number has to be remembered.
+ * At every change of the group, reads on from the end of the last page. Members are numbered in commit order, so this
+ * skips none and only needs to remember the last number.
  */
 class MemberStream {
   readonly #groupId: string;
@@ -197,7 +197,7 @@ class MemberStream {
   follow$(): Observable<StoredResult> {
     return this.#group$.pipe(
       tap((group) => (this.#latest = group)),
-      // Changes that come during a read lead to a single one after it.
+      // Changes during a read lead to one more read after it.
       concatMap((group) => (group === this.#latest ? this.#readOn$(group) : EMPTY)),
     );
   }
@@ -221,7 +221,7 @@ class MemberStream {
     );
   }
 
-  /** Ends the stream of a done group, unless it has lost a member since and is open again. */
+  /** Ends the stream of a done group, unless it has lost a member meanwhile and is open again. */
   #end$(group: StoredGroup, progress: GroupProgress | undefined): Observable<StoredResult> {
     if (progress === undefined) throw expiredError(group);
     if (!progress.done) return this.follow$();
@@ -231,7 +231,7 @@ class MemberStream {
   }
 }
 
-/** Emits what work gives, which goes on through any outage, and aborts it when the subscription ends. */
+/** Emits the result of `work`, and aborts it when the subscription ends. */
 export function whileSubscribed<T>(work: (signal: AbortSignal) => ObservableInput<T>): Observable<T> {
   return new Observable((subscriber) => {
     const unsubscribed = new AbortController();
@@ -294,7 +294,7 @@ function resultsOf(groupId: string, members: readonly StoredResult[]): readonly 
   return resultsOrFailures(groupId, members);
 }
 
-/** Creates the error for a group that was open, or done, and has expired. */
+/** Creates the error for a group that has expired. */
 export const expiredError = ({ progress, deadlineMs }: StoredGroup): WaitTimeoutError =>
   WaitTimeoutError.forGroup(progress.groupId, deadlineMs ?? 0, progress);
 

@@ -29,7 +29,7 @@ export class Deadlines {
   readonly #listeners = new Map<AbortSignal, Listener>();
   #timer: NodeJS.Timeout | undefined;
   #timerDueAt = Infinity;
-  /** Earlier than the time the timer is meant for where that is beyond the longest timer. */
+  /** Time at which the timer fires, which is earlier than the next deadline if that is beyond the longest timer. */
   #firesAt = -Infinity;
   /**
    * Returns the time in milliseconds. The clock is looked up at each call, so that fake timers can replace it later.
@@ -67,7 +67,7 @@ export class Deadlines {
     if (this.#heap.length === 0) this.#disarm();
   }
 
-  /** Ends every entry that has a time now. */
+  /** Ends every entry with a finite time now. */
   expireAll(reason: Error): void {
     for (let first = this.#heap[0]; first !== undefined; first = this.#heap[0]) {
       this.remove(first);
@@ -104,7 +104,7 @@ export class Deadlines {
     if (first === undefined || first.dueAt >= this.#timerDueAt) return;
     this.#disarm();
     this.#timerDueAt = first.dueAt;
-    // Rounded up: a timer that fires a fraction early would only be armed again.
+    // Rounded up, since a timer that fires slightly early would have to be armed again.
     const now = this.now();
     const delayMs = Math.min(Math.max(Math.ceil(first.dueAt - now), 0), longestTimerMs);
     this.#firesAt = now + delayMs;
@@ -161,7 +161,7 @@ export class Deadlines {
   }
 }
 
-/** A promise with a deadline of its own: whatever happens to the database, the caller gets an answer in time. */
+/** A promise with its own deadline, so that the caller gets an answer in time whatever happens to the database. */
 export class Call<T> implements Deadline {
   readonly promise: Promise<T>;
   readonly dueAt: number;
@@ -173,7 +173,7 @@ export class Call<T> implements Deadline {
   #reject!: (error: unknown) => void;
   #isSettled = false;
 
-  /** `late` makes the error of a call that is not settled within `timeoutMs`. */
+  /** `late` creates the error of a call that is not settled within `timeoutMs`. */
   constructor(deadlines: Deadlines, timeoutMs: number, late: () => Error, signal?: AbortSignal) {
     this.#deadlines = deadlines;
     this.#late = late;

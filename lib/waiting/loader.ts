@@ -14,25 +14,25 @@ import {
 } from "./read-attempts";
 import type { WakeCause } from "./router";
 
-/** Why a key was read: all the requests that one read answers, taken together. */
+/** Reason for the read of a key, combined from all the requests that it answers. */
 export interface ReadReason {
   /** `notification` if any of the requests came from one, else the cause of the first. */
   readonly cause: WakeCause;
   /** Set if any of the requests came from a notification that announces a new value. */
   readonly isAnnounced: boolean;
-  /** Set if a read that began later has found the key already, so that this value may be the older one. */
+  /** Set if a read that began later has already found the key, so that this value may be older. */
   readonly isOvertaken: boolean;
 }
 
 /** Receives what the reads of a {@link Loader} found. */
 export interface LoadReceiver<T> {
   readonly read: ReadKeys<T>;
-  /** Comes before the calls for the key are answered. An overtaken value comes only if it was announced. */
+  /** Called before the calls for the key are answered. Not called for an overtaken value unless it was announced. */
   found(key: string, found: Found<T>, reason: ReadReason): void;
   absent(key: string): void;
-  /** The read failed, and repeating it cannot help. `isRowFault`: other keys could be read. */
+  /** The read failed permanently. `isRowFault`: the rows of these keys are the cause, and others can be read. */
   denied(keys: readonly string[], error: Error, isRowFault: boolean): void;
-  /** The read failed for now, and no one repeats it. `isUrgent`: the keys have not failed often. */
+  /** The read failed and is not retried here, but may succeed later. `isUrgent`: the keys have not failed often. */
   givenUp(keys: readonly string[], error: DatabaseError, isUrgent: boolean): void;
   /** A statement succeeded after one that failed. */
   recovered(): void;
@@ -42,28 +42,28 @@ export interface LoaderLimits extends ReadLimits {
   readonly deadlines: Deadlines;
 }
 
-/** Reads since the backend was made. */
+/** Counters of reads since the backend was created. */
 export interface ReadCounters {
   readonly statements: number;
   readonly retries: number;
-  /** Ids that wait for a statement to ask for them. */
+  /** Ids that wait for a statement. */
   readonly queued: number;
-  /** Statements under way. */
+  /** Statements in flight. */
   readonly inFlight: number;
 }
 
 interface Item<T> extends BatchItem {
   cause: WakeCause;
   isAnnounced: boolean;
-  /** Set if the key is read for its watchers, however many calls there are. */
+  /** Set if the key is read for its watchers, and not only for calls. */
   isWatched: boolean;
   readonly calls: Call<T | undefined>[];
 }
 
 /**
- * Reads what is stored under keys, many in one statement. A key that is requested while a read of it is under way is
- * read once more: the read under way may have begun before the commit in question. Rows that make a read slow, or make
- * the server refuse it, are read apart from the others.
+ * Reads what is stored under keys, many in one statement. A key that is requested during a read of it is read once
+ * more, since that read may have begun before the commit in question. Rows that make a read slow, or make the server
+ * refuse it, are read separately.
  */
 export class Loader<T> {
   readonly #receiver: LoadReceiver<T>;
@@ -97,7 +97,7 @@ export class Loader<T> {
     return { statements, retries, queued, inFlight };
   }
 
-  /** Why the latest read failed; undefined once one has succeeded. */
+  /** Error of the latest read; undefined once one has succeeded. */
   get lastError(): DatabaseError | undefined {
     return this.#attempts.lastError;
   }
@@ -107,7 +107,10 @@ export class Loader<T> {
     this.#add({ key, bytes: 0, cause, isAnnounced, isWatched: true, calls: [] });
   }
 
-  /** Reads a key for the caller; `undefined` if nothing is there. Rejects after `retryTimeoutMs` at the latest. */
+  /**
+   * Reads a key for a caller. Resolves with `undefined` if nothing is stored. Rejects after `retryTimeoutMs` at the
+   * latest.
+   */
   async load(key: string, cause: WakeCause): Promise<T | undefined> {
     const { deadlines, retryTimeoutMs } = this.#limits;
     const late = (): Error =>
@@ -141,7 +144,7 @@ export class Loader<T> {
     this.#batchers[this.#quarantine.laneOf(item.key)].add(item);
   }
 
-  /** Reads keys in one statement. If one of them is at fault they are read apart, until it alone is concerned. */
+  /** Reads keys in one statement. If a row makes it fail, the keys are split until only that row is affected. */
   async #run(queued: readonly Item<T>[], place: number, lane: Lane): Promise<void> {
     const items = this.#stayingIn(lane, queued.filter(isWanted));
     if (items.length === 0) return;
@@ -161,7 +164,7 @@ export class Loader<T> {
     }
   }
 
-  /** Returns the items that are still to be read in a lane. The others have changed lanes while they were queued. */
+  /** Returns the items that still belong to a lane, and moves those whose lane has changed while they were queued. */
   #stayingIn(lane: Lane, items: readonly Item<T>[]): readonly Item<T>[] {
     const leaving = new Set(items.filter(({ key }) => this.#quarantine.laneOf(key) !== lane));
     for (const item of leaving) this.#add(item);
@@ -180,8 +183,8 @@ export class Loader<T> {
       const row = found.get(key);
       if (row === undefined) this.#receiver.absent(key);
       else {
-        // A read can return after one that began later, with an older snapshot: a group would go back. A call counts
-        // all the same.
+        // A read can return after one that began later, and then has an older snapshot: a group would seem to go back.
+        // Calls still get the value.
         const isOvertaken = this.#order.isOvertaken(place, key) && calls.length === 0;
         if (!isOvertaken || isAnnounced) this.#receiver.found(key, row, { cause, isAnnounced, isOvertaken });
       }
@@ -189,7 +192,7 @@ export class Loader<T> {
     }
   }
 
-  /** Tells whether keys whose read failed can be read in other ways. */
+  /** Moves keys whose read failed to another lane. Returns false if that cannot help. */
   #separate(keys: readonly string[], error: unknown, lane: Lane): boolean {
     const isSlow = error instanceof SlowRowsError;
     if (isSlow || isRowRefusal(error)) return this.#quarantine.separate(keys, lane, isSlow);
@@ -211,15 +214,15 @@ export class Loader<T> {
   }
 }
 
-/** Tells whether a key is still to be read: not once all calls for it have been rejected. */
+/** Returns false once nothing watches the key and all calls for it have been settled. */
 function isWanted<T>({ isWatched, calls }: Item<T>): boolean {
   return isWatched || calls.some(({ isSettled }) => !isSettled);
 }
 
 /**
- * Combines an item with one of the same key that is queued. The meaning of a notification survives: streams emit what
- * it announces, and a sweep that meets one has caught nothing. Changes the queued item, since copying the calls each
- * time took a minute for 40 000 of them.
+ * Merges an item into a queued one of the same key. A notification takes precedence over other causes: streams must
+ * emit what it announces, and the sweep must not count it as missed. Changes the queued item in place, since copying
+ * the calls each time took a minute for 40 000 of them.
  */
 function merge<T>(queued: Item<T>, added: Item<T>): Item<T> {
   if (added.cause === "notification") queued.cause = added.cause;
@@ -229,11 +232,11 @@ function merge<T>(queued: Item<T>, added: Item<T>): Item<T> {
   return queued;
 }
 
-/** Tells which of several reads of a key is the latest. Remembers keys only while an older read is under way. */
+/** Determines which of several reads of a key began last. Remembers keys only while an older read is running. */
 class ReadOrder {
-  /** In the order in which they began. */
+  /** Running reads, in the order in which they began. */
   readonly #underWay = new Set<number>();
-  /** The latest read that found a key. */
+  /** By key, the latest read that found it. */
   readonly #foundBy = new Map<string, number>();
   #begun = 0;
 
@@ -244,7 +247,7 @@ class ReadOrder {
     return this.#begun;
   }
 
-  /** Notes that a read found a key. Returns whether one that began later has found it before. */
+  /** Records that a read found a key. Returns true if a read that began later has already found it. */
   isOvertaken(place: number, key: string): boolean {
     if ((this.#foundBy.get(key) ?? 0) > place) return true;
     if (this.#hasOlder(place)) this.#foundBy.set(key, place);

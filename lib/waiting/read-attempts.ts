@@ -2,15 +2,12 @@ import { isTransient, retryTransient } from "../database/retry";
 import type { DatabaseError } from "../errors";
 import type { SchemaCheck } from "../schema/schema-check";
 
-/**
- * Longest time for the first attempts to read: the connection may be dead, as others of its pool may be, or one of the
- * rows may be at fault.
- */
+/** Longest time for the first attempts to read, since connections of the pool may be dead, or a row may be slow. */
 const shortAttemptMs = 2_000;
 const shortAttempts = 2;
-/** How long all reads are sent with care after one of them was too slow. */
+/** Time for which all reads are sent with care after one was too slow. */
 const carefulMs = 60_000;
-/** How long a statement that meets no row may take on a healthy server. */
+/** Longest time of a statement without rows on a healthy server. */
 const probeTimeoutMs = 1_000;
 
 /** A stored value. */
@@ -20,7 +17,7 @@ export interface Found<T> {
   readonly isOld: boolean;
 }
 
-/** What one statement read. */
+/** Answer of one read statement. */
 export interface ReadAnswer<T> {
   /** By key; absent keys are left out. */
   readonly found: ReadonlyMap<string, Found<T>>;
@@ -30,13 +27,13 @@ export interface ReadAnswer<T> {
   readonly large?: readonly string[];
 }
 
-/** How to send a read after one was too slow: in the way that costs the server least, whatever the rows are. */
+/** Options for reads after one was too slow: they must cost the server little, whatever the rows contain. */
 export interface ReadCare {
-  /** After which the server itself ends the read. */
+  /** Time after which the server itself ends the read. */
   readonly limitMs?: number | undefined;
 }
 
-/** Reads what is stored under keys. Without keys the same statement meets no row. */
+/** Reads what is stored under keys. Without keys the same statement reads no rows. */
 export type ReadKeys<T> = (keys: readonly string[], timeoutMs: number, care?: ReadCare) => Promise<ReadAnswer<T>>;
 
 export interface ReadLimits {
@@ -47,7 +44,7 @@ export interface ReadLimits {
   readonly countBatch?: ((size: number) => void) | undefined;
 }
 
-/** A read that meets rows failed while one that meets none succeeds. */
+/** A read of rows failed although one without rows succeeds. */
 export class SlowRowsError extends Error {
   override readonly name = "SlowRowsError";
   override readonly cause: DatabaseError;
@@ -58,7 +55,7 @@ export class SlowRowsError extends Error {
   }
 }
 
-/** Sends reads: how often, how long each attempt may take, and with how much care. */
+/** Sends reads. Decides how often, with which time limits, and with how much care. */
 export class ReadAttempts<T> {
   readonly #read: ReadKeys<T>;
   readonly #limits: ReadLimits;
@@ -67,7 +64,7 @@ export class ReadAttempts<T> {
   #lastError: DatabaseError | undefined;
   /** The next three are on the clock of `performance.now()`. */
   #carefulUntil = -Infinity;
-  /** When the database ceased to answer; undefined while it answers. */
+  /** Start of an outage of the database; undefined while it answers. */
   #unansweredSince: number | undefined;
 
   constructor(read: ReadKeys<T>, limits: ReadLimits) {
@@ -83,7 +80,7 @@ export class ReadAttempts<T> {
     return this.#retries;
   }
 
-  /** Why the latest read failed; undefined once one has succeeded. */
+  /** Error of the latest read; undefined once one has succeeded. */
   get lastError(): DatabaseError | undefined {
     return this.#lastError;
   }
@@ -92,7 +89,7 @@ export class ReadAttempts<T> {
     return performance.now() < this.#carefulUntil;
   }
 
-  /** Half of what there is, so that a dead connection leaves time for another attempt. */
+  /** Half of the time left, so that a dead connection leaves time for another attempt. */
   get longestAttemptMs(): number {
     return this.#limits.retryTimeoutMs / 2;
   }
@@ -107,8 +104,8 @@ export class ReadAttempts<T> {
       attempts += 1;
       return this.#attempt(keys, attempts > shortAttempts ? attemptMs : Math.min(attemptMs, shortAttemptMs));
     };
-    // In an outage that has lasted as long as a read is retried, calls that read one after another would otherwise each
-    // wait for the whole time.
+    // Once an outage has lasted as long as reads are retried, reject at once. Otherwise successive reads of a caller
+    // would each wait for the whole time.
     if (this.#unansweredSince !== undefined && performance.now() - this.#unansweredSince >= retryTimeoutMs)
       return attempt(this.longestAttemptMs);
     const onRetry = (error: DatabaseError): void => {
@@ -155,7 +152,7 @@ export class ReadAttempts<T> {
     }
   }
 
-  /** Tells whether a read that meets no row succeeds. If none does, parts of a read would fare no better. */
+  /** Tells whether a read without rows succeeds. If not, splitting a read would not help. */
   async #isAnswering(timeoutMs: number): Promise<boolean> {
     return this.#send([], Math.min(timeoutMs, probeTimeoutMs)).then(
       () => true,
@@ -170,7 +167,7 @@ export class ReadAttempts<T> {
   }
 }
 
-/** Tells whether a row may be why a read failed: the server ended the statement, or gave no answer in time. */
+/** Tells whether a row may have made a read fail: the server ended the statement, or did not answer in time. */
 function mayBeSlowRows(error: unknown, isLate: boolean): error is DatabaseError {
   if (!isTransient(error)) return false;
   return error.origin === "statement" || (isLate && error.origin === "session" && error.sqlState === undefined);

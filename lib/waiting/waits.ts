@@ -8,20 +8,20 @@ import type { Loader } from "./loader";
 import type { Router, WakeCause, Watcher } from "./router";
 import type { Sweep } from "./sweep";
 
-/** Longest time for the last read, at the deadline. It finds what came in time without a notification. */
+/** Longest time for the last read at the deadline, which finds results whose notification was lost. */
 export const lastReadMs = 1_000;
 
-/** What is awaited, and how. */
+/** Source of the values that are awaited. */
 export interface WaitSource<T> {
   readonly router: Router<T>;
   readonly loader: Pick<Loader<T>, "request" | "load" | "lastError">;
   readonly sweep: Pick<Sweep, "enter" | "leave">;
   readonly deadlines: Deadlines;
-  /** Counts what brought a waiter its answer. */
+  /** Counts waits by what brought their answer. */
   countWake(cause: WakeCause): void;
-  /** Tells whether a value ends a wait; any other is only news. */
+  /** Tells whether a value ends a wait. Others are only emitted. */
   isAnswer(value: T): boolean;
-  /** Makes the error of a wait whose time is up. `latest` is the latest news. */
+  /** Creates the error of a wait that has timed out. `latest` is the latest value. */
   timeoutError(key: string, timeoutMs: number, latest: T | undefined, options?: ErrorOptions): WaitTimeoutError;
 }
 
@@ -75,8 +75,8 @@ export function withWaitOptions<T, Result>(
 }
 
 /**
- * Emits what is stored under a key, such as a result or a group, now and at every change, and completes with the
- * answer. Errors when its time is up, its signal aborts or the router is closed. The time begins with the subscription.
+ * Emits the value of a key, such as a result or a group, now and at every change, and completes with the answer. Errors
+ * when it times out, its signal aborts or the router is closed. The timeout counts from the subscription.
  */
 export function watch$<T>(source: WaitSource<T>, key: string, limits: WaitLimits = {}): Observable<T> {
   return new Observable((subscriber) => {
@@ -89,8 +89,8 @@ export function watch$<T>(source: WaitSource<T>, key: string, limits: WaitLimits
 }
 
 /**
- * One subscription: the watcher in the router, the deadline and the teardown in one object, since 100 000 may be open.
- * RxJS calls `unsubscribe` once, however the subscription ends.
+ * One subscription. It is the watcher in the router, the deadline and the teardown in a single object, since 100 000
+ * may be open. RxJS calls `unsubscribe` once, however the subscription ends.
  */
 class Wait<T> implements Watcher<T>, Deadline, Unsubscribable {
   heapIndex = -1;
@@ -111,7 +111,8 @@ class Wait<T> implements Watcher<T>, Deadline, Unsubscribable {
     this.#subscriber = subscriber;
     this.beganAt = deadlines.now();
     this.dueAt = this.beganAt + (this.#isSingleRead ? lastReadMs : this.#timeoutMs);
-    // In the router before the read: a notification announces what is stored from here on, the read finds the rest.
+    // Added to the router before the read: notifications announce what is stored from now on, and the read finds the
+    // rest.
     router.add(this);
     deadlines.add(this);
     // A single read needs no listener, and no sweep.
