@@ -1,6 +1,6 @@
 // Runs the specs on another version of Postgres, or with another way to use the library:
 //   node tools/run-specs.mjs [--postgres 14|15|16|17] [--variant pgbouncer|pool-of-one|deferred|nats] [Jest arguments]
-// With both, the specs that the variant does not affect run first, without it.
+// With both, specs of SQL that the variant does not affect run first, without it.
 import { execFileSync, spawnSync } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -74,11 +74,9 @@ if (values.variant !== undefined) {
 
 const jest = createRequire(import.meta.url).resolve("jest/bin/jest");
 if (["pgbouncer", "pool-of-one"].includes(values.variant)) {
-  // Fault specs start their own servers and poolers, so of the variants only those that change announcements affect
-  // them.
-  const unaffected = ["spec/faults/", ...aboutSql];
-  if (values.postgres !== undefined) runJest(left, unaffected, { ...env, SPEC_VARIANT: "plain" });
-  left.push(...unaffected);
+  if (values.postgres !== undefined) runJest(left, aboutSql, { ...env, SPEC_VARIANT: "plain" });
+  // Fault specs start their own servers and poolers, so only variants that change announcements affect them.
+  left.push("spec/faults/", ...aboutSql);
 }
 runJest(left, positionals, env);
 
