@@ -35,6 +35,11 @@ export class Bench implements AsyncDisposable {
     return (this.#crew ??= new Crew(this));
   }
 
+  /** Starts processes that have run nothing yet, for the caller to end. */
+  newCrew(): Crew {
+    return new Crew(this);
+  }
+
   /** Ends the processes. The next row starts new ones. */
   dismissCrew(): void {
     this.#crew?.[Symbol.dispose]();
@@ -59,7 +64,7 @@ export class Bench implements AsyncDisposable {
 
   /** Empties the tables of the library and of the references. */
   async empty(): Promise<void> {
-    await this.postgres.empty("bench_bare", "bench_polled");
+    await this.postgres.empty("bench_bare", "bench_read", "bench_polled");
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

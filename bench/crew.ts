@@ -30,6 +30,8 @@ export interface Load {
   /** Default 1. */
   readonly storingProcesses?: number;
   readonly resultBytes?: number;
+  /** Tasks behind both sides when the clock starts. Default: four drains and a third of one. */
+  readonly tasksBefore?: number;
   /** Process id of the server whose processor time counts. */
   readonly server?: number;
 }
@@ -92,8 +94,8 @@ export class Crew implements Disposable {
    */
   async drain(settings: TechniqueSettings, load: Load): Promise<Drained> {
     return this.#with(settings, load.storingProcesses, async () => {
-      await this.#warmUpDrains(settings, load);
-      await this.#drainOnce({ ...load, tasks: warmUpTasks(load.tasks) });
+      if (load.tasksBefore === undefined) await this.#warmUpDrains(settings, load);
+      await this.#drainOnce({ ...load, tasks: load.tasksBefore ?? warmUpTasks(load.tasks) });
       return this.#drainOnce(load);
     });
   }

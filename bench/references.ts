@@ -11,6 +11,14 @@ export const bare: Reference = {
   code: [plainPostgres, "bare"],
 };
 
+export const bareWithRead: Reference = {
+  name: "bare INSERT → notification → SELECT",
+  description:
+    "One connection inserts into a table with a key, whose trigger notifies the id. Of two other connections of pg, " +
+    "one receives the notification, and the other reads the row with a prepared statement.",
+  code: [plainPostgres, "bareWithRead"],
+};
+
 export const polling: Reference = {
   name: "polling every 100 ms",
   description:

@@ -71,7 +71,7 @@ export class BackendCore {
     this.options = options;
     this.#ownPool = ownPool;
     // A separate connection for LISTEN means that the pool connects through a pooler.
-    this.database = new Database(pool, options.schema, typeof options.listen === "boolean");
+    this.database = new Database(pool, options.schema, typeof options.listen === "boolean", ownPool !== undefined);
     this.clock = new ServerClock(this.database);
     this.schemaCheck = new SchemaCheck(this.database, options.schema);
     const { source, publisher } = this.#openChannel(pool);

@@ -4,6 +4,7 @@ import type { Technique, TechniqueName } from "../technique";
 export const techniques: Readonly<Record<TechniqueName, () => Promise<Technique>>> = {
   ours: async () => (await import("./ours.js")).ours,
   bare: async () => (await import("./plain-postgres.js")).bare,
+  "bare with read": async () => (await import("./plain-postgres.js")).bareWithRead,
   polling: async () => (await import("./plain-postgres.js")).polling,
   "row per commit": async () => (await import("./plain-postgres.js")).rowPerCommit,
   redis: async () => (await import("./redis.js")).redis,

@@ -4,53 +4,98 @@ import { Client, Pool } from "pg";
 import type { Storing, Technique, TechniqueSettings, Waiting } from "../technique";
 import { ours } from "./ours";
 
-/** A table without keys and triggers other than one that notifies. */
+/** Tables with no triggers other than one that notifies. Only the one that is read has a key. */
 export const bareSchema = `
   create table bench_bare (task_id text not null, result jsonb not null);
-  create function bench_bare_notify() returns trigger language plpgsql as $$
+  create table bench_read (task_id text primary key, result jsonb not null);
+  create function bench_notify() returns trigger language plpgsql as $$
   begin
-    perform pg_notify('bench_bare', task_id) from new_rows;
+    perform pg_notify(tg_table_name, task_id) from new_rows;
     return null;
   end
   $$;
-  create trigger bench_bare_notify after insert on bench_bare
-  referencing new table as new_rows for each statement execute function bench_bare_notify();
+  create trigger bench_notify after insert on bench_bare
+  referencing new table as new_rows for each statement execute function bench_notify();
+  create trigger bench_notify after insert on bench_read
+  referencing new table as new_rows for each statement execute function bench_notify();
 `;
 
 /**
- * The least that a wake-up by Postgres can cost: an insert into a table without keys, and the event by which `pg`
+ * The least that a notification by Postgres can cost: an insert into a table without keys, and the event by which `pg`
  * reports the notification. Nothing is read.
  */
 export const bare: Technique = {
-  async createStoring({ url }: TechniqueSettings): Promise<Storing> {
-    const client = await connect(url);
-    const store = async (taskId: string, result: unknown): Promise<void> => {
-      await client.query("insert into bench_bare (task_id, result) values ($1, $2)", [taskId, JSON.stringify(result)]);
-    };
-    return {
-      store,
-      // One connection, one statement at a time.
-      storeAll: async (taskIds, _lanes, result) => {
-        for (const taskId of taskIds) await store(taskId, result);
-      },
-      close: async () => client.end(),
-    };
-  },
+  createStoring: async (settings) => storeInto("bench_bare", settings),
 
   async createWaiting({ url }: TechniqueSettings): Promise<Waiting> {
-    const client = await connect(url);
-    await client.query("listen bench_bare");
-    let waiting = new Map<string, () => void>();
-    client.on("notification", ({ payload = "" }) => waiting.get(payload)?.());
+    const listener = await listen("bench_bare", url);
     return {
-      open: async (taskIds, onResult) => {
-        waiting = new Map(taskIds.map((taskId, index) => [taskId, () => onResult(index)]));
-        await client.query("select 1");
-      },
-      close: async () => client.end(),
+      open: async (taskIds, onResult) => listener.await(taskIds, onResult),
+      close: async () => listener.close(),
     };
   },
 };
+
+/**
+ * The least that a wake-up by Postgres can cost if the result is read: the same with a table that has a key, and with a
+ * prepared select of one row on another connection, which is sent as soon as the notification is there.
+ */
+export const bareWithRead: Technique = {
+  createStoring: async (settings) => storeInto("bench_read", settings),
+
+  async createWaiting({ url }: TechniqueSettings): Promise<Waiting> {
+    const [listener, reader] = await Promise.all([listen("bench_read", url), connect(url)]);
+    const text = "select result from bench_read where task_id = $1";
+    return {
+      open: async (taskIds, onResult) =>
+        listener.await(taskIds, (index) => {
+          reader.query({ name: "read", text, values: [taskIds[index]] }, (error) => {
+            if ((error as Error | null) !== null) throw error;
+            onResult(index);
+          });
+        }),
+      close: async () => {
+        await Promise.all([listener.close(), reader.end()]);
+      },
+    };
+  },
+};
+
+/** Inserts on one connection, one statement at a time. */
+async function storeInto(table: string, { url }: TechniqueSettings): Promise<Storing> {
+  const client = await connect(url);
+  const insert = `insert into ${table} (task_id, result) values ($1, $2)`;
+  const store = async (taskId: string, result: unknown): Promise<void> => {
+    await client.query(insert, [taskId, JSON.stringify(result)]);
+  };
+  return {
+    store,
+    storeAll: async (taskIds, _lanes, result) => {
+      for (const taskId of taskIds) await store(taskId, result);
+    },
+    close: async () => client.end(),
+  };
+}
+
+interface BareListener {
+  /** Calls `onNotified` with the place of each task that is announced. */
+  await(taskIds: readonly string[], onNotified: (index: number) => void): Promise<void>;
+  close(): Promise<void>;
+}
+
+async function listen(channel: string, url: string): Promise<BareListener> {
+  const client = await connect(url);
+  await client.query(`listen ${channel}`);
+  let waiting = new Map<string, () => void>();
+  client.on("notification", ({ payload = "" }) => waiting.get(payload)?.());
+  return {
+    await: async (taskIds, onNotified) => {
+      waiting = new Map(taskIds.map((taskId, index) => [taskId, () => onNotified(index)]));
+      await client.query("select 1");
+    },
+    close: async () => client.end(),
+  };
+}
 
 export const pollingSchema = "create table bench_polled (task_id text primary key, result jsonb not null)";
 const pollingIntervalMs = 100;

@@ -21,6 +21,8 @@ export interface ConnectionPool {
   readonly options?: object;
   /** The application has begun to end the pool. */
   readonly ending?: boolean;
+  /** Number of requests for a connection that the pool has yet to answer. */
+  readonly waitingCount?: number;
 }
 
 /** A connection that a {@link ConnectionPool} lends. */
@@ -53,6 +55,9 @@ interface LentClient {
   query(config: object, callback: (error: Error | null | undefined, result: QueryResult) => void): unknown;
   release(destroy?: boolean): void;
   end(done?: () => void): Promise<void>;
+  /** Lets the process end although the client is connected, until `ref` is called. */
+  unref?(): void;
+  ref?(): void;
   on?(event: "error", listener: () => void): void;
   removeListener?(event: "error", listener: () => void): void;
   removeAllListeners?(event: "error"): void;
@@ -125,6 +130,7 @@ export class Connection {
   /** The client asks for the binary format, which the driver reads as UTF-8. That destroys numbers. */
   readonly #isBinary: boolean;
   #isLost = false;
+  #hasFailed = false;
   #held: Promise<void> | undefined;
   #cancelling: Promise<void> | undefined;
 
@@ -133,7 +139,7 @@ export class Connection {
     this.#client = client;
     this.#isBinary = client.binary === true;
     if (this.#isBinary) client.binary = false;
-    client.on?.("error", ignore);
+    client.on?.("error", this.#onError);
   }
 
   /**
@@ -181,12 +187,15 @@ export class Connection {
   async ask(statement: Statement, limitMs: number, isPaced = false): Promise<QueryResult> {
     if (this.#isLost) throw new Error("The connection was given up.");
     let stop = ignore;
+    const { name, text, values, rowMode } = statement;
+    // Where statements are pipelined, the driver's own limit would destroy the socket before a cancel request.
+    const driverLimitMs = isPaced || this.canPipeline ? undefined : limitMs;
+    // Not a spread of the statement, which takes longer.
+    const config = { name, text, values, rowMode, query_timeout: driverLimitMs, types: rawValues };
     const answered = new Promise<QueryResult>((resolve, reject) => {
       const late = (): void => reject(new Error("Query read timeout"));
       stop = isPaced ? this.#whenStalled(limitMs, late) : after(limitMs + (this.canPipeline ? 0 : graceMs), late);
-      // Where statements are pipelined, the driver's own limit would destroy the socket before a cancel request.
-      const limit = isPaced || this.canPipeline ? {} : { query_timeout: limitMs };
-      const answering = this.#client.query({ ...statement, ...limit, types: rawValues }, (error, result) => {
+      const answering = this.#client.query(config, (error, result) => {
         if (error) reject(error);
         else resolve(result);
       });
@@ -228,7 +237,7 @@ export class Connection {
       this.#closeAfter(this.#cancelling);
     } else if (isUsable && !this.#isLost) {
       if (this.#isBinary) client.binary = true;
-      client.removeListener?.("error", ignore);
+      client.removeListener?.("error", this.#onError);
       client.release();
     } else {
       client.release(true);
@@ -236,9 +245,28 @@ export class Connection {
     }
   }
 
+  /** Lets the process end while the connection is kept for later. Returns false if it must go back to its pool. */
+  rest(): boolean {
+    if (this.#isLost || this.#hasFailed || this.#cancelling !== undefined) return false;
+    this.#held = undefined;
+    this.#client.unref?.();
+    return true;
+  }
+
+  /** Ends what {@link Connection.rest} began. Returns false if the session has ended meanwhile. */
+  resume(): boolean {
+    this.#client.ref?.();
+    return !this.#hasFailed;
+  }
+
   destroy(): void {
     destroySocket(this.#client);
   }
+
+  /** Without a listener, an error event would end the process. */
+  readonly #onError = (): void => {
+    this.#hasFailed = true;
+  };
 
   /**
    * Returns the connection at once and closes it later, since a pooler cannot cancel the statement of a client that has

@@ -1,11 +1,12 @@
-import { createHash } from "node:crypto";
 import type { QueryResultRow } from "pg";
 import { BackendClosedError, DatabaseError, type ResultBackendError } from "../errors";
 import type { SqlClient } from "../result-backend";
 import { longestTimerMs } from "../value/arguments";
 import { describe, originOf, toBackendError } from "./backend-error";
 import { checkOut, type Connection, type ConnectionPool, type Statement } from "./connection";
+import { PreparedNames } from "./prepared-names";
 import { settledWithin } from "./race";
+import { SpareConnections } from "./spare-connections";
 import { type ErrorOrigin, sqlStateOf, sqlStates } from "./sql-states";
 
 export interface Query {
@@ -60,16 +61,22 @@ export class Database {
   readonly #pool: ConnectionPool;
   readonly #schema: string;
   readonly #names: PreparedNames;
+  /** Undefined for a pool that others may use as well. */
+  readonly #spare: SpareConnections | undefined;
   readonly #busy = new Set<Connection>();
   readonly #cancelling = new Set<Promise<void>>();
   #onIdle: () => void = () => undefined;
   #isClosed = false;
   #queries = 0;
 
-  /** @param mayPrepare - The pool's connections are sessions of the server, and not of a transaction pooler. */
-  constructor(pool: ConnectionPool, schema: string, mayPrepare = true) {
+  /**
+   * @param mayPrepare - The pool's connections are sessions of the server, and not of a transaction pooler.
+   * @param isOwnPool - Nothing else uses the pool.
+   */
+  constructor(pool: ConnectionPool, schema: string, mayPrepare = true, isOwnPool = false) {
     this.#pool = pool;
     this.#schema = schema;
+    this.#spare = isOwnPool ? new SpareConnections(pool) : undefined;
     this.#names = new PreparedNames(mayPrepare);
   }
 
@@ -162,6 +169,7 @@ export class Database {
   /** Stops sending. Calls that wait for a connection reject, and running statements are cancelled. */
   async close(): Promise<void> {
     this.#isClosed = true;
+    this.#spare?.returnAll();
     const answered = new Promise<void>((resolve) => (this.#onIdle = resolve));
     for (const connection of this.#busy) this.#cancel(connection);
     if (this.#busy.size > 0) await settledWithin(answered, lastAnswersMs);
@@ -173,9 +181,8 @@ export class Database {
   /** Runs a statement, prepared if that is wanted and works here. */
   async #run<Row extends unknown[]>(connection: Connection, query: Query, remainingMs: () => number): Promise<Row[]> {
     const name = query.isPrepared === true ? this.#names.nameOf(query.text) : undefined;
-    const statement: Statement = { text: query.text, values: [...query.values], rowMode: "array" };
-    const named = name === undefined ? statement : { ...statement, name };
-    const ask = (): ReturnType<Connection["ask"]> => this.#ask(connection, named, remainingMs(), query.isPaced);
+    const statement: Statement = { name, text: query.text, values: [...query.values], rowMode: "array" };
+    const ask = (): ReturnType<Connection["ask"]> => this.#ask(connection, statement, remainingMs(), query.isPaced);
     try {
       const { followUp } = query;
       const answered =
@@ -262,9 +269,11 @@ export class Database {
     const dueAt = performance.now() + limitMs;
     // At least 1, since 0 means no limit to the driver.
     const remainingMs = (): number => Math.max(1, Math.ceil(dueAt - performance.now()));
-    const connection = await this.#checkOut(limitMs).catch((error: unknown) => {
-      throw this.wrap(error, purpose, "connecting");
-    });
+    const connection =
+      this.#takeSpare() ??
+      (await this.#checkOut(limitMs).catch((error: unknown) => {
+        throw this.wrap(error, purpose, "connecting");
+      }));
     let origin: ErrorOrigin | undefined;
     try {
       return await work(connection, remainingMs);
@@ -283,7 +292,14 @@ export class Database {
   #release(connection: Connection, isUsable: boolean): void {
     this.#busy.delete(connection);
     if (this.#busy.size === 0) this.#onIdle();
+    if (isUsable && !this.#isClosed && this.#spare?.keep(connection) === true) return;
     connection.release(isUsable);
+  }
+
+  #takeSpare(): Connection | undefined {
+    const connection = this.#isClosed ? undefined : this.#spare?.take();
+    if (connection !== undefined) this.#busy.add(connection);
+    return connection;
   }
 
   async #checkOut(limitMs: number): Promise<Connection> {
@@ -354,46 +370,3 @@ function beginLimited(limitMs: number): string {
  * `statement_timeout`).
  */
 const toServerTimeout = (timeoutMs: number): number => Math.min(Math.max(1, Math.ceil(timeoutMs)), 2 ** 31 - 1);
-
-/**
- * Names for prepared statements, which the server parses once per connection. This saves about 0.07 of 0.45 ms for a
- * store, and the same of 0.2 ms for a read. Stops once a pooler turns out to switch sessions.
- */
-export class PreparedNames {
-  readonly #names = new Map<string, string>();
-  #isAllowed: boolean;
-
-  constructor(isAllowed: boolean) {
-    this.#isAllowed = isAllowed;
-  }
-
-  /**
-   * Returns the name for a statement, or undefined if it must not be prepared. The name is derived from the text, so no
-   * other statement has it.
-   */
-  nameOf(text: string): string | undefined {
-    if (!this.#isAllowed) return undefined;
-    let name = this.#names.get(text);
-    if (name === undefined) {
-      name = `kojin_${createHash("sha256").update(text).digest("hex").slice(0, 16)}`;
-      this.#names.set(text, name);
-    }
-    return name;
-  }
-
-  /**
-   * Tells whether an error means that a pooler has switched sessions. Then nothing was executed, and no more statements
-   * are prepared.
-   */
-  isLost(sqlState: string | undefined): boolean {
-    const isLost = sqlState !== undefined && otherSessionStates.has(sqlState);
-    if (isLost) this.#isAllowed = false;
-    return isLost;
-  }
-}
-
-const otherSessionStates: ReadonlySet<string> = new Set([
-  sqlStates.undefinedStatement,
-  sqlStates.duplicateStatement,
-  sqlStates.featureNotSupported,
-]);

@@ -183,9 +183,10 @@ export abstract class RowSender<Row, Outcome> {
     const followUp = announcements.following(...this.announcementOf(rows));
     // If the rows have no limits of their own, the earliest deadline is that of the statement.
     const dueAt = items.reduce((earliest, item) => Math.min(earliest, item.dueAt), Infinity);
-    return this.#send(rows.length, this.#endOf(dueAt), (attempt) => {
+    return this.#send(rows.length, this.#endOf(dueAt), ({ timeoutMs, giveUpAt }) => {
       const upper = clock.upperBySample;
-      return this.sendTogether(rows, { ...attempt, notifies, followUp, calledAt: () => calledTimes(items, upper) });
+      const calledAt = (): number[] | undefined => calledTimes(items, upper);
+      return this.sendTogether(rows, { timeoutMs, giveUpAt, notifies, followUp, calledAt });
     }).then((written) => {
       this.#announce(rows, notifies || followUp?.isSent === true);
       return written;

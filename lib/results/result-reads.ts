@@ -29,6 +29,17 @@ type Row = [
 ];
 
 /**
+ * A row of a single result, with as few columns as possible: the driver takes a microsecond for each. `facts` are the
+ * columns from `storedAt` to `hasError` of {@link Row} in the order of {@link toRow}, with a space between two.
+ */
+type SingleRow = [
+  result: string | null,
+  error: string | null,
+  facts: string,
+  ...observed: [traceContext: string | null, ageMs: number] | [],
+];
+
+/**
  * 32 pages with about a thousand rows. The server estimates a full scan at six times the cost of an index lookup (52
  * against 8.3 with its default costs).
  */
@@ -50,17 +61,23 @@ export class ResultReads {
   readonly #large = new Set<string>();
   #isLarge = false;
   #planNumber = 0;
+  /** Reads one result with the kept plan. Composed once per plan, since it takes longer than to send it. */
+  #readOne: string;
   #keptReadsLeft = 0;
 
   constructor({ database, options, isObserved }: SourceContext) {
     this.#database = database;
     this.#texts = readTexts(options.schema, options.maxResultBytes, isObserved);
+    this.#readOne = this.#texts.readOne(this.#planNumber);
   }
 
   /** Reads about a megabyte of results, or one larger result. */
   read(taskIds: readonly string[], timeoutMs: number, care?: ReadCare): Promise<ReadAnswer<StoredResult>> {
     const query = this.#query(taskIds, care !== undefined);
-    return this.#database.query<Row>(query, timeoutMs, care?.limitMs).then((rows) => {
+    const [only = ""] = taskIds;
+    const isSingle = query.text === this.#readOne || query.text === this.#texts.readOneWithSize;
+    return this.#database.query<Row | SingleRow>(query, timeoutMs, care?.limitMs).then((answer) => {
+      const rows = isSingle ? (answer as SingleRow[]).map((row) => toRow(only, row)) : (answer as Row[]);
       const isLarge = rows[0]?.[5] ?? null;
       if (isLarge !== null) this.#look(isLarge);
       const { readLarge, careful } = this.#texts;
@@ -75,23 +92,39 @@ export class ResultReads {
   }
 
   #query(taskIds: readonly string[], isCareful: boolean): Query {
-    const query = { purpose: "read results", isPrepared: true, isPaced: true };
-    const { readOneWithSize, readOne, careful } = this.#texts;
+    const { readOneWithSize, careful } = this.#texts;
     const { readMany, readLarge } = isCareful ? careful : this.#texts;
     const [only = ""] = taskIds;
-    if (taskIds.length !== 1) return { ...query, text: readMany, values: [taskIds, true] };
-    if (this.#large.size > 0 && this.#large.delete(only)) return { ...query, text: readLarge, values: [only] };
-    if (isCareful) return { ...query, text: readMany, values: [taskIds, true] };
-    if (this.#keptReadsLeft === 0) return { ...query, text: readOneWithSize, values: [taskIds, true] };
+    if (taskIds.length !== 1) return queryOf(readMany, [taskIds, true]);
+    if (this.#large.size > 0 && this.#large.delete(only)) return queryOf(readLarge, [only]);
+    if (isCareful) return queryOf(readMany, [taskIds, true]);
+    if (this.#keptReadsLeft === 0) return queryOf(readOneWithSize, [taskIds, true]);
     this.#keptReadsLeft -= 1;
-    return { ...query, text: readOne(this.#planNumber), values: taskIds };
+    return queryOf(this.#readOne, taskIds);
   }
 
   #look(isLarge: boolean): void {
-    if (isLarge && !this.#isLarge) this.#planNumber += 1;
+    if (isLarge && !this.#isLarge) {
+      this.#planNumber += 1;
+      this.#readOne = this.#texts.readOne(this.#planNumber);
+    }
     this.#isLarge = isLarge;
     this.#keptReadsLeft = isLarge ? readsPerLook : 0;
   }
+}
+
+const queryOf = (text: string, values: readonly unknown[]): Query => ({
+  purpose: "read results",
+  text,
+  values,
+  isPrepared: true,
+  isPaced: true,
+});
+
+function toRow(taskId: string, [result, error, facts, ...observed]: SingleRow): Row {
+  const [storedAt = "", isOld, isLargeTable, storedXid = "", hasError] = facts.split(" ");
+  const size = isLargeTable === "" ? null : isLargeTable === "t";
+  return [taskId, result, error, storedAt, isOld === "t", size, storedXid, hasError === "t", false, ...observed];
 }
 
 /** Tells whether the text of the result, and that of the failure if it has one, were sent. */
@@ -137,17 +170,19 @@ function readTexts(schema: string, maxResultBytes: number, isObserved: boolean):
   // A subquery, so that it runs once and not for each row, where it would take as long as everything else (13 instead
   // of 9 µs for a result, stored and read).
   const isLargeTable = `(select pg_catalog.pg_relation_size(${escapeLiteral(results)}::pg_catalog.regclass) operator(pg_catalog.>=) ${largeTableBytes})`;
-  // Unexpired results, with a flag for those stored more than a second ago, whose notification a working listener would
-  // have received. With telemetry also the storing span and the age.
+  const storedAt = microsOf("stored_at");
+  const storedXid = "stored_xid::pg_catalog.text";
+  // Set for a result stored more than a second ago, whose notification a working listener would have received.
+  const isOld = `stored_at operator(pg_catalog.<) (pg_catalog.statement_timestamp() operator(pg_catalog.-) interval '1 second')`;
+  // With telemetry also the storing span and the age.
+  const observed = isObserved
+    ? ", trace_context, (extract(epoch from pg_catalog.clock_timestamp() operator(pg_catalog.-) stored_at) operator(pg_catalog.*) 1000::numeric)::double precision"
+    : "";
   const row = (size: string, result: string, error: string, isUnsent: string): string => `
-      select task_id, ${result}, ${error},
-        ${microsOf("stored_at")}, stored_at operator(pg_catalog.<) (pg_catalog.statement_timestamp() operator(pg_catalog.-) interval '1 second'),
-        ${size}, stored_xid::pg_catalog.text, error is not null, ${isUnsent}${
-          isObserved
-            ? ", trace_context, (extract(epoch from pg_catalog.clock_timestamp() operator(pg_catalog.-) stored_at) operator(pg_catalog.*) 1000::numeric)::double precision"
-            : ""
-        }`;
-  const one = (size: string): string => row(size, shortText("result", maxBytes), shortText("error", maxBytes), "false");
+      select task_id, ${result}, ${error}, ${storedAt}, ${isOld}, ${size}, ${storedXid}, error is not null, ${isUnsent}${observed}`;
+  const one = (size: string): string => `
+      select ${shortText("result", maxBytes)}, ${shortText("error", maxBytes)},
+        pg_catalog.concat(${[storedAt, isOld, size, storedXid, "error is not null"].join(", ' ', ")})${observed}`;
   const hasNoRoom = `bytes_before operator(pg_catalog.>=) ${readBudgetBytes}`;
   const byIds = `${plannedAnew("$2")} and task_id operator(pg_catalog.=) any($1::pg_catalog.text[]) and ${isPresent}`;
   const byId = `task_id operator(pg_catalog.=) $1::pg_catalog.text and ${isPresent}`;

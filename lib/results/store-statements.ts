@@ -154,13 +154,14 @@ export class StoreStatements {
   }
 
   #query(name: keyof typeof variants, rows: readonly StoreRow[], ...more: readonly unknown[]): Query {
-    const { one, many } = this.#texts[name];
-    const query = { purpose: "store results", isPrepared: true };
     const [row] = rows;
-    if (row !== undefined && rows.length === 1)
-      return { ...query, text: one, values: [...this.#columns.map(({ valueOf }) => valueOf(row)), ...more] };
-    const values = this.#columns.map(({ valueOf, absent }) => rows.map((each) => valueOf(each) ?? absent));
-    return { ...query, text: many, values: [...values, ...more] };
+    const isOne = row !== undefined && rows.length === 1;
+    const values: unknown[] = isOne
+      ? this.#columns.map(({ valueOf }) => valueOf(row))
+      : this.#columns.map(({ valueOf, absent }) => rows.map((each) => valueOf(each) ?? absent));
+    values.push(...more);
+    const { one, many } = this.#texts[name];
+    return { purpose: "store results", text: isOne ? one : many, values, isPrepared: true };
   }
 
   #textsOf(variant: StoreVariant): StoreTexts {
@@ -179,13 +180,14 @@ export class StoreStatements {
     );
     const one = this.#insert(`(select ${row}, 1 as place) as batch`, variant, `${extra}::double precision`);
     if (inTime === undefined) return { many, one };
+    const answer = `case when ${inTime} then ${writtenBy} end`;
     const ids = variant.replaces === "older" ? "pg_catalog.json_agg(task_id)::pg_catalog.text" : "pg_catalog.count(*)";
     return {
       // One result for all rows rather than one per row.
       many: `
     with written as (${many} returning task_id)
-    select ${inTime}, ${writtenBy}, ids from (select ${ids} as ids from written) as counted`,
-      one: `${one} returning ${inTime}, ${writtenBy}`,
+    select ${answer}, ids from (select ${ids} as ids from written) as counted`,
+      one: `${one} returning ${answer}`,
     };
   }
 

@@ -58,6 +58,7 @@ export class Quarantine {
 
   /** Returns the time limit on the server for these keys; undefined if they were not slow. */
   limitOf(keys: readonly string[]): number | undefined {
+    if (this.#entries.size === 0) return undefined;
     const limits = keys.flatMap((key) => this.#at(key)?.limitMs ?? []);
     return limits.length === 0 ? undefined : Math.max(...limits);
   }

@@ -1,6 +1,7 @@
 import { Pool } from "pg";
 import { PostgresResultBackend } from "kojin-postgres";
-import { Database, PreparedNames, type Query } from "../../lib/database/database";
+import { Database, type Query } from "../../lib/database/database";
+import { PreparedNames } from "../../lib/database/prepared-names";
 import { eventually } from "../support/eventually";
 import { specDatabase } from "../support/spec-database";
 
