@@ -10,11 +10,16 @@ import type { TaskId } from "./value/task";
 export type TaskOutcome<T> = { readonly taskId: string } & PromiseSettledResult<T>;
 
 /**
- * Client for writes in a transaction of the caller. `Client` and `PoolClient` of `pg` fit; an adapter for another
- * driver takes a few lines. The caller owns the client and its transaction.
+ * Client for writes in a transaction of the caller. `Client` and `PoolClient` of `pg` fit. The functions of
+ * `kojin-postgres/clients` return one for a transaction of another library. The caller owns the client and its
+ * transaction.
  */
 export interface SqlClient {
-  query(text: string, values: unknown[]): Promise<{ rows: QueryResultRow[]; rowCount: number | null }>;
+  /**
+   * Runs a statement with the placeholders `$1`, `$2` and so on. Each value is a string, a finite number, a boolean or
+   * null; an array comes as the text of a PostgreSQL array.
+   */
+  query(text: string, values: unknown[]): Promise<{ rows: QueryResultRow[] }>;
 }
 
 export interface WriteOptions {

@@ -1,11 +1,11 @@
 // npx tsx examples/recipes/transaction-kysely.ts
 //
-// With Kysely: the row of an order and the result of its task are committed together or not at all. A Kysely
-// transaction runs any statement, so a few lines turn it into the client that `store` asks for.
+// With Kysely: the row of an order and the result of its task are committed together or not at all.
 
-import { CompiledQuery, Kysely, PostgresDialect, type Transaction } from "kysely";
-import { Pool, type QueryResultRow } from "pg";
-import { PostgresResultBackend, type SqlClient } from "kojin-postgres";
+import { Kysely, PostgresDialect } from "kysely";
+import { Pool } from "pg";
+import { PostgresResultBackend } from "kojin-postgres";
+import { fromKysely } from "kojin-postgres/clients";
 import { type ExampleDatabase, withDatabase } from "../support/database";
 
 interface Tables {
@@ -23,7 +23,7 @@ async function main({ url, schema }: ExampleDatabase): Promise<void> {
 
     await db.transaction().execute(async (trx) => {
       await trx.insertInto("orders").values({ id: "order-1", amount: 20 }).execute();
-      await backend.store("order-1", { amount: 20 }, { client: clientOf(trx) });
+      await backend.store("order-1", { amount: 20 }, { client: fromKysely(trx) });
       console.log("Stored, not committed: others see", await backend.get("order-1"));
     });
     console.log("Committed: others see", await backend.wait("order-1", 10_000));
@@ -31,7 +31,7 @@ async function main({ url, schema }: ExampleDatabase): Promise<void> {
     await db
       .transaction()
       .execute(async (trx) => {
-        await backend.store("order-2", { amount: 30 }, { client: clientOf(trx) });
+        await backend.store("order-2", { amount: 30 }, { client: fromKysely(trx) });
         await trx.insertInto("orders").values({ id: "order-1", amount: 30 }).execute(); // there is an order-1
       })
       .catch(() => undefined);
@@ -41,16 +41,6 @@ async function main({ url, schema }: ExampleDatabase): Promise<void> {
     await backend.close();
     await pool.end();
   }
-}
-
-/** Turns a Kysely transaction into the client that `store` and the others ask for. */
-function clientOf<DB>(trx: Transaction<DB>): SqlClient {
-  return {
-    async query(text, values) {
-      const { rows, numAffectedRows } = await trx.executeQuery<QueryResultRow>(CompiledQuery.raw(text, values));
-      return { rows, rowCount: numAffectedRows === undefined ? rows.length : Number(numAffectedRows) };
-    },
-  };
 }
 
 void withDatabase(main);

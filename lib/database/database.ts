@@ -3,6 +3,7 @@ import { BackendClosedError, DatabaseError, type ResultBackendError } from "../e
 import type { SqlClient } from "../result-backend";
 import { longestTimerMs } from "../value/arguments";
 import { describe, originOf, toBackendError } from "./backend-error";
+import { askCaller } from "./caller-client";
 import { checkOut, type Connection, type ConnectionPool, type Statement } from "./connection";
 import { PreparedNames } from "./prepared-names";
 import { settledWithin } from "./race";
@@ -104,11 +105,9 @@ export class Database {
 
   /** Runs one statement on the caller's client, as part of its transaction. */
   async queryWith(client: SqlClient, { purpose, text, values }: Query): Promise<QueryResultRow[]> {
-    try {
-      return (await client.query(text, [...values])).rows;
-    } catch (error) {
+    return askCaller(client, text, values).catch((error: unknown) => {
       throw this.wrap(error, purpose);
-    }
+    });
   }
 
   /** Runs `work` in a transaction on one connection. The server ends it by itself if it exceeds the limits. */

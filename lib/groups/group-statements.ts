@@ -188,7 +188,7 @@ function writeStatements(schema: string, lockTimeoutMs: number) {
     // completed members, or the conflict.
     finish: `
       ${settings("$5", "$6")}
-      select completed_count, conflict, ${inTime("$5")}, ${writtenBy}
+      select completed_count as completed, conflict, ${inTime("$5")}, ${writtenBy}
       from settings, lateral ${schema}.kojin_finish_members(
         $1::${text}[], $2::${text}[], $3::${text}[], case when made is not null then $4::${text}[] end, $7::${float8}[]
       )

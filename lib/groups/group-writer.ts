@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { escapeIdentifier, type QueryResultRow } from "pg";
+import { noDeadline } from "../database/caller-client";
 import type { Query } from "../database/database";
 import { channelOf, type PayloadName } from "../notifications/payload";
 import type { ClaimOptions, GroupClaim, SqlClient } from "../result-backend";
@@ -74,8 +75,7 @@ export class GroupWriter extends BatchedWriter<MemberRow, number> {
     if (leaseMs !== undefined) checkDurationMs(leaseMs, "leaseMs", { min: 1 });
     const token = randomUUID();
     const query = { purpose: "claim a group", text: this.#statements.claim, values: [groupId, token, leaseMs ?? null] };
-    // In the caller's transaction there is no deadline.
-    const unlimited = { ...query, values: [...query.values, Infinity] };
+    const unlimited = { ...query, values: [...query.values, noDeadline] };
     const rows =
       client === undefined ? await this.#writeOnce(query) : await this.parts.database.queryWith(client, unlimited);
     if (rows.length === 0) return undefined;
@@ -171,7 +171,7 @@ export class GroupWriter extends BatchedWriter<MemberRow, number> {
     const [answer] = await this.parts.database.queryWith(client, query).catch((error: unknown) => {
       throw encodingError(error, row.taskId);
     });
-    const outcome = outcomeOf(row, [Number(answer?.["completed_count"]), answer?.["conflict"] as Conflict | null]);
+    const outcome = outcomeOf(row, [Number(answer?.["completed"]), answer?.["conflict"] as Conflict | null]);
     if (outcome instanceof Error) throw outcome;
     return outcome;
   }

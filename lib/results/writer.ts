@@ -1,3 +1,4 @@
+import { noDeadline } from "../database/caller-client";
 import type { Query } from "../database/database";
 import type { PayloadName } from "../notifications/payload";
 import type { SqlClient } from "../result-backend";
@@ -40,9 +41,8 @@ export class Writer extends BatchedWriter<StoreRow, undefined> {
   async delete(taskId: string, client?: SqlClient): Promise<boolean> {
     const { database, options } = this.parts;
     const query = { purpose: "delete a result", text: this.#statements.deletion };
-    // In the caller's transaction there is no deadline.
     if (client !== undefined)
-      return (await database.queryWith(client, { ...query, values: [taskId, Infinity, null] })).length > 0;
+      return (await database.queryWith(client, { ...query, values: [taskId, noDeadline, null] })).length > 0;
     const rows = await fencedWrite(this.parts, options.retryTimeoutMs, async (attempt) => {
       const whenSent = (): Query => ({ ...query, values: [taskId, attempt.giveUpAt, attempt.guardedFrom()] });
       return database.query({ ...query, values: [], whenSent }, attempt.timeoutMs);

@@ -147,17 +147,18 @@ async function clearForeign(database: Database, table: string, key: string, xid:
   const clearPage = async (client: SqlClient): Promise<number> => {
     // Nothing new is stored, so nothing is notified.
     await client.query("set local kojin.notify = 'off'", []);
-    const { rowCount } = await client.query(
+    const { rows } = await client.query(
       `update ${table} set ${xid} = null
        where ${key} operator(pg_catalog.=) any (array(
          select ${key} from ${table}
          where ${isForeign}
          limit ${rowsPerPage}
          for update
-       ))`,
+       ))
+       returning true`,
       [],
     );
-    return rowCount ?? 0;
+    return rows.length;
   };
   const purpose = "clear numbers of transactions of another cluster";
   while ((await database.transaction(purpose, pageLimits, clearPage)) === rowsPerPage);

@@ -18,6 +18,7 @@ const PROGRAM = `
 import { Pool } from "pg";
 import { lastValueFrom, map, type Observable } from "rxjs";
 import { PostgresResultBackend, WaitTimeoutError, defineTask, type ResultBackend, type ResultSchema, type TaskOutcome } from "kojin-postgres";
+import { fromKnex, fromPostgresJs } from "kojin-postgres/clients";
 import { startEmbeddedPostgres, type EmbeddedPostgres } from "kojin-postgres/embedded";
 import { respond, sseGroup } from "kojin-postgres/http";
 import type { Notifier } from "kojin-postgres/notifier";
@@ -54,6 +55,9 @@ export async function use(pool: Pool): Promise<string> {
   const responses: Response[] = [await respond(backend, "task", { waitMs: 1 }), sseGroup(backend, "group")];
   // @ts-expect-error - how long the client may be kept waiting is missing
   await respond(backend, "task", {});
+  await backend.store("task", 1, { client: fromKnex({ isTransaction: true, raw: async () => ({ rows: [] }) }) });
+  // @ts-expect-error - not the sql of Postgres.js
+  fromPostgresJs(pool);
   const server: EmbeddedPostgres = await startEmbeddedPostgres();
   try {
     return await backend.wait<string>("task", 1_000);
