@@ -99,6 +99,17 @@ to kojin_storer;
 -- Initialises groups and finishes their members, only through these functions. It cannot read the results of members,
 -- or change counts and delete rows itself.
 grant execute on function public.kojin_init_group(pg_catalog.text, int, pg_catalog.text[], double precision, double precision, pg_catalog.text), public.kojin_finish_members(pg_catalog.text[], pg_catalog.text[], pg_catalog.text[], pg_catalog.text[], double precision[]) to kojin_storer;
+-- Does the same in SQL.
+grant execute on function
+  public.kojin_store(pg_catalog.text, pg_catalog.jsonb, interval),
+  public.kojin_fail(pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.jsonb, interval),
+  public.kojin_complete_member(pg_catalog.text, pg_catalog.text, pg_catalog.jsonb),
+  public.kojin_fail_member(pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.jsonb),
+  public.kojin_check_id(pg_catalog.text, pg_catalog.text),
+  public.kojin_failure(pg_catalog.text, pg_catalog.text, pg_catalog.jsonb),
+  public.kojin_store_outcome(pg_catalog.text, pg_catalog.jsonb, pg_catalog.jsonb, interval),
+  public.kojin_finish_member(pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text)
+to kojin_storer;
 -- Claims completed groups, for which it reads states and claims.
 grant
   select (group_id, total, completed, failed, initialised, completed_at, expires_at, claim_token, claimed_until),

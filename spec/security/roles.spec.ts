@@ -114,6 +114,21 @@ describe("sql/roles.sql", () => {
     expect(await owner.waitGroup("in transaction", 5_000)).toEqual([1]);
   });
 
+  it.each([
+    "kojin_store('in SQL', '1')",
+    "kojin_fail('in SQL', 'no')",
+    "kojin_complete_member('in SQL', 'a', '1')",
+    "kojin_fail_member('in SQL', 'b', 'no')",
+  ])("lets a storer alone call %s", async (call) => {
+    for (const role of roleNames) {
+      const client = await logins.connect(urls.get(role) ?? "");
+      const called = client.query(`select ${schema}.${call}`);
+      if (role === "storer") await called;
+      else await expect(called).rejects.toMatchObject({ code: "42501" });
+      await client.end();
+    }
+  });
+
   it("lets a role with all three do everything, and prune what has expired", async () => {
     const backend = await database.open({}, await logins.create("app", roles));
     for (const name of Object.keys(calls)) expect([name, await refusal(backend, name)]).toEqual([name, undefined]);

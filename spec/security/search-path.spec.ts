@@ -117,6 +117,13 @@ describe("what triggers run with the rights of the owner", () => {
     },
   );
 
+  it("is theirs when functions for other languages store", async () => {
+    await attacker.query(`select ${schema}.kojin_store('sql', '1'), ${schema}.kojin_fail('no', 'no', details => '{}')`);
+    await expect(attacker.query(`select ${schema}.kojin_store('', '1')`)).rejects.toMatchObject({ code: "22023" });
+    expect(await backend.get("sql")).toBe(1);
+    expect(await evil.sprung()).toEqual([]);
+  });
+
   it("is named in full: every function has a search_path of its own, but for those that write results for a session", async () => {
     const functions = await database.sql<{ name: string; prosecdef: boolean }>(
       `select proname as name, prosecdef from pg_proc
@@ -126,7 +133,10 @@ describe("what triggers run with the rights of the owner", () => {
     );
     // The application's triggers run below them, see the next spec.
     expect(functions).toEqual([
+      { name: "kojin_fail", prosecdef: false },
+      { name: "kojin_store", prosecdef: false },
       { name: "kojin_store_each", prosecdef: false },
+      { name: "kojin_store_outcome", prosecdef: false },
       { name: "kojin_store_row", prosecdef: false },
     ]);
   });

@@ -75,7 +75,7 @@ export function sqlNames(text: string, options: SqlNamesOptions): SqlNames {
  * Functions that store in the place of a plain statement. The application's triggers run with the session's search path
  * there too. Their own names are qualified like all others.
  */
-const forTriggersOfOthers = /kojin_store_(row|each)$/;
+const forTriggersOfOthers = /kojin_(store|fail)(_row|_each|_outcome)?$/;
 
 /** The names that triggers give to their transition tables. */
 export function transitionTablesOf(text: string): string[] {
