@@ -4,12 +4,13 @@ import { cpus, release } from "node:os";
 import { runCommand, UsageError } from "../tools/command-line";
 import { Bench } from "./bench";
 import { describeComparison, describeRun } from "./comparison";
+import { describeReferences } from "./explanation";
 import { measure } from "./measure";
 import { type BenchOptions, parseOptions, usage } from "./options";
 import { type BenchResult, readResult, writeResult } from "./result";
 import type { Row } from "./row";
 import { rows } from "./rows";
-import { describeReferences, describeResults } from "./table";
+import { describeResults } from "./table";
 
 async function run({ isQuick, only, json, compare, isExplained }: BenchOptions): Promise<number> {
   const selected = rows.filter(({ name }) => only.test(name));

@@ -26,7 +26,7 @@ missed target or a missing program is not a failure.
   --only PATTERN    only rows whose name matches this regular expression, ignoring case
   --json FILE       also writes the result to a file, again after each row
   --compare FILE    also shows how each ratio differs from that of an earlier run's --json
-  --explain         prints what each row is measured against, and where that code is
+  --explain         prints what each row is measured against, with its code
   --help            this text
 `;
 

@@ -1,6 +1,5 @@
 import Table from "cli-table3";
 import type { RowResult, Target } from "./result";
-import type { Row } from "./row";
 
 type Column = readonly [head: string, width: number, align: "left" | "right"];
 
@@ -28,23 +27,6 @@ export function describeResults(rows: readonly RowResult[]): string {
     ["met", 6, "left"],
   ];
   return createTable(columns, rows.map(cellsOf));
-}
-
-/** Formats the reference of each row: what it does, and where its code is. */
-export function describeReferences(rows: readonly Row[]): string {
-  const columns: Column[] = [
-    ["", 46, "left"],
-    ["measured against", 54, "left"],
-    ["code", 40, "left"],
-  ];
-  return createTable(
-    columns,
-    rows.map(({ name, reference }) =>
-      reference === undefined
-        ? [name, "nothing; the figure counts by itself", ""]
-        : [name, `${reference.name}\n${reference.description}`, reference.code.join("\n")],
-    ),
-  );
 }
 
 export function formatFigure(value: number, unit: RowResult["unit"]): string {

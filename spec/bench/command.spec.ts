@@ -19,7 +19,8 @@ describe("the command", () => {
     const { stdout, stderr } = await bench("--explain", "--only", "AGAINST POLLING");
     expect(stderr).toBe("");
     expect(stdout).toContain("store → wait, one at a time, against polling");
-    expect(stdout).toContain("bench/techniques/plain-postgres.ts");
+    expect(stdout).toContain("bench/techniques/plain-postgres.ts, polling");
+    expect(stdout).toContain("insert into bench_polled (task_id, result) values ($1, $2)");
     expect(stdout).not.toContain("Redis");
   });
 
