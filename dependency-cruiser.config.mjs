@@ -1,6 +1,6 @@
 // The rooms of lib/, from the top down. A file may import from its own row and from those below it.
 const rooms = [
-  ["index.ts", "cli/", "clients/", "dashboard/", "http/", "nats/", "operators/"],
+  ["index.ts", "cli/", "clients/", "dashboard/", "http/", "nats/", "operators/", "queues/"],
   ["postgres-backend.ts", "memory-backend.ts"],
   ["backend-core.ts"],
   ["telemetry/"],

@@ -4,8 +4,9 @@
 // clean-up and a restart of Redis, and every process that reaches the database can wait for them. Needs `redis-server`
 // in the PATH and says so if it is missing.
 
-import { Queue, Worker } from "bullmq";
+import { type Job, Queue, Worker } from "bullmq";
 import { PostgresResultBackend } from "kojin-postgres";
+import { bullMqProcessor } from "kojin-postgres/queues";
 import { startRedis } from "../../tools/servers";
 import { type ExampleDatabase, withDatabase } from "../support/database";
 import { startThumbnailServer, Studio, type ThumbnailTask, visit } from "./thumbnails";
@@ -26,17 +27,7 @@ async function main({ url, schema }: ExampleDatabase): Promise<void> {
   // Usually in other processes, with backends of their own.
   const worker = new Worker<ThumbnailTask>(
     queueName,
-    async ({ data, attemptsMade, opts }) => {
-      let thumbnail: unknown;
-      try {
-        thumbnail = await studio.makeThumbnail(data.image);
-      } catch (error) {
-        // `attemptsMade` does not count this attempt. Only the last attempt's failure is stored.
-        if (attemptsMade + 1 >= (opts.attempts ?? 1)) await backend.fail(data.taskId, error);
-        throw error;
-      }
-      await backend.store(data.taskId, thumbnail);
-    },
+    bullMqProcessor(backend, async ({ data }: Job<ThumbnailTask>) => studio.makeThumbnail(data.image)),
     { connection, concurrency: 3 },
   );
   try {

@@ -3,8 +3,9 @@
 // A web server awaits jobs of graphile-worker. Its job ids are small numbers that anyone can guess, so the task's id
 // travels in the payload.
 
-import { Logger, makeWorkerUtils, run, type Task } from "graphile-worker";
+import { Logger, makeWorkerUtils, run } from "graphile-worker";
 import { PostgresResultBackend } from "kojin-postgres";
+import { graphileTask } from "kojin-postgres/queues";
 import { type ExampleDatabase, withDatabase } from "../support/database";
 import { startThumbnailServer, Studio, type ThumbnailTask, visit } from "./thumbnails";
 
@@ -23,7 +24,9 @@ async function main({ url, schema }: ExampleDatabase): Promise<void> {
     ...shared,
     concurrency: 3,
     noHandleSignals: true,
-    taskList: { thumbnail: thumbnailTask(backend, studio) },
+    taskList: {
+      thumbnail: graphileTask(backend, async ({ image }: ThumbnailTask) => studio.makeThumbnail(image)),
+    },
   });
   try {
     await using server = await startThumbnailServer(backend, async (task) =>
@@ -35,21 +38,6 @@ async function main({ url, schema }: ExampleDatabase): Promise<void> {
     await runner.stop();
     await utils.release();
   }
-}
-
-function thumbnailTask(backend: PostgresResultBackend, studio: Studio): Task {
-  return async (payload, { job }) => {
-    const { taskId, image } = payload as ThumbnailTask;
-    let thumbnail: unknown;
-    try {
-      thumbnail = await studio.makeThumbnail(image);
-    } catch (error) {
-      // Only the last attempt's failure is stored.
-      if (job.attempts >= job.max_attempts) await backend.fail(taskId, error);
-      throw error;
-    }
-    await backend.store(taskId, thumbnail);
-  };
 }
 
 void withDatabase(main);

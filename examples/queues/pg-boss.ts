@@ -4,6 +4,7 @@
 
 import PgBoss from "pg-boss";
 import { PostgresResultBackend } from "kojin-postgres";
+import { pgBossHandler } from "kojin-postgres/queues";
 import { type ExampleDatabase, withDatabase } from "../support/database";
 import { startThumbnailServer, Studio, visit } from "./thumbnails";
 
@@ -33,19 +34,10 @@ async function main({ url, schema }: ExampleDatabase): Promise<void> {
 
 async function startWorker(boss: PgBoss, backend: PostgresResultBackend, studio: Studio): Promise<void> {
   const options = { pollingIntervalSeconds: 0.5, batchSize: 1, includeMetadata: true } as const;
-  await boss.work<{ image: string }>(queue, options, async (jobs) => {
-    for (const job of jobs) {
-      let thumbnail: unknown;
-      try {
-        thumbnail = await studio.makeThumbnail(job.data.image);
-      } catch (error) {
-        // Only the last attempt's failure is stored.
-        if (job.retryCount >= job.retryLimit) await backend.fail(job.id, error);
-        throw error;
-      }
-      await backend.store(job.id, thumbnail);
-    }
-  });
+  const handler = pgBossHandler(backend, async (job: PgBoss.JobWithMetadata<{ image: string }>) =>
+    studio.makeThumbnail(job.data.image),
+  );
+  await boss.work<{ image: string }>(queue, options, handler);
 }
 
 void withDatabase(main);

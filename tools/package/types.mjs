@@ -23,6 +23,7 @@ import { startEmbeddedPostgres, type EmbeddedPostgres } from "kojin-postgres/emb
 import { respond, sseGroup } from "kojin-postgres/http";
 import type { Notifier } from "kojin-postgres/notifier";
 import { awaitResults } from "kojin-postgres/operators";
+import { runTask } from "kojin-postgres/queues";
 
 export async function use(pool: Pool): Promise<string> {
   const backend = new PostgresResultBackend(pool, { ttlMs: 60_000 });
@@ -56,13 +57,14 @@ export async function use(pool: Pool): Promise<string> {
   // @ts-expect-error - how long the client may be kept waiting is missing
   await respond(backend, "task", {});
   await backend.store("task", 1, { client: fromKnex({ isTransaction: true, raw: async () => ({ rows: [] }) }) });
+  const run: number = await runTask(backend, count.id("b"), () => 1, { attempt: 1, maxAttempts: 2 });
   // @ts-expect-error - not the sql of Postgres.js
   fromPostgresJs(pool);
   const server: EmbeddedPostgres = await startEmbeddedPostgres();
   try {
     return await backend.wait<string>("task", 1_000);
   } catch (error) {
-    return error instanceof WaitTimeoutError ? (error.taskId ?? error.groupId ?? "") : [server.url, stored, certain, wrong, disposable, checked, unchecked, outcomes$, responses].join();
+    return error instanceof WaitTimeoutError ? (error.taskId ?? error.groupId ?? "") : [server.url, stored, certain, wrong, disposable, checked, unchecked, outcomes$, responses, run].join();
   }
 }
 `;
