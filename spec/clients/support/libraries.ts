@@ -113,7 +113,8 @@ export const libraries: Record<string, (url: string) => Library | Promise<Librar
     };
   },
   "fromPostgresJs()": (url) => {
-    const sql = postgres(url, { transform: postgres.camel });
+    // As behind a pooler, without a look at the types of arrays.
+    const sql = postgres(url, { transform: postgres.camel, fetch_types: false });
     return {
       transaction: async (work) => sql.begin(async (tx) => work(fromPostgresJs(tx))),
       mistakes: [() => fromPostgresJs(sql), () => fromPostgresJs(null as never)],
