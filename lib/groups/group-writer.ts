@@ -13,7 +13,7 @@ import {
   type WriteParts,
   type Written,
 } from "../results/attempts";
-import { BatchedWriter } from "../results/batched-writer";
+import { OutcomeWriter } from "../results/outcome-writer";
 import { isInTime } from "../results/expressions";
 import { encodingError, type FailureColumns, toDriverError } from "../results/write-errors";
 import { checkDurationMs } from "../value/arguments";
@@ -43,7 +43,7 @@ const msPerDeclaredMember = 0.2;
 const maxUnlimitedMembers = 1_000;
 
 /** Initialises groups, finishes their members, and claims done groups. The database counts. */
-export class GroupWriter extends BatchedWriter<MemberRow, number> {
+export class GroupWriter extends OutcomeWriter<MemberRow, number> {
   protected override readonly what = "group members";
   protected override readonly merge = winner;
   readonly #statements: GroupStatements;

@@ -1,7 +1,6 @@
 import { backoffMs, isLate, isTransient, toReport } from "../database/retry";
 import { sqlStates } from "../database/sql-states";
-import { BackendClosedError, DatabaseError, ResultEncodingError } from "../errors";
-import { plainerFailures } from "../value/failure";
+import { BackendClosedError, DatabaseError } from "../errors";
 import { Batcher } from "../waiting/batcher";
 import { RowSender, type WriteParts } from "./attempts";
 import {
@@ -12,7 +11,7 @@ import {
   mayReachAnotherServer,
   mayRetry,
 } from "./write-errors";
-import { type MergeRows, WriteCall, WriteItem } from "./write-item";
+import { WriteCall, type WriteItem } from "./write-item";
 
 /** Most rows, and most bytes of JSON, in the queue. Further rows wait outside it, within their own time limits. */
 const maxQueuedRows = 100_000;
@@ -20,15 +19,6 @@ const maxQueuedBytes = 128 * 1024 * 1024;
 /** Delays between the attempts for a row. */
 const firstDelayMs = 50;
 const longestDelayMs = 2_000;
-
-/** The part of a row that all kinds have: an outcome of a task. */
-interface OutcomeRow {
-  readonly taskId: string;
-  /** JSON text. */
-  readonly result: string | null;
-  /** JSON text of the failure; null for a success. */
-  readonly error: string | null;
-}
 
 /** Counters of writes of one kind since the backend was created. */
 export interface WriteCounters {
@@ -57,7 +47,7 @@ export interface WriteCounters {
  * one, which finds all faulty rows in one round trip. Locked rows are then retried in separate statements, so that they
  * do not delay other rows.
  */
-export abstract class BatchedWriter<Row extends OutcomeRow, Outcome> extends RowSender<Row, Outcome> {
+export abstract class BatchedWriter<Row extends { readonly taskId: string }, Outcome> extends RowSender<Row, Outcome> {
   /** Name of the rows for error messages, such as "results". */
   protected abstract readonly what: string;
   readonly #batcher: Batcher<WriteItem<Row, Outcome>>;
@@ -109,18 +99,17 @@ export abstract class BatchedWriter<Row extends OutcomeRow, Outcome> extends Row
     };
   }
 
-  protected abstract readonly merge: MergeRows<Row>;
   /** Returns the kind of a row. Rows of different kinds do not share a statement. */
   protected abstract kindOf(row: Row): string;
 
-  /**
-   * Writes a row; a failure whose text the server refuses once more in plainer ones, since a failure has to reach its
-   * waiters.
-   */
-  protected write(key: string, row: Row): Promise<Outcome> {
-    const { error } = row;
-    const writing = this.#add(key, row);
-    return error === null ? writing : writing.catch((refusal: unknown) => this.#writePlainer(key, row, error, refusal));
+  /** Creates a call that waits for an item to be written. */
+  protected createCall<T>(): WriteCall<T> {
+    return new WriteCall<T>(this.parts.deadlines, this.parts.options.retryTimeoutMs, this.#late);
+  }
+
+  /** Queues an item, to be written in its turn. */
+  protected enqueue(item: WriteItem<Row, Outcome>): void {
+    this.#batcher.add(item);
   }
 
   /**
@@ -138,34 +127,14 @@ export abstract class BatchedWriter<Row extends OutcomeRow, Outcome> extends Row
     for (const item of [...this.#batcher.clear(), ...this.#troubled.clear()]) item.reject(error);
   }
 
-  #add(key: string, row: Row): Promise<Outcome> {
-    const bytes = Buffer.byteLength(row.result ?? "") + Buffer.byteLength(row.error ?? "");
-    const call = new WriteCall<Outcome>(this.parts.deadlines, this.parts.options.retryTimeoutMs, this.#late);
-    this.#batcher.add(new WriteItem(key, bytes, row, call, this.merge, this.#abandon));
-    return call.promise;
-  }
-
-  async #writePlainer(key: string, row: Row, failure: string, refusal: unknown): Promise<Outcome> {
-    let lastRefusal = refusal;
-    const texts = refusal instanceof ResultEncodingError ? plainerFailures(failure) : [];
-    for (const error of texts) {
-      try {
-        return await this.#add(key, { ...row, error });
-      } catch (nextRefusal) {
-        if (!(nextRefusal instanceof ResultEncodingError)) throw nextRefusal;
-        lastRefusal = nextRefusal;
-      }
-    }
-    throw lastRefusal;
-  }
-
   #lateError(cause: DatabaseError | undefined): DatabaseError {
     const { retryTimeoutMs } = this.parts.options;
     const message = `Could not store ${this.what}: nothing was confirmed within ${retryTimeoutMs} ms. It may have been stored.`;
     return new DatabaseError(message, cause?.sqlState, true, cause === undefined ? undefined : { cause });
   }
 
-  readonly #abandon = (item: WriteItem<Row, Outcome>): void => {
+  /** Forgets an item whose calls have all been rejected. */
+  protected readonly abandon = (item: WriteItem<Row, Outcome>): void => {
     this.#batcher.remove(item);
     this.#troubled.remove(item);
     if (item.isResting) this.#batcher.release(item);

@@ -16,7 +16,7 @@ export class WriteCall<Outcome> extends Call<Outcome> {
   /** Time of the call, on the clock of `performance.now()`. */
   readonly madeAt: number;
   /** Changes when the item is merged into another. */
-  item: Pick<WriteItem<unknown, Outcome>, "leave" | "lateError"> | undefined;
+  item: Pick<WriteItem<never, never>, "leave" | "lateError"> | undefined;
 
   constructor(deadlines: Deadlines, timeoutMs: number, late: () => Error) {
     super(deadlines, timeoutMs, late);
@@ -29,13 +29,8 @@ export class WriteCall<Outcome> extends Call<Outcome> {
   }
 }
 
-interface Candidate<Row, Outcome> {
-  readonly row: Row;
-  readonly call: WriteCall<Outcome>;
-}
-
-/** A row to write, with the calls that wait for it. Only rows of calls that still wait are written. */
-export class WriteItem<Row, Outcome> implements BatchItem {
+/** What calls write under one key, and the calls that wait for it. Only what calls still wait for is written. */
+export abstract class WriteItem<Row, Outcome> implements BatchItem {
   readonly key: string;
   bytes: number;
   /** Attempts that have failed for this row alone. */
@@ -45,53 +40,27 @@ export class WriteItem<Row, Outcome> implements BatchItem {
   /** True while it waits for its next attempt. */
   isResting = false;
   lateError: (() => Error) | undefined;
+  /** Number of calls that still wait. */
+  protected open = 1;
   /**
    * Server time, in seconds since 1970, by which an earlier call of this process had written the row. That row does not
    * count as newer than these calls, although it may have been written after they were made.
    */
   #follows = 0;
   readonly #abandon: (item: WriteItem<Row, Outcome>) => void;
-  readonly #merge: MergeRows<Row>;
-  #row: Row;
-  /** The call whose row it is. */
-  #call: WriteCall<Outcome>;
-  /** Rows that take over if earlier calls are rejected first, such as one that keeps after one that replaces. */
-  #others: Candidate<Row, Outcome>[] | undefined;
-  readonly #calls: WriteCall<Outcome>[];
-  #open = 1;
 
   /** `abandon` is called once no call waits any more. */
-  constructor(
-    key: string,
-    bytes: number,
-    row: Row,
-    call: WriteCall<Outcome>,
-    merge: MergeRows<Row>,
-    abandon: (item: WriteItem<Row, Outcome>) => void,
-  ) {
+  protected constructor(key: string, bytes: number, abandon: (item: WriteItem<Row, Outcome>) => void) {
     this.key = key;
     this.bytes = bytes;
-    this.#row = row;
-    this.#call = call;
-    this.#calls = [call];
-    this.#merge = merge;
     this.#abandon = abandon;
-    call.item = this;
   }
 
-  get row(): Row {
-    return this.#row;
-  }
-
+  abstract get row(): Row;
   /** Time of the call whose row it is. */
-  get madeAt(): number {
-    return this.#call.madeAt;
-  }
-
+  abstract get madeAt(): number;
   /** Deadline of the call whose row it is. */
-  get dueAt(): number {
-    return this.#call.dueAt;
-  }
+  abstract get dueAt(): number;
 
   /**
    * Latest server time, in seconds since 1970, of a row that this one may replace. `upper` returns the latest server
@@ -108,7 +77,7 @@ export class WriteItem<Row, Outcome> implements BatchItem {
 
   /** True while any call still waits. */
   get isOpen(): boolean {
-    return this.#open > 0;
+    return this.open > 0;
   }
 
   /**
@@ -116,8 +85,66 @@ export class WriteItem<Row, Outcome> implements BatchItem {
    * took a minute for 40 000 of them.
    */
   absorb(added: WriteItem<Row, Outcome>): this {
-    this.#open += added.#open;
+    this.open += added.open;
     this.follow(added.#follows);
+    return this;
+  }
+
+  abstract resolve(outcome: Outcome): void;
+  abstract reject(error: unknown): void;
+
+  /** Called when one of its calls was rejected early. */
+  leave(): void {
+    this.open -= 1;
+    if (this.open === 0) this.#abandon(this);
+  }
+}
+
+interface Candidate<Row, Outcome> {
+  readonly row: Row;
+  readonly call: WriteCall<Outcome>;
+}
+
+/** An outcome to write: of several calls, the row that counts. All calls get its outcome. */
+export class OutcomeItem<Row, Outcome> extends WriteItem<Row, Outcome> {
+  readonly #merge: MergeRows<Row>;
+  #row: Row;
+  /** The call whose row it is. */
+  #call: WriteCall<Outcome>;
+  /** Rows that take over if earlier calls are rejected first, such as one that keeps after one that replaces. */
+  #others: Candidate<Row, Outcome>[] | undefined;
+  readonly #calls: WriteCall<Outcome>[];
+
+  constructor(
+    key: string,
+    bytes: number,
+    row: Row,
+    call: WriteCall<Outcome>,
+    merge: MergeRows<Row>,
+    abandon: (item: WriteItem<Row, Outcome>) => void,
+  ) {
+    super(key, bytes, abandon);
+    this.#row = row;
+    this.#call = call;
+    this.#calls = [call];
+    this.#merge = merge;
+    call.item = this;
+  }
+
+  override get row(): Row {
+    return this.#row;
+  }
+
+  override get madeAt(): number {
+    return this.#call.madeAt;
+  }
+
+  override get dueAt(): number {
+    return this.#call.dueAt;
+  }
+
+  override absorb(added: OutcomeItem<Row, Outcome>): this {
+    super.absorb(added);
     for (const call of added.#calls) {
       call.item = this;
       this.#calls.push(call);
@@ -128,19 +155,19 @@ export class WriteItem<Row, Outcome> implements BatchItem {
     return this;
   }
 
-  resolve(outcome: Outcome): void {
+  override resolve(outcome: Outcome): void {
     for (const call of this.#calls) call.resolve(outcome);
   }
 
-  reject(error: unknown): void {
+  override reject(error: unknown): void {
     for (const call of this.#calls) call.reject(error);
   }
 
-  leave(): void {
-    this.#open -= 1;
-    if (this.#open === 0) this.#abandon(this);
-    else if (this.#calls.length > 64 && this.#open < this.#calls.length / 2) this.#forgetSettled();
-    if (this.#open > 0 && this.#call.isSettled) this.#replaceRow();
+  override leave(): void {
+    super.leave();
+    if (!this.isOpen) return;
+    if (this.#calls.length > 64 && this.open < this.#calls.length / 2) this.#forgetSettled();
+    if (this.#call.isSettled) this.#replaceRow();
   }
 
   #consider(candidate: Candidate<Row, Outcome>): void {

@@ -4,7 +4,7 @@ import type { PayloadName } from "../notifications/payload";
 import type { SqlClient } from "../result-backend";
 import type { StoreRow } from "../value/encoding";
 import { type EachAttempt, fencedWrite, type FirstAttempt, type WriteParts, type Written } from "./attempts";
-import { BatchedWriter } from "./batched-writer";
+import { OutcomeWriter } from "./outcome-writer";
 import { StoreStatements } from "./store-statements";
 import { encodingError, type FailureColumns, toDriverError } from "./write-errors";
 
@@ -13,7 +13,7 @@ export interface WriterParts extends WriteParts {
 }
 
 /** Stores outcomes of tasks. */
-export class Writer extends BatchedWriter<StoreRow, undefined> {
+export class Writer extends OutcomeWriter<StoreRow, undefined> {
   protected override readonly what = "results";
   protected override readonly merge = (queued: StoreRow, added: StoreRow): StoreRow => (added.keep ? queued : added);
   readonly #statements: StoreStatements;
