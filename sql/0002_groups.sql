@@ -984,7 +984,10 @@ from public;
 
 -- Default privileges may have granted more: functions to roles of the host, or, as with `grant all`, TRIGGER on the
 -- tables. A trigger of another role would run with the rights of each writer, including the functions above.
-do $$
+create or replace function @schema@.kojin_revoke_rights() returns pg_catalog.void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
 declare
   revocation pg_catalog.text;
 begin
@@ -1021,6 +1024,8 @@ begin
   end loop;
 end
 $$;
+
+select @schema@.kojin_revoke_rights();
 
 -- @step Triggers of kojin_groups
 -- From here on the members of every writer are counted.
