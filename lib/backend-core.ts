@@ -2,6 +2,8 @@ import { setMaxListeners } from "node:events";
 import { filter, firstValueFrom } from "rxjs";
 import { Pruner } from "./admin/pruner";
 import type { Stats } from "./admin/stats";
+import { ChunkStreams } from "./chunks/chunk-streams";
+import { ChunkWriter } from "./chunks/chunk-writer";
 import type { ConnectionPool } from "./database/connection";
 import { Database } from "./database/database";
 import type { OwnPool } from "./database/own-pool";
@@ -23,6 +25,7 @@ import { refuseNewer, SchemaCheck } from "./schema/schema-check";
 import { Telemetry } from "./telemetry/telemetry";
 import { Deadlines } from "./waiting/deadlines";
 import type { SourceContext } from "./waiting/keyed-source";
+import type { ReadCounters } from "./waiting/loader";
 import { ReadProblems } from "./waiting/read-problems";
 import type { WakeCause } from "./waiting/router";
 import { Sweep } from "./waiting/sweep";
@@ -44,6 +47,8 @@ export class BackendCore {
   readonly reader: Reader;
   readonly groupWriter: GroupWriter;
   readonly groups: Groups;
+  readonly chunkWriter: ChunkWriter;
+  readonly chunks: ChunkStreams;
   readonly pruner: Pruner;
   readonly announcements: Announcements;
   readonly #closed = new AbortController();
@@ -105,12 +110,14 @@ export class BackendCore {
     this.reader = new Reader(this.#deadlines, options.codec);
     this.results = new Results(context);
     this.groups = new Groups(context);
+    this.chunks = new ChunkStreams(context);
     this.writer = new Writer({
       ...common,
       isTracing: telemetry?.isTracing ?? false,
       countBatch: telemetry?.batchesOf("store"),
     });
     this.groupWriter = new GroupWriter({ ...common, countBatch: telemetry?.batchesOf("group") });
+    this.chunkWriter = new ChunkWriter({ ...common, countBatch: telemetry?.batchesOf("emit") });
     this.pruner = new Pruner(database, options);
     this.#stopObserving = telemetry?.observe(() => this.stats());
   }
@@ -152,13 +159,15 @@ export class BackendCore {
   }
 
   stats(): Stats {
-    const { results, groups, notifications } = this;
+    const { results, groups, chunks, notifications } = this;
     const { status, reconnects, heartbeatMs } = notifications.report;
-    const [resultReads, groupReads] = [results.loader.counters, groups.loader.counters];
+    const reads = [results, groups, chunks].map(({ loader }) => loader.counters);
+    const sum = (counter: keyof ReadCounters): number => reads.reduce((total, each) => total + each[counter], 0);
     return {
       status,
       waiting: results.router.size,
       waitingGroups: groups.router.size,
+      waitingChunks: chunks.router.size,
       feeds: results.feed.subscribers + groups.subscribers,
       wokenBy: { ...this.#wokenBy },
       caughtBySweep: this.#sweep.caught,
@@ -166,11 +175,12 @@ export class BackendCore {
       queries: this.database.queries,
       stores: this.writer.counters,
       groupWrites: this.groupWriter.counters,
+      emits: this.chunkWriter.counters,
       reads: {
-        statements: resultReads.statements + groupReads.statements,
-        retries: resultReads.retries + groupReads.retries,
-        queued: resultReads.queued + groupReads.queued,
-        inFlight: resultReads.inFlight + groupReads.inFlight,
+        statements: sum("statements"),
+        retries: sum("retries"),
+        queued: sum("queued"),
+        inFlight: sum("inFlight"),
       },
       notifications: { relevant: this.#sweep.relevant, invalid: notifications.invalid },
       announcementsFailed: this.announcements.dropped + this.#unconfirmed,
@@ -181,9 +191,9 @@ export class BackendCore {
 
   // In this order: waits and streams, writes, the listener, connections.
   async #close(drainMs: number): Promise<void> {
-    const draining = [this.results, this.groups, this.reader];
+    const draining = [this.results, this.groups, this.chunks, this.reader];
     if (drainMs > 0) await settledWithin(Promise.all(draining.map(async (each) => each.drain())), drainMs);
-    for (const each of [this.results, this.groups]) each.close(new BackendClosedError());
+    for (const each of [this.results, this.groups, this.chunks]) each.close(new BackendClosedError());
     this.pruner.close();
     await this.#closeWrites(performance.now() + closeLimitMs);
     this.clock.close();
@@ -197,14 +207,13 @@ export class BackendCore {
   }
 
   async #closeWrites(endsAt: number): Promise<void> {
-    const drainWriters = async (): Promise<unknown> =>
-      Promise.all([this.writer.drain(endsAt), this.groupWriter.drain(endsAt)]);
+    const writers = [this.writer, this.groupWriter, this.chunkWriter];
+    const drainWriters = async (): Promise<unknown> => Promise.all(writers.map(async (each) => each.drain(endsAt)));
     await settledWithin(
       drainWriters().then(() => this.announcements.drain()),
       closeLimitMs - closeQuietMs,
     );
-    this.writer.close();
-    this.groupWriter.close();
+    for (const each of writers) each.close();
     // Nothing more is sent from here on. Statements already sent get the rest of the time; otherwise they could still
     // commit after `close` has resolved.
     await settledWithin(drainWriters(), endsAt - performance.now());

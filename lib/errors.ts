@@ -81,6 +81,21 @@ export class TaskFailedError extends ResultBackendError {
   }
 }
 
+/** A chunk was emitted for a task that already has a result. Nothing was stored. */
+export class TaskFinishedError extends ResultBackendError {
+  override readonly name = "TaskFinishedError";
+  readonly code = "TASK_FINISHED";
+  constructor(
+    readonly taskId: string,
+    options?: ErrorOptions,
+  ) {
+    super(
+      `Task ${taskId} already has a result, so it takes no more chunks. To run it again, delete its result first.`,
+      options,
+    );
+  }
+}
+
 /** A group is complete, and at least one of its members failed. */
 export class GroupFailedError extends ResultBackendError {
   override readonly name = "GroupFailedError";

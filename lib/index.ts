@@ -5,8 +5,13 @@ export type { ConnectionPool, PooledConnection } from "./database/connection";
 export type { Logger } from "./logger";
 export type { BatchOptions, NotifyMode, PostgresResultBackendOptions, TelemetryOptions } from "./options";
 export type {
+  Chunk,
+  ChunkBackend,
+  ChunkOptions,
+  ChunkPosition,
   ClaimOptions,
   CloseOptions,
+  EmitOptions,
   GroupBackend,
   GroupClaim,
   GroupOptions,
@@ -54,5 +59,6 @@ export {
   ResultValidationError,
   SchemaError,
   TaskFailedError,
+  TaskFinishedError,
   WaitTimeoutError,
 } from "./errors";

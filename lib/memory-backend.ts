@@ -1,15 +1,20 @@
 /* eslint-disable @typescript-eslint/require-await -- an async method turns what it throws into a rejection */
 import { filter, firstValueFrom, merge, type Observable, Subject } from "rxjs";
+import { toChunkRow, toPosition } from "./chunks/chunk-rules";
+import type { ChunkStream } from "./chunks/chunk-stream";
 import { BackendClosedError, WaitTimeoutError } from "./errors";
 import { checkMember, toGroupLimit, toGroupSize } from "./groups/group-rules";
+import { MemoryChunks } from "./memory/chunks";
 import type { MemoryGroup } from "./memory/group";
 import { MemoryGroups } from "./memory/groups";
 import { MemoryStorage } from "./memory/storage";
 import { MemoryWaits } from "./memory/waits";
 import { type ResolvedOptions, resolveOptions } from "./options";
 import type {
+  ChunkOptions,
   ClaimOptions,
   CloseOptions,
+  EmitOptions,
   GroupClaim,
   GroupOptions,
   GroupProgress,
@@ -41,10 +46,10 @@ export interface MemoryResultBackendOptions {
 }
 
 /**
- * Keeps results and groups in the memory of this process, for tests of code that takes a `ResultBackend`. It has the
- * same contract as the Postgres backend, and also encodes results as JSON. Fake timers that replace `Date` control
- * timeouts, times to live and deadlines. Calls with the option `client` reject with a `TypeError`, since memory has no
- * transactions. Expired results take up memory until they are requested again.
+ * Keeps results, chunks and groups in the memory of this process, for tests of code that takes a `ResultBackend`. It
+ * has the same contract as the Postgres backend, and also encodes results as JSON. Fake timers that replace `Date`
+ * control timeouts, times to live and deadlines. Calls with the option `client` reject with a `TypeError`, since memory
+ * has no transactions. Expired results take up memory until they are requested again.
  */
 export class MemoryResultBackend implements ResultBackend {
   readonly #storage: MemoryStorage;
@@ -54,6 +59,7 @@ export class MemoryResultBackend implements ResultBackend {
   readonly #deadlines = new Deadlines(() => Date.now());
   readonly #reader: Reader;
   readonly #results: MemoryWaits<StoredResult>;
+  readonly #chunks: MemoryChunks;
   readonly #groups: MemoryGroups;
   readonly #closed$ = new Subject<never>();
   #closing: Promise<void> | undefined;
@@ -73,6 +79,7 @@ export class MemoryResultBackend implements ResultBackend {
       isAnswer: () => true,
       timeoutError: (taskId, timeoutMs) => new WaitTimeoutError({ taskId }, timeoutMs),
     });
+    this.#chunks = new MemoryChunks(this.#deadlines, storage, this.#options.codec);
     this.#groups = new MemoryGroups(this.#deadlines, storage);
   }
 
@@ -88,9 +95,12 @@ export class MemoryResultBackend implements ResultBackend {
     return new MemoryResultBackend({ ...same, ...options }, this.#storage);
   }
 
-  /** Counts the tasks and groups that this backend waits for: 0 if a test has ended all of its waits and streams. */
+  /**
+   * Counts the tasks and groups that this backend waits for or follows: 0 if a test has ended all of its waits and
+   * streams.
+   */
   stats(): { readonly waiting: number } {
-    return { waiting: this.#results.size + this.#groups.size };
+    return { waiting: this.#results.size + this.#chunks.size + this.#groups.size };
   }
 
   async store<T>(taskId: TaskId<T>, result: NoInfer<T>, options: StoreOptions = {}): Promise<void> {
@@ -148,6 +158,18 @@ export class MemoryResultBackend implements ResultBackend {
     checkSchema(schema);
     const stored$ = merge(this.#storage.stored$, this.#closed$);
     return this.#reader.outcome$(stored$.pipe(filter(({ taskId }) => where(taskId))), schema);
+  }
+
+  async emit<T>(taskId: string, chunk: T, options: EmitOptions = {}): Promise<number> {
+    checkId(taskId, "taskId");
+    const row = toChunkRow(taskId, this.#encode(taskId, chunk), options, this.#options.ttlMs);
+    this.#assertWritable(options);
+    return this.#storage.emit(row);
+  }
+
+  chunks$<T>(taskId: string, { after }: ChunkOptions = {}): ChunkStream<T> {
+    checkId(taskId, "taskId");
+    return this.#chunks.chunks$(taskId, toPosition(after));
   }
 
   async initGroup(groupId: string, members: number | readonly string[], options: GroupOptions = {}): Promise<void> {
@@ -293,12 +315,11 @@ export class MemoryResultBackend implements ResultBackend {
   async #close(drainMs: number): Promise<void> {
     if (drainMs > 0) {
       const drained = new Call<void>(this.#deadlines, drainMs, () => new BackendClosedError());
-      const draining = [this.#results, this.#groups, this.#reader].map(async (each) => each.drain());
+      const draining = [this.#results, this.#chunks, this.#groups, this.#reader].map(async (each) => each.drain());
       void Promise.all(draining).then(() => drained.resolve());
       await drained.promise.catch(() => undefined);
     }
-    this.#results.close();
-    this.#groups.close();
+    for (const each of [this.#results, this.#chunks, this.#groups]) each.close();
     this.#closed$.error(new BackendClosedError());
     // Only validations are left: their results exist, but the schemas have not answered.
     this.#deadlines.expireAll(new BackendClosedError());

@@ -6,14 +6,18 @@ import { inspect, type Inspection } from "./admin/inspection";
 import type { PruneOptions, PruneReport } from "./admin/pruner";
 import type { Stats } from "./admin/stats";
 import { BackendCore } from "./backend-core";
-import type { ConnectionPool } from "./database/connection";
+import { toChunkRow, toPosition } from "./chunks/chunk-rules";
+import type { ChunkStream } from "./chunks/chunk-stream";
+import { checkPool, type ConnectionPool } from "./database/connection";
 import { OwnPool } from "./database/own-pool";
 import { checkMember, type OpenGroupsOptions, toGroupLimit, toGroupSize } from "./groups/group-rules";
 import type { ListenStatus } from "./notifications/notifier";
 import { type PostgresResultBackendOptions, resolveOptions } from "./options";
 import type {
+  ChunkOptions,
   ClaimOptions,
   CloseOptions,
+  EmitOptions,
   GroupClaim,
   GroupOptions,
   GroupProgress,
@@ -60,10 +64,7 @@ export class PostgresResultBackend implements ResultBackend {
       this.#ttlMs = options.ttlMs ?? poolOrCore.options.ttlMs;
       return;
     }
-    // Not `instanceof Pool`: an application may have a copy of `pg` of its own.
-    if (typeof (poolOrCore as Partial<ConnectionPool> | undefined)?.connect !== "function") {
-      throw new TypeError(`pool: expected a Pool of pg, got ${typeName(poolOrCore)}.`);
-    }
+    checkPool(poolOrCore);
     const resolved = resolveOptions(options);
     this.#core = new BackendCore(poolOrCore, resolved);
     this.#ttlMs = resolved.ttlMs;
@@ -177,13 +178,8 @@ export class PostgresResultBackend implements ResultBackend {
    * commit, if no trigger sends the notification: in a schema without triggers, or with a `notifier` and no relay.
    * Never waits or fails. If the notification is lost, a sweep finds the results.
    */
-  announce({ taskIds = [], groupIds = [] }: Announcement): void {
-    for (const taskId of taskIds) checkId(taskId, "taskId");
-    for (const groupId of groupIds) checkId(groupId, "groupId");
-    this.#core.assertOpen();
-    const { announcements } = this.#core;
-    announcements.announce("ids", taskIds, { notified: false });
-    announcements.announce("members", groupIds, { notified: false });
+  announce(written: Announcement): void {
+    this.#openCore().announcements.announceWritten(written);
   }
 
   result$<T>(taskId: TaskId<T>, { schema }: ReadOptions<T> = {}): Observable<T> {
@@ -197,6 +193,17 @@ export class PostgresResultBackend implements ResultBackend {
     if (typeof where !== "function") throw new TypeError(`where: expected a function, got ${typeName(where)}.`);
     checkSchema(schema);
     return this.#core.reader.outcome$(this.#core.results.feed.values$(where), schema);
+  }
+
+  async emit<T>(taskId: string, chunk: T, options: EmitOptions = {}): Promise<number> {
+    checkId(taskId, "taskId");
+    const row = toChunkRow(taskId, this.#encode(taskId, chunk), options, this.#ttlMs);
+    return this.#openCore().chunkWriter.emit(row, options.client);
+  }
+
+  chunks$<T>(taskId: string, { after }: ChunkOptions = {}): ChunkStream<T> {
+    checkId(taskId, "taskId");
+    return this.#core.chunks.chunks$(taskId, toPosition(after));
   }
 
   async initGroup(groupId: string, members: number | readonly string[], options: GroupOptions = {}): Promise<void> {
@@ -300,12 +307,7 @@ export class PostgresResultBackend implements ResultBackend {
    */
   async ready(): Promise<void> {
     await this.#core.ready();
-  }
-
-  /**
-   * Emits the state of the listener, the current one first. Use it to react to changes. Never errors; completes when
-   * the backend is closed.
-   */
+  } /** Emits the state of the listener, the current one first. Never errors; completes when the backend is closed. */
   get status$(): Observable<ListenStatus> {
     return this.#core.notifications.status$;
   }

@@ -120,6 +120,63 @@ export interface UnclaimedOptions {
   readonly limit?: number;
 }
 
+/** Place of a chunk in the stream of its task. */
+export interface ChunkPosition {
+  /** 1 at first, and one more after each restart. */
+  readonly attempt: number;
+  /** Number of the chunk, counted from 1 in each attempt. */
+  readonly sequence: number;
+}
+
+/**
+ * Item of the stream of a task. `kind: 'chunk'`: a chunk. `kind: 'restart'`: the task was started again, with the
+ * sequence 0. Discard the chunks before it; those of the new attempt follow.
+ */
+export type Chunk<T> = ChunkPosition &
+  ({ readonly kind: "chunk"; readonly value: T } | { readonly kind: "restart"; readonly sequence: 0 });
+
+export interface EmitOptions extends WriteOptions {
+  /**
+   * Starts another attempt: the chunks so far are deleted, and this one gets the number 1. Set it for the first chunk
+   * of a task that is tried again. Default `false`.
+   */
+  readonly restart?: boolean;
+}
+
+export interface ChunkOptions {
+  /**
+   * Emits only what follows this place: the last item that was received, or its number if the task never restarts.
+   * Default 0: everything.
+   */
+  readonly after?: number | ChunkPosition;
+}
+
+/** Chunks of tasks that are still running: progress, tokens, partial results. */
+export interface ChunkBackend {
+  /**
+   * Appends a chunk to the stream of a task. Resolves after the commit with the number of the chunk: 1, 2, 3 and so on,
+   * in commit order. Calls of one process for the same task keep their order. The chunks live for `ttlMs` after the
+   * latest one, or up to a tenth less; once the task has a result, as long as the result.
+   *
+   * @param chunk - Any value JSON can hold; `undefined` is stored as `null`.
+   * @throws {@link TaskFinishedError} The task already has a result.
+   * @throws {@link ResultEncodingError} JSON or jsonb cannot hold the chunk, or it is too large.
+   * @throws {@link DatabaseError} Postgres rejected the chunk, or could not be reached for `retryTimeoutMs`. It may
+   * still have been stored.
+   */
+  emit<T>(taskId: string, chunk: T, options?: EmitOptions): Promise<number>;
+
+  /**
+   * Emits the chunks of a task exactly once and in order: stored chunks first, then the rest as they come (cold).
+   * Completes when the task's result is stored, and errors with its `TaskFailedError` if it failed. Lost connections
+   * only delay chunks. For a slow reader use `for await`, which holds one page of about a megabyte at a time.
+   *
+   * @throws {@link TaskFailedError} The task failed.
+   * @throws {@link BackendClosedError} The backend was closed.
+   */
+  chunks$<T>(taskId: string, options?: ChunkOptions): Observable<Chunk<T>> & AsyncIterable<Chunk<T>>;
+}
+
 /** Groups of tasks that are awaited as a whole. Members are counted exactly, no matter which process completes them. */
 export interface GroupBackend {
   /**
@@ -209,7 +266,7 @@ export interface GroupBackend {
 }
 
 /** Stores results of tasks, and lets any process await them. */
-export interface ResultBackend extends GroupBackend, AsyncDisposable {
+export interface ResultBackend extends GroupBackend, ChunkBackend, AsyncDisposable {
   /**
    * Stores the result of a task. Resolves after the commit, which notifies the waits for the task.
    *
@@ -256,7 +313,7 @@ export interface ResultBackend extends GroupBackend, AsyncDisposable {
   /** Like {@link ResultBackend.wait}, but returns a failure as a value: `{ status: 'rejected', reason }`. */
   waitSettled<T>(taskId: TaskId<T>, timeout: number | (WaitOptions & ReadOptions<T>)): Promise<PromiseSettledResult<T>>;
 
-  /** Deletes a result. Resolves with `true` if there was one. Sends no notification. */
+  /** Deletes a result and the chunks of its task. Resolves with `true` if there was one. Sends no notification. */
   delete(taskId: string, options?: WriteOptions): Promise<boolean>;
 
   /**

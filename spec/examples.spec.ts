@@ -5,6 +5,7 @@ import { runExample } from "./support/run-example";
 /** A line of output that shows that the example did its work. */
 const characteristicLines: Record<string, RegExp> = {
   "chord.ts": /^4 claimers competed for sources; \w+ got it\.\nCallbacks that ran: documents, sources\.$/m,
+  "chunks.ts": /^One reader has read: Forty two\. The other one: Forty two\.\nThe result: \{ words: 2 \}$/m,
   "fan-out.ts": /^index\.ts failed .*, so it is done once more\.\n(.*\n)*All \d+ files: [\d,]+ bytes, [0-9a-f]{12}…$/m,
   "quick-start.ts": /^Task invoice:\S+ has the result \{ total: 42 \}$/m,
   "reactive.ts": /^The upload: the user left; open waits: 0$/m,

@@ -1003,7 +1003,9 @@ begin
       cross join lateral pg_catalog.aclexplode(coalesce(procedure.proacl, pg_catalog.acldefault('f', procedure.proowner))) as granted
       where pg_catalog.starts_with(procedure.proname::pg_catalog.text, 'kojin_')
         and procedure.proname operator(pg_catalog.<>) all (array[
-          'kojin_announce', 'kojin_results_notify', 'kojin_results_foreign_update', 'kojin_late', 'kojin_store_row', 'kojin_store_each', 'kojin_finish_each'
+          'kojin_announce', 'kojin_results_notify', 'kojin_results_foreign_update', 'kojin_late', 'kojin_store_row', 'kojin_store_each', 'kojin_finish_each',
+          'kojin_check_id', 'kojin_failure', 'kojin_store', 'kojin_fail', 'kojin_store_outcome', 'kojin_complete_member', 'kojin_fail_member',
+          'kojin_finish_member', 'kojin_emit', 'kojin_emit_each'
         ])
       union all
       select relation.relowner, granted.grantee, pg_catalog.format('trigger on table %s', relation.oid::pg_catalog.regclass)

@@ -27,47 +27,13 @@ $$;
 grant usage on schema public to kojin_storer, kojin_waiter, kojin_janitor;
 
 -- Removes what an earlier version of this file granted.
-revoke all on public.kojin_results, public.kojin_groups, public.kojin_group_state, public.kojin_migrations from kojin_storer, kojin_waiter, kojin_janitor;
+revoke all
+on public.kojin_results, public.kojin_groups, public.kojin_group_state, public.kojin_streams, public.kojin_chunks, public.kojin_migrations
+from kojin_storer, kojin_waiter, kojin_janitor;
 
 -- Removes what default privileges or `grant all` gave to other roles: the functions, some of which run with the rights
 -- of their owner, and TRIGGER on the tables. If your own role needs a function, grant it after running this file.
-do $do$
-declare
-  revocation pg_catalog.text;
-begin
-  for revocation in
-    with place as (
-      select relnamespace as schema_id from pg_catalog.pg_class
-      where oid operator(pg_catalog.=) $name$public.kojin_groups$name$::pg_catalog.regclass
-    ),
-    held as (
-      select procedure.proowner as owner, granted.grantee, pg_catalog.format('all on function %s', procedure.oid::pg_catalog.regprocedure) as rights
-      from place
-      join pg_catalog.pg_proc as procedure on procedure.pronamespace operator(pg_catalog.=) place.schema_id
-      cross join lateral pg_catalog.aclexplode(coalesce(procedure.proacl, pg_catalog.acldefault('f', procedure.proowner))) as granted
-      where pg_catalog.starts_with(procedure.proname::pg_catalog.text, 'kojin_')
-        and procedure.proname operator(pg_catalog.<>) all (array[
-          'kojin_announce', 'kojin_results_notify', 'kojin_results_foreign_update', 'kojin_late', 'kojin_store_row', 'kojin_store_each', 'kojin_finish_each'
-        ])
-      union all
-      select relation.relowner, granted.grantee, pg_catalog.format('trigger on table %s', relation.oid::pg_catalog.regclass)
-      from place
-      join pg_catalog.pg_class as relation on relation.relnamespace operator(pg_catalog.=) place.schema_id
-      cross join lateral pg_catalog.aclexplode(relation.relacl) as granted
-      where relation.relkind operator(pg_catalog.=) 'r' and pg_catalog.starts_with(relation.relname::pg_catalog.text, 'kojin_')
-        and granted.privilege_type operator(pg_catalog.=) 'TRIGGER'
-    )
-    select pg_catalog.format('revoke %s from %s cascade', rights, case
-      when grantee operator(pg_catalog.=) 0::pg_catalog.oid then 'PUBLIC'
-      else pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(grantee)::pg_catalog.text)
-    end)
-    from held
-    where grantee operator(pg_catalog.<>) owner and pg_catalog.pg_has_role(owner, 'usage')
-  loop
-    execute revocation;
-  end loop;
-end
-$do$;
+select public.kojin_revoke_rights();
 
 -- All roles: check the version of the tables.
 grant select (version, name) on public.kojin_migrations to kojin_storer, kojin_waiter, kojin_janitor;
@@ -116,10 +82,21 @@ grant
   update (claim_token, claimed_until)
 on public.kojin_group_state to kojin_storer;
 
--- Waiter: reads and awaits results of tasks and groups. It writes nothing.
+-- Emits chunks, only through these functions.
+grant execute on function
+  public.kojin_emit(pg_catalog.text, pg_catalog.jsonb, boolean, interval),
+  public.kojin_emit_chunks(pg_catalog.text[], pg_catalog.text[], pg_catalog.text[], boolean[], double precision[], boolean),
+  public.kojin_emit_each(
+    pg_catalog.text[], pg_catalog.text[], pg_catalog.text[], boolean[], double precision[], double precision[], double precision, boolean, int, int, int, boolean
+  )
+to kojin_storer;
+
+-- Waiter: reads and awaits results of tasks and groups, and follows chunks. It writes nothing.
 grant select (task_id, result, error, stored_at, stored_xid, expires_at, trace_context) on public.kojin_results to kojin_waiter;
 grant select (group_id, task_id, result, completed, error, position, finished_seq) on public.kojin_groups to kojin_waiter;
 grant select (group_id, total, completed, failed, declared, initialised, placeholders_late, completed_at, done_xid, deadline_ms, expires_at) on public.kojin_group_state to kojin_waiter;
+grant select (task_id, attempt, sequence, expires_at) on public.kojin_streams to kojin_waiter;
+grant select (task_id, attempt, sequence, chunk) on public.kojin_chunks to kojin_waiter;
 
 -- Janitor: deletes expired rows, and reads no results. It could delete any row. Locking a row requires the right to
 -- update one of its columns, so it may update the least harmful ones.
@@ -128,7 +105,8 @@ grant select (task_id, stored_at, expires_at), update (created_at), delete on pu
 grant execute on function public.kojin_late() to kojin_janitor;
 grant select (group_id), delete on public.kojin_groups to kojin_janitor;
 grant select (group_id, expires_at), update (expires_at), delete on public.kojin_group_state to kojin_janitor;
--- It runs with the rights of its caller.
-grant execute on function public.kojin_groups_prune(int, double precision) to kojin_janitor;
+grant select (task_id, expires_at), update (expires_at), delete on public.kojin_streams to kojin_janitor;
+-- They run with the rights of their caller.
+grant execute on function public.kojin_groups_prune(int, double precision), public.kojin_streams_prune(int, double precision) to kojin_janitor;
 
 commit;

@@ -275,7 +275,7 @@ export const checkChannel: Check = async ({ catalog }) => {
     return ok(`Notifications of schema "${schema}" use the channel ${channelOf(schema)}.`);
   return problem(
     `The functions of schema "${schema}" belong to another schema or were changed. The schema was renamed or copied.`,
-    "Functions name their schema, so it cannot be renamed. Migrate a new schema, and copy the rows of the four tables.",
+    "Functions name their schema, so it cannot be renamed. Migrate a new schema, and copy the rows of the tables.",
   );
 };
 

@@ -68,7 +68,14 @@ export interface CatalogParts {
   readonly schemaCheck: SchemaCheck;
 }
 
-const tableNames = ["kojin_results", "kojin_groups", "kojin_group_state", "kojin_migrations"];
+const tableNames = [
+  "kojin_results",
+  "kojin_groups",
+  "kojin_group_state",
+  "kojin_streams",
+  "kojin_chunks",
+  "kojin_migrations",
+];
 const inspectTimeoutMs = 10_000;
 
 // $1 text schema. Returns the version as text and as a number, whether the server is a standby, the database, how this

@@ -1,4 +1,5 @@
 import { escapeIdentifier } from "pg";
+import { chunkStatements } from "../chunks/chunk-statements";
 import type { Database } from "../database/database";
 import { sqlStates } from "../database/sql-states";
 import { DatabaseError } from "../errors";
@@ -10,8 +11,8 @@ export interface PruneOptions {
   /** Deletes only rows that expired at least this long ago, in milliseconds. 0 or more; default 0. */
   readonly olderThanMs?: number;
   /**
-   * Most results or groups that one statement deletes, and therefore locks together. Fewer if that takes longer than 5
-   * s. 1 to 100 000; default 1000.
+   * Most results, groups or streams that one statement deletes, and therefore locks together. Fewer if that takes
+   * longer than 5 s. 1 to 100 000; default 1000.
    */
   readonly batchRows?: number;
   /** Stops after the current statement; the call then rejects with `signal.reason`. Deleted rows stay deleted. */
@@ -25,6 +26,8 @@ export interface PruneReport {
   readonly results: number;
   /** Groups that were, or would be, deleted with their members. */
   readonly groups: number;
+  /** Streams of chunks that were, or would be, deleted without a result. Those of deleted results are not counted. */
+  readonly streams: number;
 }
 
 /** Longest time of one statement, since it holds row locks. A slower batch is split into smaller ones. */
@@ -33,11 +36,17 @@ const limits = { timeoutMs: 300_000, beginTimeoutMs: 5_000, lockTimeoutMs: 5_000
 /** Counting expired rows reads an index from end to end. */
 const countTimeoutMs = 60_000;
 
-// $1 float8 milliseconds since the expiry. Counts the rows that `prune` would delete.
-const countText = (table: string): string => `
-  select pg_catalog.count(*)::pg_catalog.text from ${table}
+// $1 float8 milliseconds since the expiry. Counts the rows that `prune` would delete. Streams of tasks with a result
+// expire with it.
+const countText = (schema: string, table: string): string => `
+  select pg_catalog.count(*)::pg_catalog.text from ${schema}.${table} as expired
   where expires_at operator(pg_catalog.<=) (pg_catalog.statement_timestamp()
-    operator(pg_catalog.-) ($1::double precision operator(pg_catalog.*) interval '1 millisecond'))`;
+    operator(pg_catalog.-) ($1::double precision operator(pg_catalog.*) interval '1 millisecond'))${
+      table === "kojin_streams"
+        ? ` and not exists (
+    select from ${schema}.kojin_results as result where result.task_id operator(pg_catalog.=) expired.task_id)`
+        : ""
+    }`;
 
 // Deletes expired results. $1 int rows at the most; $2 float8 ms since they expired. Rows that another session has
 // locked are left to it. Returns a row for each.
@@ -70,7 +79,11 @@ export class Pruner {
   constructor(database: Database, options: ResolvedOptions) {
     this.#database = database;
     this.#options = options;
-    this.#texts = { results: pruneResultsText(options.schema), groups: groupStatements(options).prune };
+    this.#texts = {
+      results: pruneResultsText(options.schema),
+      groups: groupStatements(options).prune,
+      streams: chunkStatements(options).prune,
+    };
     this.#schedule();
   }
 
@@ -81,8 +94,8 @@ export class Pruner {
   async prune({ olderThanMs = 0, batchRows = 1_000, signal, onProgress }: PruneOptions = {}): Promise<PruneReport> {
     checkDurationMs(olderThanMs, "olderThanMs");
     checkInteger(batchRows, "batchRows", 1, 100_000);
-    let report: PruneReport = { results: 0, groups: 0 };
-    for (const kind of ["results", "groups"] as const) {
+    let report: PruneReport = { results: 0, groups: 0, streams: 0 };
+    for (const kind of ["results", "groups", "streams"] as const) {
       let rows = batchRows;
       for (;;) {
         signal?.throwIfAborted();
@@ -105,12 +118,16 @@ export class Pruner {
   async countExpired({ olderThanMs = 0 }: Pick<PruneOptions, "olderThanMs"> = {}): Promise<PruneReport> {
     checkDurationMs(olderThanMs, "olderThanMs");
     const count = async (table: string): Promise<number> => {
-      const text = countText(`${escapeIdentifier(this.#options.schema)}.${table}`);
+      const text = countText(escapeIdentifier(this.#options.schema), table);
       const query = { purpose: "count expired rows", text, values: [olderThanMs] };
       const [row] = await this.#database.query<[string]>(query, countTimeoutMs);
       return Number(row?.[0]);
     };
-    return { results: await count("kojin_results"), groups: await count("kojin_group_state") };
+    return {
+      results: await count("kojin_results"),
+      groups: await count("kojin_group_state"),
+      streams: await count("kojin_streams"),
+    };
   }
 
   close(): void {

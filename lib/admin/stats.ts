@@ -10,6 +10,8 @@ export interface Stats {
   readonly waiting: number;
   /** Groups that this process waits for. */
   readonly waitingGroups: number;
+  /** Tasks whose chunks this process follows. */
+  readonly waitingChunks: number;
   /** Subscribers of `results$`, `groupCompletions$` and `groupChanges$`. */
   readonly feeds: number;
   /**
@@ -30,6 +32,8 @@ export interface Stats {
   readonly stores: WriteCounters;
   /** Writes of group members. */
   readonly groupWrites: WriteCounters;
+  /** Writes of chunks. */
+  readonly emits: WriteCounters;
   readonly reads: ReadCounters;
   readonly notifications: {
     /** Ids in notifications that this process waited for. */

@@ -1,5 +1,5 @@
 import type { QueryResult } from "pg";
-import { longestTimerMs } from "../value/arguments";
+import { longestTimerMs, typeName } from "../value/arguments";
 import { requestCancel } from "./cancel-request";
 import { sqlStateOf } from "./sql-states";
 
@@ -23,6 +23,15 @@ export interface ConnectionPool {
   readonly ending?: boolean;
   /** Number of requests for a connection that the pool has yet to answer. */
   readonly waitingCount?: number;
+}
+
+/**
+ * Throws unless `pool` can be a pool of connections. Not `instanceof Pool`: an application may have a copy of `pg` of
+ * its own.
+ */
+export function checkPool(pool: unknown): asserts pool is ConnectionPool {
+  if (typeof (pool as Partial<ConnectionPool> | undefined)?.connect !== "function")
+    throw new TypeError(`pool: expected a Pool of pg, got ${typeName(pool)}.`);
 }
 
 /** A connection that a {@link ConnectionPool} lends. */

@@ -1,20 +1,38 @@
-import { asapScheduler, observeOn, Subject } from "rxjs";
-import type { GroupProgress } from "../result-backend";
+import { asapScheduler, map, observeOn, Subject } from "rxjs";
+import type { ChunkPage, ChunkRow } from "../chunks/chunk-rules";
+import { TaskFinishedError } from "../errors";
+import type { ChunkPosition, GroupProgress } from "../result-backend";
 import type { StoredResult } from "../value/decoding";
 import type { StoreRow } from "../value/encoding";
+import { toFailedError } from "../value/failure";
 import { MemoryGroup } from "./group";
 
-/** Replaces the database: holds results and groups, and notifies of their changes. Several backends may share one. */
+/** The chunks of a task. */
+interface MemoryStream {
+  readonly attempt: number;
+  /** JSON texts of the current attempt. */
+  readonly texts: string[];
+  expiresAt: number;
+}
+
+/**
+ * Replaces the database: holds results, chunks and groups, and notifies of their changes. Several backends may share
+ * one.
+ */
 export class MemoryStorage {
   readonly #stored = new Subject<StoredResult>();
+  readonly #emitted = new Subject<string>();
   readonly #groupChanged = new Subject<MemoryGroup>();
   readonly #groupDone = new Subject<GroupProgress>();
   // As with a database, subscribers are notified after the call that made the change. RxJS schedules this by a promise,
   // which fake timers do not replace; Jest's replace `queueMicrotask`.
   readonly stored$ = this.#stored.pipe(observeOn(asapScheduler));
+  readonly emitted$ = this.#emitted.pipe(observeOn(asapScheduler));
+  readonly finished$ = this.stored$.pipe(map(({ taskId }) => taskId));
   readonly groupChanged$ = this.#groupChanged.pipe(observeOn(asapScheduler));
   readonly groupDone$ = this.#groupDone.pipe(observeOn(asapScheduler));
   readonly #results = new Map<string, { readonly stored: StoredResult; readonly expiresAt: number }>();
+  readonly #streams = new Map<string, MemoryStream>();
   /** Done groups are in the order in which they were done. */
   readonly #groups = new Map<string, MemoryGroup>();
 
@@ -27,11 +45,45 @@ export class MemoryStorage {
 
   /** Returns the result of a task, unless it has expired. */
   read(taskId: string): StoredResult | undefined {
-    return unlessExpired(this.#results, taskId)?.stored;
+    if (!this.#results.has(taskId)) return undefined;
+    const stored = unlessExpired(this.#results, taskId)?.stored;
+    // Chunks expire with the result.
+    if (stored === undefined) this.#streams.delete(taskId);
+    return stored;
   }
 
+  /** Deletes a result and the chunks of its task. */
   delete(taskId: string): boolean {
-    return this.read(taskId) !== undefined && this.#results.delete(taskId);
+    if (this.read(taskId) === undefined) return false;
+    this.#streams.delete(taskId);
+    return this.#results.delete(taskId);
+  }
+
+  /** Appends a chunk, and returns its number. */
+  emit({ taskId, text, isRestart, ttlMs }: ChunkRow): number {
+    if (this.read(taskId) !== undefined) throw new TaskFinishedError(taskId);
+    const present = this.#streams.get(taskId);
+    const isNext = isRestart || (present !== undefined && present.expiresAt <= Date.now());
+    const attempt = (present?.attempt ?? 1) + (isNext ? 1 : 0);
+    const stream = present === undefined || isNext ? { attempt, texts: [], expiresAt: 0 } : present;
+    stream.texts.push(text);
+    stream.expiresAt = Date.now() + (ttlMs ?? Infinity);
+    this.#streams.set(taskId, stream);
+    this.#emitted.next(taskId);
+    return stream.texts.length;
+  }
+
+  /** Returns what is stored of a task after a position. */
+  chunks(taskId: string, after: ChunkPosition): ChunkPage {
+    const result = this.read(taskId);
+    const stream = this.#streams.get(taskId);
+    const isAlive = result !== undefined || (stream !== undefined && stream.expiresAt > Date.now());
+    const { attempt, texts } = (isAlive ? stream : undefined) ?? { attempt: 0, texts: [] };
+    const from = attempt === after.attempt ? after.sequence : 0;
+    const chunks = texts.slice(from).map((text, index) => ({ sequence: from + index + 1, text }));
+    const page = { taskId, attempt, sequence: texts.length, chunks, isFinished: result !== undefined };
+    const failure = result?.error ?? null;
+    return failure === null ? page : { ...page, error: toFailedError(taskId, failure) };
   }
 
   /** Returns a group, unless it has expired. */

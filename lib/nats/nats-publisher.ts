@@ -127,7 +127,7 @@ export class NatsPublisher implements NotificationPublisher, NatsMember {
   }
 
   #publishIds(link: NatsLink, name: PayloadName, ids: ReadonlySet<string>): void {
-    const kind = name === "ids" ? "tasks" : "groups";
+    const kind = name === "ids" || name === "chunks" ? "tasks" : "groups";
     const bySubject = new Map([[this.#subjects.all(kind), [...ids]]]);
     for (const id of ids) {
       const subject = this.#subjects.shard(kind, this.#subjects.shardOf(id));

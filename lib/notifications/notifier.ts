@@ -78,7 +78,8 @@ export interface NotificationPublisher {
    * Announces ids after the commit. Never throws and never waits. What cannot be sent now is kept within bounds and
    * sent later.
    *
-   * @param name - Kind of the ids: tasks with a result (`ids`), or groups whose members finished (`members`).
+   * @param name - Kind of the ids: tasks with a result (`ids`) or new chunks (`chunks`), or groups whose members
+   * finished (`members`).
    */
   announce(name: PayloadName, ids: Iterable<string>): void;
   /**

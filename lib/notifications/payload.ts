@@ -11,16 +11,19 @@ export function channelOf(schema: string): string {
 }
 
 /**
- * Names of the ids in a payload. `ids`: tasks with a result. `groups`: groups that changed. `done`: groups that
- * completed. `members`: groups whose members finished, if the writer does not know whether the group completed.
+ * Names of the ids in a payload. `ids`: tasks with a result. `chunks`: tasks that emitted chunks. `groups`: groups that
+ * changed. `done`: groups that completed. `members`: groups whose members finished, if the writer does not know whether
+ * the group completed.
  */
-export type PayloadName = "ids" | "groups" | "done" | "members";
-export const payloadNames: readonly PayloadName[] = ["ids", "groups", "done", "members"];
+export type PayloadName = "ids" | "chunks" | "groups" | "done" | "members";
+export const payloadNames: readonly PayloadName[] = ["ids", "chunks", "groups", "done", "members"];
 
 /** Contents of a payload: the ids to read. It carries results only for stores that opt in to inline results. */
 export interface Notification {
   readonly taskIds: readonly string[];
   readonly inline: readonly StoredResult[];
+  /** Tasks that emitted chunks. */
+  readonly chunkTaskIds: readonly string[];
   /** Groups that changed and are still open. */
   readonly groupIds: readonly string[];
   /** Groups that completed. Each is announced once. */
@@ -42,6 +45,7 @@ const maxInlineBytes = 7_900;
 const nothing: Notification = {
   taskIds: [],
   inline: [],
+  chunkTaskIds: [],
   groupIds: [],
   doneGroupIds: [],
   memberGroupIds: [],
@@ -62,6 +66,8 @@ export function decodePayload(payload: string): Notification | undefined {
   if (typeof parsed !== "object" || parsed === null || !("v" in parsed) || parsed.v !== 1) return undefined;
   if ("rescan" in parsed && parsed.rescan === true) return { ...nothing, rescan: true };
   if ("ids" in parsed) return decodeResults(parsed.ids);
+  if ("chunks" in parsed)
+    return isTexts(parsed.chunks) ? { ...nothing, chunkTaskIds: possible(parsed.chunks) } : undefined;
   if ("groups" in parsed) return isTexts(parsed.groups) ? { ...nothing, groupIds: possible(parsed.groups) } : undefined;
   if ("done" in parsed) return isTexts(parsed.done) ? { ...nothing, doneGroupIds: possible(parsed.done) } : undefined;
   if ("members" in parsed)

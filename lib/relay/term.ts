@@ -20,11 +20,12 @@ export class RelayCounters {
   /** Number of times the relay became the leader. */
   terms = 0;
   /**
-   * Notifications received, by kind: results (`ids`), groups that changed (`groups`), completed (`done`) or may be
-   * either (`members`), or too much to list (`rescan`).
+   * Notifications received, by kind: results (`ids`), chunks (`chunks`), groups that changed (`groups`), completed
+   * (`done`) or may be either (`members`), or too much to list (`rescan`).
    */
   readonly notifications: Record<PayloadName | "rescan", number> = {
     ids: 0,
+    chunks: 0,
     groups: 0,
     done: 0,
     members: 0,
@@ -33,7 +34,7 @@ export class RelayCounters {
   /** Number of invalid payloads. */
   invalid = 0;
   /** Ids relayed, by the same names. Counts an id once that was received several times while it waited. */
-  readonly ids: Record<PayloadName, number> = { ids: 0, groups: 0, done: 0, members: 0 };
+  readonly ids: Record<PayloadName, number> = { ids: 0, chunks: 0, groups: 0, done: 0, members: 0 };
   /** Number of times all processes were asked to re-read everything, by cause. */
   readonly rescans: Record<RescanCause, number> = { takeover: 0, reconnect: 0, announced: 0, overflow: 0 };
   /** Announcements that the notifier could not confirm at first. They are sent again. */
@@ -123,6 +124,7 @@ export class Term {
     const received: Record<PayloadName, readonly string[]> = {
       // Drops inline results: waiting processes read them.
       ids: [...notification.taskIds, ...notification.inline.map(({ taskId }) => taskId)],
+      chunks: notification.chunkTaskIds,
       groups: notification.groupIds,
       done: notification.doneGroupIds,
       members: notification.memberGroupIds,

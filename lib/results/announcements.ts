@@ -4,6 +4,7 @@ import { DatabaseError } from "../errors";
 import type { NotificationPublisher } from "../notifications/notifier";
 import { channelOf, encodePayloads, type PayloadName, payloadNames } from "../notifications/payload";
 import type { ResolvedOptions } from "../options";
+import { checkId } from "../value/arguments";
 import { onFirstRow } from "./expressions";
 
 /** Longest time for a statement that only notifies, and for its wait for the notification lock. */
@@ -12,7 +13,7 @@ const notifyLockTimeoutMs = 2_000;
 
 /** Names what the caller's own transaction has stored. */
 export interface Announcement {
-  /** Tasks that have a result now. */
+  /** Tasks that have a result or new chunks now. */
   readonly taskIds?: readonly string[];
   /** Groups that were initialised, or some of whose members finished. */
   readonly groupIds?: readonly string[];
@@ -63,6 +64,14 @@ export class Announcements {
   /** Announcements to listeners that were dropped. */
   get dropped(): number {
     return this.#dropped;
+  }
+
+  /** Notifies waiting processes of what the caller's own transaction has stored. */
+  announceWritten({ taskIds = [], groupIds = [] }: Announcement): void {
+    for (const taskId of taskIds) checkId(taskId, "taskId");
+    for (const groupId of groupIds) checkId(groupId, "groupId");
+    this.announce("ids", taskIds, { notified: false });
+    this.announce("members", groupIds, { notified: false });
   }
 
   announce(name: PayloadName, ids: readonly string[], { notified }: { readonly notified: boolean }): void {
@@ -168,6 +177,7 @@ export class Following implements FollowUp {
 
 const emptySets = (): Record<PayloadName, Set<string>> => ({
   ids: new Set(),
+  chunks: new Set(),
   groups: new Set(),
   done: new Set(),
   members: new Set(),

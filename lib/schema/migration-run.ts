@@ -246,7 +246,9 @@ const foreignObjects = `
     union all
     select 'relation ' operator(pg_catalog.||) relation.relname::pg_catalog.text, relation.relowner
     from place join pg_catalog.pg_class as relation on relation.relnamespace operator(pg_catalog.=) place.oid
-    where relation.relname operator(pg_catalog.=) any (array['kojin_group_state', 'kojin_group_seq']::pg_catalog.name[])
+    where relation.relname operator(pg_catalog.=) any (
+      array['kojin_group_state', 'kojin_group_seq', 'kojin_streams', 'kojin_chunks']::pg_catalog.name[]
+    )
   )
   select present.object, role.rolname::pg_catalog.text as owner
   from present

@@ -44,7 +44,7 @@ export class Telemetry {
   }
 
   /** Returns a function that records the size of a batch. */
-  batchesOf(kind: "store" | "group" | "read"): ((size: number) => void) | undefined {
+  batchesOf(kind: "store" | "group" | "emit" | "read"): ((size: number) => void) | undefined {
     const metrics = this.#metrics;
     if (metrics === undefined) return undefined;
     const labels = { ...this.#common, [attributes.batchKind]: kind };

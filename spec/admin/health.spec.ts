@@ -16,7 +16,7 @@ describe("health() and stats()", () => {
       status: "listening",
       problems: [],
       databaseMs: expect.any(Number) as number,
-      schemaVersion: 2,
+      schemaVersion: 3,
       notifyQueueUsage: expect.any(Number) as number,
       heartbeatMs: expect.any(Number) as number,
       reconnects: 0,

@@ -16,7 +16,7 @@ describe("inspect and countExpired", () => {
       schemaVersion: inspection.latestVersion,
       server: { isStandby: false, version: expect.stringMatching(/^\d+(\.\d+)?/) as unknown },
       channel: expect.stringMatching(/^kojin_[0-9a-f]{16}$/) as unknown,
-      expired: { results: 0, groups: 0 },
+      expired: { results: 0, groups: 0, streams: 0 },
     });
     expect(inspection.server.versionNumber).toBeGreaterThanOrEqual(140_000);
     const triggers = await database.sql<{ tgname: string }>(
@@ -27,10 +27,12 @@ describe("inspect and countExpired", () => {
     expect(inspection.triggers.map((trigger) => trigger.name)).toEqual(triggers.map(({ tgname }) => tgname));
     expect(new Set(inspection.triggers.map(({ state }) => state))).toEqual(new Set(["enabled"]));
     expect(inspection.tables.map((table) => table.name)).toEqual([
+      "kojin_chunks",
       "kojin_group_state",
       "kojin_groups",
       "kojin_migrations",
       "kojin_results",
+      "kojin_streams",
     ]);
     for (const { bytes } of inspection.tables) expect(bytes).toBeGreaterThan(0);
     expect(inspection.listeners).toBeGreaterThanOrEqual(1);
@@ -53,12 +55,12 @@ describe("inspect and countExpired", () => {
     const backend = await database.open();
     await Promise.all([backend.store("gone 1", 1, { ttlMs: 1 }), backend.store("gone 2", 1, { ttlMs: 1 })]);
     await backend.initGroup("gone group", 0, { ttlMs: 1 });
-    await eventually(async () => expect(await backend.countExpired()).toEqual({ results: 2, groups: 1 }));
-    expect((await backend.inspect()).expired).toEqual({ results: 2, groups: 1 });
-    expect(await backend.countExpired({ olderThanMs: 3_600_000 })).toEqual({ results: 0, groups: 0 });
+    await eventually(async () => expect(await backend.countExpired()).toEqual({ results: 2, groups: 1, streams: 0 }));
+    expect((await backend.inspect()).expired).toEqual({ results: 2, groups: 1, streams: 0 });
+    expect(await backend.countExpired({ olderThanMs: 3_600_000 })).toEqual({ results: 0, groups: 0, streams: 0 });
     await expect(backend.countExpired({ olderThanMs: -1 })).rejects.toBeInstanceOf(RangeError);
-    expect(await backend.prune()).toEqual({ results: 2, groups: 1 });
-    expect(await backend.countExpired()).toEqual({ results: 0, groups: 0 });
+    expect(await backend.prune()).toEqual({ results: 2, groups: 1, streams: 0 });
+    expect(await backend.countExpired()).toEqual({ results: 0, groups: 0, streams: 0 });
   });
 
   it("report a schema that was never migrated", async () => {
@@ -80,7 +82,7 @@ describe("inspect and countExpired", () => {
       const inspection = await backend.inspect();
       expect(inspection.schemaVersion).toBeUndefined();
       expect(inspection.expired).toBeUndefined();
-      expect(inspection.tables).toHaveLength(4);
+      expect(inspection.tables).toHaveLength(6);
       await backend.close();
     } finally {
       await database.sql(`drop owned by ${role}`);

@@ -26,21 +26,22 @@ describe("prune", () => {
     expect(await backend.prune({ onProgress: (report) => reports.push(report) })).toEqual({
       results: 2_500,
       groups: 0,
+      streams: 0,
     });
     expect(reports).toEqual([
-      { results: 1_000, groups: 0 },
-      { results: 2_000, groups: 0 },
-      { results: 2_500, groups: 0 },
+      { results: 1_000, groups: 0, streams: 0 },
+      { results: 2_000, groups: 0, streams: 0 },
+      { results: 2_500, groups: 0, streams: 0 },
     ]);
     expect(await count()).toBe(20);
-    expect(await backend.prune()).toEqual({ results: 0, groups: 0 });
+    expect(await backend.prune()).toEqual({ results: 0, groups: 0, streams: 0 });
   });
 
   it("keeps rows that expired less than olderThanMs ago", async () => {
     const backend = await database.open();
     await fill(5, "now() - interval '1 minute'");
     await fill(5, "now() - interval '1 hour'");
-    expect(await backend.prune({ olderThanMs: 1_800_000 })).toEqual({ results: 5, groups: 0 });
+    expect(await backend.prune({ olderThanMs: 1_800_000 })).toEqual({ results: 5, groups: 0, streams: 0 });
     expect(await count()).toBe(5);
   });
 
@@ -50,10 +51,10 @@ describe("prune", () => {
     const client = await database.pool.connect();
     await client.query("begin");
     await client.query(`select from ${table} limit 3 for update`);
-    expect(await backend.prune()).toEqual({ results: 7, groups: 0 });
+    expect(await backend.prune()).toEqual({ results: 7, groups: 0, streams: 0 });
     await client.query("rollback");
     client.release();
-    expect(await backend.prune()).toEqual({ results: 3, groups: 0 });
+    expect(await backend.prune()).toEqual({ results: 3, groups: 0, streams: 0 });
   });
 
   it("shares the work with other processes that prune at the same time", async () => {
@@ -80,6 +81,7 @@ describe("prune", () => {
       expect(await backend.prune({ onProgress: (report) => reports.push(report) })).toEqual({
         results: 400,
         groups: 0,
+        streams: 0,
       });
     } finally {
       await database.sql(`drop trigger slow on ${table}`);

@@ -66,7 +66,7 @@ describe("migrate, status, doctor and prune", () => {
     for (const words of [
       `version ${latestVersion()} of ${latestVersion()}`,
       "kojin_results",
-      "0 results, 0 groups to prune",
+      "0 results, 0 groups and 0 streams to prune",
       "Health     ok",
     ])
       expect(stdout).toContain(words);
@@ -105,13 +105,15 @@ describe("migrate, status, doctor and prune", () => {
     const backend = await database.open();
     await Promise.all(Array.from({ length: 25 }, async (_, index) => backend.store(`p${index}`, 1, { ttlMs: 1 })));
     await eventually(async () => expect((await backend.countExpired()).results).toBe(25));
-    expect((await cli.run(["prune", "--older-than", "1d"])).stdout).toBe("Deleted 0 results and 0 groups.\n");
-    expect((await cli.run(["prune", "--dry-run"])).stdout).toBe("Would delete 25 results and 0 groups.\n");
+    expect((await cli.run(["prune", "--older-than", "1d"])).stdout).toBe(
+      "Deleted 0 results, 0 groups and 0 streams.\n",
+    );
+    expect((await cli.run(["prune", "--dry-run"])).stdout).toBe("Would delete 25 results, 0 groups and 0 streams.\n");
     const bars = await cli.run(["prune", "--batch", "10"], { isTerminal: true });
     expect(bars).toMatchObject({ exitCode: 0, stderr: "" });
     expect(bars.stdout).toContain("25 of 25 rows deleted");
-    expect(bars.stdout).toContain("Deleted 25 results and 0 groups.");
-    expect(await cli.json(["prune"])).toEqual({ results: 0, groups: 0, dryRun: false, interrupted: false });
+    expect(bars.stdout).toContain("Deleted 25 results, 0 groups and 0 streams.");
+    expect(await cli.json(["prune"])).toEqual({ results: 0, groups: 0, streams: 0, dryRun: false, interrupted: false });
   });
 
   it("prune ends in order when it is interrupted, and tells what is gone", async () => {

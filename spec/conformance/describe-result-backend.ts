@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { badInputSpecs } from "./bad-input";
+import { chunkSpecs } from "./chunks";
 import { closeSpecs } from "./close";
 import { groupClaimSpecs } from "./group-claims";
 import { groupFailureSpecs } from "./group-failures";
@@ -30,6 +31,7 @@ const chapters: Readonly<Record<string, Specs>> = {
   schemas: schemaSpecs,
   close: closeSpecs,
   "bad input": badInputSpecs,
+  chunks: chunkSpecs,
   groups: groupSpecs,
   "groups with failures": groupFailureSpecs,
   "waiting for groups": groupWaitSpecs,

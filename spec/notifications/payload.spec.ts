@@ -37,6 +37,7 @@ function expectNotification(notification: Notification | undefined): void {
 const nothing: Notification = {
   taskIds: [],
   inline: [],
+  chunkTaskIds: [],
   groupIds: [],
   doneGroupIds: [],
   memberGroupIds: [],
@@ -44,6 +45,7 @@ const nothing: Notification = {
 };
 const fields = {
   ids: "taskIds",
+  chunks: "chunkTaskIds",
   groups: "groupIds",
   done: "doneGroupIds",
   members: "memberGroupIds",
@@ -60,6 +62,7 @@ describe("decoding", () => {
   it.each<[string, Partial<Notification>]>([
     ['{"v":1,"ids":["a","b"]}', { taskIds: ["a", "b"] }],
     ['{"v":1,"ids":[]}', {}],
+    ['{"v":1,"chunks":["a"]}', { chunkTaskIds: ["a"] }],
     ['{"v":1,"groups":["a","b"]}', { groupIds: ["a", "b"] }],
     ['{"v":1,"done":["a"]}', { doneGroupIds: ["a"] }],
     ['{"v":1,"members":["a"]}', { memberGroupIds: ["a"] }],
@@ -101,6 +104,8 @@ describe("decoding", () => {
     '{"v":1,"rescan":1}',
     '{"v":1,"ids":"a"}',
     '{"v":1,"ids":{"0":"a","length":1}}',
+    '{"v":1,"chunks":"a"}',
+    '{"v":1,"chunks":[1]}',
     '{"v":1,"groups":"a"}',
     '{"v":1,"groups":["a",1]}',
     '{"v":1,"groups":[["a","{}",null,1]]}',
@@ -160,6 +165,7 @@ describe("decoding", () => {
   it.each([
     ["NUL", String.raw`{"v":1,"ids":["\u0000"]}`],
     ["NUL, of an inline result", String.raw`{"v":1,"ids":[["\u0000","{}",null,1]]}`],
+    ["NUL, of a task with chunks", String.raw`{"v":1,"chunks":["\u0000"]}`],
     ["NUL, of a group", String.raw`{"v":1,"groups":["\u0000"]}`],
     ["NUL, of a group that is done", String.raw`{"v":1,"done":["\u0000"]}`],
   ])("passes on no id with %s", (_what, payload) => {

@@ -245,12 +245,13 @@ describe("what the triggers announce", () => {
     });
     const property = fc.asyncProperty(
       fc.uniqueArray(anyEntry, { minLength: 1, maxLength: 60, size: "max" }),
-      fc.constantFrom("ids", "groups", "done", "members"),
+      fc.constantFrom("ids", "chunks", "groups", "done", "members"),
       async (entries, name) => {
         const announce = `select ${schema}.kojin_announce($1::text, $2::text, $3::text[])`;
         const notifications = decoded(await announcedBy(announce, [channel, name, entries]));
         const named = notifications.flatMap((notification) => [
           ...notification.taskIds,
+          ...notification.chunkTaskIds,
           ...notification.groupIds,
           ...notification.doneGroupIds,
           ...notification.memberGroupIds,

@@ -116,6 +116,7 @@ describe("migrate", () => {
     await backend.migrate();
     await database.sql(`alter table ${escapeIdentifier(schema)}.kojin_results disable trigger all`);
     expect((await backend.migrate()).repaired).toEqual([
+      "kojin_results_deleted",
       "kojin_results_foreign_update",
       "kojin_results_notify_insert",
       "kojin_results_notify_update",

@@ -123,7 +123,7 @@ function inspectionRows({ url = "" }: Session, inspection: Inspection): string[]
   const idle = triggers.filter(({ state }) => state !== "enabled" && state !== "always");
   const version = schemaVersion === 0 ? "not migrated" : `version ${schemaVersion ?? "unknown"} of ${latestVersion}`;
   const sizes = aligned(tables.map(({ name, rows, bytes }) => [name, `about ${inDigits(rows)} rows`, inBytes(bytes)]));
-  const expiredRows = expired && `${inDigits(expired.results)} results, ${inDigits(expired.groups)} groups to prune`;
+  const expiredRows = expired && `${inWords(expired)} to prune`;
   return [
     ["Database", `${describeAddress(url)}, PostgreSQL ${server.version}${server.isStandby ? ", standby" : ""}`],
     ["Schema", `${JSON.stringify(schema)}, ${version}, channel ${channel}`],
@@ -193,9 +193,9 @@ interface PruneOptions {
 export const prune = (program: CliCommand): void => {
   program
     .command("prune")
-    .summary("delete expired results and groups")
+    .summary("delete expired results, groups and chunks")
     .description(
-      "Deletes expired results and groups in batches, each in its own transaction. Readers never see expired rows; pruning frees their space. Any number of processes may run it at once.",
+      "Deletes expired results, groups and streams of chunks in batches, each in its own transaction. Readers never see expired rows; pruning frees their space. Any number of processes may run it at once.",
     )
     .option("--older-than <duration>", "only rows that expired at least this long ago", parseFiniteDuration, 0)
     .option("--batch <rows>", "rows per statement, which are locked together", parseInteger(1, 100_000), 1_000)
@@ -212,8 +212,8 @@ export const prune = (program: CliCommand): void => {
         report(session, expired, true);
         return exitCodes.ok;
       }
-      const progress = new PruneView(session, expired.results + expired.groups);
-      let deleted: PruneReport = { results: 0, groups: 0 };
+      const progress = new PruneView(session, totalOf(expired));
+      let deleted: PruneReport = { results: 0, groups: 0, streams: 0 };
       try {
         const onProgress = (soFar: PruneReport): void => progress.show((deleted = soFar));
         deleted = await backend.prune({ olderThanMs, batchRows, signal: session.interrupted, onProgress });
@@ -227,12 +227,18 @@ export const prune = (program: CliCommand): void => {
     });
 };
 
-function report(session: Session, { results, groups }: PruneReport, dryRun: boolean): void {
+function report(session: Session, counts: PruneReport, dryRun: boolean): void {
   const { aborted: interrupted } = session.interrupted;
-  session.printJson({ results, groups, dryRun, interrupted });
-  const counts = `${inDigits(results)} results and ${inDigits(groups)} groups`;
-  session.print(`${dryRun ? "Would delete" : "Deleted"} ${counts}${interrupted ? ", then was interrupted" : ""}.`);
+  session.printJson({ ...counts, dryRun, interrupted });
+  session.print(
+    `${dryRun ? "Would delete" : "Deleted"} ${inWords(counts)}${interrupted ? ", then was interrupted" : ""}.`,
+  );
 }
+
+const inWords = ({ results, groups, streams }: PruneReport): string =>
+  `${inDigits(results)} results, ${inDigits(groups)} groups and ${inDigits(streams)} streams`;
+
+const totalOf = ({ results, groups, streams }: PruneReport): number => results + groups + streams;
 
 /** A bar on a terminal, otherwise a line from time to time. */
 class PruneView {
@@ -252,8 +258,8 @@ class PruneView {
     this.#bar.start(expired, 0);
   }
 
-  show({ results, groups }: PruneReport): void {
-    const deleted = results + groups;
+  show(report: PruneReport): void {
+    const deleted = totalOf(report);
     // More rows may have expired since they were counted.
     const total = Math.max(this.#expired, deleted);
     this.#bar?.setTotal(total);

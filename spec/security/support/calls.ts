@@ -45,6 +45,14 @@ export const calls: Readonly<Record<string, (scene: Scene) => Promise<void>>> = 
   },
   delete: async ({ backend, id }) => expect(await backend.delete(id)).toBe(true),
 
+  emit: async ({ backend, id }) => expect(await backend.emit(`${id} running`, 1)).toBe(1),
+  chunks$: async ({ backend, owner, id }) => {
+    await owner.emit(`${id} streamed`, "chunk");
+    await owner.store(`${id} streamed`, "result");
+    const chunk = { kind: "chunk", attempt: 1, sequence: 1, value: "chunk" };
+    expect(await lastValueFrom(backend.chunks$(`${id} streamed`))).toEqual(chunk);
+  },
+
   "initGroup with a number": async ({ backend, id }) => backend.initGroup(`${id} of two`, 2),
   "initGroup with ids": async ({ backend, id }) => backend.initGroup(`${id} of names`, ["x", "y"]),
   completeGroupMember: async ({ backend, id }) =>
@@ -97,6 +105,7 @@ export const allowed = {
     "store",
     "store with onConflict keep",
     "fail",
+    "emit",
     "initGroup with a number",
     "initGroup with ids",
     "completeGroupMember",
@@ -108,6 +117,7 @@ export const allowed = {
   ],
   waiter: [
     ...besides,
+    "chunks$",
     "openGroups",
     "getGroup",
     "getGroupResults",

@@ -8,6 +8,7 @@ const arrayOf = (entry: string): fc.Arbitrary<string> =>
 
 const names = fc.constantFrom(
   "ids",
+  "chunks",
   "groups",
   "done",
   "members",
@@ -49,7 +50,7 @@ function anyPayload(awaited: readonly string[]): fc.Arbitrary<string> {
     ),
     // Well-formed.
     fc
-      .tuple(valid, fc.constantFrom("ids", "groups", "done", "members"), ids)
+      .tuple(valid, fc.constantFrom("ids", "chunks", "groups", "done", "members"), ids)
       .map(([payload, name, texts]) => JSON.stringify({ ...payload, [name]: texts })),
     fc.array(inline, { maxLength: 20 }).map((entries) => JSON.stringify({ v: 1, ids: entries })),
     fc

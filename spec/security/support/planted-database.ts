@@ -153,7 +153,14 @@ export class PlantedDatabase {
   }
 }
 
-const ownTables = ["kojin_results", "kojin_groups", "kojin_group_state", "kojin_migrations"];
+const ownTables = [
+  "kojin_results",
+  "kojin_groups",
+  "kojin_group_state",
+  "kojin_streams",
+  "kojin_chunks",
+  "kojin_migrations",
+];
 
 const tablePlants = (schema: string, name: string, of: string): string[] => [
   `create view ${schema}.${name} as select * from pg_catalog.${of} where public.planted_note('table ${name}')`,

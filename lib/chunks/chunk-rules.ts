@@ -1,0 +1,114 @@
+import { randomUUID } from "node:crypto";
+import type { Chunk, ChunkPosition, EmitOptions } from "../result-backend";
+import { checkInteger, typeName } from "../value/arguments";
+import { decodeResult } from "../value/decoding";
+import type { Codec } from "../value/encoding";
+
+// Rules for chunks that hold wherever they are stored. sql/0004_chunks.sql has the same rules for all writers.
+
+/** A chunk to emit. */
+export interface ChunkRow {
+  readonly taskId: string;
+  /** JSON text. */
+  readonly text: string;
+  /** Identifies the call, so that a retry does not emit the chunk again. */
+  readonly callId: string;
+  readonly isRestart: boolean;
+  /** Null if the chunks never expire. */
+  readonly ttlMs: number | null;
+}
+
+/** A chunk as it is stored. */
+export interface StoredChunk extends ChunkPosition {
+  /** JSON text; undefined for the start of another attempt, null if it is too large to be read. */
+  readonly text: string | null | undefined;
+}
+
+/** What is stored of a task after a position. */
+export interface ChunkPage {
+  readonly taskId: string;
+  /** The current attempt; 0 if the task has emitted nothing, or its chunks have expired. */
+  readonly attempt: number;
+  /** Number of the latest chunk of that attempt. */
+  readonly sequence: number;
+  /** The first chunks after the position, or from 1 if the position is in an earlier attempt. May be fewer than all. */
+  readonly chunks: readonly { readonly sequence: number; readonly text: string | null }[];
+  /** True if the task has a result. */
+  readonly isFinished: boolean;
+  /** The failure of the task, or the reason why it cannot be read. */
+  readonly error?: Error | undefined;
+}
+
+/** Creates a row from what a caller gave. */
+export function toChunkRow(taskId: string, text: string, { restart = false }: EmitOptions, ttlMs: number): ChunkRow {
+  if (typeof (restart as unknown) !== "boolean")
+    throw new TypeError(`restart: expected true or false, got ${typeName(restart)}.`);
+  return { taskId, text, callId: randomUUID(), isRestart: restart, ttlMs: ttlMs === Infinity ? null : ttlMs };
+}
+
+/**
+ * Converts a stored chunk to what callers receive.
+ *
+ * @throws {@link ResultEncodingError} The text is too large to be read.
+ * @throws {@link ResultValidationError} The codec rejects the chunk.
+ */
+export function decodeChunk<T>(taskId: string, { text, ...position }: StoredChunk, codec: Codec | undefined): Chunk<T> {
+  if (text === undefined) return { kind: "restart", attempt: position.attempt, sequence: 0 };
+  const stored = { taskId, result: text ?? "null", error: null, storedAt: 0, isTooLarge: text === null };
+  // Not a promise without a schema.
+  return { kind: "chunk", ...position, value: decodeResult<T>(stored, codec, undefined) as T };
+}
+
+/** Checks the option `after`. */
+export function toPosition(after: unknown = 0): ChunkPosition {
+  if (typeof after === "number") {
+    checkInteger(after, "after", 0);
+    return { attempt: after === 0 ? 0 : 1, sequence: after };
+  }
+  if (typeof after !== "object" || after === null)
+    throw new TypeError(`after: expected a number or { attempt, sequence }, got ${typeName(after)}.`);
+  const { attempt, sequence } = after as Partial<ChunkPosition>;
+  checkInteger(attempt, "after.attempt", 1, 2 ** 31 - 1);
+  checkInteger(sequence, "after.sequence", 0);
+  return { attempt, sequence };
+}
+
+/**
+ * Place of a reader in the chunks of a task. It only moves forward, so pages may come more than once, in any order, and
+ * from snapshots of different age.
+ */
+export class ChunkCursor {
+  #position: ChunkPosition;
+
+  constructor(position: ChunkPosition) {
+    this.#position = position;
+  }
+
+  get position(): ChunkPosition {
+    return this.#position;
+  }
+
+  /** Returns what follows in a page, and moves behind it. */
+  take({ attempt, chunks }: ChunkPage): StoredChunk[] {
+    const taken: StoredChunk[] = [];
+    if (attempt > this.#position.attempt && chunks[0]?.sequence === 1) {
+      const restart = { attempt, sequence: 0, text: undefined };
+      // A reader that has seen nothing yet has nothing to discard.
+      if (this.#position.attempt > 0) taken.push(restart);
+      this.#position = restart;
+    }
+    if (attempt !== this.#position.attempt) return taken;
+    for (const { sequence, text } of chunks) {
+      if (sequence !== this.#position.sequence + 1) continue;
+      this.#position = { attempt, sequence };
+      taken.push({ attempt, sequence, text });
+    }
+    return taken;
+  }
+
+  /** Tells whether more was stored when a page was read than has been taken. */
+  isBehind({ attempt, sequence }: ChunkPage): boolean {
+    const { attempt: ownAttempt, sequence: ownSequence } = this.#position;
+    return attempt > ownAttempt || (attempt === ownAttempt && sequence > ownSequence);
+  }
+}
