@@ -21,7 +21,7 @@ const groupSize: Row = {
   target: { of: "ratio", atMost: 1.3 },
   prepare: (bench) =>
     withGroups(bench, (crew) => ({
-      ours: async () => perMember(await crew.complete(bench.size(100_000, 25_000), 1)),
+      ours: async () => perMember(await crew.complete(bench.size(100_000, 20_000), 1)),
       reference: async () => perMember(await crew.complete(10_000, bench.size(4, 1))),
     })),
 };
@@ -40,7 +40,7 @@ const groupAgainstCount: Row = {
       )`);
     return withGroups(bench, (crew) => ({
       ours: async () => ({ value: 1_000 / (await crew.complete(10_000, 1)) }),
-      reference: async () => ({ value: 1_000 / (await crew.completeByCount(bench.size(10_000, 2_000))) }),
+      reference: async () => ({ value: 1_000 / (await crew.completeByCount(bench.size(10_000, 500))) }),
     }));
   },
 };

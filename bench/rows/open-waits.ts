@@ -40,8 +40,8 @@ const costPerWait: Row = {
   prepare: ({ crew, url, size }) => {
     const settings = { technique: "ours", url } as const;
     return {
-      ours: async () => crew.costOfWaiting(settings, { tasks: size(100_000, 25_000), lanes }, 1),
-      reference: async () => crew.costOfWaiting(settings, { tasks: 5_000, lanes }, size(10, 2)),
+      ours: async () => crew.costOfWaiting(settings, { tasks: size(100_000, 15_000), lanes }, 1),
+      reference: async () => crew.costOfWaiting(settings, { tasks: 5_000, lanes }, size(10, 1)),
     };
   },
 };
@@ -52,7 +52,7 @@ function withOpenWaits(
   bench: Bench,
   measureOne: (worker: WorkerProcess<OpenWaitsTasks>, open: Open) => Promise<number>,
 ): Contest {
-  const range = { prefix: "open", first: 0, count: bench.size(100_000, 25_000), resultBytes: 0 };
+  const range = { prefix: "open", first: 0, count: bench.size(100_000, 15_000), resultBytes: 0 };
   return {
     ours: async () => {
       await bench.empty();

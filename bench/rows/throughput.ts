@@ -11,7 +11,7 @@ import type { ListeningTasks } from "../workers/listening";
 const code = "bench/rows/throughput.ts";
 /** Concurrent stores in total, across all storing processes. */
 const lanes = 256;
-const drainTasks = ({ size }: Bench): number => size(30_000, 5_000);
+const drainTasks = ({ size }: Bench): number => size(30_000, 3_000);
 
 interface Rival {
   readonly technique: "redis" | "bullmq";
@@ -64,9 +64,9 @@ const burst: Row = {
   unit: "/s",
   target: { of: "ratio", atLeast: 25 },
   prepare: ({ crew, url, size }) => {
-    const tasks = size(50_000, 10_000);
+    const tasks = size(50_000, 5_000);
     // At its rate, all tasks would take half a minute.
-    const fewTasks = size(10_000, 1_000);
+    const fewTasks = size(10_000, 500);
     return {
       ours: async () => crew.storeRate({ technique: "ours", url }, { tasks, lanes: tasks }),
       reference: async () => crew.storeRate({ technique: "row per commit", url }, { tasks: fewTasks, lanes: 8 }),
