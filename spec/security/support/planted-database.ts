@@ -196,7 +196,7 @@ const typePlants = (schema: string): string[] =>
 
 /** In each session's temporary schema, which comes first for types and tables, whatever the search path. */
 function temporaryPlants(): string {
-  const tables = [...ownTables, "kojin_chunks", "kojin_streams"].map(
+  const tables = ownTables.map(
     (name) =>
       `create temp view ${name} as select * from pg_catalog.pg_class where public.planted_note('temporary table ${name}')`,
   );
