@@ -73,6 +73,14 @@ export const upsertAndCount: Reference = {
   code: ["bench/workers/groups.ts", "completeByCount"],
 };
 
+export const upsertAndCounter: Reference = {
+  name: "upsert and counter row, same batches, no triggers",
+  description:
+    "One connection of pg upserts members, 128 in a statement that also adds to a counter row of the group. The table " +
+    "has the Rust crate's columns, and no triggers or further indexes.",
+  code: ["bench/workers/groups.ts", "completeByCounter"],
+};
+
 export const bareStart: Reference = {
   name: "connect and LISTEN with pg alone",
   description: "One connection of pg connects and runs LISTEN in a new process.",

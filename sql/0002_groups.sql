@@ -89,10 +89,10 @@ create index if not exists kojin_groups_finished on @schema@.kojin_groups (group
 -- A session keeps the plans of functions, even if they were made while a table was almost empty. Such plans scan all of
 -- kojin_groups: a member took 20 us of the server's time among 10 000 rows, and 110 us among 200 000. The functions
 -- that writers call therefore disable plans that scan whole tables, which also applies to the functions they call in
--- turn. A member then takes 19 us in both cases. They also force generic plans, since planning each call took half of
+-- turn. A member then took 19 us in both cases. They also force generic plans, since planning each call took half of
 -- the time of a single member.
 
--- Locks groups in the order of their ids. With is_making it also creates absent rows, and starts over if one is deleted
+-- Locks different groups in the order of their ids. With is_making it also creates absent rows, and starts over if one is deleted
 -- between the two statements, since a writer without its lock would add to nothing. Returns three lists: the groups
 -- whose members must be counted, those that have expired, and those that this transaction has recounted after a
 -- statement. The latter must be recounted again by each further trigger of the statement, because its rows are already
@@ -104,11 +104,11 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  wanted constant bigint := (select pg_catalog.count(distinct given.id) from pg_catalog.unnest(group_ids) as given (id));
+  setting constant pg_catalog.text := pg_catalog.current_setting('kojin.recounted'::pg_catalog.text, true);
   held bigint;
 begin
-  if coalesce(pg_catalog.current_setting('kojin.recounted'::pg_catalog.text, true), ''::pg_catalog.text) operator(pg_catalog.<>) ''::pg_catalog.text then
-    recounted := pg_catalog.current_setting('kojin.recounted'::pg_catalog.text)::pg_catalog.text[];
+  if setting operator(pg_catalog.<>) ''::pg_catalog.text then
+    recounted := setting::pg_catalog.text[];
   end if;
   loop
     select
@@ -123,13 +123,11 @@ begin
       order by state.group_id
       for update
     ) as locked;
-    exit when held operator(pg_catalog.=) wanted or not is_making;
+    exit when held operator(pg_catalog.=) pg_catalog.cardinality(group_ids) or not is_making;
     insert into @schema@.kojin_group_state (group_id, counted)
     select absent.id, not exists (select from @schema@.kojin_groups as member where member.group_id operator(pg_catalog.=) absent.id)
-    from (
-      select distinct given.id from pg_catalog.unnest(group_ids) as given (id)
-      where not exists (select from @schema@.kojin_group_state as state where state.group_id operator(pg_catalog.=) given.id)
-    ) as absent
+    from pg_catalog.unnest(group_ids) as absent (id)
+    where not exists (select from @schema@.kojin_group_state as state where state.group_id operator(pg_catalog.=) absent.id)
     order by absent.id
     on conflict (group_id) do nothing;
   end loop;
@@ -344,9 +342,14 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+  distinct_ids pg_catalog.text[] := group_ids[1 : 1];
   held record;
 begin
-  select locked.uncounted, locked.expired into held from @schema@.kojin_groups_hold(group_ids, true) as locked;
+  -- The usual case needs no query.
+  if not (group_ids[1] operator(pg_catalog.=) all (group_ids)) then
+    distinct_ids := array(select distinct given.id from pg_catalog.unnest(group_ids) as given (id));
+  end if;
+  select locked.uncounted, locked.expired into held from @schema@.kojin_groups_hold(distinct_ids, true) as locked;
   if held.expired is not null then
     perform @schema@.kojin_groups_forget(held.expired);
   end if;
@@ -440,6 +443,28 @@ as $$
 declare
   held record;
 begin
+  -- The usual case: a single group that is open and stays open. One statement instead of three saves a tenth of a
+  -- batch's time.
+  if pg_catalog.cardinality(group_ids) operator(pg_catalog.=) 1 and not is_delete and placeholders_by[1] operator(pg_catalog.=) 0
+    and coalesce(pg_catalog.current_setting('kojin.recounted'::pg_catalog.text, true), ''::pg_catalog.text) operator(pg_catalog.=) ''::pg_catalog.text
+  then
+    update @schema@.kojin_group_state as state
+    set
+      completed = state.completed operator(pg_catalog.+) case when state.declared then completed_declared_by[1] else completed_by[1] end,
+      failed = state.failed operator(pg_catalog.+) case when state.declared then failed_declared_by[1] else failed_by[1] end
+    where state.group_id operator(pg_catalog.=) group_ids[1] and state.counted and state.completed_at is null
+      and (state.expires_at is null or state.expires_at operator(pg_catalog.>) pg_catalog.clock_timestamp())
+      and (
+        state.completed operator(pg_catalog.+) state.failed operator(pg_catalog.+) completed_by[1] operator(pg_catalog.+) failed_by[1] operator(pg_catalog.<) state.total
+        or state.total is null
+      );
+    if found then
+      if coalesce(pg_catalog.current_setting('kojin.notify'::pg_catalog.text, true), ''::pg_catalog.text) operator(pg_catalog.<>) 'off'::pg_catalog.text then
+        perform @schema@.kojin_announce(channel, 'groups'::pg_catalog.text, array[pg_catalog.to_json(group_ids[1])::pg_catalog.text]);
+      end if;
+      return;
+    end if;
+  end if;
   select locked.uncounted, locked.recounted into held from @schema@.kojin_groups_hold(group_ids, not is_delete) as locked;
   if held.uncounted is null then
     perform @schema@.kojin_groups_change(group_ids, completed_by, failed_by, completed_declared_by, failed_declared_by, placeholders_by, channel);
@@ -739,69 +764,117 @@ language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
-#variable_conflict use_column
+#variable_conflict use_variable
+declare
+  members constant int := pg_catalog.cardinality(task_ids);
+  completed_before int;
+  places int[];
+  counts int[];
+  conflicts pg_catalog.text[];
+  written int[];
+  has_present boolean := false;
 begin
-  perform @schema@.kojin_groups_lock(group_ids);
-  return query
-  with given as (
+  -- The usual case: new members of one group that are all completed and have room. The rules below would take a fifth
+  -- of a batch's time.
+  if group_ids[1] operator(pg_catalog.=) all (group_ids) and ''::pg_catalog.text operator(pg_catalog.=) all (errors) then
+    select state.completed into completed_before
+    from @schema@.kojin_group_state as state
+    where state.group_id operator(pg_catalog.=) group_ids[1] and state.counted and not state.declared
+      and (state.expires_at is null or state.expires_at operator(pg_catalog.>) pg_catalog.clock_timestamp())
+      and (not state.initialised or (state.total operator(pg_catalog.-) state.completed operator(pg_catalog.-) state.failed) operator(pg_catalog.>=) members)
+    for update;
+    if found then
+      select pg_catalog.array_agg(input.place), pg_catalog.array_agg(completed_before operator(pg_catalog.+) input.place) into written, counts
+      from pg_catalog.generate_series(1, members) as input (place)
+      where not exists (
+        select from pg_catalog.unnest(task_ids) as given (task_id)
+        -- "offset 0" keeps the planner from beginning with all members of the group.
+        cross join lateral (
+          select from @schema@.kojin_groups as member
+          where member.group_id operator(pg_catalog.=) group_ids[1] and member.task_id operator(pg_catalog.=) given.task_id
+          offset 0
+        ) as present
+      );
+      places := written;
+    end if;
+  end if;
+  if written is null then
+    perform @schema@.kojin_groups_lock(group_ids);
     select
-      input.place::int as place, input.group_id, input.task_id,
-      case when input.result operator(pg_catalog.<>) '' then input.result end::pg_catalog.jsonb as result,
-      case when input.error operator(pg_catalog.<>) '' then input.error end::pg_catalog.jsonb as error,
-      state.completed as completed_before, state.declared, member.position,
-      coalesce(member.completed and member.result is not null, false) as was_completed,
-      coalesce(
-        member.stored_at operator(pg_catalog.>) pg_catalog.to_timestamp(input.called_at) and member.stored_at operator(pg_catalog.<=) pg_catalog.clock_timestamp(), false
-      ) as is_newer,
-      case
-        when member.finished_seq is not null or state.declared or not state.initialised then null
-        else state.total operator(pg_catalog.-) state.completed operator(pg_catalog.-) state.failed
-      end as room
-    from rows from (
-      pg_catalog.unnest(group_ids), pg_catalog.unnest(task_ids), pg_catalog.unnest(results), pg_catalog.unnest(errors), pg_catalog.unnest(called)
-    ) with ordinality as input (group_id, task_id, result, error, called_at, place)
-    join @schema@.kojin_group_state as state on state.group_id operator(pg_catalog.=) input.group_id
-    left join @schema@.kojin_groups as member
-      on member.group_id operator(pg_catalog.=) input.group_id and member.task_id operator(pg_catalog.=) input.task_id
-  ),
-  decided as (
-    select
-      given.*,
-      case
-        when given.declared and given.position is null then 'members'::pg_catalog.text
-        when given.room is not null
-          and pg_catalog.row_number() over (partition by given.group_id, given.room is null order by given.place) operator(pg_catalog.>) given.room then 'overflow'::pg_catalog.text
-      end as reason
-    from given
-  ),
-  written as (
+      pg_catalog.array_agg(decided.place), pg_catalog.array_agg(decided.completed_count), pg_catalog.array_agg(decided.reason),
+      pg_catalog.array_agg(decided.place) filter (where decided.is_written), pg_catalog.bool_or(decided.is_written and decided.is_present)
+    into places, counts, conflicts, written, has_present
+    from (
+      select
+        ruled.place, ruled.reason, ruled.is_present,
+        ruled.completed_before operator(pg_catalog.+) case
+          when ruled.is_success and not ruled.was_completed and ruled.reason is null
+          then pg_catalog.count(*) filter (where ruled.is_success and not ruled.was_completed and ruled.reason is null) over in_order
+          else pg_catalog.count(*) filter (where ruled.is_success and not ruled.was_completed and ruled.reason is null) over (partition by ruled.group_id)
+        end::int as completed_count,
+        ruled.reason is null
+          and case when ruled.was_completed then ruled.is_success and not ruled.is_newer else ruled.is_success or not ruled.is_newer end as is_written
+      from (
+        select
+          found.*,
+          case
+            when found.declared and not found.is_declared then 'members'::pg_catalog.text
+            when (pg_catalog.count(*) filter (where found.takes_room) over in_order) operator(pg_catalog.>) found.room and found.takes_room then 'overflow'::pg_catalog.text
+          end as reason
+        from (
+          select
+            grouped.group_id, input.place, state.completed as completed_before, state.declared,
+            state.total operator(pg_catalog.-) state.completed operator(pg_catalog.-) state.failed as room,
+            state.initialised and not state.declared and member.finished_seq is null as takes_room,
+            coalesce(errors[input.place] operator(pg_catalog.=) ''::pg_catalog.text, true) as is_success,
+            member.group_id is not null as is_present,
+            member.position is not null as is_declared,
+            coalesce(member.completed and member.result is not null, false) as was_completed,
+            coalesce(
+              member.stored_at operator(pg_catalog.>) pg_catalog.to_timestamp(called[input.place]) and member.stored_at operator(pg_catalog.<=) pg_catalog.clock_timestamp(),
+              false
+            ) as is_newer
+          from (
+            select given.group_id, pg_catalog.array_agg(given.place::int) as places
+            from pg_catalog.unnest(group_ids) with ordinality as given (group_id, place)
+            group by given.group_id
+          ) as grouped
+          join @schema@.kojin_group_state as state on state.group_id operator(pg_catalog.=) grouped.group_id
+          cross join lateral pg_catalog.unnest(grouped.places) as input (place)
+          left join @schema@.kojin_groups as member
+            on member.group_id operator(pg_catalog.=) grouped.group_id and member.task_id operator(pg_catalog.=) task_ids[input.place]
+        ) as found
+        window in_order as (partition by found.group_id order by found.place rows unbounded preceding)
+      ) as ruled
+      window in_order as (partition by ruled.group_id order by ruled.place rows unbounded preceding)
+    ) as decided;
+  end if;
+  -- `on conflict` only if it is needed, since it looks each member up once more and inserts it in two steps. No other
+  -- writer can insert these members meanwhile: it would need the lock of the group.
+  if has_present then
     insert into @schema@.kojin_groups as member (group_id, task_id, result, error, completed, finished_seq, stored_at)
     select
-      ordered.group_id, ordered.task_id, ordered.result, ordered.error, ordered.error is null,
+      group_ids[given.place], task_ids[given.place],
+      case when results[given.place] operator(pg_catalog.<>) ''::pg_catalog.text then results[given.place] end::pg_catalog.jsonb,
+      case when errors[given.place] operator(pg_catalog.<>) ''::pg_catalog.text then errors[given.place] end::pg_catalog.jsonb,
+      coalesce(errors[given.place] operator(pg_catalog.=) ''::pg_catalog.text, true),
       pg_catalog.nextval($name$@schema@.kojin_group_seq$name$::pg_catalog.regclass), pg_catalog.clock_timestamp()
-    from (
-      select * from decided
-      where decided.reason is null
-        and case when decided.was_completed then decided.error is null and not decided.is_newer else decided.error is null or not decided.is_newer end
-      order by decided.place
-    ) as ordered
+    from pg_catalog.unnest(written) as given (place)
     on conflict (group_id, task_id) do update
       set
         result = excluded.result, error = excluded.error, completed = excluded.completed,
-        finished_seq = coalesce(member.finished_seq, excluded.finished_seq), stored_at = excluded.stored_at
-  )
-  select
-    decided.place,
-    case
-      when decided.error is null and not decided.was_completed and decided.reason is null
-      then decided.completed_before operator(pg_catalog.+) pg_catalog.count(*) filter (where decided.error is null and not decided.was_completed and decided.reason is null)
-        over (partition by decided.group_id order by decided.place)
-      else decided.completed_before operator(pg_catalog.+) pg_catalog.count(*) filter (where decided.error is null and not decided.was_completed and decided.reason is null)
-        over (partition by decided.group_id)
-    end::int,
-    decided.reason
-  from decided
-  order by decided.place;
+        finished_seq = coalesce(member.finished_seq, excluded.finished_seq), stored_at = excluded.stored_at;
+  elsif written is not null then
+    insert into @schema@.kojin_groups (group_id, task_id, result, error, completed, finished_seq, stored_at)
+    select
+      group_ids[given.place], task_ids[given.place],
+      case when results[given.place] operator(pg_catalog.<>) ''::pg_catalog.text then results[given.place] end::pg_catalog.jsonb,
+      case when errors[given.place] operator(pg_catalog.<>) ''::pg_catalog.text then errors[given.place] end::pg_catalog.jsonb,
+      coalesce(errors[given.place] operator(pg_catalog.=) ''::pg_catalog.text, true),
+      pg_catalog.nextval($name$@schema@.kojin_group_seq$name$::pg_catalog.regclass), pg_catalog.clock_timestamp()
+    from pg_catalog.unnest(written) as given (place);
+  end if;
+  return query select pg_catalog.unnest(places), pg_catalog.unnest(counts), pg_catalog.unnest(conflicts);
   -- No trigger fires in such a session, so count here.
   if pg_catalog.current_setting('session_replication_role'::pg_catalog.text) operator(pg_catalog.=) 'replica'::pg_catalog.text then
     perform @schema@.kojin_groups_count(group_ids);
@@ -863,7 +936,7 @@ begin
     return;
   end if;
   -- States are locked before members, as by every writer.
-  perform @schema@.kojin_groups_hold(group_ids, true);
+  perform @schema@.kojin_groups_hold(array(select distinct given.id from pg_catalog.unnest(group_ids) as given (id)), true);
   with unnumbered as materialized (
     select member.group_id, member.task_id
     from rows from (pg_catalog.unnest(group_ids), pg_catalog.unnest(task_ids)) with ordinality as page (group_id, task_id, place)

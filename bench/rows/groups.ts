@@ -1,8 +1,9 @@
 import type { Bench } from "../bench";
+import { hasProcessorTimes, processorTimeMs } from "../clock";
 import { WorkerProcess } from "../processes";
-import { upsertAndCount } from "../references";
+import { upsertAndCount, upsertAndCounter } from "../references";
 import type { Contest, Row } from "../row";
-import type { Sample } from "../sample";
+import { NotMeasured, type Sample } from "../sample";
 import type { GroupLoad, GroupsTasks } from "../workers/groups";
 
 const lanes = 256;
@@ -11,7 +12,7 @@ const rustLanes = 10;
 
 /** Time per member, from the first call to all results in hand, of a large group and a smaller one. */
 const groupSize: Row = {
-  name: "group of 100 000, time per member until waitGroup ends",
+  name: "group of 1 000 000, time per member until waitGroup ends",
   reference: {
     name: "group of 10 000",
     description: "The library with groups of 10 000 members, one after the other.",
@@ -21,8 +22,8 @@ const groupSize: Row = {
   target: { of: "ratio", atMost: 1.3 },
   prepare: (bench) =>
     withGroups(bench, (crew) => ({
-      ours: async () => perMember(await crew.complete(bench.size(100_000, 20_000), 1)),
-      reference: async () => perMember(await crew.complete(10_000, bench.size(4, 1))),
+      ours: async () => perMember(await crew.complete(bench.size(1_000_000, 20_000), 1)),
+      reference: async () => perMember(await crew.complete(10_000, bench.size(10, 1))),
     })),
 };
 
@@ -32,15 +33,26 @@ const groupAgainstCount: Row = {
   reference: upsertAndCount,
   unit: "/s",
   target: { of: "ratio", atLeast: 40 },
-  prepare: async (bench) => {
-    await bench.postgres.sql(`
-      create schema if not exists bench_rust;
-      create table if not exists bench_rust.kojin_groups (
-        group_id text, task_id text, result jsonb, completed boolean default false, primary key (group_id, task_id)
-      )`);
-    return withGroups(bench, (crew) => ({
+  prepare: (bench) =>
+    withGroups(bench, (crew) => ({
       ours: async () => ({ value: 1_000 / (await crew.complete(10_000, 1)) }),
-      reference: async () => ({ value: 1_000 / (await crew.completeByCount(bench.size(10_000, 500))) }),
+      // A quick run measures the middle of the group, where a count takes as long as it does on average.
+      reference: async () => ({ value: 1_000 / (await crew.completeByCount(10_000, bench.size(10_000, 500))) }),
+    })),
+};
+
+/** Processor time of the server per member, while members are completed. */
+const memberCost: Row = {
+  name: "processor time for each group member, server",
+  reference: upsertAndCounter,
+  unit: "µs",
+  target: { of: "ours", atMost: 9 },
+  prepare: (bench) => {
+    if (!hasProcessorTimes()) throw new NotMeasured("there is no /proc on this system");
+    const groups = bench.size(10, 2);
+    return withGroups(bench, (crew) => ({
+      ours: async () => perMember(await crew.serverCost(10_000, groups)),
+      reference: async () => perMember(await crew.serverCostByCounter(10_000, groups)),
     }));
   },
 };
@@ -60,6 +72,12 @@ class GroupCrew implements Disposable {
 
   async connect(): Promise<void> {
     for (const worker of [this.#waiting, this.#completing]) await worker.call("connect", this.#bench.url);
+    await this.#bench.postgres.sql(`
+      create schema if not exists bench_rust;
+      create table if not exists bench_rust.kojin_groups (
+        group_id text, task_id text, result jsonb, completed boolean default false, primary key (group_id, task_id)
+      );
+      create table if not exists bench_rust.counters (group_id text primary key, completed int) with (fillfactor = 50)`);
     await this.complete(500, 1);
   }
 
@@ -76,14 +94,38 @@ class GroupCrew implements Disposable {
     return durationMs / (members * groups);
   }
 
-  /** Gives milliseconds per member. */
-  async completeByCount(members: number): Promise<number> {
-    const load = this.#load(members, rustLanes);
+  /** Completes `measured` members in the middle of a group. Gives milliseconds per member. */
+  async completeByCount(members: number, measured: number): Promise<number> {
+    const load = this.#load(measured, rustLanes);
+    const before = (members - measured) / 2;
+    await this.#emptyTables();
     await this.#bench.postgres.sql(`
-      truncate bench_rust.kojin_groups;
       insert into bench_rust.kojin_groups (group_id, task_id)
-      select '${load.groupId}', '${load.groupId}:placeholder:' || i from generate_series(0, ${members - 1}) as i`);
-    return (await this.#completing.call("completeByCount", { url: this.#bench.url, load })) / members;
+      select '${load.groupId}', '${load.groupId}:placeholder:' || i from generate_series(0, ${members - 1}) as i;
+      insert into bench_rust.kojin_groups (group_id, task_id, result, completed)
+      select '${load.groupId}', 'earlier-' || i, '{}', true from generate_series(1, ${before}) as i`);
+    return (await this.#completing.call("completeByCount", { url: this.#bench.url, load })) / measured;
+  }
+
+  /** Completes groups that nothing waits for. Gives the server's milliseconds of processor time per member. */
+  async serverCost(members: number, groups: number): Promise<number> {
+    await this.#bench.empty();
+    const loads = Array.from({ length: groups }, () => this.#load(members, lanes));
+    for (const load of loads) await this.#completing.call("init", load);
+    const cost = await this.#serverTimeOf(async () => {
+      for (const load of loads) await this.#completing.call("complete", load);
+    });
+    return cost / (members * groups);
+  }
+
+  /** Gives the server's milliseconds of processor time per member. */
+  async serverCostByCounter(members: number, groups: number): Promise<number> {
+    await this.#emptyTables();
+    const loads = Array.from({ length: groups }, () => this.#load(members, 1));
+    const cost = await this.#serverTimeOf(async () =>
+      this.#completing.call("completeByCounter", { url: this.#bench.url, loads }),
+    );
+    return cost / (members * groups);
   }
 
   async close(): Promise<void> {
@@ -97,6 +139,17 @@ class GroupCrew implements Disposable {
   #load(members: number, atOnce: number): GroupLoad {
     this.#groups += 1;
     return { groupId: `${process.pid}-${this.#groups}`, members, lanes: atOnce };
+  }
+
+  async #serverTimeOf(work: () => Promise<void>): Promise<number> {
+    const { processId } = this.#bench.postgres;
+    const before = processorTimeMs(processId);
+    await work();
+    return processorTimeMs(processId) - before;
+  }
+
+  async #emptyTables(): Promise<void> {
+    await this.#bench.postgres.sql("truncate bench_rust.kojin_groups, bench_rust.counters");
   }
 }
 
@@ -115,4 +168,4 @@ async function withGroups(
   };
 }
 
-export const groupRows: readonly Row[] = [groupSize, groupAgainstCount];
+export const groupRows: readonly Row[] = [groupSize, groupAgainstCount, memberCost];

@@ -1,12 +1,14 @@
 // A process that completes the members of groups, or waits for groups.
 
 import { PostgresResultBackend } from "kojin-postgres";
-import { Pool } from "pg";
+import { Client, Pool } from "pg";
 import { now } from "../clock";
 import { serve } from "../processes";
 import { resultOf, taskIds } from "../technique";
 
 const result = resultOf(100);
+/** Half of the lanes, since two statements are in flight. */
+const batchMembers = 128;
 
 export interface GroupLoad {
   readonly groupId: string;
@@ -22,6 +24,8 @@ const tasks = {
   connect: async (url: string): Promise<void> => {
     backend = await PostgresResultBackend.connect(url);
   },
+
+  init: async ({ groupId, members }: GroupLoad): Promise<void> => backend?.initGroup(groupId, members),
 
   /** Creates a group and begins to wait for it. */
   open: async ({ groupId, members }: GroupLoad): Promise<void> => {
@@ -61,6 +65,33 @@ const tasks = {
     const durationMs = now() - startedAt;
     await pool.end();
     return durationMs;
+  },
+
+  /** The least work that counts members: a plain upsert of a batch, and one row with the number. */
+  completeByCounter: async ({ url, loads }: { url: string; loads: readonly GroupLoad[] }): Promise<void> => {
+    const client = new Client({ connectionString: url });
+    await client.connect();
+    const json = JSON.stringify(result);
+    for (const { groupId, members } of loads) {
+      await client.query("insert into bench_rust.counters values ($1, 0)", [groupId]);
+      const ids = taskIds({ prefix: "member", first: 0, count: members, resultBytes: 0 });
+      for (let first = 0; first < ids.length; first += batchMembers) {
+        const batch = ids.slice(first, first + batchMembers);
+        await client.query({
+          name: "upsert and count",
+          text: `
+            with written as (
+              insert into bench_rust.kojin_groups (group_id, task_id, result, completed)
+              select $1::text, task_id, result::jsonb, true from unnest($2::text[], $3::text[]) as batch (task_id, result)
+              on conflict (group_id, task_id) do update set result = excluded.result, completed = true
+            )
+            update bench_rust.counters set completed = completed + cardinality($2) where group_id = $1
+            returning completed`,
+          values: [groupId, batch, batch.map(() => json)],
+        });
+      }
+    }
+    await client.end();
   },
 
   close: async (): Promise<void> => backend?.close(),

@@ -163,34 +163,36 @@ function writeStatements(schema: string, lockTimeoutMs: number) {
   const float8 = "double precision";
   const inTime = (fence: string): string =>
     `case when ${fence}::${float8} is null then true else ${isInTime(schema, fence)} end`;
-  // Set before the function is called, since the call depends on them. A caller's transaction keeps its own.
-  const settings = (fence: string, notifies: string): string => {
+  // A condition for an argument, so that it is evaluated before the call: always true, and changes settings for it. A
+  // caller's transaction keeps its own.
+  const isSet = (fence: string, notifies: string): string => {
     const notify = setting("kojin.notify", `case when ${notifies}::boolean then '' else 'off' end`);
-    return `with settings as materialized (
-        select case when ${fence}::${float8} is null then ''
-          else pg_catalog.concat(${isInTime(schema, fence)}, ${lockTimeoutSetting(lockTimeoutMs)}, ${notify}) end as made
-      )`;
+    return `case when ${fence}::${float8} is null then true
+      else pg_catalog.concat(${isInTime(schema, fence)}, ${lockTimeoutSetting(lockTimeoutMs)}, ${notify}) is not null end`;
   };
+  const isLast = "place operator(pg_catalog.=) pg_catalog.cardinality($2)";
   return {
     // $1 text group, $2 int total, $3 text[] ids or null, $4 float8 ms to live or null, $5 float8 ms until the deadline
     // or null, $6 text channel, $7 float8 server time from which it must not write, or null in the caller's
     // transaction, $8 boolean true if triggers notify. Returns null, or the conflict.
     init: `
-      ${settings("$7", "$8")}
       select conflict, ${inTime("$7")}
-      from settings, lateral ${schema}.kojin_init_group(
-        case when made is not null then $1::${text} end, $2::int, $3::${text}[], $4::${float8}, $5::${float8}, $6::${text}
+      from ${schema}.kojin_init_group(
+        case when ${isSet("$7", "$8")} then $1::${text} end,
+        $2::int, $3::${text}[], $4::${float8}, $5::${float8}, $6::${text}
       ) as conflict`,
 
     // $1 text[] groups, $2 text[] tasks, $3 text[] results and $4 text[] failures, one of which is '', $5 float8 server
     // time from which it must not write, or null in the caller's transaction, $6 boolean true if triggers notify, $7
     // float8[] times of the calls, after which stored members are kept, or null. Returns in order the number of
-    // completed members, or the conflict.
+    // completed members, or the conflict. Only the last row has the time, since converting it takes 0.4 us.
     finish: `
-      ${settings("$5", "$6")}
-      select completed_count as completed, conflict, ${inTime("$5")}, ${writtenBy}
-      from settings, lateral ${schema}.kojin_finish_members(
-        $1::${text}[], $2::${text}[], $3::${text}[], case when made is not null then $4::${text}[] end, $7::${float8}[]
+      select completed_count as completed, conflict,
+        case when ${isLast} then ${inTime("$5")} end as is_in_time,
+        case when ${isLast} then ${writtenBy} end as written_by
+      from ${schema}.kojin_finish_members(
+        $1::${text}[], $2::${text}[], $3::${text}[],
+        case when ${isSet("$5", "$6")} then $4::${text}[] end, $7::${float8}[]
       )
       order by place`,
 

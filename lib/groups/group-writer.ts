@@ -102,11 +102,12 @@ export class GroupWriter extends OutcomeWriter<MemberRow, number> {
       times = attempt.calledAt();
       return { ...query, values: [...values, times ?? null] };
     };
-    type Columns = [...Verdict, isInTime: string, writtenBy: string];
+    type Columns = [...Verdict, isInTime: string | null, writtenBy: string | null];
     const verdicts = await this.parts.database.query<Columns>({ ...query, values, whenSent }, attempt.timeoutMs);
+    const writtenBy = Number(verdicts.at(-1)?.[3]) / 1e6;
     return {
       outcomes: rows.map((row, index) => outcomeOf(row, verdicts[index])),
-      times: rows.map((_, index) => (times === undefined ? Number(verdicts[index]?.[3]) / 1e6 : undefined)),
+      times: rows.map(() => (times === undefined ? writtenBy : undefined)),
     };
   }
 
