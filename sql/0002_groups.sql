@@ -92,9 +92,9 @@ create index if not exists kojin_groups_finished on @schema@.kojin_groups (group
 -- turn. A member then took 19 us in both cases. They also force generic plans, since planning each call took half of
 -- the time of a single member.
 
--- Locks different groups in the order of their ids. With is_making it also creates absent rows, and starts over if one is deleted
--- between the two statements, since a writer without its lock would add to nothing. Returns three lists: the groups
--- whose members must be counted, those that have expired, and those that this transaction has recounted after a
+-- Locks different groups in the order of their ids. With is_making it also creates absent rows, and starts over if one
+-- is deleted between the two statements, since a writer without its lock would add to nothing. Returns three lists: the
+-- groups whose members must be counted, those that have expired, and those that this transaction has recounted after a
 -- statement. The latter must be recounted again by each further trigger of the statement, because its rows are already
 -- in the count.
 create or replace function @schema@.kojin_groups_hold(
