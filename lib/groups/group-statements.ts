@@ -170,7 +170,7 @@ function writeStatements(schema: string, lockTimeoutMs: number) {
     return `case when ${fence}::${float8} is null then true
       else pg_catalog.concat(${isInTime(schema, fence)}, ${lockTimeoutSetting(lockTimeoutMs)}, ${notify}) is not null end`;
   };
-  const isLast = "place operator(pg_catalog.=) pg_catalog.cardinality($2)";
+  const isLast = "place operator(pg_catalog.=) pg_catalog.cardinality($2::pg_catalog.text[])";
   return {
     // $1 text group, $2 int total, $3 text[] ids or null, $4 float8 ms to live or null, $5 float8 ms until the deadline
     // or null, $6 text channel, $7 float8 server time from which it must not write, or null in the caller's

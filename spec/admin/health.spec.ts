@@ -1,4 +1,5 @@
 import { escapeIdentifier } from "pg";
+import { latestVersion } from "../../lib/schema/migration-files";
 import { eventually } from "../support/eventually";
 import { specDatabase } from "../support/spec-database";
 
@@ -16,7 +17,7 @@ describe("health() and stats()", () => {
       status: "listening",
       problems: [],
       databaseMs: expect.any(Number) as number,
-      schemaVersion: 3,
+      schemaVersion: latestVersion(),
       notifyQueueUsage: expect.any(Number) as number,
       heartbeatMs: expect.any(Number) as number,
       reconnects: 0,

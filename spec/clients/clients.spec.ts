@@ -40,6 +40,8 @@ class Writes {
     expect(await backend.failGroupMember(this.id("numbered"), "b", new Error(odd), { client })).toBe(1);
     for (const [index, member] of members.entries())
       expect(await backend.completeGroupMember(this.id("declared"), member, index, { client })).toBe(index + 1);
+    expect(await backend.emit(this.id("emitting"), value, { client })).toBe(1);
+    expect(await backend.emit(this.id("emitting"), odd, { client, restart: true })).toBe(1);
     expect(await backend.claimGroup(this.id("done"), { client })).toBeDefined();
     expect(await backend.claimGroup(this.id("numbered"), { client })).toBeUndefined();
   }

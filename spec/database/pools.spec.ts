@@ -57,7 +57,7 @@ describe("a pool of the application's", () => {
     expect(await backend.unclaimedGroups()).toContainEqual(expect.objectContaining({ groupId: prefix, completed: 2 }));
     expect(await (await backend.claimGroup(prefix, { leaseMs: 60_000 }))?.ack()).toBe(true);
     expect(await backend.delete(a)).toBe(true);
-    expect(await backend.prune()).toEqual({ results: 0, groups: 0 });
+    expect(await backend.prune()).toEqual({ results: 0, groups: 0, streams: 0 });
     expect(await backend.health()).toMatchObject({
       ok: true,
       problems: [],

@@ -46,7 +46,7 @@ describe("a role with settings of its own", () => {
       expect(backend.stats().wokenBy).toMatchObject({ notification: 50, sweep: 0 });
       await backend.store("soon gone", 1, { ttlMs: 40 });
       await eventually(async () => expect(await backend.get("soon gone")).toBeUndefined());
-      expect(await backend.prune()).toEqual({ results: 1, groups: 0 });
+      expect(await backend.prune()).toEqual({ results: 1, groups: 0, streams: 0 });
       expect(await backend.delete("odd 0")).toBe(true);
       expect(await backend.health()).toMatchObject({ ok: true, problems: [] });
     });
@@ -132,7 +132,7 @@ describe("a role with settings of its own", () => {
       expect(await backend.claimGroup("claimed")).toBeUndefined();
       await backend.store("short", 1, { ttlMs: 40 });
       await eventually(async () => expect(await backend.get("short")).toBeUndefined());
-      expect(await backend.prune()).toEqual({ results: 1, groups: 0 });
+      expect(await backend.prune()).toEqual({ results: 1, groups: 0, streams: 0 });
     });
   });
 
