@@ -1,4 +1,4 @@
-import { processorTimeMs } from "./clock";
+import { hasProcessorTimes, processorTimeMs } from "./clock";
 import { WorkerProcess } from "./processes";
 import { median, percentile, type Sample } from "./sample";
 import type { TaskRange, TechniqueName, TechniqueSettings } from "./technique";
@@ -32,17 +32,11 @@ export interface Load {
   readonly resultBytes?: number;
   /** Tasks behind both sides when the clock starts. Default: four drains and a third of one. */
   readonly tasksBefore?: number;
-  /** Process id of the server whose processor time counts. */
+  /** Process id of the server. With it, the processor time is measured where the system shows it. */
   readonly server?: number;
 }
 
-export interface Drained extends Sample {
-  readonly tasks: number;
-  /** Milliseconds of processor time of the storing and waiting processes together. */
-  readonly clientCpuMs: number;
-  /** Milliseconds of processor time of the server. */
-  readonly serverCpuMs: number;
-}
+type ProcessorTime = Pick<Sample, "clientMicros" | "serverMicros">;
 
 /** The part of the bench that a crew needs. */
 interface Site {
@@ -62,7 +56,8 @@ export class Crew implements Disposable {
   #storing: readonly WorkerProcess<StoringTasks>[] = [];
   #ranges = 0;
   readonly #isWarm = new Set<TechniqueName>();
-  readonly #isDrained = new Set<TechniqueName>();
+  /** Techniques whose code is compiled, with the number of storing processes. */
+  readonly #isDrained = new Set<string>();
 
   constructor(bench: Site) {
     this.#bench = bench;
@@ -92,7 +87,7 @@ export class Crew implements Disposable {
    * Opens waits and stores for all of them. Gives the waits resolved per second, from the first call of `store` to the
    * end of the last wait.
    */
-  async drain(settings: TechniqueSettings, load: Load): Promise<Drained> {
+  async drain(settings: TechniqueSettings, load: Load): Promise<Sample> {
     return this.#with(settings, load.storingProcesses, async () => {
       if (load.tasksBefore === undefined) await this.#warmUpDrains(settings, load);
       await this.#drainOnce({ ...load, tasks: load.tasksBefore ?? warmUpTasks(load.tasks) });
@@ -128,10 +123,11 @@ export class Crew implements Disposable {
   }
 
   async #warmUpDrains({ technique }: TechniqueSettings, load: Load): Promise<void> {
-    if (this.#isDrained.has(technique)) return;
+    const side = `${technique}, ${load.storingProcesses ?? 1}`;
+    if (this.#isDrained.has(side)) return;
     const times = this.#bench.size(warmUpDrains.full, warmUpDrains.quick);
     for (let time = 0; time < times; time += 1) await this.#drainOnce(load);
-    this.#isDrained.add(technique);
+    this.#isDrained.add(side);
   }
 
   async #warmUpSequence({ technique }: TechniqueSettings): Promise<void> {
@@ -142,19 +138,27 @@ export class Crew implements Disposable {
     this.#isWarm.add(technique);
   }
 
-  async #drainOnce({ tasks, lanes, resultBytes = 100, server }: Load): Promise<Drained> {
+  async #drainOnce({ tasks, lanes, resultBytes = 100, server }: Load): Promise<Sample> {
     const range = this.#range(tasks, resultBytes);
     await this.#waiting.call("open", range);
-    const cpuBefore = await this.#cpuTime();
-    const serverBefore = server === undefined ? NaN : processorTimeMs(server);
+    const processorTime = server === undefined || !hasProcessorTimes() ? undefined : await this.#processorTime(server);
     const [[startedAt], endedAt] = await Promise.all([this.#storeAll(range, lanes), this.#waiting.call("ended")]);
-    const serverCpuMs = server === undefined ? NaN : processorTimeMs(server) - serverBefore;
     const lastEndedAt = endedAt.reduce((latest, time) => Math.max(latest, time), 0);
-    return {
-      value: tasks / ((lastEndedAt - startedAt) / 1_000),
-      tasks,
-      clientCpuMs: ((await this.#cpuTime()) - cpuBefore) / 1_000,
-      serverCpuMs,
+    const value = tasks / ((lastEndedAt - startedAt) / 1_000);
+    return processorTime === undefined ? { value } : { value, ...(await processorTime(tasks)) };
+  }
+
+  /** Begins to measure processor time. Gives a function that returns it for each of a number of tasks. */
+  async #processorTime(server: number): Promise<(tasks: number) => Promise<ProcessorTime>> {
+    const workers = [this.#waiting, ...this.#storing];
+    const read = async (): Promise<[clients: number, server: number]> => {
+      const times = await Promise.all(workers.map(async (worker) => worker.call("cpuTime")));
+      return [times.reduce((sum, time) => sum + time, 0), processorTimeMs(server) * 1_000];
+    };
+    const before = await read();
+    return async (tasks) => {
+      const after = await read();
+      return { clientMicros: (after[0] - before[0]) / tasks, serverMicros: (after[1] - before[1]) / tasks };
     };
   }
 
@@ -186,12 +190,6 @@ export class Crew implements Disposable {
     } finally {
       await Promise.all(workers.map(async (worker) => worker.call("close")));
     }
-  }
-
-  async #cpuTime(): Promise<number> {
-    const workers = [this.#waiting, ...this.#storing];
-    const times = await Promise.all(workers.map(async (worker) => worker.call("cpuTime")));
-    return times.reduce((sum, time) => sum + time, 0);
   }
 
   #range(count: number, resultBytes: number): TaskRange {

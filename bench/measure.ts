@@ -66,7 +66,13 @@ function mediansOf(samples: readonly Sample[]): Partial<Record<keyof Sample, num
     const values = samples.flatMap((sample) => sample[key] ?? []);
     return values.length === 0 ? undefined : median(values);
   };
-  return { value: of("value"), p95: of("p95"), p99: of("p99") };
+  return {
+    value: of("value"),
+    p95: of("p95"),
+    p99: of("p99"),
+    clientMicros: of("clientMicros"),
+    serverMicros: of("serverMicros"),
+  };
 }
 
 function isMet({ atMost = Infinity, atLeast = -Infinity }: Target, figure: number | undefined): boolean | undefined {

@@ -19,6 +19,14 @@ export const bareWithRead: Reference = {
   code: [plainPostgres, "bareWithRead"],
 };
 
+export const bareStore: Reference = {
+  name: "bare pg clients, same statement",
+  description:
+    "As many processes with one connection of pg each run the library's own statement, prepared, through the same " +
+    "trigger, one result per commit. The library waits.",
+  code: [plainPostgres, "bareStore"],
+};
+
 export const polling: Reference = {
   name: "polling every 100 ms",
   description:

@@ -9,7 +9,14 @@ const targetSchema = z.object({
   atLeast: z.number().optional(),
 });
 
-const figureShape = { value: z.number(), p95: z.number().optional(), p99: z.number().optional() };
+const figureShape = {
+  value: z.number(),
+  p95: z.number().optional(),
+  p99: z.number().optional(),
+  /** Processor time per task, in microseconds: of the storing and waiting processes, and of the server. */
+  clientMicros: z.number().optional(),
+  serverMicros: z.number().optional(),
+};
 
 const rowSchema = z.object({
   name: z.string(),

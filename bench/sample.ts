@@ -4,6 +4,10 @@ export interface Sample {
   readonly value: number;
   readonly p95?: number;
   readonly p99?: number;
+  /** Processor time per task, in microseconds, of the storing and waiting processes together. */
+  readonly clientMicros?: number;
+  /** The same of the server. */
+  readonly serverMicros?: number;
 }
 
 /** Says why this machine cannot measure a row. */

@@ -52,11 +52,13 @@ function cellsOf(row: RowResult): string[] {
   ];
 }
 
-function describeSide({ value = NaN, p95, p99 }: Partial<RowResult>, unit: RowResult["unit"]): string {
+function describeSide(side: Partial<RowResult>, unit: RowResult["unit"]): string {
+  const { value = NaN, p95, p99, clientMicros, serverMicros } = side;
   const main = formatFigure(value, unit);
-  return p95 === undefined || p99 === undefined
-    ? main
-    : `p50 ${main}\np95 ${formatFigure(p95, unit)}\np99 ${formatFigure(p99, unit)}`;
+  if (p95 !== undefined && p99 !== undefined)
+    return `p50 ${main}\np95 ${formatFigure(p95, unit)}\np99 ${formatFigure(p99, unit)}`;
+  if (clientMicros === undefined || serverMicros === undefined) return main;
+  return `${main}\nclients ${formatFigure(clientMicros, "µs")}\nserver ${formatFigure(serverMicros, "µs")}`;
 }
 
 function describeTarget({ of, atMost, atLeast }: Target, unit: RowResult["unit"]): string {

@@ -2,7 +2,15 @@ import { randomBytes } from "node:crypto";
 import type { PostgresResultBackendOptions } from "kojin-postgres";
 
 /** Ways for one process to store what another awaits: the product, and the alternatives it is compared with. */
-export type TechniqueName = "ours" | "bare" | "bare with read" | "polling" | "row per commit" | "redis" | "bullmq";
+export type TechniqueName =
+  | "ours"
+  | "bare"
+  | "bare with read"
+  | "bare store"
+  | "polling"
+  | "row per commit"
+  | "redis"
+  | "bullmq";
 
 export interface TechniqueSettings {
   readonly technique: TechniqueName;

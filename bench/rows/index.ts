@@ -1,11 +1,12 @@
 import type { Row } from "../row";
+import { fleetRows } from "./fleets";
 import { groupRows } from "./groups";
 import { latencyRows } from "./latency";
 import { openWaitRows } from "./open-waits";
 import { slowCommitRows } from "./slow-commits";
 import { throughputRows } from "./throughput";
 
-const all = [...latencyRows, ...throughputRows, ...openWaitRows, ...groupRows, ...slowCommitRows];
+const all = [...latencyRows, ...throughputRows, ...openWaitRows, ...groupRows, ...fleetRows, ...slowCommitRows];
 
 /** All rows in the order of the table: those with a target first, then those for information. */
 export const rows: readonly Row[] = [

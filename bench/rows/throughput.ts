@@ -1,11 +1,8 @@
 import type { Persistence } from "../../tools/servers";
 import type { Bench } from "../bench";
-import { hasProcessorTimes } from "../clock";
-import type { Drained } from "../crew";
 import { WorkerProcess } from "../processes";
 import { bullmq, durableBullmq, durableRedis, redis, rowPerCommit } from "../references";
 import type { Reference, Row } from "../row";
-import { NotMeasured } from "../sample";
 import type { ListeningTasks } from "../workers/listening";
 
 const code = "bench/rows/throughput.ts";
@@ -28,12 +25,13 @@ function drain(reference: Reference, { technique, persistence, atLeast }: Rival)
     unit: "/s",
     ...(atLeast === undefined ? {} : { target: { of: "ratio", atLeast } }),
     prepare: async (bench) => {
-      const { crew, url } = bench;
-      const rival = { technique, url, redisPort: (await bench.redis(persistence)).port };
+      const { crew, url, postgres } = bench;
+      const server = await bench.redis(persistence);
+      const rival = { technique, url, redisPort: server.port };
       const load = { tasks: drainTasks(bench), lanes };
       return {
-        ours: async () => crew.drain({ technique: "ours", url }, load),
-        reference: async () => crew.drain(rival, load),
+        ours: async () => crew.drain({ technique: "ours", url }, { ...load, server: postgres.processId }),
+        reference: async () => crew.drain(rival, { ...load, server: server.processId }),
       };
     },
   };
@@ -136,28 +134,6 @@ function listeners(others: number, atLeast?: number): Row {
   };
 }
 
-/** Processor time per result of a drain, against Redis. */
-function processorTime(name: string, of: (drained: Drained) => number): Row {
-  return {
-    name,
-    reference: redis,
-    unit: "µs",
-    prepare: async (bench) => {
-      if (!hasProcessorTimes()) throw new NotMeasured("there is no /proc on this system");
-      const server = await bench.redis("none");
-      const { crew, url, postgres } = bench;
-      const tasks = drainTasks(bench);
-      const rival = { technique: "redis", url, redisPort: server.port } as const;
-      const toSample = (drained: Drained): { value: number } => ({ value: (of(drained) * 1_000) / tasks });
-      return {
-        ours: async () =>
-          toSample(await crew.drain({ technique: "ours", url }, { tasks, lanes, server: postgres.processId })),
-        reference: async () => toSample(await crew.drain(rival, { tasks, lanes, server: server.processId })),
-      };
-    },
-  };
-}
-
 export const throughputRows: readonly Row[] = [
   drain(redis, { technique: "redis", persistence: "none", atLeast: 1.2 }),
   drainWhileCold,
@@ -171,6 +147,4 @@ export const throughputRows: readonly Row[] = [
   listeners(50, 0.7),
   manyWriters(8),
   manyWriters(32),
-  processorTime("processor time for each result, storing and waiting process", ({ clientCpuMs }) => clientCpuMs),
-  processorTime("processor time for each result, server", ({ serverCpuMs }) => serverCpuMs),
 ];

@@ -5,6 +5,7 @@ export const techniques: Readonly<Record<TechniqueName, () => Promise<Technique>
   ours: async () => (await import("./ours.js")).ours,
   bare: async () => (await import("./plain-postgres.js")).bare,
   "bare with read": async () => (await import("./plain-postgres.js")).bareWithRead,
+  "bare store": async () => (await import("./plain-postgres.js")).bareStore,
   polling: async () => (await import("./plain-postgres.js")).polling,
   "row per commit": async () => (await import("./plain-postgres.js")).rowPerCommit,
   redis: async () => (await import("./redis.js")).redis,

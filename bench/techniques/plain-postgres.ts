@@ -1,6 +1,9 @@
 // References that use `pg` alone.
 
 import { Client, Pool } from "pg";
+import { encodePayloads } from "../../lib/notifications/payload";
+import { resolveOptions } from "../../lib/options";
+import { StoreStatements } from "../../lib/results/store-statements";
 import type { Storing, Technique, TechniqueSettings, Waiting } from "../technique";
 import { ours } from "./ours";
 
@@ -96,6 +99,25 @@ async function listen(channel: string, url: string): Promise<BareListener> {
     close: async () => client.end(),
   };
 }
+
+/** The library's own statement, prepared, on one connection of `pg`. The waiting side is the library's. */
+export const bareStore: Technique = {
+  async createStoring({ url }: TechniqueSettings): Promise<Storing> {
+    const client = await connect(url);
+    const [ttlMs, giveUpAt] = [86_400_000, Date.now() / 1_000 + 3_600];
+    const row = { taskId: "", result: "null", error: null, ttlMs, keep: false };
+    const limits = { notifies: true, timeoutMs: 0, giveUpAt };
+    const { text } = new StoreStatements(resolveOptions(), false).first([row], limits);
+    return {
+      store: async (taskId, result) => {
+        const values = [taskId, JSON.stringify(result), null, ttlMs, giveUpAt, encodePayloads("ids", [taskId])[0]];
+        await client.query({ name: "store", text, values });
+      },
+      close: async () => client.end(),
+    };
+  },
+  createWaiting: async (settings) => ours.createWaiting(settings),
+};
 
 export const pollingSchema = "create table bench_polled (task_id text primary key, result jsonb not null)";
 const pollingIntervalMs = 100;
