@@ -26,6 +26,7 @@ import {
   unknown,
   warning,
 } from "./checks";
+import { checkLock } from "./commit-lock";
 import type { CatalogParts } from "./inspection";
 
 /** Name of a check, in kebab-case. */
@@ -81,18 +82,6 @@ const probeTimeoutMs = 5_000;
 /** Expiry of the probe's result, in case the process ends before it deletes the result. */
 const probeTtlMs = 60_000;
 
-// Returns the sessions that hold or wait for the lock of notifying commits: process, name, whether it holds the lock,
-// seconds since its transaction began.
-const lockSessionsText = `
-  select held.pid, activity.application_name, held.granted,
-    coalesce(extract(epoch from pg_catalog.clock_timestamp() operator(pg_catalog.-) activity.xact_start), 0)::double precision
-  from pg_catalog.pg_locks as held
-  left join pg_catalog.pg_stat_activity as activity on activity.pid operator(pg_catalog.=) held.pid
-  where held.locktype operator(pg_catalog.=) 'object'
-    and held.classid operator(pg_catalog.=) 'pg_catalog.pg_database'::pg_catalog.regclass
-    and held.objid operator(pg_catalog.=) 0
-  order by held.granted desc, held.pid`;
-
 /** Checks whether a pooler keeps notifications away. */
 const checkPooler: Check<DiagnosisContext> = async ({ parts, report, notifier }) => {
   if (notifier !== undefined) return ok(`Notifications travel over ${notifier}, so a pooler does not affect them.`);
@@ -123,19 +112,6 @@ const checkListening: Check<DiagnosisContext> = ({ report, notifier }) => {
       "Find the session that holds the lock of notifying commits; see “Notifications are slow” in docs/operations.md.",
     );
   return ok(`Notifications arrive${way}${took}.`);
-};
-
-/** Checks whether commits that notify wait for each other. */
-const checkLock: Check = async ({ catalog }) => {
-  const sessions = await catalog.query<[number, string | null, boolean, number]>(lockSessionsText);
-  const waiting = sessions.filter(([, , isHolder]) => !isHolder);
-  const holder = sessions.find(([, , isHolder]) => isHolder);
-  if (waiting.length === 0 || holder === undefined) return ok("No session waits for the lock of notifying commits.");
-  const [processId, name, , seconds] = holder;
-  const finding = `${waiting.length} session(s) wait for the lock of notifying commits. Process ${processId} (${name ?? "unnamed"}) has held it for ${seconds.toFixed(1)} s.`;
-  const remedy =
-    "A holder in SyncRep waits for a synchronous standby. Many holders in turn mean slow commits (notify: 'deferred' helps). A holder that does nothing is frozen: select pg_terminate_backend(pid).";
-  return seconds > 1 ? problem(finding, remedy) : warning(finding, remedy);
 };
 
 /** Checks whether so many processes listen that each notification becomes expensive. */

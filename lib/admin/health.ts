@@ -11,6 +11,7 @@ import {
   checkTriggers,
   readContext,
 } from "./checks";
+import { checkHeldLock } from "./commit-lock";
 import type { CatalogParts } from "./inspection";
 
 /** Health of a backend, from a few queries. */
@@ -38,7 +39,7 @@ export interface Health {
 }
 
 const healthTimeoutMs = 3_000;
-const checks: readonly Check[] = [checkServer, checkQueue, checkSchema];
+const checks: readonly Check[] = [checkServer, checkQueue, checkHeldLock, checkSchema];
 const tableChecks: readonly Check[] = [checkTriggers, checkAccess];
 
 export interface HealthParts extends CatalogParts {
