@@ -3,14 +3,7 @@ import type { PostgresResultBackendOptions } from "kojin-postgres";
 
 /** Ways for one process to store what another awaits: the product, and the alternatives it is compared with. */
 export type TechniqueName =
-  | "ours"
-  | "bare"
-  | "bare with read"
-  | "bare store"
-  | "polling"
-  | "row per commit"
-  | "redis"
-  | "bullmq";
+  "ours" | "bare" | "bare with read" | "bare store" | "polling" | "row per commit" | "redis" | "bullmq";
 
 export interface TechniqueSettings {
   readonly technique: TechniqueName;

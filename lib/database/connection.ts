@@ -173,9 +173,10 @@ export class Connection {
     return this.#held;
   }
 
-  /** Has the connection wait for an answer before it is returned. */
+  /** Has the connection wait for an answer, and for earlier ones, before it is returned. */
   holdUntil(answered: Promise<unknown>): void {
-    this.#held = answered.then(ignore, ignore);
+    const settled = answered.then(ignore, ignore);
+    this.#held = this.#held === undefined ? settled : Promise.all([this.#held, settled]).then(ignore);
   }
 
   /** Sends in one piece, as far as the driver allows, what `send` gives to it. */

@@ -74,23 +74,26 @@ export class Announcements {
     this.announce("members", groupIds, { notified: false });
   }
 
-  announce(name: PayloadName, ids: readonly string[], { notified }: { readonly notified: boolean }): void {
+  /** @param sent - The answer to the notification that was sent along. If it fails, the notification is sent again. */
+  announce(
+    name: PayloadName,
+    ids: readonly string[],
+    { notified, sent }: { readonly notified: boolean; readonly sent?: Promise<unknown> | undefined },
+  ): void {
     this.#publisher?.announce(name, ids);
-    if (!notified) this.#notify(name, ids);
+    if (sent !== undefined) sent.catch(() => this.#notify(name, ids));
+    else if (!notified) this.#notify(name, ids);
   }
 
   /**
    * Returns the notification for a write to send along, on the same connection and in the same piece: the server has it
-   * before the write is answered. Where it fails it is sent again.
+   * before the write is answered.
    */
   following(name: PayloadName, ids: readonly string[]): Following | undefined {
     const { notify, batch } = this.#options;
     // Each keeps a connection until it is answered, which takes long while another session holds the notification lock.
     if (notify !== "deferred" || this.#following.size >= batch.inFlight) return undefined;
-    return new Following(this.#queryFor(encodePayloads(name, ids)), (answered) => {
-      const followed = answered.catch(() => this.#notify(name, ids)).finally(() => this.#following.delete(followed));
-      this.#following.add(followed);
-    });
+    return new Following(this.#queryFor(encodePayloads(name, ids)), this.#following);
   }
 
   #notify(name: PayloadName, ids: readonly string[]): void {
@@ -104,6 +107,7 @@ export class Announcements {
   /** Resolves once everything is announced, or dropped. */
   async drain(): Promise<void> {
     await Promise.all(this.#following);
+    // Including those that are sent again.
     await Promise.all([this.#sent, this.#publisher?.drain()]);
   }
 
@@ -156,22 +160,25 @@ export class Announcements {
 /** The notification of a write that is sent along with it. */
 export class Following implements FollowUp {
   readonly query: Query;
-  readonly #onSent: (answered: Promise<unknown>) => void;
-  #isSent = false;
+  readonly #unanswered: Set<Promise<unknown>>;
+  #answered: Promise<unknown> | undefined;
 
-  constructor(query: Query, onSent: (answered: Promise<unknown>) => void) {
+  /** @param unanswered - Holds a promise for each notification that was sent, until the server has answered it. */
+  constructor(query: Query, unanswered: Set<Promise<unknown>>) {
     this.query = query;
-    this.#onSent = onSent;
+    this.#unanswered = unanswered;
   }
 
-  /** Whether the server will have it, or it is sent again. */
-  get isSent(): boolean {
-    return this.#isSent;
+  /** The server's answer; undefined if the notification could not be sent along. */
+  get answered(): Promise<unknown> | undefined {
+    return this.#answered;
   }
 
   onSent(answered: Promise<unknown>): void {
-    this.#isSent = true;
-    this.#onSent(answered);
+    this.#answered = answered;
+    const end = (): boolean => this.#unanswered.delete(settled);
+    const settled = answered.then(end, end);
+    this.#unanswered.add(settled);
   }
 }
 

@@ -188,7 +188,7 @@ export abstract class RowSender<Row, Outcome> {
       const calledAt = (): number[] | undefined => calledTimes(items, upper);
       return this.sendTogether(rows, { timeoutMs, giveUpAt, notifies, followUp, calledAt });
     }).then((written) => {
-      this.#announce(rows, notifies || followUp?.isSent === true);
+      this.#announce(rows, notifies, followUp?.answered);
       return written;
     });
   }
@@ -243,10 +243,10 @@ export abstract class RowSender<Row, Outcome> {
     });
   }
 
-  #announce(rows: readonly Row[], notified: boolean): void {
+  #announce(rows: readonly Row[], notified: boolean, sent?: Promise<unknown>): void {
     const { announcements } = this.parts;
     this.lastError = undefined;
-    announcements.announce(...this.announcementOf(rows), { notified });
+    announcements.announce(...this.announcementOf(rows), { notified, sent });
     if (!notified && announcements.notifies) this.unnotified += rows.length;
   }
 }

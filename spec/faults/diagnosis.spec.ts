@@ -50,7 +50,10 @@ describeSincePostgres(17, "A queue small enough to be filled")("diagnose", () =>
     // Once the session has waited for a second.
     await eventually(async () => {
       const found = await backend.diagnose({ probe: false });
-      expect(findingOf(found, "lock")).toMatchObject({ verdict: "problem", finding: expect.stringMatching(finding) as unknown });
+      expect(findingOf(found, "lock")).toMatchObject({
+        verdict: "problem",
+        finding: expect.stringMatching(finding) as unknown,
+      });
     });
     expect((await backend.health()).problems.join()).toContain("wait for the lock of notifying commits");
     await suite.server.configure({ synchronous_standby_names: null });

@@ -1,4 +1,5 @@
-import type { Client } from "pg";
+import { type Client, Pool } from "pg";
+import { PostgresResultBackend } from "kojin-postgres";
 import { eventually } from "../support/eventually";
 import { freeze } from "../support/processes";
 import { faultSuite, whenLoud } from "./support/fault-suite";
@@ -89,6 +90,48 @@ describe("while another session holds the lock for notifications", () => {
     await eventually(async () => {
       const busy = (await suite.server.clients()).filter(({ state }) => state !== "idle");
       expect(busy).toEqual([]);
+    });
+  });
+
+  describe("with notify: 'deferred' and a single connection that pipelines", () => {
+    let pool: Pool;
+    let storing: PostgresResultBackend;
+    let release: () => Promise<unknown>;
+    let attempts = 0;
+
+    beforeEach(async () => {
+      pool = new Pool({ connectionString: suite.server.url, max: 1, pipeline: true, application_name: "single" });
+      pool.on("error", () => undefined);
+      storing = new PostgresResultBackend(pool, { notify: "deferred", listen: false });
+      await storing.store("warm", 1);
+    });
+    afterEach(async () => {
+      await storing.close();
+      await pool.end();
+    });
+
+    /** Holds the lock until `release`, while commits need no standby. */
+    async function holdLock(): Promise<void> {
+      const { pid, committed } = await stallCommit(`foreign ${(attempts += 1)}`);
+      const thaw = freeze(pid);
+      release = async () => {
+        thaw();
+        await committed;
+      };
+      await suite.server.configure({ synchronous_standby_names: null });
+    }
+
+    it("returns the connection of a refused store once its notification has waited for its lock, and sends no other", async () => {
+      await suite.server.sql("alter table kojin_results add constraint refused check (task_id <> 'refused')");
+      await holdLock();
+      try {
+        await expect(storing.store("refused", 1)).rejects.toMatchObject({ sqlState: "23514" });
+        await eventually(() => expect(pool.idleCount).toBe(1));
+      } finally {
+        await release();
+      }
+      expect(storing.stats().announcementsFailed).toBe(0);
+      await storing.store("accepted", 1);
     });
   });
 
