@@ -199,8 +199,15 @@ export class Database {
   #askBoth<T>(ask: () => Promise<T>, followUp: FollowUp, connection: Connection, leftMs: () => number): Promise<T> {
     const answered = ask();
     const followed = this.#run(connection, followUp.query, leftMs);
-    connection.holdUntil(followed);
-    followUp.onSent(followed);
+    const isAlive = async (error: unknown): Promise<boolean> =>
+      (await originOf(error, async () => connection.ask({ text: "" }, leftMs()))) === "statement";
+    // A session that has ended must not be lent again, as to a second attempt.
+    const checked = followed.catch(async (error: unknown) => {
+      if (!(await isAlive(error))) connection.lose();
+      throw error;
+    });
+    connection.holdUntil(checked);
+    followUp.onSent(checked);
     return answered;
   }
 

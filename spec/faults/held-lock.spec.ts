@@ -121,6 +121,38 @@ describe("while another session holds the lock for notifications", () => {
       await suite.server.configure({ synchronous_standby_names: null });
     }
 
+    /** The process of the pool's session, if it waits for the lock. */
+    async function waitingSession(): Promise<number | undefined> {
+      const rows = await suite.server.sql<{ pid: number }>(
+        "select pid from pg_stat_activity where application_name = 'single' and wait_event = 'object'",
+      );
+      return rows[0]?.pid;
+    }
+
+    it("sends a notification again that was not confirmed, as when its session ends", async () => {
+      const waiting = await PostgresResultBackend.connect(suite.server.url, { sweepIntervalMs: 600_000 });
+      const wait = waiting.wait("again", 60_000);
+      await waiting.ready();
+      await eventually(() => expect(waiting.stats().reads).toMatchObject({ queued: 0, inFlight: 0 }));
+      await holdLock();
+      try {
+        await storing.store("again", 1);
+        const first = await eventually(async () => (await waitingSession()) ?? Promise.reject(new Error("not yet")));
+        await suite.server.sql("select pg_terminate_backend($1)", [first]);
+        await eventually(async () => {
+          const second = await waitingSession();
+          expect(second).toBeGreaterThan(0);
+          expect(second).not.toBe(first);
+        });
+      } finally {
+        await release();
+      }
+      expect(await wait).toBe(1);
+      expect(waiting.stats().wokenBy).toMatchObject({ notification: 1, sweep: 0 });
+      expect(storing.stats().announcementsFailed).toBe(0);
+      await waiting.close();
+    });
+
     it("returns the connection of a refused store once its notification has waited for its lock, and sends no other", async () => {
       await suite.server.sql("alter table kojin_results add constraint refused check (task_id <> 'refused')");
       await holdLock();
