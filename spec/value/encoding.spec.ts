@@ -198,6 +198,8 @@ describe("the size of a JSON text as jsonb writes it", () => {
       '"1e5"',
       '"\\"1e5,"',
       '"é: 1e9"',
+      '"[-7e5000"',
+      '"b7e5000,2e9000"',
       '{"a":1e3,\n"b": [ ]}',
     );
     const texts = fc
@@ -221,6 +223,12 @@ describe("the size of a JSON text as jsonb writes it", () => {
   ])("decides over results: %s", (_name, value) => {
     expect(() => encodeResult("task", value, 100_000)).toThrow(ResultEncodingError);
     expect(encodeResult("task", value, 64 * 1024 * 1024)).toContain("e");
+  });
+
+  it("ignores what looks like an exponent in strings", () => {
+    expect(fitsAsJsonb('["550e8400-3e99999-1e5","a.1e99999"]', 40)).toBe(true);
+    expect(fitsAsJsonb('["a.1e99999",-1.5e99999]', 40)).toBe(false);
+    expect(fitsAsJsonb("-1e99999", 40)).toBe(false);
   });
 
   it("takes time that grows with the text alone", () => {
