@@ -2,7 +2,7 @@ import type { Client } from "pg";
 import type { PostgresResultBackend } from "kojin-postgres";
 import { eventually } from "../support/eventually";
 import { describeSincePostgres } from "../support/where";
-import { faultSuite, whenLoud } from "./support/fault-suite";
+import { faultSuite, whenNotifying } from "./support/fault-suite";
 
 describeSincePostgres(17, "A queue small enough to be filled")("while the notification queue is full", () => {
   const suite = faultSuite({ max_notify_queue_pages: "64" });
@@ -41,7 +41,7 @@ describeSincePostgres(17, "A queue small enough to be filled")("while the notifi
     await Promise.all(ids.map(async (taskId) => backend.store(taskId, taskId)));
     expect(await Promise.all(waits)).toEqual(ids);
     expect(waiting.stats().wokenBy).toMatchObject({ sweep: 50, notification: 0 });
-    expect(backend.stats().stores).toMatchObject({ rows: 50, unnotified: whenLoud(50), retries: 0 });
+    expect(backend.stats().stores).toMatchObject({ rows: 50, unnotified: whenNotifying(50), retries: 0 });
   });
 
   it("fails, initialises and completes all the same", async () => {
@@ -52,7 +52,7 @@ describeSincePostgres(17, "A queue small enough to be filled")("while the notifi
     expect(await backend.completeGroupMember("full group", "a", "first")).toBe(1);
     expect(await backend.completeGroupMember("full group", "b", "second")).toBe(2);
     expect(await waits).toEqual(["first", "second"]);
-    expect(backend.stats().groupWrites).toMatchObject({ unnotified: whenLoud(2) });
+    expect(backend.stats().groupWrites).toMatchObject({ unnotified: whenNotifying(2) });
   });
 
   it("still rejects a value that is at fault itself, and only that", async () => {

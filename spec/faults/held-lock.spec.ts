@@ -2,7 +2,7 @@ import { type Client, Pool } from "pg";
 import { PostgresResultBackend } from "kojin-postgres";
 import { eventually } from "../support/eventually";
 import { freeze } from "../support/processes";
-import { faultSuite, whenLoud } from "./support/fault-suite";
+import { faultSuite, whenNotifying } from "./support/fault-suite";
 
 describe("while another session holds the lock for notifications", () => {
   const suite = faultSuite();
@@ -41,7 +41,7 @@ describe("while another session holds the lock for notifications", () => {
       // Commits no longer need a standby, but the frozen session does not know yet.
       await suite.server.configure({ synchronous_standby_names: null });
       await Promise.all([1, 2, 3].map(async (index) => storing.store(`frozen ${index}`, index)));
-      expect(storing.stats().stores).toMatchObject({ rows: 3, unnotified: whenLoud(3) });
+      expect(storing.stats().stores).toMatchObject({ rows: 3, unnotified: whenNotifying(3) });
       expect(await Promise.all(waits)).toEqual([1, 2, 3]);
       expect(waiting.stats().status).toBe("polling");
       expect((await waiting.health()).problems.join()).toContain("takes no notification");
@@ -60,7 +60,7 @@ describe("while another session holds the lock for notifications", () => {
     await eventually(() => expect(waiting.stats().status).toBe("listening"), { timeoutMs: 15_000 });
     await storing.store("thawed", 1);
     expect(await held).toBe(1);
-    expect(storing.stats().stores.unnotified).toBe(whenLoud(3));
+    expect(storing.stats().stores.unnotified).toBe(whenNotifying(3));
   });
 
   it("settles every call in its time when no commit comes to an end, and loses nothing", async () => {

@@ -22,7 +22,7 @@ const notifyMode = (): PostgresResultBackendOptions => {
 };
 
 /** Number of rows stored without notification, or 0 in variants whose statements never notify. */
-export const whenLoud = (rows: number): number => (variant === "deferred" || variant === "nats" ? 0 : rows);
+export const whenNotifying = (rows: number): number => (variant === "deferred" || variant === "nats" ? 0 : rows);
 
 /**
  * Starts a migrated server for the specs of one file. At the end, with every backend closed, no connection may be left.
