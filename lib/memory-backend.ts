@@ -1,7 +1,6 @@
 /* eslint-disable @typescript-eslint/require-await -- an async method turns what it throws into a rejection */
 import { filter, firstValueFrom, merge, type Observable, Subject } from "rxjs";
 import { toChunkRow, toPosition } from "./chunks/chunk-rules";
-import type { ChunkStream } from "./chunks/chunk-stream";
 import { BackendClosedError, WaitTimeoutError } from "./errors";
 import { checkMember, toGroupLimit, toGroupSize } from "./groups/group-rules";
 import { MemoryChunks } from "./memory/chunks";
@@ -11,6 +10,7 @@ import { MemoryStorage } from "./memory/storage";
 import { MemoryWaits } from "./memory/waits";
 import { type ResolvedOptions, resolveOptions } from "./options";
 import type {
+  Chunk,
   ChunkOptions,
   ClaimOptions,
   CloseOptions,
@@ -167,7 +167,7 @@ export class MemoryResultBackend implements ResultBackend {
     return this.#storage.emit(row);
   }
 
-  chunks$<T>(taskId: string, { after }: ChunkOptions = {}): ChunkStream<T> {
+  chunks$<T>(taskId: string, { after }: ChunkOptions = {}): Observable<Chunk<T>> & AsyncIterable<Chunk<T>> {
     checkId(taskId, "taskId");
     return this.#chunks.chunks$(taskId, toPosition(after));
   }

@@ -7,13 +7,13 @@ import type { PruneOptions, PruneReport } from "./admin/pruner";
 import type { Stats } from "./admin/stats";
 import { BackendCore } from "./backend-core";
 import { toChunkRow, toPosition } from "./chunks/chunk-rules";
-import type { ChunkStream } from "./chunks/chunk-stream";
 import { checkPool, type ConnectionPool } from "./database/connection";
 import { OwnPool } from "./database/own-pool";
 import { checkMember, type OpenGroupsOptions, toGroupLimit, toGroupSize } from "./groups/group-rules";
 import type { ListenStatus } from "./notifications/notifier";
 import { type PostgresResultBackendOptions, resolveOptions } from "./options";
 import type {
+  Chunk,
   ChunkOptions,
   ClaimOptions,
   CloseOptions,
@@ -201,7 +201,7 @@ export class PostgresResultBackend implements ResultBackend {
     return this.#openCore().chunkWriter.emit(row, options.client);
   }
 
-  chunks$<T>(taskId: string, { after }: ChunkOptions = {}): ChunkStream<T> {
+  chunks$<T>(taskId: string, { after }: ChunkOptions = {}): Observable<Chunk<T>> & AsyncIterable<Chunk<T>> {
     checkId(taskId, "taskId");
     return this.#core.chunks.chunks$(taskId, toPosition(after));
   }
