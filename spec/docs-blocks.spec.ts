@@ -1,10 +1,10 @@
 import { once } from "node:events";
 import { get, type ClientRequest, type IncomingMessage } from "node:http";
 import { text } from "node:stream/consumers";
-import { Client } from "pg";
 import { PostgresResultBackend } from "kojin-postgres";
 import { type DocsBlock, docsBlocks, freePort, RunningBlock } from "./support/docs-block";
 import { eventually } from "./support/eventually";
+import { ownDatabase } from "./support/own-database";
 
 const blocks = docsBlocks([
   "README.md",
@@ -89,25 +89,15 @@ const workers: [name: string, file: string, text: string, call: (task: string) =
 ];
 
 describe("blocks of the documentation", () => {
-  const server = process.env["DATABASE_URL"] ?? "";
-  const name = `spec_docs_blocks_${process.pid}`;
-  const url = new URL(server);
-  url.pathname = `/${name}`;
-  const env = { DATABASE_URL: url.href };
+  const url = ownDatabase("docs_blocks");
+  const env = { DATABASE_URL: url };
   let backend: PostgresResultBackend;
   let running: RunningBlock | undefined;
-  const admin = async (statement: string): Promise<void> => {
-    const client = new Client(server);
-    await client.connect();
-    await client.query(statement);
-    await client.end();
-  };
   const start = (code: string, more: NodeJS.ProcessEnv = {}): RunningBlock =>
     (running = new RunningBlock(code, { ...env, ...more }));
 
   beforeAll(async () => {
-    await admin(`create database ${name}`);
-    backend = await PostgresResultBackend.connect(url.href);
+    backend = await PostgresResultBackend.connect(url);
     await backend.migrate();
     // The README takes the whole path for the id, without its first slash.
     for (const id of ["known", "tasks/known"]) await backend.store(id, [1]);
@@ -122,7 +112,6 @@ describe("blocks of the documentation", () => {
   });
   afterAll(async () => {
     await backend.close();
-    await admin(`drop database ${name} with (force)`);
   });
 
   it("are all in the lists here, as far as they answer requests", () => {

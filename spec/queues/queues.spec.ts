@@ -1,7 +1,7 @@
 import { execFile, spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { Client } from "pg";
+import { ownDatabase } from "../support/own-database";
 import { itWhere } from "../support/where";
 
 /** The oldest supported version and the current one of each queue, with the Node that it needs. */
@@ -18,19 +18,8 @@ const isNodeSince = (version: string): boolean =>
   process.versions.node.localeCompare(version, "en", { numeric: true }) >= 0;
 
 describe("a handler of a queue", () => {
-  const server = process.env["DATABASE_URL"] ?? "";
   // A worker of graphile-worker ends when another one migrates any schema of the same database, as an example does.
-  const database = `spec_queues_${process.pid}`;
-  const url = new URL(server);
-  url.pathname = `/${database}`;
-  const admin = async (statement: string): Promise<void> => {
-    const client = new Client(server);
-    await client.connect();
-    await client.query(statement).finally(async () => client.end());
-  };
-
-  beforeAll(() => admin(`create database ${database}`));
-  afterAll(() => admin(`drop database ${database} with (force)`));
+  const url = ownDatabase("queues");
 
   for (const [fixture, name, node] of queues) {
     const isPossible = isNodeSince(node) && (fixture !== "bullmq" || hasRedis);
@@ -38,7 +27,7 @@ describe("a handler of a queue", () => {
     itWhere(isPossible, reason)(`stores a failure only after the last attempt: ${name}`, async () => {
       const path = join(__dirname, "fixtures", `${fixture}.ts`);
       const { stdout } = await promisify(execFile)(process.execPath, ["--import", "tsx", path, name], {
-        env: { ...process.env, DATABASE_URL: url.href },
+        env: { ...process.env, DATABASE_URL: url },
         timeout: 55_000,
         killSignal: "SIGKILL",
       });

@@ -1,30 +1,12 @@
-import { Client } from "pg";
 import { PostgresResultBackend, type TaskFailedError } from "kojin-postgres";
-
-const server = process.env["DATABASE_URL"] ?? "";
-
-/** An empty database in an encoding; dropped after the specs. */
-function databaseIn(encoding: string): string {
-  const name = `spec_${encoding.toLowerCase()}_${process.pid}`;
-  const admin = async (text: string): Promise<void> => {
-    const client = new Client(server);
-    await client.connect();
-    await client.query(text);
-    await client.end();
-  };
-  beforeAll(() => admin(`create database ${name} template template0 encoding '${encoding}' locale 'C'`));
-  afterAll(() => admin(`drop database ${name} with (force)`));
-  const url = new URL(server);
-  url.pathname = `/${name}`;
-  return url.href;
-}
+import { ownDatabase } from "../support/own-database";
 
 // SQL_ASCII holds any bytes.
 const holdsEverything = ["UTF8", "SQL_ASCII"];
 const encodings = [...holdsEverything, "LATIN1", "WIN1252", "KOI8R", "EUC_JP", "EUC_KR"];
 
 describe.each(encodings)("in a database with the encoding %s", (encoding) => {
-  const url = databaseIn(encoding);
+  const url = ownDatabase(encoding, encoding);
   let backend: PostgresResultBackend;
   beforeAll(async () => {
     backend = await PostgresResultBackend.connect(url);

@@ -1,8 +1,8 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { Client } from "pg";
 import { migrationScript, PostgresResultBackend } from "kojin-postgres";
 import { latestVersion } from "../../lib/schema/migration-files";
+import { ownDatabase } from "../support/own-database";
 
 // All server encodings that the driver, which speaks UTF-8, can connect to (PostgreSQL docs, Character Set Support).
 // There is no conversion from MULE_INTERNAL to UTF-8.
@@ -41,23 +41,13 @@ describe("the SQL of migrations", () => {
 });
 
 describe.each(encodings)("a database in %s", (encoding) => {
-  const name = `spec_${encoding.toLowerCase()}_${process.pid}`;
-  let admin: Client;
+  const url = ownDatabase(encoding, encoding);
   let backend: PostgresResultBackend;
 
   beforeAll(async () => {
-    admin = new Client(process.env["DATABASE_URL"]);
-    await admin.connect();
-    await admin.query(`create database ${name} encoding '${encoding}' template template0 locale 'C'`);
-    const url = new URL(process.env["DATABASE_URL"] ?? "");
-    url.pathname = `/${name}`;
-    backend = await PostgresResultBackend.connect(url.href, { listen: false });
-  }, 60_000);
-  afterAll(async () => {
-    await backend.close();
-    await admin.query(`drop database ${name} with (force)`);
-    await admin.end();
-  }, 60_000);
+    backend = await PostgresResultBackend.connect(url, { listen: false });
+  });
+  afterAll(() => backend.close());
 
   it("is migrated, and stores what it can hold and every failure", async () => {
     expect((await backend.migrate()).applied).toHaveLength(latestVersion());

@@ -2,36 +2,25 @@ import { Client } from "pg";
 import { DatabaseError, PostgresResultBackend } from "kojin-postgres";
 import { channelOf } from "../../lib/notifications/payload";
 import { eventually } from "../support/eventually";
+import { ownDatabase } from "../support/own-database";
 
 // Node is at home in UTF-8, and so are nearly all databases; in one that is not, not every id can exist.
 describe("a database that is not in UTF-8", () => {
-  const name = `spec_latin1_${process.pid}`;
-  let admin: Client;
+  const url = ownDatabase("waiting_latin1", "LATIN1");
   let backend: PostgresResultBackend;
   const warnings: string[] = [];
 
   beforeAll(async () => {
-    admin = new Client(process.env["DATABASE_URL"]);
-    await admin.connect();
-    await admin.query(`create database ${name} encoding 'LATIN1' template template0 locale 'C'`);
-    const url = new URL(process.env["DATABASE_URL"] ?? "");
-    url.pathname = `/${name}`;
-    backend = await PostgresResultBackend.connect(url.href, {
+    backend = await PostgresResultBackend.connect(url, {
       logger: { info: () => undefined, warn: (text) => void warnings.push(text), error: () => undefined },
     });
     await backend.migrate();
     await backend.ready();
   });
-  afterAll(async () => {
-    await backend.close();
-    await admin.query(`drop database ${name} with (force)`);
-    await admin.end();
-  });
+  afterAll(() => backend.close());
 
   const notify = async (payload: string): Promise<void> => {
-    const url = new URL(process.env["DATABASE_URL"] ?? "");
-    url.pathname = `/${name}`;
-    const client = new Client(url.href);
+    const client = new Client(url);
     await client.connect();
     await client.query("select pg_notify($1, $2)", [channelOf("public"), payload]);
     await client.end();
