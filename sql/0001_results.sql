@@ -242,6 +242,36 @@ begin
 end
 $$;
 
+-- Fails a statement at or after a time in seconds since 1970.
+create or replace function @schema@.kojin_check_due(due double precision) returns pg_catalog.void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if pg_catalog.clock_timestamp() operator(pg_catalog.>=) pg_catalog.to_timestamp(due) then
+    perform @schema@.kojin_late();
+  end if;
+end
+$$;
+
+-- Ends a statement whose rows fail alone. The commit waits at most commit_lock_ms for the notification lock. Fails if
+-- the client has given up: at the time give_up, or one second after it cancelled the statement.
+create or replace function @schema@.kojin_end_each(
+  give_up double precision, cancelled_at timestamp with time zone, commit_lock_ms int
+) returns pg_catalog.void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform pg_catalog.set_config('lock_timeout'::pg_catalog.text, commit_lock_ms::pg_catalog.text, true);
+  if pg_catalog.clock_timestamp() operator(pg_catalog.>=) least(
+    pg_catalog.to_timestamp(give_up), cancelled_at operator(pg_catalog.+) '750 milliseconds'::interval
+  ) then
+    perform @schema@.kojin_late();
+  end if;
+end
+$$;
+
 -- Stores one row for kojin_store_each, and returns true if it was written. A row is not written if it was stored again
 -- after the call, or if is_kept and it has a result.
 --
@@ -258,9 +288,7 @@ as $$
 declare
   is_stored boolean;
 begin
-  if pg_catalog.clock_timestamp() operator(pg_catalog.>=) pg_catalog.to_timestamp(due) then
-    perform @schema@.kojin_late();
-  end if;
+  perform @schema@.kojin_check_due(due);
   insert into @schema@.kojin_results as stored (task_id, result, error, stored_at, expires_at, trace_context)
   values (
     id, value::pg_catalog.jsonb, case when failure operator(pg_catalog.<>) '' then failure end::pg_catalog.jsonb, pg_catalog.clock_timestamp(),
@@ -276,8 +304,8 @@ begin
     end;
   is_stored := found;
   -- Checked again, since waiting for the row lock may have taken long.
-  if is_stored and pg_catalog.clock_timestamp() operator(pg_catalog.>=) pg_catalog.to_timestamp(due) then
-    perform @schema@.kojin_late();
+  if is_stored then
+    perform @schema@.kojin_check_due(due);
   end if;
   return is_stored;
 end
@@ -361,13 +389,7 @@ begin
       end;
     end loop;
   end if;
-  perform pg_catalog.set_config('lock_timeout'::pg_catalog.text, commit_lock_ms::pg_catalog.text, true);
-  -- A client that has cancelled the statement waits one second for it to end.
-  if pg_catalog.clock_timestamp() operator(pg_catalog.>=) least(
-    pg_catalog.to_timestamp(give_up), cancelled_at operator(pg_catalog.+) '750 milliseconds'::interval
-  ) then
-    perform @schema@.kojin_late();
-  end if;
+  perform @schema@.kojin_end_each(give_up, cancelled_at, commit_lock_ms);
   return query
     select written, null::pg_catalog.text, null::pg_catalog.text, null::pg_catalog.text, null::pg_catalog.text, null::pg_catalog.text,
       null::pg_catalog.text, null::pg_catalog.text, null::pg_catalog.text, null::pg_catalog.text, null::pg_catalog.text

@@ -1076,8 +1076,8 @@ begin
       cross join lateral pg_catalog.aclexplode(coalesce(procedure.proacl, pg_catalog.acldefault('f', procedure.proowner))) as granted
       where pg_catalog.starts_with(procedure.proname::pg_catalog.text, 'kojin_')
         and procedure.proname operator(pg_catalog.<>) all (array[
-          'kojin_announce', 'kojin_results_notify', 'kojin_results_foreign_update', 'kojin_late', 'kojin_store_row', 'kojin_store_each', 'kojin_finish_each',
-          'kojin_check_id', 'kojin_failure', 'kojin_store', 'kojin_fail', 'kojin_store_outcome', 'kojin_complete_member', 'kojin_fail_member',
+          'kojin_announce', 'kojin_results_notify', 'kojin_results_foreign_update', 'kojin_late', 'kojin_check_due', 'kojin_end_each',
+          'kojin_store_row', 'kojin_store_each', 'kojin_finish_each', 'kojin_check_id', 'kojin_check_ttl', 'kojin_failure', 'kojin_store', 'kojin_fail', 'kojin_store_outcome', 'kojin_complete_member', 'kojin_fail_member',
           'kojin_finish_member', 'kojin_emit', 'kojin_emit_each'
         ])
       union all
@@ -1188,15 +1188,11 @@ begin
     pg_catalog.set_config('lock_timeout'::pg_catalog.text, row_lock_ms::pg_catalog.text, true);
   if not one_by_one then
     begin
-      if pg_catalog.clock_timestamp() operator(pg_catalog.>=) pg_catalog.to_timestamp((select pg_catalog.min(due) from pg_catalog.unnest(dues) as due)) then
-        perform @schema@.kojin_late();
-      end if;
+      perform @schema@.kojin_check_due((select pg_catalog.min(due) from pg_catalog.unnest(dues) as due));
       select pg_catalog.array_agg(finished.completed_count order by finished.place), pg_catalog.array_agg(finished.conflict order by finished.place)
       into counts, conflicts
       from @schema@.kojin_finish_members(group_ids, task_ids, results, errors, called) as finished;
-      if pg_catalog.clock_timestamp() operator(pg_catalog.>=) pg_catalog.to_timestamp((select pg_catalog.min(due) from pg_catalog.unnest(dues) as due)) then
-        perform @schema@.kojin_late();
-      end if;
+      perform @schema@.kojin_check_due((select pg_catalog.min(due) from pg_catalog.unnest(dues) as due));
       is_done := true;
     exception when query_canceled or others then
       if sqlstate operator(pg_catalog.=) '57014'::pg_catalog.text then
@@ -1214,14 +1210,10 @@ begin
       message := 'The statement was cancelled before this member.';
     elsif not is_done then
       begin
-        if pg_catalog.clock_timestamp() operator(pg_catalog.>=) pg_catalog.to_timestamp(dues[i]) then
-          perform @schema@.kojin_late();
-        end if;
+        perform @schema@.kojin_check_due(dues[i]);
         select finished.completed_count, finished.conflict into completed_count, conflict
         from @schema@.kojin_finish_members(group_ids[i : i], task_ids[i : i], results[i : i], errors[i : i], called[i : i]) as finished;
-        if pg_catalog.clock_timestamp() operator(pg_catalog.>=) pg_catalog.to_timestamp(dues[i]) then
-          perform @schema@.kojin_late();
-        end if;
+        perform @schema@.kojin_check_due(dues[i]);
       exception when query_canceled or others then
         get stacked diagnostics
           state = returned_sqlstate, message = message_text, detail = pg_exception_detail, hint = pg_exception_hint, context = pg_exception_context,
@@ -1238,11 +1230,6 @@ begin
     end if;
     return next;
   end loop;
-  perform pg_catalog.set_config('lock_timeout'::pg_catalog.text, commit_lock_ms::pg_catalog.text, true);
-  if pg_catalog.clock_timestamp() operator(pg_catalog.>=) least(
-    pg_catalog.to_timestamp(give_up), cancelled_at operator(pg_catalog.+) '750 milliseconds'::interval
-  ) then
-    perform @schema@.kojin_late();
-  end if;
+  perform @schema@.kojin_end_each(give_up, cancelled_at, commit_lock_ms);
 end
 $$;

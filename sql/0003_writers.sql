@@ -14,6 +14,18 @@ begin
 end
 $$;
 
+-- Fails for a time to live after which nothing would be left. Null never expires.
+create or replace function @schema@.kojin_check_ttl(ttl interval) returns pg_catalog.void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if ttl operator(pg_catalog.<=) '0'::interval then
+    raise exception using errcode = '22023', message = pg_catalog.concat('ttl: expected more than 0, or null for never, got ', ttl, '.');
+  end if;
+end
+$$;
+
 -- Describes a failure in the form of the column `error`.
 create or replace function @schema@.kojin_failure(message pg_catalog.text, name pg_catalog.text, details pg_catalog.jsonb) returns pg_catalog.jsonb
 language plpgsql immutable
@@ -57,9 +69,7 @@ language plpgsql
 as $$
 begin
   perform @schema@.kojin_check_id(id, 'task_id');
-  if ttl operator(pg_catalog.<=) '0'::interval then
-    raise exception using errcode = '22023', message = pg_catalog.concat('ttl: expected more than 0, or null for never, got ', ttl, '.');
-  end if;
+  perform @schema@.kojin_check_ttl(ttl);
   insert into @schema@.kojin_results as stored (task_id, result, error, stored_at, expires_at)
   values (id, value, failure, pg_catalog.clock_timestamp(), pg_catalog.clock_timestamp() operator(pg_catalog.+) ttl)
   on conflict (task_id) do update

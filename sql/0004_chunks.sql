@@ -187,14 +187,10 @@ begin
     pg_catalog.set_config('lock_timeout'::pg_catalog.text, row_lock_ms::pg_catalog.text, true);
   if not one_by_one then
     begin
-      if pg_catalog.clock_timestamp() operator(pg_catalog.>=) pg_catalog.to_timestamp((select pg_catalog.min(due) from pg_catalog.unnest(dues) as due)) then
-        perform @schema@.kojin_late();
-      end if;
+      perform @schema@.kojin_check_due((select pg_catalog.min(due) from pg_catalog.unnest(dues) as due));
       select pg_catalog.array_agg(emitted.sequence order by emitted.place) into numbers
       from @schema@.kojin_emit_chunks(task_ids, chunks, call_ids, restarts, ttls, true) as emitted;
-      if pg_catalog.clock_timestamp() operator(pg_catalog.>=) pg_catalog.to_timestamp((select pg_catalog.min(due) from pg_catalog.unnest(dues) as due)) then
-        perform @schema@.kojin_late();
-      end if;
+      perform @schema@.kojin_check_due((select pg_catalog.min(due) from pg_catalog.unnest(dues) as due));
       is_done := true;
     exception when query_canceled or others then
       if sqlstate operator(pg_catalog.=) '57014'::pg_catalog.text then
@@ -217,14 +213,10 @@ begin
     else
       state := null;
       begin
-        if pg_catalog.clock_timestamp() operator(pg_catalog.>=) pg_catalog.to_timestamp(dues[i]) then
-          perform @schema@.kojin_late();
-        end if;
+        perform @schema@.kojin_check_due(dues[i]);
         select emitted.sequence into sequence
         from @schema@.kojin_emit_chunks(task_ids[i : i], chunks[i : i], call_ids[i : i], restarts[i : i], ttls[i : i], true) as emitted;
-        if pg_catalog.clock_timestamp() operator(pg_catalog.>=) pg_catalog.to_timestamp(dues[i]) then
-          perform @schema@.kojin_late();
-        end if;
+        perform @schema@.kojin_check_due(dues[i]);
       exception when query_canceled or others then
         get stacked diagnostics
           state = returned_sqlstate, message = message_text, detail = pg_exception_detail, hint = pg_exception_hint, context = pg_exception_context,
@@ -245,12 +237,7 @@ begin
     end if;
     return next;
   end loop;
-  perform pg_catalog.set_config('lock_timeout'::pg_catalog.text, commit_lock_ms::pg_catalog.text, true);
-  if pg_catalog.clock_timestamp() operator(pg_catalog.>=) least(
-    pg_catalog.to_timestamp(give_up), cancelled_at operator(pg_catalog.+) '750 milliseconds'::interval
-  ) then
-    perform @schema@.kojin_late();
-  end if;
+  perform @schema@.kojin_end_each(give_up, cancelled_at, commit_lock_ms);
 end
 $$;
 
@@ -264,9 +251,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   perform @schema@.kojin_check_id(task_id, 'task_id');
-  if ttl operator(pg_catalog.<=) '0'::interval then
-    raise exception using errcode = '22023', message = pg_catalog.concat('ttl: expected more than 0, or null for never, got ', ttl, '.');
-  end if;
+  perform @schema@.kojin_check_ttl(ttl);
   return (
     select emitted.sequence
     from @schema@.kojin_emit_chunks(

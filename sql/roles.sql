@@ -51,6 +51,8 @@ grant execute on function public.kojin_announce(pg_catalog.text, pg_catalog.text
 -- Statements that store call these with the rights of the writer.
 grant execute on function
   public.kojin_late(),
+  public.kojin_check_due(double precision),
+  public.kojin_end_each(double precision, timestamp with time zone, int),
   public.kojin_store_row(
     pg_catalog.text, pg_catalog.text, pg_catalog.text, double precision, pg_catalog.text, boolean, double precision, double precision
   ),
@@ -72,6 +74,7 @@ grant execute on function
   public.kojin_complete_member(pg_catalog.text, pg_catalog.text, pg_catalog.jsonb),
   public.kojin_fail_member(pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.jsonb),
   public.kojin_check_id(pg_catalog.text, pg_catalog.text),
+  public.kojin_check_ttl(interval),
   public.kojin_failure(pg_catalog.text, pg_catalog.text, pg_catalog.jsonb),
   public.kojin_store_outcome(pg_catalog.text, pg_catalog.jsonb, pg_catalog.jsonb, interval),
   public.kojin_finish_member(pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text)
