@@ -307,7 +307,9 @@ export class PostgresResultBackend implements ResultBackend {
    */
   async ready(): Promise<void> {
     await this.#core.ready();
-  } /** Emits the state of the listener, the current one first. Never errors; completes when the backend is closed. */
+  }
+
+  /** Emits the listener's state, the current one first. Use it to react to changes. Never errors; ends with `close`. */
   get status$(): Observable<ListenStatus> {
     return this.#core.notifications.status$;
   }
