@@ -62,7 +62,8 @@ interface LentClient {
   };
   /** Answers by callback, by promise, or by both. */
   query(config: object, callback: (error: Error | null | undefined, result: QueryResult) => void): unknown;
-  release(destroy?: boolean): void;
+  /** Each loan may have its own. */
+  release: (destroy?: boolean) => void;
   end(done?: () => void): Promise<void>;
   /** Lets the process end although the client is connected, until `ref` is called. */
   unref?(): void;
@@ -82,21 +83,22 @@ export function checkOut(pool: ConnectionPool, timeoutMs: number): Promise<Conne
   return new Promise((resolve, reject) => {
     const dueAt = performance.now() + timeoutMs;
     let isSettled = false;
-    let taken: LentClient | undefined;
+    let given: { readonly client: LentClient; readonly release: LentClient["release"] } | undefined;
     const fail = (error: Error): void => {
       isSettled = true;
       clearTimeout(timer);
       reject(error);
     };
     const take = (client: LentClient): void => {
-      // The client may arrive both by callback and by promise.
-      if (client === taken) return;
+      // The client may arrive both by callback and by promise. If its `release` is another one, it was returned and is
+      // lent again.
+      if (client === given?.client && client.release === given.release) return;
+      given ??= { client, release: client.release };
       if (isSettled) {
         client.release();
         return;
       }
       isSettled = true;
-      taken = client;
       clearTimeout(timer);
       resolve(new Connection(pool, client));
     };

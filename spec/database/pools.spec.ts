@@ -84,8 +84,8 @@ describe("a pool of the application's", () => {
       expect(pool.idleCount).toBe(pool.totalCount);
     });
 
-    it("by promise and by callback, the same or another", async () => {
-      const pool = made(new Pool(config({ max: 4 })));
+    it.each([1, 4])("by promise and by callback, the same or another, of %i", async (max) => {
+      const pool = made(new Pool(config({ max })));
       const connect = pool.connect.bind(pool);
       const twice = (callback: Parameters<typeof connect>[0]): unknown => {
         connect(callback);
