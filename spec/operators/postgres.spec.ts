@@ -8,7 +8,9 @@ describe("operators on a real Postgres", () => {
   const database = specDatabase("operators");
 
   it("turn 20 000 ids into outcomes, each once, whatever the order in which they are stored", async () => {
-    const [storing, waiting] = [await database.open(), await database.open()];
+    // The other specs may leave it little of the processors.
+    const storing = await database.open({ retryTimeoutMs: 60_000 });
+    const waiting = await database.open();
     const ids = Array.from({ length: 20_000 }, (_, index) => `many ${index}`);
     const outcomes = lastValueFrom(from(ids).pipe(awaitResults<number>(waiting, { timeoutMs: 60_000 }), toArray()));
     expect(waiting.stats().waiting).toBe(10_000);
