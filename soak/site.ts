@@ -56,6 +56,7 @@ export class Site {
 
   static async start(): Promise<Site> {
     const server = await FaultServer.start({
+      fsync: "on",
       // Room for connections that faults leave behind for a while.
       max_connections: "200",
       // The smallest queue that Postgres allows, so that it can be filled.

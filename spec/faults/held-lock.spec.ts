@@ -1,5 +1,6 @@
 import { type Client, Pool } from "pg";
 import { PostgresResultBackend } from "kojin-postgres";
+import { channelOf } from "../../lib/notifications/payload";
 import { eventually } from "../support/eventually";
 import { freeze } from "../support/processes";
 import { faultSuite, whenNotifying } from "./support/fault-suite";
@@ -130,10 +131,10 @@ describe("while another session holds the lock for notifications", () => {
     }
 
     it("sends a notification again that was not confirmed, as when its session ends", async () => {
-      const waiting = await PostgresResultBackend.connect(suite.server.url, { sweepIntervalMs: 600_000 });
-      const wait = waiting.wait("again", 60_000);
-      await waiting.ready();
-      await eventually(() => expect(waiting.stats().reads).toMatchObject({ queued: 0, inFlight: 0 }));
+      const listening = await suite.connect();
+      const payloads: string[] = [];
+      listening.on("notification", ({ payload = "" }) => payloads.push(payload));
+      await listening.query(`listen ${channelOf("public")}`);
       await holdLock();
       try {
         await storing.store("again", 1);
@@ -147,10 +148,10 @@ describe("while another session holds the lock for notifications", () => {
       } finally {
         await release();
       }
-      expect(await wait).toBe(1);
-      expect(waiting.stats().wokenBy).toMatchObject({ notification: 1, sweep: 0 });
+      await eventually(() =>
+        expect(payloads.filter((payload) => payload.includes("again"))).toEqual([expect.any(String)]),
+      );
       expect(storing.stats().announcementsFailed).toBe(0);
-      await waiting.close();
     });
 
     it("returns the connection of a refused store once its notification has waited for its lock, and sends no other", async () => {
@@ -168,8 +169,10 @@ describe("while another session holds the lock for notifications", () => {
   });
 
   it("does not pile up sessions that wait for a locked row", async () => {
+    const before = await suite.open();
+    await before.store("locked", 1);
+    await before.close();
     const storing = await suite.open({ retryTimeoutMs: 800 });
-    await storing.store("locked", 1);
     const lock = await suite.connect();
     await lock.query("begin; select from kojin_results where task_id = 'locked' for update");
     for (let round = 0; round < 5; round += 1) {
@@ -180,7 +183,8 @@ describe("while another session holds the lock for notifications", () => {
       expect((await suite.server.clients()).filter(({ wait_event }) => wait_event === "transactionid")).toEqual([]),
     );
     await lock.query("commit");
-    await storing.store("locked", "free");
-    expect(await storing.get("locked")).toBe("free");
+    const after = await suite.open();
+    await after.store("locked", "free");
+    expect(await after.get("locked")).toBe("free");
   });
 });

@@ -3,7 +3,7 @@ import { eventually } from "../support/eventually";
 import { faultSuite } from "./support/fault-suite";
 
 /** Each commit takes 20 ms: the session that flushes the log sleeps first (PostgreSQL docs, commit_delay). */
-const suite = faultSuite({ commit_delay: "20000", commit_siblings: "0" });
+const suite = faultSuite({ fsync: "on", commit_delay: "20000", commit_siblings: "0" });
 
 const lockOf = (found: readonly Diagnosis[]): Diagnosis | undefined => found.find(({ check }) => check === "lock");
 

@@ -4,7 +4,7 @@ import { faultSuite } from "./support/fault-suite";
 // With commit_siblings at 0, each flush of the log first waits for commit_delay, as on a slow disk (PostgreSQL docs,
 // "Write Ahead Log").
 describe("while each commit takes 20 ms", () => {
-  const suite = faultSuite({ commit_delay: "20000", commit_siblings: "0" });
+  const suite = faultSuite({ fsync: "on", commit_delay: "20000", commit_siblings: "0" });
 
   it.each(["trigger", "deferred"] as const)(
     "a crowd of writers with notify: '%s' is slow, and nothing else",

@@ -1,8 +1,8 @@
 import { fork } from "node:child_process";
-import { once } from "node:events";
 import { join } from "node:path";
 import { escapeIdentifier } from "pg";
 import { eventually } from "../support/eventually";
+import { messageOf } from "../support/processes";
 import { specDatabase } from "../support/spec-database";
 
 describe("claims", () => {
@@ -54,7 +54,7 @@ describe("claims", () => {
       env: { ...process.env, DATABASE_URL: database.poolUrl, SPEC_SCHEMA: database.schema },
       stdio: ["ignore", "ignore", "inherit", "ipc"],
     });
-    expect(await once(child, "message")).toEqual(["claimed", undefined]);
+    expect(await messageOf(child)).toBe("claimed");
     expect(await backend.claimGroup("lease", { leaseMs: 500 })).toBeUndefined();
     child.kill("SIGKILL");
     await eventually(async () =>

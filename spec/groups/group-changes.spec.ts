@@ -18,11 +18,13 @@ describe("groupChanges$", () => {
     expect.objectContaining({ groupId, completed, failed, done });
 
   it("shows the groups that are open, then every change until they are done, and none twice", async () => {
-    const [watching, storing] = [await database.open(), await database.open()];
+    const storing = await database.open();
     await storing.initGroup("done before", 1);
     await storing.completeGroupMember("done before", "a", 1);
     await storing.initGroup("open", 3);
     await storing.completeGroupMember("open", "a", 1);
+    // Opened now, so that no notification of what was done before is still on its way.
+    const watching = await database.open();
     const { seen, stop } = follow(watching);
     await eventually(() => expect(seen).toEqual([stateOf("open", 1)]));
     await watching.ready();

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { escapeIdentifier } from "pg";
 import type { GroupProgress } from "kojin-postgres";
 import { eventually } from "../support/eventually";
+import { messageOf } from "../support/processes";
 import { specDatabase } from "../support/spec-database";
 
 /** What waits for the lock of a group. */
@@ -37,7 +38,7 @@ describe("counting members of groups", () => {
         });
         const exited = once(child, "exit");
         child.send(share);
-        const [answers] = (await once(child, "message")) as [Told[]];
+        const answers = await messageOf<Told[]>(child);
         await exited;
         return answers;
       }),

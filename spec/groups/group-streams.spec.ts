@@ -17,6 +17,7 @@ import {
 } from "rxjs";
 import type { TaskOutcome } from "kojin-postgres";
 import { eventually } from "../support/eventually";
+import { messageOf } from "../support/processes";
 import { specDatabase } from "../support/spec-database";
 
 describe("streams of groups", () => {
@@ -86,8 +87,8 @@ describe("streams of groups", () => {
       env: { ...process.env, DATABASE_URL: database.poolUrl, SPEC_SCHEMA: database.schema },
       stdio: ["ignore", "ignore", "inherit", "ipc"],
     });
-    expect(await once(child, "message")).toEqual(["subscribed", undefined]);
-    const answer = once(child, "message");
+    expect(await messageOf(child)).toBe("subscribed");
+    const answer = messageOf(child);
     const table = `${escapeIdentifier(database.schema)}.kojin_groups`;
     for (let start = 1; start <= total; start += 4_000) {
       await database.sql(
@@ -96,7 +97,7 @@ describe("streams of groups", () => {
         [start, start + 3_999, size],
       );
     }
-    expect(await answer).toEqual([{ members: total, characters: total * size }, undefined]);
+    expect(await answer).toEqual({ members: total, characters: total * size });
     child.disconnect();
     await once(child, "exit");
   }, 120_000);

@@ -1,9 +1,9 @@
 import { fork } from "node:child_process";
-import { once } from "node:events";
 import { join } from "node:path";
 import { escapeIdentifier, Pool } from "pg";
 import { type MigrationReport, PostgresResultBackend, SchemaError } from "kojin-postgres";
 import { eventually } from "../support/eventually";
+import { messageOf } from "../support/processes";
 import { specDatabase } from "../support/spec-database";
 import { channelOf } from "../../lib/notifications/payload";
 import { latestVersion, migrations } from "../../lib/schema/migration-files";
@@ -59,9 +59,7 @@ describe("migrate", () => {
           env: { ...process.env, DATABASE_URL: database.poolUrl, SPEC_SCHEMA: schema },
           stdio: ["ignore", "ignore", "inherit", "ipc"],
         });
-        const failed = once(child, "exit").then(([code]) => Promise.reject(new Error(`exit code ${String(code)}`)));
-        const [report] = (await Promise.race([once(child, "message"), failed])) as [MigrationReport];
-        return report;
+        return messageOf<MigrationReport>(child);
       }),
     );
     expect(reports.filter(({ applied }) => applied.length > 0)).toHaveLength(1);

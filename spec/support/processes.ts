@@ -1,4 +1,5 @@
-import { execFileSync } from "node:child_process";
+import { type ChildProcess, execFileSync } from "node:child_process";
+import { once } from "node:events";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
@@ -35,4 +36,11 @@ export function freeze(pid: number | undefined): () => void {
   if (pid === undefined || !(pid > 0)) throw new Error(`There is no process to freeze: ${pid ?? "no id"}.`);
   process.kill(pid, "SIGSTOP");
   return () => void process.kill(pid, "SIGCONT");
+}
+
+/** The next message of a forked process. Rejects if the process ends or disconnects before. */
+export async function messageOf<T>(child: ChildProcess): Promise<T> {
+  const left = once(child, "disconnect").then(() => Promise.reject(new Error("The process left without a message.")));
+  const [message] = (await Promise.race([once(child, "message"), left])) as [T];
+  return message;
 }

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { loadApi } from "../../lib/telemetry/api";
 import { Telemetry } from "../../lib/telemetry/telemetry";
 import { resolveOptions } from "../../lib/options";
+import { messageOf } from "../support/processes";
 import { specDatabase } from "../support/spec-database";
 
 interface Told {
@@ -20,7 +21,9 @@ describe("@opentelemetry/api", () => {
       execArgv: [...before, "--import", "tsx"],
       env: { ...process.env, DATABASE_URL: database.url, SPEC_SCHEMA: database.schema },
     });
-    const [[told], [code]] = (await Promise.all([once(child, "message"), once(child, "exit")])) as [[Told], [number]];
+    const exited = once(child, "exit");
+    const told = await messageOf<Told>(child);
+    const [code] = (await exited) as [number];
     expect(code).toBe(0);
     return told;
   }

@@ -6,6 +6,7 @@ import { AlwaysOffSampler } from "@opentelemetry/sdk-trace-base";
 import { escapeIdentifier } from "pg";
 import type { PostgresResultBackend } from "kojin-postgres";
 import { eventually } from "../support/eventually";
+import { messageOf } from "../support/processes";
 import { specDatabase } from "../support/spec-database";
 import { Sdk } from "./support/sdk";
 
@@ -47,7 +48,7 @@ describe("traces", () => {
       execArgv: ["--import", "tsx"],
       env: { ...process.env, DATABASE_URL: database.url, SPEC_SCHEMA: database.schema },
     });
-    const [told] = (await once(child, "message")) as [{ store: SpanContext; parent: string; work: string }];
+    const told = await messageOf<{ store: SpanContext; parent: string; work: string }>(child);
     child.disconnect();
     await once(child, "exit");
     expect(await waited).toEqual({ size: 1 });
