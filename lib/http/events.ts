@@ -5,7 +5,7 @@ import { checkDurationMs, longestTimerMs } from "../value/arguments";
 import { asJsonText } from "../value/decoding";
 import { stringifyExactly } from "../value/json-text";
 import { type FailureOptions, problemOfId, problemResponse, type RequestOptions, signalOf, toProblem } from "./respond";
-import type { HttpHeaders } from "./send-response";
+import { headerOf, type HttpHeaders } from "./send-response";
 
 export interface EventStreamOptions extends RequestOptions {
   /**
@@ -149,12 +149,9 @@ export function eventResponse(
 }
 
 function lastEventIdOf(headers: HttpHeaders): string | undefined {
-  const value = isFetchHeaders(headers) ? headers.get("last-event-id") : headers["last-event-id"];
-  return typeof value === "string" && value !== "" ? value : undefined;
+  const value = headerOf(headers, "last-event-id");
+  return value === "" ? undefined : value;
 }
-
-const isFetchHeaders = (headers: HttpHeaders): headers is { get(name: string): string | null } =>
-  typeof headers.get === "function";
 
 function abort$(signal: AbortSignal | undefined): Observable<unknown> {
   if (signal === undefined) return NEVER;

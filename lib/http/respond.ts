@@ -5,12 +5,12 @@ import { checkDurationMs, checkId, typeName } from "../value/arguments";
 import { exactFailure } from "../value/failure";
 import { asJsonText } from "../value/decoding";
 import { stringifyExactly } from "../value/json-text";
-import type { HttpRequest } from "./send-response";
+import { headerOf, type HttpRequest } from "./send-response";
 
 export interface RequestOptions {
   /**
-   * Request to answer. Provides the `Location` of a 202, the `Last-Event-ID` of a stream and, if it has one, the
-   * `signal`.
+   * Request to answer. Provides the `Location` of a 202, the time for which its client prefers to wait, the
+   * `Last-Event-ID` of a stream and, if it has one, the `signal`.
    */
   readonly request?: HttpRequest;
   /** Aborts when the client no longer needs the response. Default: the request's `signal`. */
@@ -26,7 +26,10 @@ export interface FailureOptions {
 }
 
 export interface RespondOptions extends RequestOptions, FailureOptions {
-  /** Longest wait for the result, in milliseconds. 0 reads once. Stay below the timeouts of proxies, often 60 s. */
+  /**
+   * Longest wait for the result, in milliseconds. 0 reads once. A request with `Prefer: wait=SECONDS` shortens it. Stay
+   * below the timeouts of proxies, often 60 s.
+   */
   readonly waitMs: number;
   /**
    * `Location` of a 202, where the client asks again. Default: path and query of `request`. Without either, the header
@@ -66,6 +69,9 @@ export interface Problem {
  * - 500 as a problem with the code `TASK_FAILED` if the task failed, without the error unless `showErrors` is set;
  * - 503 as a problem with the code `BACKEND_CLOSED`, and `Retry-After`, if the server is shutting down.
  *
+ * If the request has `Prefer: wait=SECONDS` (RFC 7240), that is how long it waits, but at most `waitMs`, and
+ * `Preference-Applied` has the seconds that applied.
+ *
  * An unknown id is answered with 202. `respond` does not check whether the client may see the result; check that first.
  *
  * @throws `DatabaseError` The role may not read results, or reading fails permanently.
@@ -83,24 +89,50 @@ export async function respond(
   if (badId !== undefined) return problemResponse(badId);
   const signal = signalOf(options);
   const retryAfter = { "Retry-After": String(Math.ceil(retryAfterMs / 1_000)) };
+  const { timeoutMs, applied } = preferredWait(options);
   try {
-    const waitOptions = { timeoutMs: waitMs, schema: asJsonText, ...(signal === undefined ? {} : { signal }) };
+    const waitOptions = { timeoutMs, schema: asJsonText, ...(signal === undefined ? {} : { signal }) };
     const settled = await backend.waitSettled(taskId, waitOptions);
-    if (settled.status === "fulfilled") return jsonResponse(200, settled.value);
-    return await failureResponse(settled.reason, options);
+    if (settled.status === "fulfilled") return jsonResponse(200, settled.value, applied);
+    return await failureResponse(settled.reason, options, applied);
   } catch (error) {
     if (signal?.aborted === true && (error === signal.reason || signal.reason === undefined))
       return new Response(null, { status: 499 });
     if (isWaitTimeout(error))
-      return jsonResponse(202, { taskId, status: "pending" }, { ...retryAfter, ...locationHeader(options) });
+      return jsonResponse(
+        202,
+        { taskId, status: "pending" },
+        { ...retryAfter, ...locationHeader(options), ...applied },
+      );
     if (isBackendClosed(error)) return problemResponse(toProblem(error), retryAfter);
     throw error;
   }
 }
 
-async function failureResponse(reason: unknown, options: RespondOptions): Promise<Response> {
+type HeaderValues = Readonly<Record<string, string>>;
+
+/**
+ * Returns the time for which to wait, and the header that tells the client. Of several preferences for it the first
+ * counts, and a malformed one counts as none (RFC 7240, section 2).
+ */
+function preferredWait({ request, waitMs }: RespondOptions): {
+  readonly timeoutMs: number;
+  readonly applied: HeaderValues;
+} {
+  const header = (request && headerOf(request.headers, "prefer")) ?? "";
+  // A comma in quotes does not end a preference. Quotes that are not closed reach to the end.
+  const preferences = header.match(/(?:"(?:[^"\\]|\\.)*"?|[^",])+/g) ?? [];
+  const preference = preferences.find((each) => /^\s*wait\s*(?:[=;]|$)/i.test(each));
+  const [, plain, quoted] = /^\s*wait\s*=\s*(?:(\d+)|"(\d+)")\s*(?:;|$)/i.exec(preference ?? "") ?? [];
+  const text = plain ?? quoted;
+  if (text === undefined) return { timeoutMs: waitMs, applied: {} };
+  const timeoutMs = Math.min(Number(text) * 1_000, waitMs);
+  return { timeoutMs, applied: { "Preference-Applied": `wait=${Math.floor(timeoutMs / 1_000)}` } };
+}
+
+async function failureResponse(reason: unknown, options: RespondOptions, applied: HeaderValues): Promise<Response> {
   const { onFailure } = options;
-  if (onFailure === undefined || !isTaskFailed(reason)) return problemResponse(toProblem(reason, options));
+  if (onFailure === undefined || !isTaskFailed(reason)) return problemResponse(toProblem(reason, options), applied);
   if (typeof onFailure !== "function")
     throw new TypeError(`onFailure: expected a function, got ${typeName(onFailure)}.`);
   return onFailure(reason);
@@ -149,12 +181,12 @@ function createProblem(status: number, code: Problem["code"], detail: string): P
   return { title: STATUS_CODES[status] ?? "", status, detail, code };
 }
 
-export function problemResponse(problem: Problem, headers: Readonly<Record<string, string>> = {}): Response {
+export function problemResponse(problem: Problem, headers: HeaderValues = {}): Response {
   return jsonResponse(problem.status, problem, { ...headers, "Content-Type": "application/problem+json" });
 }
 
 /** Creates a response that forbids caching, since a result can be replaced and may be private. */
-function jsonResponse(status: number, value: unknown, headers: Readonly<Record<string, string>> = {}): Response {
+function jsonResponse(status: number, value: unknown, headers: HeaderValues = {}): Response {
   const common = { "Content-Type": "application/json", "Cache-Control": "no-store" };
   return new Response(stringifyExactly(value) ?? "null", { status, headers: { ...common, ...headers } });
 }

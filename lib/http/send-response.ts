@@ -23,6 +23,15 @@ export interface HttpRequest {
 export type HttpHeaders =
   { get(name: string): string | null } | Readonly<Record<string, string | readonly string[] | undefined>>;
 
+/** Returns the value of a header, whose name is given in lower case; undefined if it is absent. */
+export function headerOf(headers: HttpHeaders, name: string): string | undefined {
+  const value = isFetchHeaders(headers) ? headers.get(name) : headers[name];
+  return typeof value === "object" ? value?.join(",") : value;
+}
+
+const isFetchHeaders = (headers: HttpHeaders): headers is { get(name: string): string | null } =>
+  typeof headers.get === "function";
+
 /**
  * Sends a Fetch `Response` through `node:http`, at the speed of the client. If the client disconnects, the body is
  * cancelled. Headers that were set before stay, unless the response has a header of the same name.

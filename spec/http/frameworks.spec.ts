@@ -55,6 +55,16 @@ describe.each(Object.keys(frameworks))("with %s", (framework) => {
     expect(await response.json()).toEqual({ taskId: "a/b", status: "pending" });
   });
 
+  it("waits no longer than the client prefers", async () => {
+    await start(60_000);
+    const headers = [
+      ["Prefer", "respond-async"],
+      ["prefer", 'Wait="0"'],
+    ] as const;
+    const response = await fetch(`${server.url}/api/tasks/unhurried`, { headers: headers.map(([...pair]) => pair) });
+    expect([response.status, response.headers.get("preference-applied")]).toEqual([202, "wait=0"]);
+  });
+
   it("answers with a problem if the task failed", async () => {
     await start(0);
     await storing?.fail("failed", new TypeError("the password is 1234"));

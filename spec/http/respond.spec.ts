@@ -101,6 +101,73 @@ describe("respond", () => {
     expect(other.headers.get("location")).toBe(url === undefined ? "/cut%20off" : location);
   });
 
+  it.each<[prefer: string, applied: string | null]>([
+    ["wait=5", "wait=5"],
+    ["wait=05", "wait=5"],
+    ["wait=20", "wait=20"],
+    ["wait=21", "wait=20"],
+    [`wait=${"9".repeat(30)}`, "wait=20"],
+    ["WAIT = 5", "wait=5"],
+    ['\twait="5"', "wait=5"],
+    ["wait=5; reason=impatience", "wait=5"],
+    ["respond-async, wait=5", "wait=5"],
+    ["handling=lenient,,return=minimal ;a=b,wait=5,", "wait=5"],
+    ["wait=5, wait=7", "wait=5"],
+    ['note="a, wait=7", wait=5', "wait=5"],
+    ['note="a \\" , wait=7", wait=5', "wait=5"],
+    ['note="a, wait=7', null],
+    ["wait", null],
+    ["wait=", null],
+    ['wait=""', null],
+    ["wait=-5", null],
+    ["wait=1.5", null],
+    ["wait=5s", null],
+    ["wait=5 7", null],
+    ['wait="5', null],
+    ["wait=, wait=5", null],
+    ["await=5", null],
+    ["wait-less=5", null],
+    ["respond-async", null],
+    ["", null],
+  ])("says of Prefer: %s that it applied %s", async (prefer, applied) => {
+    await backend.store("task", 1);
+    for (const headers of [{ prefer }, { prefer: [prefer] }, new Headers({ prefer })]) {
+      const response = await respond(backend, "task", { waitMs: 20_000, request: { headers } });
+      expect([response.status, response.headers.get("preference-applied")]).toEqual([200, applied]);
+    }
+  });
+
+  it("waits as long as the client prefers, but no longer than waitMs", async () => {
+    jest.useFakeTimers();
+    try {
+      for (const [prefer, waitedMs] of [
+        ["wait=2", 2_000],
+        ["wait=0", 0],
+        ["wait=9", 5_000],
+        ["wait=two", 5_000],
+      ] as const) {
+        const answered = jest.fn();
+        const request = { headers: { prefer } };
+        const response = respond(backend, "task", { waitMs: 5_000, request }).finally(answered);
+        await jest.advanceTimersByTimeAsync(Math.max(0, waitedMs - 1));
+        expect(answered).toHaveBeenCalledTimes(waitedMs === 0 ? 1 : 0);
+        await jest.advanceTimersByTimeAsync(1);
+        expect((await response).status).toBe(202);
+      }
+    } finally {
+      jest.useRealTimers();
+    }
+  });
+
+  it("says that it applied a preference also if the task failed or is not done", async () => {
+    await backend.fail("failed", new Error("no"));
+    const request = { headers: { prefer: "wait=0" } };
+    for (const taskId of ["failed", "open"]) {
+      const response = await respond(backend, taskId, { waitMs: 20_000, request });
+      expect(response.headers.get("preference-applied")).toBe("wait=0");
+    }
+  });
+
   it("ends when the signal of the request or of the options aborts", async () => {
     const [gone, other] = [new AbortController(), new AbortController()];
     const request: HttpRequest = { headers: {}, signal: gone.signal };
