@@ -44,6 +44,10 @@ const aboutListen = [
   "spec/admin/(access|diagnosis|inspection|rights)",
 ];
 
+// Specs of statements that the server refuses, cancels or answers slowly, whichever way their notifications go. With
+// deferred announcements they run, since there a refused store has a notification of its own.
+const aboutRefusals = ["spec/faults/(cancelled-statements|large-results|refused-rows|slow-rows)"];
+
 if (values.postgres !== undefined) {
   if (!majors.includes(values.postgres)) fail(`expected --postgres to be one of ${majors.join(", ")}`);
   const folder = join(root, "spec", "postgres", values.postgres);
@@ -69,7 +73,7 @@ if (values.variant !== undefined) {
     process.exit(0);
   }
   env.SPEC_VARIANT = values.variant;
-  if (isOverNats) left.push(...aboutListen);
+  if (isOverNats) left.push(...aboutListen, ...aboutRefusals);
 }
 
 const jest = createRequire(import.meta.url).resolve("jest/bin/jest");
