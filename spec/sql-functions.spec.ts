@@ -1,7 +1,9 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Client, escapeIdentifier } from "pg";
+import { filter, firstValueFrom } from "rxjs";
 import { type PostgresResultBackend, TaskFailedError } from "kojin-postgres";
+import { eventually } from "./support/eventually";
 import { specDatabase } from "./support/spec-database";
 
 const page = readFileSync(join(__dirname, "..", "docs", "sql.md"), "utf8");
@@ -23,6 +25,7 @@ const values: Record<string, readonly string[]> = {
   kojin_fail: ["email-43", "mailbox full", "QuotaError", '{"used": 1}'],
   kojin_complete_member: ["album", "photo-1", '{"width": 640}'],
   kojin_fail_member: ["album", "photo-2", "not an image"],
+  kojin_emit: ["answer-1", '{"text": "Hello"}'],
 };
 
 describe("the SQL functions for writers", () => {
@@ -41,6 +44,7 @@ describe("the SQL functions for writers", () => {
   afterAll(async () => client.end());
   beforeEach(async () => {
     await database.sql(`truncate ${schema}.kojin_results, ${schema}.kojin_groups, ${schema}.kojin_group_state`);
+    await database.sql(`delete from ${schema}.kojin_streams`);
     // Without a sweep, every wait ends by a notification.
     backend = await database.open({ sweepIntervalMs: 600_000 });
   });
@@ -51,13 +55,14 @@ describe("the SQL functions for writers", () => {
     expect(statements.map((text) => /kojin_\w+/.exec(text)?.[0])).toEqual(Object.keys(values));
     for (const text of statements) {
       const given = values[/kojin_\w+/.exec(text)?.[0] ?? ""]?.slice(0, text.split("$").length - 1) ?? [];
-      expect(await call(text, given)).toBe(text.includes("_member") ? 1 : "");
+      expect(await call(text, given)).toBe(text.includes("_member") ? 1 : text.includes("_emit") ? "1" : "");
     }
     expect(await backend.get("email-42")).toEqual({ sent: true });
     const failure = { name: "QuotaError", message: "mailbox full", details: { used: 1 } };
     expect(await backend.getSettled("email-43")).toMatchObject({ status: "rejected", reason: { failure } });
     expect(await backend.getGroup("album")).toMatchObject({ total: 2, completed: 1, failed: 1, done: true });
     expect(await backend.getGroupResults("album")).toEqual([{ width: 640 }]);
+    expect(await firstValueFrom(backend.chunks$("answer-1"))).toMatchObject({ attempt: 1, value: { text: "Hello" } });
   });
 
   it("work as documented for psql", async () => {
@@ -66,6 +71,7 @@ describe("the SQL functions for writers", () => {
     const ids = ["email-42", "report-7", "report-8", "email-43", "email-44"];
     const waits = Promise.all(ids.map(async (id) => backend.waitSettled(id, 30_000)));
     const group = backend.waitGroup("album", 30_000).catch((error: unknown) => error);
+    const restarted = firstValueFrom(backend.chunks$("answer-1").pipe(filter(({ attempt }) => attempt === 2)));
     for (const text of statementsIn("sql")) await call(text);
     const outcomes = await waits;
     expect(outcomes.slice(0, 3)).toEqual(
@@ -76,6 +82,9 @@ describe("the SQL functions for writers", () => {
       { reason: { failure: { name: "QuotaError", message: "mailbox full", details: { used: "100 %" } } } },
     ]);
     expect(await group).toMatchObject({ failures: [{ failure: { name: "FormatError", message: "not an image" } }] });
+    // With a restart item before it if the first attempt was read.
+    expect(await restarted).toMatchObject({ attempt: 2 });
+    expect(await firstValueFrom(backend.chunks$("answer-1"))).toMatchObject({ sequence: 1, value: { percent: 10 } });
     const lifetimes = await database.sql<{ hours: number | null }>(
       `select round(extract(epoch from expires_at - stored_at) / 3600)::int as hours
        from ${schema}.kojin_results where task_id = any($1) order by array_position($1, task_id)`,
@@ -114,6 +123,8 @@ describe("the SQL functions for writers", () => {
     expect(await backend.wait("in", 30_000)).toBe(2);
     await backend.store("after", 3);
     await backend.wait("after", 30_000);
+    // The stream has a read of its own.
+    await eventually(() => expect(seen).toContainEqual({ taskId: "after", status: "fulfilled", value: 3 }));
     subscription.unsubscribe();
     expect(seen).toContainEqual({ taskId: "in", status: "fulfilled", value: 2 });
   });
