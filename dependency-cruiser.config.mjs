@@ -10,7 +10,7 @@ const rooms = [
   ["waiting/"],
   ["notifications/", "schema/"],
   ["database/"],
-  ["result-backend.ts", "options.ts"],
+  ["call-options.ts", "result-backend.ts", "options.ts"],
   ["value/"],
   ["errors.ts", "logger.ts"],
 ];

@@ -1,8 +1,9 @@
 /* eslint-disable @typescript-eslint/require-await -- an async method turns what it throws into a rejection */
 import { filter, firstValueFrom, merge, type Observable, Subject } from "rxjs";
+import { toClaimOptions, toClient, toDrainMs, toFeedOptions, toSchema, toWaitOptions } from "./call-options";
 import { toChunkRow, toPosition } from "./chunks/chunk-rules";
 import { BackendClosedError, WaitTimeoutError } from "./errors";
-import { checkMember, toGroupLimit, toGroupSize } from "./groups/group-rules";
+import { checkMember, type MemberRow, toGroupLimit, toGroupSize } from "./groups/group-rules";
 import { MemoryChunks } from "./memory/chunks";
 import type { MemoryGroup } from "./memory/group";
 import { MemoryGroups } from "./memory/groups";
@@ -21,6 +22,7 @@ import type {
   ReadOptions,
   ResultBackend,
   ResultFeedOptions,
+  SqlClient,
   StoreOptions,
   TaskOutcome,
   UnclaimedOptions,
@@ -28,13 +30,12 @@ import type {
   WriteOptions,
 } from "./result-backend";
 import { Reader } from "./results/reader";
-import { checkDurationMs, checkId, typeName } from "./value/arguments";
+import { checkId, checkOptions, type OptionNames, typeName } from "./value/arguments";
 import { encodeFailure } from "./value/failure";
 import { type Codec, encodeResult, toStoreRow } from "./value/encoding";
-import { checkSchema, type StoredResult } from "./value/decoding";
+import type { StoredResult } from "./value/decoding";
 import type { TaskId } from "./value/task";
 import { Call, Deadlines } from "./waiting/deadlines";
-import { resolveWaitOptions } from "./waiting/waits";
 
 export interface MemoryResultBackendOptions {
   /** Time to live of a result, in milliseconds. More than 0; `Infinity` never expires. Default 86 400 000, a day. */
@@ -44,6 +45,8 @@ export interface MemoryResultBackendOptions {
   /** Encodes results that JSON cannot hold, as with Postgres. Default: JSON alone. */
   readonly codec?: Codec;
 }
+
+const memoryNames: OptionNames<MemoryResultBackendOptions> = { ttlMs: true, maxResultBytes: true, codec: true };
 
 /**
  * Keeps results, chunks and groups in the memory of this process, for tests of code that takes a `ResultBackend`. It
@@ -68,6 +71,7 @@ export class MemoryResultBackend implements ResultBackend {
   /** @internal Another backend on the same storage. */
   constructor(options: MemoryResultBackendOptions | undefined, storage: MemoryStorage);
   constructor(options: MemoryResultBackendOptions = {}, storage = new MemoryStorage()) {
+    checkOptions(options, memoryNames);
     this.#storage = storage;
     this.#options = resolveOptions(options);
     this.#reader = new Reader(this.#deadlines, this.#options.codec);
@@ -113,23 +117,20 @@ export class MemoryResultBackend implements ResultBackend {
     this.#write(taskId, "null", encodeFailure(error, this.#options.maxResultBytes), options);
   }
 
-  async get<T>(taskId: TaskId<T>, { schema }: ReadOptions<T> = {}): Promise<T | undefined> {
-    checkSchema(schema);
+  async get<T>(taskId: TaskId<T>, options?: ReadOptions<T>): Promise<T | undefined> {
+    const schema = toSchema(options);
     const stored = this.#find(taskId);
     return stored && this.#reader.value(stored, schema);
   }
 
-  async getSettled<T>(
-    taskId: TaskId<T>,
-    { schema }: ReadOptions<T> = {},
-  ): Promise<PromiseSettledResult<T> | undefined> {
-    checkSchema(schema);
+  async getSettled<T>(taskId: TaskId<T>, options?: ReadOptions<T>): Promise<PromiseSettledResult<T> | undefined> {
+    const schema = toSchema(options);
     const stored = this.#find(taskId);
     return stored && this.#reader.settled(stored, schema);
   }
 
   async wait<T>(taskId: TaskId<T>, timeout: number | (WaitOptions & ReadOptions<T>)): Promise<T> {
-    const options = resolveWaitOptions(timeout);
+    const options = toWaitOptions(timeout);
     return this.#reader.value(this.#wait(taskId, options), options.schema, { target: { taskId }, ...options });
   }
 
@@ -137,25 +138,24 @@ export class MemoryResultBackend implements ResultBackend {
     taskId: TaskId<T>,
     timeout: number | (WaitOptions & ReadOptions<T>),
   ): Promise<PromiseSettledResult<T>> {
-    const options = resolveWaitOptions(timeout);
+    const options = toWaitOptions(timeout);
     return this.#reader.settled(this.#wait(taskId, options), options.schema, { target: { taskId }, ...options });
   }
 
-  async delete(taskId: string, options: WriteOptions = {}): Promise<boolean> {
+  async delete(taskId: string, options?: WriteOptions): Promise<boolean> {
     checkId(taskId, "taskId");
-    this.#assertWritable(options);
+    this.#assertWritable(toClient(options));
     return this.#storage.delete(taskId);
   }
 
-  result$<T>(taskId: TaskId<T>, { schema }: ReadOptions<T> = {}): Observable<T> {
+  result$<T>(taskId: TaskId<T>, options?: ReadOptions<T>): Observable<T> {
     checkId(taskId, "taskId");
-    checkSchema(schema);
+    const schema = toSchema(options);
     return this.#reader.value$(this.#results.watch$(taskId), schema);
   }
 
-  results$<T>({ where = () => true, schema }: ResultFeedOptions<T> = {}): Observable<TaskOutcome<T>> {
-    if (typeof where !== "function") throw new TypeError(`where: expected a function, got ${typeName(where)}.`);
-    checkSchema(schema);
+  results$<T>(options?: ResultFeedOptions<T>): Observable<TaskOutcome<T>> {
+    const { where, schema } = toFeedOptions(options);
     const stored$ = merge(this.#storage.stored$, this.#closed$);
     return this.#reader.outcome$(stored$.pipe(filter(({ taskId }) => where(taskId))), schema);
   }
@@ -163,19 +163,19 @@ export class MemoryResultBackend implements ResultBackend {
   async emit<T>(taskId: string, chunk: T, options: EmitOptions = {}): Promise<number> {
     checkId(taskId, "taskId");
     const row = toChunkRow(taskId, this.#encode(taskId, chunk), options, this.#options.ttlMs);
-    this.#assertWritable(options);
+    this.#assertWritable(options.client);
     return this.#storage.emit(row);
   }
 
-  chunks$<T>(taskId: string, { after }: ChunkOptions = {}): Observable<Chunk<T>> & AsyncIterable<Chunk<T>> {
+  chunks$<T>(taskId: string, options?: ChunkOptions): Observable<Chunk<T>> & AsyncIterable<Chunk<T>> {
     checkId(taskId, "taskId");
-    return this.#chunks.chunks$(taskId, toPosition(after));
+    return this.#chunks.chunks$(taskId, toPosition(options));
   }
 
   async initGroup(groupId: string, members: number | readonly string[], options: GroupOptions = {}): Promise<void> {
     checkId(groupId, "groupId");
     const size = toGroupSize(members, options, this.#options.ttlMs);
-    this.#assertWritable(options);
+    this.#assertWritable(options.client);
     this.#storage.changeGroup(groupId, (group) => group.init(size));
   }
 
@@ -183,19 +183,22 @@ export class MemoryResultBackend implements ResultBackend {
     groupId: string,
     taskId: TaskId<T>,
     result: NoInfer<T>,
-    options: WriteOptions = {},
+    options?: WriteOptions,
   ): Promise<number> {
     checkMember(groupId, taskId);
-    return this.#finish(groupId, taskId, this.#encode(taskId, result), null, options);
+    const client = toClient(options);
+    return this.#finish({ groupId, taskId, result: this.#encode(taskId, result), error: null }, client);
   }
 
-  async failGroupMember(groupId: string, taskId: string, error: unknown, options: WriteOptions = {}): Promise<number> {
+  async failGroupMember(groupId: string, taskId: string, error: unknown, options?: WriteOptions): Promise<number> {
     checkMember(groupId, taskId);
-    return this.#finish(groupId, taskId, "null", encodeFailure(error, this.#options.maxResultBytes), options);
+    const client = toClient(options);
+    const failure = encodeFailure(error, this.#options.maxResultBytes);
+    return this.#finish({ groupId, taskId, result: "null", error: failure }, client);
   }
 
-  async getGroupResults<T>(groupId: string, { schema }: ReadOptions<T> = {}): Promise<T[]> {
-    checkSchema(schema);
+  async getGroupResults<T>(groupId: string, options?: ReadOptions<T>): Promise<T[]> {
+    const schema = toSchema(options);
     const outcomes = this.#findGroup(groupId)?.outcomes() ?? [];
     const completed = outcomes.filter(({ error }) => error === null);
     return this.#reader.values(completed, schema);
@@ -206,7 +209,7 @@ export class MemoryResultBackend implements ResultBackend {
   }
 
   async waitGroup<T>(groupId: string, timeout: number | (WaitOptions & ReadOptions<T>)): Promise<T[]> {
-    const options = resolveWaitOptions(timeout);
+    const options = toWaitOptions(timeout);
     checkId(groupId, "groupId");
     this.#assertOpen();
     const results = firstValueFrom(this.#groups.results$(groupId, options));
@@ -218,15 +221,15 @@ export class MemoryResultBackend implements ResultBackend {
     return this.#groups.progress$(groupId);
   }
 
-  groupMembers$<T>(groupId: string, { schema }: ReadOptions<T> = {}): Observable<TaskOutcome<T>> {
+  groupMembers$<T>(groupId: string, options?: ReadOptions<T>): Observable<TaskOutcome<T>> {
     checkId(groupId, "groupId");
-    checkSchema(schema);
+    const schema = toSchema(options);
     return this.#reader.outcome$(this.#groups.members$(groupId), schema);
   }
 
-  groupResults$<T>(groupId: string, { schema }: ReadOptions<T> = {}): Observable<T[]> {
+  groupResults$<T>(groupId: string, options?: ReadOptions<T>): Observable<T[]> {
     checkId(groupId, "groupId");
-    checkSchema(schema);
+    const schema = toSchema(options);
     return this.#reader.values$(this.#groups.results$(groupId), schema);
   }
 
@@ -234,11 +237,10 @@ export class MemoryResultBackend implements ResultBackend {
     return merge(this.#storage.groupDone$, this.#closed$);
   }
 
-  async claimGroup(groupId: string, options: ClaimOptions = {}): Promise<GroupClaim | undefined> {
+  async claimGroup(groupId: string, options?: ClaimOptions): Promise<GroupClaim | undefined> {
     checkId(groupId, "groupId");
-    const { leaseMs } = options;
-    if (leaseMs !== undefined) checkDurationMs(leaseMs, "leaseMs", { min: 1 });
-    this.#assertWritable(options);
+    const { client, leaseMs } = toClaimOptions(options);
+    this.#assertWritable(client);
     const group = this.#storage.group(groupId);
     const keep = group?.claim(leaseMs ?? Infinity);
     if (keep === undefined) return undefined;
@@ -256,8 +258,8 @@ export class MemoryResultBackend implements ResultBackend {
     return unclaimed.slice(0, limit).map(({ progress }) => progress);
   }
 
-  async close({ drainMs = 0 }: CloseOptions = {}): Promise<void> {
-    checkDurationMs(drainMs, "drainMs");
+  async close(options?: CloseOptions): Promise<void> {
+    const drainMs = toDrainMs(options);
     this.#closing ??= this.#close(drainMs);
     await this.#closing;
   }
@@ -272,14 +274,13 @@ export class MemoryResultBackend implements ResultBackend {
 
   #write(taskId: string, result: string, error: string | null, options: StoreOptions): void {
     const row = toStoreRow(taskId, result, error, options, this.#options.ttlMs);
-    this.#assertWritable(options);
+    this.#assertWritable(options.client);
     this.#storage.store(row);
   }
 
-  #finish(groupId: string, taskId: string, result: string, error: string | null, options: WriteOptions): number {
-    this.#assertWritable(options);
-    const outcome = { taskId, result, error, storedAt: Date.now() * 1_000 };
-    return this.#storage.changeGroup(groupId, (group) => group.finish(outcome));
+  #finish({ groupId, ...outcome }: MemberRow & { readonly result: string }, client: SqlClient | undefined): number {
+    this.#assertWritable(client);
+    return this.#storage.changeGroup(groupId, (group) => group.finish({ ...outcome, storedAt: Date.now() * 1_000 }));
   }
 
   #find(taskId: string): StoredResult | undefined {
@@ -306,7 +307,7 @@ export class MemoryResultBackend implements ResultBackend {
   }
 
   /** Refuses a write with `client`. If it took effect at once, tests of transactions would pass by mistake. */
-  #assertWritable({ client }: WriteOptions): void {
+  #assertWritable(client: SqlClient | undefined): void {
     if (client !== undefined)
       throw new TypeError(`client: expected none, since memory has no transactions, got ${typeName(client)}.`);
     this.#assertOpen();

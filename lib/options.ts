@@ -1,7 +1,7 @@
 import type { PoolConfig } from "pg";
 import type { Logger } from "./logger";
 import type { Notifier } from "./notifications/notifier";
-import { checkDurationMs, checkInteger, checkTtlMs, typeName } from "./value/arguments";
+import { checkDurationMs, checkInteger, checkOptions, checkTtlMs, type OptionNames, typeName } from "./value/arguments";
 import type { Codec } from "./value/encoding";
 
 /** Limits of the batches in which results are stored. */
@@ -102,8 +102,30 @@ const defaultMaxResultBytes = 64 * 1024 * 1024;
 /** A payload has at most 7999 bytes (PostgreSQL docs, NOTIFY), and escaping can double a text. */
 const largestInlineBytes = 4_000;
 
+const backendNames: OptionNames<PostgresResultBackendOptions> = {
+  ttlMs: true,
+  schema: true,
+  listen: true,
+  notifier: true,
+  notify: true,
+  sweepIntervalMs: true,
+  retryTimeoutMs: true,
+  batch: true,
+  maxResultBytes: true,
+  inlineResultBytes: true,
+  pruneIntervalMs: true,
+  logger: true,
+  telemetry: true,
+  codec: true,
+};
+const batchNames: OptionNames<BatchOptions> = { maxRows: true, maxBytes: true, inFlight: true };
+const telemetryNames: OptionNames<TelemetryOptions> = { traces: true, metrics: true };
+
 /** Fills in the defaults; throws a `TypeError` or `RangeError` for an invalid option. */
 export function resolveOptions(options: PostgresResultBackendOptions = {}): ResolvedOptions {
+  checkOptions(options, backendNames);
+  checkObject(options.batch, "batch");
+  checkOptions(options.batch ?? {}, batchNames, "batch.");
   const resolved: ResolvedOptions = {
     ttlMs: options.ttlMs ?? 86_400_000,
     schema: options.schema ?? "public",
@@ -124,7 +146,6 @@ export function resolveOptions(options: PostgresResultBackendOptions = {}): Reso
     codec: options.codec,
     telemetry: resolveTelemetry(options.telemetry),
   };
-  checkObject(options.batch, "batch");
   checkNumbers(resolved);
   checkMethods(resolved.logger, "logger", ["info", "warn", "error"]);
   if (resolved.codec !== undefined) checkMethods(resolved.codec, "codec", ["encode", "decode"]);
@@ -139,6 +160,7 @@ function resolveTelemetry(telemetry: unknown = false): Required<TelemetryOptions
   if (typeof telemetry === "boolean") return { traces: telemetry, metrics: telemetry };
   if (typeof telemetry !== "object" || telemetry === null)
     throw new TypeError(`telemetry: expected true, false or { traces, metrics }, got ${typeName(telemetry)}.`);
+  checkOptions(telemetry, telemetryNames, "telemetry.");
   const { traces = true, metrics = true } = telemetry as TelemetryOptions;
   for (const [name, value] of Object.entries({ traces, metrics }))
     if (typeof (value as unknown) !== "boolean")

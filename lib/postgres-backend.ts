@@ -6,6 +6,7 @@ import { inspect, type Inspection } from "./admin/inspection";
 import type { PruneOptions, PruneReport } from "./admin/pruner";
 import type { Stats } from "./admin/stats";
 import { BackendCore } from "./backend-core";
+import { toClaimOptions, toClient, toDrainMs, toFeedOptions, toSchema, toWaitOptions } from "./call-options";
 import { toChunkRow, toPosition } from "./chunks/chunk-rules";
 import { checkPool, type ConnectionPool } from "./database/connection";
 import { OwnPool } from "./database/own-pool";
@@ -38,12 +39,12 @@ import {
   type MigrationReport,
   planMigration,
 } from "./schema/migrate";
-import { checkDurationMs, checkId, checkTtlMs, typeName } from "./value/arguments";
-import { checkSchema, type StoredResult } from "./value/decoding";
+import { checkId, checkTtlMs } from "./value/arguments";
+import type { StoredResult } from "./value/decoding";
 import { encodeResult, type StoreRow, toStoreRow } from "./value/encoding";
 import { encodeFailure } from "./value/failure";
 import type { TaskId } from "./value/task";
-import { resolveWaitOptions, watch$, withWaitOptions } from "./waiting/waits";
+import { watch$, withWaitOptions } from "./waiting/waits";
 
 /** Result backend on PostgreSQL. Results are rows in a table, and LISTEN/NOTIFY tells waiting processes about them. */
 export class PostgresResultBackend implements ResultBackend {
@@ -138,17 +139,14 @@ export class PostgresResultBackend implements ResultBackend {
     await this.#write("fail", toStoreRow(taskId, "null", failure, options, this.#ttlMs), options);
   }
 
-  async get<T>(taskId: TaskId<T>, { schema }: ReadOptions<T> = {}): Promise<T | undefined> {
-    checkSchema(schema);
+  async get<T>(taskId: TaskId<T>, options?: ReadOptions<T>): Promise<T | undefined> {
+    const schema = toSchema(options);
     const stored = await this.#load(taskId);
     return stored && this.#core.reader.value(stored, schema);
   }
 
-  async getSettled<T>(
-    taskId: TaskId<T>,
-    { schema }: ReadOptions<T> = {},
-  ): Promise<PromiseSettledResult<T> | undefined> {
-    checkSchema(schema);
+  async getSettled<T>(taskId: TaskId<T>, options?: ReadOptions<T>): Promise<PromiseSettledResult<T> | undefined> {
+    const schema = toSchema(options);
     const stored = await this.#load(taskId);
     return stored && this.#core.reader.settled(stored, schema);
   }
@@ -168,9 +166,9 @@ export class PostgresResultBackend implements ResultBackend {
     );
   }
 
-  async delete(taskId: string, options: WriteOptions = {}): Promise<boolean> {
+  async delete(taskId: string, options?: WriteOptions): Promise<boolean> {
     checkId(taskId, "taskId");
-    return this.#openCore().writer.delete(taskId, options.client);
+    return this.#openCore().writer.delete(taskId, toClient(options));
   }
 
   /**
@@ -182,16 +180,15 @@ export class PostgresResultBackend implements ResultBackend {
     this.#openCore().announcements.announceWritten(written);
   }
 
-  result$<T>(taskId: TaskId<T>, { schema }: ReadOptions<T> = {}): Observable<T> {
+  result$<T>(taskId: TaskId<T>, options?: ReadOptions<T>): Observable<T> {
     checkId(taskId, "taskId");
-    checkSchema(schema);
+    const schema = toSchema(options);
     const { reader, results } = this.#core;
     return reader.value$(watch$(results, taskId), schema);
   }
 
-  results$<T>({ where = () => true, schema }: ResultFeedOptions<T> = {}): Observable<TaskOutcome<T>> {
-    if (typeof where !== "function") throw new TypeError(`where: expected a function, got ${typeName(where)}.`);
-    checkSchema(schema);
+  results$<T>(options?: ResultFeedOptions<T>): Observable<TaskOutcome<T>> {
+    const { where, schema } = toFeedOptions(options);
     return this.#core.reader.outcome$(this.#core.results.feed.values$(where), schema);
   }
 
@@ -201,9 +198,9 @@ export class PostgresResultBackend implements ResultBackend {
     return this.#openCore().chunkWriter.emit(row, options.client);
   }
 
-  chunks$<T>(taskId: string, { after }: ChunkOptions = {}): Observable<Chunk<T>> & AsyncIterable<Chunk<T>> {
+  chunks$<T>(taskId: string, options?: ChunkOptions): Observable<Chunk<T>> & AsyncIterable<Chunk<T>> {
     checkId(taskId, "taskId");
-    return this.#core.chunks.chunks$(taskId, toPosition(after));
+    return this.#core.chunks.chunks$(taskId, toPosition(options));
   }
 
   async initGroup(groupId: string, members: number | readonly string[], options: GroupOptions = {}): Promise<void> {
@@ -216,23 +213,25 @@ export class PostgresResultBackend implements ResultBackend {
     groupId: string,
     taskId: TaskId<T>,
     result: NoInfer<T>,
-    options: WriteOptions = {},
+    options?: WriteOptions,
   ): Promise<number> {
     checkMember(groupId, taskId);
+    const client = toClient(options);
     const row = { groupId, taskId, result: this.#encode(taskId, result), error: null };
-    return this.#openCore().groupWriter.finish(row, options.client);
+    return this.#openCore().groupWriter.finish(row, client);
   }
 
-  async failGroupMember(groupId: string, taskId: string, error: unknown, options: WriteOptions = {}): Promise<number> {
+  async failGroupMember(groupId: string, taskId: string, error: unknown, options?: WriteOptions): Promise<number> {
     checkMember(groupId, taskId);
+    const client = toClient(options);
     this.#core.assertOpen();
     const failure = encodeFailure(error, this.#core.options.maxResultBytes);
-    return this.#core.groupWriter.finish({ groupId, taskId, result: null, error: failure }, options.client);
+    return this.#core.groupWriter.finish({ groupId, taskId, result: null, error: failure }, client);
   }
 
-  async getGroupResults<T>(groupId: string, { schema }: ReadOptions<T> = {}): Promise<T[]> {
+  async getGroupResults<T>(groupId: string, options?: ReadOptions<T>): Promise<T[]> {
     checkId(groupId, "groupId");
-    checkSchema(schema);
+    const schema = toSchema(options);
     const { reader, groups } = this.#openCore();
     return reader.values(groups.reads.completed(groupId), schema);
   }
@@ -244,7 +243,7 @@ export class PostgresResultBackend implements ResultBackend {
 
   async waitGroup<T>(groupId: string, timeout: number | (WaitOptions & ReadOptions<T>)): Promise<T[]> {
     checkId(groupId, "groupId");
-    const options = resolveWaitOptions(timeout);
+    const options = toWaitOptions(timeout);
     const { reader, groups } = this.#openCore();
     return reader.values(groups.wait(groupId, options), options.schema, { target: { groupId }, ...options });
   }
@@ -254,15 +253,15 @@ export class PostgresResultBackend implements ResultBackend {
     return this.#core.groups.group$(groupId);
   }
 
-  groupMembers$<T>(groupId: string, { schema }: ReadOptions<T> = {}): Observable<TaskOutcome<T>> {
+  groupMembers$<T>(groupId: string, options?: ReadOptions<T>): Observable<TaskOutcome<T>> {
     checkId(groupId, "groupId");
-    checkSchema(schema);
+    const schema = toSchema(options);
     return this.#core.reader.outcome$(this.#core.groups.members$(groupId), schema);
   }
 
-  groupResults$<T>(groupId: string, { schema }: ReadOptions<T> = {}): Observable<T[]> {
+  groupResults$<T>(groupId: string, options?: ReadOptions<T>): Observable<T[]> {
     checkId(groupId, "groupId");
-    checkSchema(schema);
+    const schema = toSchema(options);
     const { reader, groups } = this.#core;
     return reader.values$(groups.results$(groupId), schema);
   }
@@ -280,9 +279,9 @@ export class PostgresResultBackend implements ResultBackend {
     return this.#core.groups.changes.changes$();
   }
 
-  async claimGroup(groupId: string, options: ClaimOptions = {}): Promise<GroupClaim | undefined> {
+  async claimGroup(groupId: string, options?: ClaimOptions): Promise<GroupClaim | undefined> {
     checkId(groupId, "groupId");
-    return this.#openCore().groupWriter.claim(groupId, options);
+    return this.#openCore().groupWriter.claim(groupId, toClaimOptions(options));
   }
 
   async unclaimedGroups(options: UnclaimedOptions = {}): Promise<GroupProgress[]> {
@@ -354,9 +353,8 @@ export class PostgresResultBackend implements ResultBackend {
     return this.#openCore().pruner.countExpired(options);
   }
 
-  async close({ drainMs = 0 }: CloseOptions = {}): Promise<void> {
-    checkDurationMs(drainMs, "drainMs");
-    await this.#core.close(drainMs);
+  async close(options?: CloseOptions): Promise<void> {
+    await this.#core.close(toDrainMs(options));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

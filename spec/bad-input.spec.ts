@@ -103,6 +103,15 @@ describe("bad input", () => {
     await expect(backend.close({ drainMs: -1 })).rejects.toBeInstanceOf(RangeError);
   });
 
+  it("an option that a call of an operator does not have is refused", async () => {
+    const backend = await database.open();
+    const { queries } = backend.stats();
+    const options = { force: true } as object;
+    for (const name of ["migrate", "prune", "countExpired", "diagnose", "openGroups"] as const)
+      await expect(backend[name](options)).rejects.toThrow(/^force: unknown option\. The most similar one is \w+\.$/);
+    expect(backend.stats().queries).toBe(queries);
+  });
+
   describe("an address", () => {
     it.each([
       ["not an address"],

@@ -67,6 +67,7 @@ describe("MemoryResultBackend", () => {
     [{ ttlMs: "1" as unknown as number }, TypeError],
     [{ maxResultBytes: 0 }, RangeError],
     [{ maxResultBytes: 1.5 }, RangeError],
+    [{ ttlMs: 1, ttl: 1 }, TypeError],
   ])("refuses the options %j", (options, type) => {
     expect(() => new MemoryResultBackend(options)).toThrow(type);
     expect(() => backend.view(options)).toThrow(type);

@@ -114,6 +114,11 @@ describe("an option of the wrong type", () => {
     [{ telemetry: null }, "telemetry: expected true, false or { traces, metrics }, got null."],
     [{ telemetry: { traces: "yes" } }, "telemetry.traces: expected true or false, got string."],
     [{ codec: { encode: () => 1 } }, "codec.decode: expected a function, got undefined."],
+    [{ ttl: 1_000 }, "ttl: unknown option. The most similar one is ttlMs."],
+    [{ sweepInterval: undefined }, "sweepInterval: unknown option. The most similar one is sweepIntervalMs."],
+    [{ batch: { rows: 5 } }, "batch.rows: unknown option. The most similar one is batch.maxRows."],
+    [{ batch: null }, "batch: expected an object, got null."],
+    [{ telemetry: { trace: true } }, "telemetry.trace: unknown option. The most similar one is telemetry.traces."],
   ])("throws a TypeError: %p", (options, message) => {
     expect(() => resolveAny(options)).toThrow(message);
     expect(() => resolveAny(options)).toThrow(TypeError);

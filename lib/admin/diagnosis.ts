@@ -4,6 +4,7 @@ import { isError } from "../errors";
 import type { ListenReport, NotificationSource } from "../notifications/notifier";
 import type { Results } from "../results/results";
 import type { Writer } from "../results/writer";
+import { checkOptions } from "../value/arguments";
 import { encodeResult, toStoreRow } from "../value/encoding";
 import type { WakeCause, Watcher } from "../waiting/router";
 import { watch$ } from "../waiting/waits";
@@ -207,10 +208,9 @@ const tableChecks: typeof checks = [
 ];
 
 /** Runs all checks. A check that fails is reported as `unknown`. */
-export async function diagnose(
-  parts: DiagnosisParts,
-  { probe = true }: DiagnoseOptions = {},
-): Promise<readonly Diagnosis[]> {
+export async function diagnose(parts: DiagnosisParts, options: DiagnoseOptions = {}): Promise<readonly Diagnosis[]> {
+  checkOptions(options, { probe: true });
+  const { probe = true } = options;
   await parts.ready();
   const context: DiagnosisContext = {
     ...(await readContext(parts, checkTimeoutMs)),

@@ -5,7 +5,7 @@ import { sqlStates } from "../database/sql-states";
 import { DatabaseError } from "../errors";
 import { groupStatements } from "../groups/group-statements";
 import type { ResolvedOptions } from "../options";
-import { checkDurationMs, checkInteger, longestTimerMs } from "../value/arguments";
+import { checkDurationMs, checkInteger, checkOptions, longestTimerMs, type OptionNames } from "../value/arguments";
 
 export interface PruneOptions {
   /** Deletes only rows that expired at least this long ago, in milliseconds. 0 or more; default 0. */
@@ -20,6 +20,8 @@ export interface PruneOptions {
   /** Called after each statement with the counts so far. */
   readonly onProgress?: (report: PruneReport) => void;
 }
+
+const pruneNames: OptionNames<PruneOptions> = { olderThanMs: true, batchRows: true, signal: true, onProgress: true };
 
 export interface PruneReport {
   /** Results that were, or would be, deleted. */
@@ -91,7 +93,9 @@ export class Pruner {
    * Deletes in batches, each in its own transaction. Several processes may do so at once: each skips rows that another
    * has locked.
    */
-  async prune({ olderThanMs = 0, batchRows = 1_000, signal, onProgress }: PruneOptions = {}): Promise<PruneReport> {
+  async prune(options: PruneOptions = {}): Promise<PruneReport> {
+    checkOptions(options, pruneNames);
+    const { olderThanMs = 0, batchRows = 1_000, signal, onProgress } = options;
     checkDurationMs(olderThanMs, "olderThanMs");
     checkInteger(batchRows, "batchRows", 1, 100_000);
     let report: PruneReport = { results: 0, groups: 0, streams: 0 };
@@ -115,7 +119,9 @@ export class Pruner {
     return report;
   }
 
-  async countExpired({ olderThanMs = 0 }: Pick<PruneOptions, "olderThanMs"> = {}): Promise<PruneReport> {
+  async countExpired(options: Pick<PruneOptions, "olderThanMs"> = {}): Promise<PruneReport> {
+    checkOptions(options, { olderThanMs: true });
+    const { olderThanMs = 0 } = options;
     checkDurationMs(olderThanMs, "olderThanMs");
     const count = async (table: string): Promise<number> => {
       const text = countText(escapeIdentifier(this.#options.schema), table);

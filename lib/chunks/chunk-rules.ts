@@ -1,10 +1,13 @@
 import { randomUUID } from "node:crypto";
-import type { Chunk, ChunkPosition, EmitOptions } from "../result-backend";
-import { checkInteger, typeName } from "../value/arguments";
+import type { Chunk, ChunkOptions, ChunkPosition, EmitOptions } from "../result-backend";
+import { checkInteger, checkOptions, type OptionNames, typeName } from "../value/arguments";
 import { decodeResult } from "../value/decoding";
 import type { Codec } from "../value/encoding";
 
 // Rules for chunks that hold wherever they are stored. sql/0004_chunks.sql has the same rules for all writers.
+
+const emitNames: OptionNames<EmitOptions> = { client: true, restart: true };
+const chunkNames: OptionNames<ChunkOptions> = { after: true };
 
 /** A chunk to emit. */
 export interface ChunkRow {
@@ -40,7 +43,9 @@ export interface ChunkPage {
 }
 
 /** Creates a row from what a caller gave. */
-export function toChunkRow(taskId: string, text: string, { restart = false }: EmitOptions, ttlMs: number): ChunkRow {
+export function toChunkRow(taskId: string, text: string, options: EmitOptions, ttlMs: number): ChunkRow {
+  checkOptions(options, emitNames);
+  const { restart = false } = options;
   if (typeof (restart as unknown) !== "boolean")
     throw new TypeError(`restart: expected true or false, got ${typeName(restart)}.`);
   return { taskId, text, callId: randomUUID(), isRestart: restart, ttlMs: ttlMs === Infinity ? null : ttlMs };
@@ -59,8 +64,10 @@ export function decodeChunk<T>(taskId: string, { text, ...position }: StoredChun
   return { kind: "chunk", ...position, value: decodeResult<T>(stored, codec, undefined) as T };
 }
 
-/** Checks the option `after`. */
-export function toPosition(after: unknown = 0): ChunkPosition {
+/** Checks the options of `chunks$`, and returns the place to begin after. */
+export function toPosition(options: ChunkOptions = {}): ChunkPosition {
+  checkOptions(options, chunkNames);
+  const { after = 0 }: { readonly after?: unknown } = options;
   if (typeof after === "number") {
     checkInteger(after, "after", 0);
     return { attempt: after === 0 ? 0 : 1, sequence: after };

@@ -1,6 +1,6 @@
 import { GroupConflictError, GroupFailedError } from "../errors";
 import type { GroupOptions, GroupProgress, UnclaimedOptions } from "../result-backend";
-import { checkId, checkInteger, checkTtlMs, typeName } from "../value/arguments";
+import { checkId, checkInteger, checkOptions, checkTtlMs, type OptionNames, typeName } from "../value/arguments";
 import { toFailedError } from "../value/failure";
 import type { StoredResult } from "../value/decoding";
 
@@ -8,6 +8,9 @@ import type { StoredResult } from "../value/decoding";
 
 /** The database counts members in columns of the type `int`. */
 const maxMembers = 2 ** 31 - 1;
+
+const groupNames: OptionNames<GroupOptions> = { client: true, ttlMs: true, deadlineMs: true };
+const limitNames: OptionNames<UnclaimedOptions> = { limit: true };
 
 /** The members and lifetimes that `initGroup` gives to a group. */
 export interface GroupSize {
@@ -38,6 +41,7 @@ export type Verdict = readonly [completed: number, conflict: Conflict | null];
 
 /** Checks the arguments of `initGroup`. */
 export function toGroupSize(members: unknown, options: GroupOptions, defaultTtlMs: number): GroupSize {
+  checkOptions(options, groupNames);
   const { ttlMs = defaultTtlMs, deadlineMs = Infinity } = options;
   checkTtlMs(ttlMs, "ttlMs");
   checkTtlMs(deadlineMs, "deadlineMs");
@@ -72,7 +76,9 @@ export function checkMember(groupId: unknown, taskId: unknown): void {
 export type OpenGroupsOptions = UnclaimedOptions;
 
 /** Checks the options of `unclaimedGroups` and `openGroups`. */
-export function toGroupLimit({ limit = 100 }: UnclaimedOptions): number {
+export function toGroupLimit(options: UnclaimedOptions): number {
+  checkOptions(options, limitNames);
+  const { limit = 100 } = options;
   checkInteger(limit, "limit", 1, 10_000);
   return limit;
 }

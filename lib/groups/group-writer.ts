@@ -16,7 +16,6 @@ import {
 import { OutcomeWriter } from "../results/outcome-writer";
 import { isInTime } from "../results/expressions";
 import { encodingError, type FailureColumns, toDriverError } from "../results/write-errors";
-import { checkDurationMs } from "../value/arguments";
 import {
   type Conflict,
   type GroupSize,
@@ -72,7 +71,6 @@ export class GroupWriter extends OutcomeWriter<MemberRow, number> {
 
   /** Claims a done group for exactly one caller. */
   async claim(groupId: string, { client, leaseMs }: ClaimOptions): Promise<GroupClaim | undefined> {
-    if (leaseMs !== undefined) checkDurationMs(leaseMs, "leaseMs", { min: 1 });
     const token = randomUUID();
     const query = { purpose: "claim a group", text: this.#statements.claim, values: [groupId, token, leaseMs ?? null] };
     const unlimited = { ...query, values: [...query.values, noDeadline] };

@@ -1,7 +1,7 @@
 import { STATUS_CODES } from "node:http";
 import { isBackendClosed, isTaskFailed, isWaitTimeout, type TaskFailedError, type TaskFailure } from "../errors";
 import type { ResultBackend } from "../result-backend";
-import { checkDurationMs, checkId, typeName } from "../value/arguments";
+import { checkDurationMs, checkId, checkOptions, type OptionNames, typeName } from "../value/arguments";
 import { exactFailure } from "../value/failure";
 import { asJsonText } from "../value/decoding";
 import { stringifyExactly } from "../value/json-text";
@@ -47,6 +47,16 @@ export interface RespondOptions extends RequestOptions, FailureOptions {
   readonly onFailure?: (error: TaskFailedError) => Response | Promise<Response>;
 }
 
+const respondNames: OptionNames<RespondOptions> = {
+  request: true,
+  signal: true,
+  showErrors: true,
+  waitMs: true,
+  location: true,
+  retryAfterMs: true,
+  onFailure: true,
+};
+
 /** Explanation of a missing result as in RFC 9457: the body of `application/problem+json`, or the data of an event. */
 export interface Problem {
   /** The name of the status. */
@@ -82,6 +92,7 @@ export async function respond(
   taskId: string,
   options: RespondOptions,
 ): Promise<Response> {
+  checkOptions(options, respondNames);
   const { waitMs, retryAfterMs = 1_000 } = options;
   checkDurationMs(waitMs, "waitMs");
   checkDurationMs(retryAfterMs, "retryAfterMs");

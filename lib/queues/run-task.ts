@@ -1,5 +1,5 @@
 import type { ResultBackend, StoreOptions } from "../result-backend";
-import { checkId, checkInteger } from "../value/arguments";
+import { checkId, checkInteger, checkOptions } from "../value/arguments";
 import type { TaskId } from "../value/task";
 
 /** What `runTask` writes with. Any result backend fits. */
@@ -41,6 +41,8 @@ export async function runAttempt<T>(
   options: Pick<StoreOptions, "ttlMs" | "onConflict">,
 ): Promise<T> {
   checkId(taskId, "taskId");
+  // Before the work: `store` would reject with it afterwards, and the result would be lost.
+  checkOptions(options, { ttlMs: true, onConflict: true });
   let result: T;
   try {
     result = await work();

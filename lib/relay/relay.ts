@@ -7,7 +7,7 @@ import type { Logger } from "../logger";
 import type { ListenReport, Notifier, NotifierChannel } from "../notifications/notifier";
 import { PostgresNotifications } from "../notifications/postgres-notifications";
 import { type ResolvedOptions, resolveOptions } from "../options";
-import { typeName } from "../value/arguments";
+import { checkOptions } from "../value/arguments";
 import { Leadership, type LeadershipReport } from "./leadership";
 import { RelayCounters, Term } from "./term";
 
@@ -81,8 +81,7 @@ export class Relay implements AsyncDisposable {
 
   /** @internal Use {@link startRelay}. */
   constructor(pool: ConnectionPool, options: RelayOptions, notifierGraceMs = defaultNotifierGraceMs) {
-    if (typeof (options as unknown) !== "object" || (options as unknown) === null)
-      throw new TypeError(`options: expected an object, got ${typeName(options)}.`);
+    checkOptions(options, { notifier: true, schema: true, listen: true, logger: true });
     if ((options.notifier as unknown) === undefined)
       throw new TypeError("notifier: expected an object such as nats({ servers }), got undefined.");
     this.#pool = pool;

@@ -2,7 +2,7 @@ import { escapeIdentifier } from "pg";
 import type { Database } from "../database/database";
 import { SchemaError } from "../errors";
 import type { SqlClient } from "../result-backend";
-import { checkDurationMs } from "../value/arguments";
+import { checkDurationMs, checkOptions } from "../value/arguments";
 import { latestVersion } from "./migration-files";
 import { type MigrationProgress, MigrationRun, pendingAfter } from "./migration-run";
 import { nothingMigrated, type SchemaCheck } from "./schema-check";
@@ -57,8 +57,10 @@ const planTimeoutMs = 10_000;
 export async function migrate(
   database: Database,
   schema: string,
-  { lockWaitMs = defaultLockWaitMs, recount = false, onProgress = () => undefined }: MigrateOptions = {},
+  options: MigrateOptions = {},
 ): Promise<MigrationReport> {
+  checkOptions(options, { lockWaitMs: true, recount: true, onProgress: true });
+  const { lockWaitMs = defaultLockWaitMs, recount = false, onProgress = () => undefined } = options;
   checkDurationMs(lockWaitMs, "lockWaitMs");
   const run = new MigrationRun(database, schema, lockWaitMs, onProgress);
   // If everything is up to date, no migration lock is needed, so it does not matter if another session holds it.

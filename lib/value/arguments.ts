@@ -59,6 +59,39 @@ export function checkInteger(
   }
 }
 
+/** The names of all options of a call, so that the compiler finds a missing one. */
+export type OptionNames<Options> = { readonly [Name in keyof Required<Options>]: true };
+
+/**
+ * Throws a `TypeError` for an option that is not among `names`, and names the most similar one.
+ *
+ * @param prefix - Name of the option that holds these, with a point.
+ */
+export function checkOptions<Options extends object>(options: Options, names: OptionNames<Options>, prefix = ""): void {
+  if (typeof (options as unknown) !== "object" || (options as unknown) === null)
+    throw new TypeError(`options: expected an object, got ${typeName(options)}.`);
+  // Not Object.keys, with which this took 0.5 µs instead of 0.3.
+  for (const name in options) {
+    if (name in names || !Object.hasOwn(options, name)) continue;
+    const [similar = ""] = Object.keys(names).sort((one, other) => editDistance(name, one) - editDistance(name, other));
+    throw new TypeError(`${prefix}${name}: unknown option. The most similar one is ${prefix}${similar}.`);
+  }
+}
+
+/** Counts the characters to insert, delete or replace, without regard to case (Levenshtein distance). */
+function editDistance(one: string, other: string): number {
+  let distances = Array.from({ length: other.length + 1 }, (_, column) => column);
+  for (let row = 0; row < one.length; row += 1) {
+    const next = [row + 1];
+    for (const [column, distance] of distances.slice(1).entries()) {
+      const replaced = (distances[column] ?? 0) + (other[column]?.toLowerCase() === one[row]?.toLowerCase() ? 0 : 1);
+      next.push(Math.min(distance + 1, (next[column] ?? 0) + 1, replaced));
+    }
+    distances = next;
+  }
+  return distances.at(-1) ?? 0;
+}
+
 /** Names the type of a value for an error message. */
 export function typeName(value: unknown): string {
   if (value === null) return "null";

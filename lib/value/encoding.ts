@@ -1,5 +1,5 @@
 import { isError, ResultEncodingError } from "../errors";
-import { checkTtlMs } from "./arguments";
+import { checkOptions, checkTtlMs, type OptionNames } from "./arguments";
 import { JsonText, jsonTokens } from "./json-text";
 
 /** Converts results that JSON cannot hold. Writers and readers must use the same codec. Failures bypass it. */
@@ -27,14 +27,23 @@ export interface StoreRow {
   readonly traceContext?: string | null;
 }
 
+interface RowOptions {
+  readonly client?: unknown;
+  readonly ttlMs?: number;
+  readonly onConflict?: "replace" | "keep";
+}
+
+const storeNames: OptionNames<RowOptions> = { client: true, ttlMs: true, onConflict: true };
+
 /** Creates a row from what a caller gave; throws a `TypeError` or `RangeError` for options that do not fit. */
 export function toStoreRow(
   taskId: string,
   result: string,
   error: string | null,
-  options: { readonly ttlMs?: number; readonly onConflict?: "replace" | "keep" },
+  options: RowOptions,
   defaultTtlMs: number,
 ): StoreRow {
+  checkOptions(options, storeNames);
   const { ttlMs = defaultTtlMs, onConflict = "replace" } = options;
   checkTtlMs(ttlMs, "ttlMs");
   if (!["replace", "keep"].includes(onConflict)) {

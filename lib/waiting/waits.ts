@@ -1,9 +1,8 @@
 import { firstValueFrom, Observable, type Subscriber, throwError, type Unsubscribable } from "rxjs";
+import { toWaitOptions } from "../call-options";
 import { type Deadline, type Deadlines, reasonOf } from "./deadlines";
 import type { WaitTimeoutError } from "../errors";
 import type { ReadOptions, WaitOptions } from "../result-backend";
-import { checkDurationMs, typeName } from "../value/arguments";
-import { checkSchema } from "../value/decoding";
 import type { Loader } from "./loader";
 import type { Router, WakeCause, Watcher } from "./router";
 import type { Sweep } from "./sweep";
@@ -31,34 +30,6 @@ export interface WaitLimits extends Partial<WaitOptions> {
   readonly callTimeoutMs?: number;
 }
 
-/** Checks the arguments of `wait`. */
-export function resolveWaitOptions<T>(timeout: number | (WaitOptions & ReadOptions<T>)): WaitOptions & ReadOptions<T> {
-  const options: WaitOptions & ReadOptions<T> = isWaitOptions(timeout) ? timeout : { timeoutMs: timeout };
-  checkDurationMs(options.timeoutMs, "timeoutMs", { infinite: true });
-  checkSignal(options.signal);
-  checkSchema(options.schema);
-  return options;
-}
-
-const isWaitOptions = <T>(timeout: number | T): timeout is T => typeof timeout === "object" && timeout !== null;
-
-/**
- * Throws unless `signal` is left out or works as an `AbortSignal`. Not `instanceof`: jsdom, polyfills, and other realms
- * such as that of Jest have classes of their own.
- */
-function checkSignal(signal: unknown): void {
-  if (signal === undefined || isSignal(signal)) return;
-  throw new TypeError(`signal: expected an AbortSignal, got ${typeName(signal)}.`);
-}
-
-function isSignal(value: unknown): boolean {
-  if (typeof value !== "object" || value === null) return false;
-  const { aborted, addEventListener, removeEventListener } = value as Partial<AbortSignal>;
-  return (
-    typeof aborted === "boolean" && typeof addEventListener === "function" && typeof removeEventListener === "function"
-  );
-}
-
 /**
  * Calls `wait` with checked options, and rejects with what it throws. Not an async function: its frame and promise
  * would add 320 bytes to each open wait.
@@ -68,7 +39,7 @@ export function withWaitOptions<T, Result>(
   wait: (options: WaitOptions & ReadOptions<T>) => Promise<Result>,
 ): Promise<Result> {
   try {
-    return wait(resolveWaitOptions(timeout));
+    return wait(toWaitOptions(timeout));
   } catch (error) {
     return firstValueFrom(throwError(() => error));
   }

@@ -23,6 +23,31 @@ const callsWith = (backend: ConformingBackend, taskId: string): (() => Promise<u
   async () => backend.delete(taskId),
 ];
 
+/** Calls with an option that they do not have, and the option that it resembles most. */
+const typos: readonly (readonly [call: string, args: readonly unknown[], typo: string, similar: string])[] = [
+  ["store", ["t", 1], "ttl", "ttlMs"],
+  ["fail", ["t", 1], "onconflict", "onConflict"],
+  ["get", ["t"], "scheme", "schema"],
+  ["getSettled", ["t"], "shema", "schema"],
+  ["wait", ["t"], "timout", "timeoutMs"],
+  ["waitSettled", ["t"], "abortSignal", "signal"],
+  ["delete", ["t"], "clients", "client"],
+  ["result$", ["t"], "timeoutMs", "schema"],
+  ["results$", [], "when", "where"],
+  ["emit", ["t", 1], "restarted", "restart"],
+  ["chunks$", ["t"], "afer", "after"],
+  ["initGroup", ["g", 1], "deadline", "deadlineMs"],
+  ["completeGroupMember", ["g", "t", 1], "Client", "client"],
+  ["failGroupMember", ["g", "t", 1], "ttlMs", "client"],
+  ["getGroupResults", ["g"], "schemas", "schema"],
+  ["waitGroup", ["g"], "timeout", "timeoutMs"],
+  ["groupMembers$", ["g"], "Schema", "schema"],
+  ["groupResults$", ["g"], "timeoutMs", "schema"],
+  ["claimGroup", ["g"], "lease", "leaseMs"],
+  ["unclaimedGroups", [], "limits", "limit"],
+  ["close", [], "drain", "drainMs"],
+];
+
 function unencodable(): unknown[] {
   const cycle: Record<string, unknown> = {};
   cycle["self"] = cycle;
@@ -43,6 +68,22 @@ export const badInputSpecs: Specs = {
         await assert.rejects(call, { name, message: /^taskId: expected .*, got / }, String(call));
       assert.throws(() => backend.result$(taskId), { name });
     }
+  },
+
+  "every call refuses an option that it does not have, and names the most similar one": async (suite) => {
+    const backend = await suite.open();
+    const calls = backend as unknown as Record<string, (...args: unknown[]) => unknown>;
+    for (const [name, args, typo, similar] of typos) {
+      const call = async (options: unknown): Promise<void> => {
+        // Calls that return an observable throw.
+        await calls[name]?.(...args, options);
+      };
+      const message = `${typo}: unknown option. The most similar one is ${similar}.`;
+      await assert.rejects(call({ [typo]: 5 }), { name: "TypeError", message }, name);
+      await assert.rejects(call({ [typo]: undefined }), { name: "TypeError", message }, name);
+      await assert.rejects(call(null), { name: "TypeError" }, name);
+    }
+    await backend.store(suite.id("t"), "still open");
   },
 
   "a timeout has to be a number of milliseconds from 0 up": async (suite) => {

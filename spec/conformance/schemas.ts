@@ -192,15 +192,16 @@ export const schemaSpecs: Specs = {
   "refuses what is no schema, before anything else": async (suite) => {
     const backend = await suite.open();
     for (const schema of [null, 1, "text", {}, { "~standard": {} }, []] as unknown[]) {
-      const options = { timeoutMs: 0, schema: schema as ResultSchema<number> };
+      const options = { schema: schema as ResultSchema<number> };
+      const waitOptions = { timeoutMs: 0, ...options };
       const isTypeError = (error: unknown): boolean =>
         error instanceof TypeError && error.message.startsWith("schema: ");
       for (const call of [
         () => backend.get("task", options),
         () => backend.getSettled("task", options),
-        () => backend.wait("task", options),
-        () => backend.waitSettled("task", options),
-        () => backend.waitGroup("group", options),
+        () => backend.wait("task", waitOptions),
+        () => backend.waitSettled("task", waitOptions),
+        () => backend.waitGroup("group", waitOptions),
         () => backend.getGroupResults("group", options),
       ])
         await assert.rejects(call, isTypeError);

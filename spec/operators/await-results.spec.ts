@@ -149,6 +149,7 @@ describe("in virtual time", () => {
     [{ timeoutMs: "5" as unknown as number }, TypeError],
     [{ timeoutMs: 5, concurrency: 0 }, RangeError],
     [{ timeoutMs: 5, concurrency: 1.5 }, RangeError],
+    [{ timeoutMs: 5, concurency: 10 }, TypeError],
   ])("both refuse the options %j at once", (options, type) => {
     expect(() => awaitResults(backend, options)).toThrow(type);
     expect(() => settleResults(backend, options)).toThrow(type);

@@ -80,6 +80,7 @@ describe("groupProgress, in virtual time", () => {
     const values = { a: state("g", 0, 1), b: state("g", 1, 1), c: state("h", 1, 1) };
     expect(await time.record(states$)).toEqual(parse("a--(bc|)", values));
     expect(() => groupProgress(backend, { concurrency: 0 })).toThrow(RangeError);
+    expect(() => groupProgress(backend, { timeoutMs: 5 } as object)).toThrow(TypeError);
   });
 
   it("errors when its source does, when the backend closes, and for an id that nothing can have", async () => {

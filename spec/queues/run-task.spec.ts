@@ -67,6 +67,13 @@ describe("runTask", () => {
     expect(work).not.toHaveBeenCalled();
   });
 
+  it("refuses an option that it does not have before the task runs", async () => {
+    const work = jest.fn();
+    const options = { attempt: 1, maxAttempts: 1, onconflict: "keep" };
+    await expect(runTask(backend, "t", work, options)).rejects.toThrow("onconflict: unknown option.");
+    expect(work).not.toHaveBeenCalled();
+  });
+
   it("needs the metadata of pg-boss", async () => {
     const handler = pgBossHandler(backend, fails);
     await expect(handler([{ id: "t" } as never])).rejects.toThrow("includeMetadata: true");
