@@ -2,10 +2,11 @@
 const rooms = [
   ["index.ts", "cli/", "clients/", "dashboard/", "http/", "nats/", "operators/", "queues/"],
   ["postgres-backend.ts", "memory-backend.ts"],
+  ["backend-setup.ts"],
   ["backend-core.ts"],
   ["telemetry/"],
   ["admin/"],
-  ["groups/", "memory/", "relay/"],
+  ["attach/", "groups/", "memory/", "relay/"],
   ["results/"],
   ["waiting/"],
   ["notifications/", "schema/"],

@@ -6,6 +6,7 @@ import { inspect, type Inspection } from "./admin/inspection";
 import type { PruneOptions, PruneReport } from "./admin/pruner";
 import type { Stats } from "./admin/stats";
 import { BackendCore } from "./backend-core";
+import { BackendSetup } from "./backend-setup";
 import { toClaimOptions, toClient, toDrainMs, toFeedOptions, toSchema, toWaitOptions } from "./call-options";
 import { toChunkRow, toPosition } from "./chunks/chunk-rules";
 import { checkPool, type ConnectionPool } from "./database/connection";
@@ -32,13 +33,6 @@ import type {
   WriteOptions,
 } from "./result-backend";
 import type { Announcement } from "./results/announcements";
-import {
-  migrate,
-  type MigrateOptions,
-  type MigrationPlan,
-  type MigrationReport,
-  planMigration,
-} from "./schema/migrate";
 import { checkId, checkTtlMs } from "./value/arguments";
 import type { StoredResult } from "./value/decoding";
 import { encodeResult, type StoreRow, toStoreRow } from "./value/encoding";
@@ -47,7 +41,7 @@ import type { TaskId } from "./value/task";
 import { watch$, withWaitOptions } from "./waiting/waits";
 
 /** Result backend on PostgreSQL. Results are rows in a table, and LISTEN/NOTIFY tells waiting processes about them. */
-export class PostgresResultBackend implements ResultBackend {
+export class PostgresResultBackend extends BackendSetup implements ResultBackend {
   readonly #core: BackendCore;
   readonly #ttlMs: number;
 
@@ -60,15 +54,11 @@ export class PostgresResultBackend implements ResultBackend {
   // eslint-disable-next-line @typescript-eslint/unified-signatures -- stripped from the published types
   constructor(core: BackendCore, options?: PostgresResultBackendOptions);
   constructor(poolOrCore: ConnectionPool | BackendCore, options: PostgresResultBackendOptions = {}) {
-    if (poolOrCore instanceof BackendCore) {
-      this.#core = poolOrCore;
-      this.#ttlMs = options.ttlMs ?? poolOrCore.options.ttlMs;
-      return;
-    }
-    checkPool(poolOrCore);
-    const resolved = resolveOptions(options);
-    this.#core = new BackendCore(poolOrCore, resolved);
-    this.#ttlMs = resolved.ttlMs;
+    const core = poolOrCore instanceof BackendCore ? poolOrCore : createCore(poolOrCore, options);
+    const ttlMs = options.ttlMs ?? core.options.ttlMs;
+    super(core, ttlMs);
+    this.#core = core;
+    this.#ttlMs = ttlMs;
   }
 
   /**
@@ -103,29 +93,6 @@ export class PostgresResultBackend implements ResultBackend {
   withTtl(ttlMs: number): PostgresResultBackend {
     checkTtlMs(ttlMs, "ttlMs");
     return new PostgresResultBackend(this.#core, { ttlMs });
-  }
-
-  /**
-   * Creates or upgrades the tables and triggers; does nothing if they are up to date. Adopts tables of the Rust crate
-   * with their rows, while its workers keep writing. Any number of processes may call it at once, and a later call
-   * continues an interrupted migration. Needs a role that may create tables in the schema.
-   *
-   * @throws {@link SchemaError} The schema is newer than this package.
-   * @throws {@link DatabaseError} Another session held a lock for too long; the message names it.
-   */
-  async migrate(options?: MigrateOptions): Promise<MigrationReport> {
-    const { database, options: resolved } = this.#openCore();
-    return migrate(database, resolved.schema, options);
-  }
-
-  /**
-   * Returns what `migrate` would do; changes nothing. For the SQL itself see `migrationScript`.
-   *
-   * @throws {@link SchemaError} The schema is newer than this package.
-   */
-  async planMigration(): Promise<MigrationPlan> {
-    const { database, schemaCheck, options } = this.#openCore();
-    return planMigration(database, schemaCheck, options.schema);
   }
 
   async store<T>(taskId: TaskId<T>, result: NoInfer<T>, options: StoreOptions = {}): Promise<void> {
@@ -393,4 +360,9 @@ export class PostgresResultBackend implements ResultBackend {
     const stored$ = watch$(results, taskId, options);
     return telemetry === undefined ? firstValueFrom(stored$) : telemetry.wait(taskId, stored$);
   }
+}
+
+function createCore(pool: ConnectionPool, options: PostgresResultBackendOptions): BackendCore {
+  checkPool(pool);
+  return new BackendCore(pool, resolveOptions(options));
 }

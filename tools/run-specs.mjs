@@ -37,6 +37,7 @@ const aboutListen = [
   // Specs of Postgres's own notifications: sent for other writers, rolled back, refused, or sent in a caller's
   // transaction.
   "spec/(foreign-writers|results/store|streams)\\.spec",
+  "spec/attach/",
   "spec/groups/group-counting",
   "spec/faults/(bulk-writes|bypassed-triggers|full-queue|held-lock|repairs|replication|subtransactions|unannounced|unlistened)",
   // Specs of what `diagnose` reports about those.

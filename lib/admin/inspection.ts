@@ -1,3 +1,4 @@
+import { type AttachedQueue, readAttached } from "../attach/attachments";
 import type { Database } from "../database/database";
 import { sqlStates } from "../database/sql-states";
 import { DatabaseError, SchemaError } from "../errors";
@@ -39,6 +40,8 @@ export interface Inspection {
   /** The triggers that the schema should have. */
   readonly triggers: readonly TriggerState[];
   readonly tables: readonly TableSize[];
+  /** The queues whose outcomes are copied to the results. */
+  readonly attached: readonly AttachedQueue[];
   /** The rows that `prune()` would delete; undefined if the role may not count them, or the tables are missing. */
   readonly expired: PruneReport | undefined;
   /** Fill level of the cluster's notification queue, 0 to 1. */
@@ -168,6 +171,10 @@ export class Catalog {
     return rows.map(([name, count, bytes]) => ({ name, rows: Number(count), bytes: Number(bytes) }));
   }
 
+  async attached(): Promise<readonly AttachedQueue[]> {
+    return readAttached(this.#parts.database, this.schema, this.#timeoutMs);
+  }
+
   async triggers(): Promise<readonly TriggerState[]> {
     return readTriggers(this.#parts.database, this.schema, this.#timeoutMs);
   }
@@ -186,6 +193,7 @@ export async function inspect(parts: CatalogParts & { readonly pruner: Pruner })
     listeners,
     triggers: await catalog.triggers(),
     tables: await catalog.tables(),
+    attached: await catalog.attached(),
     expired: await unlessDenied(unlessMissing(parts.pruner.countExpired(), undefined)),
     notifyQueueUsage,
   };

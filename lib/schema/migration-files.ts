@@ -53,6 +53,9 @@ export function migrations(): readonly Migration[] {
 /** Returns the SQL that recounts groups, in steps like those of a migration. */
 export const recountSql = (): string => readSql("recount.sql");
 
+/** Returns the SQL of the functions that copy outcomes of a queue. */
+export const attachSql = (): string => readSql("attach.sql");
+
 const readSql = (file: string): string => readFileSync(join(folder, file), "utf8");
 
 /** The version of the tables that this package works with. */

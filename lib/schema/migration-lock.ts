@@ -45,6 +45,14 @@ interface Blocked {
   readonly key: string;
 }
 
+/** The work that takes locks on tables. */
+export interface LockingWork {
+  /** For error messages: `attach to pgboss.job`. */
+  readonly purpose: string;
+  /** Describes the sessions that hold locks on the tables. */
+  describeHolders(): Promise<string>;
+}
+
 type Attempt<T> = { readonly value: T } | Blocked | { readonly error: unknown };
 
 /** Runs short transactions, each under the migration lock, and repeats them until they get their locks. */
@@ -53,12 +61,24 @@ export class MigrationLock {
   readonly #schema: string;
   readonly #lockWaitMs: number;
   readonly #onWait: (waitingFor: string) => void;
+  readonly #work: LockingWork;
 
-  constructor(database: Database, schema: string, lockWaitMs: number, onWait: (waitingFor: string) => void) {
+  /** @param work - Default: a migration of the schema. */
+  constructor(
+    database: Database,
+    schema: string,
+    lockWaitMs: number,
+    onWait: (waitingFor: string) => void,
+    work: LockingWork = {
+      purpose: `migrate schema "${schema}"`,
+      describeHolders: async () => describeTableHolders(database, schema),
+    },
+  ) {
     this.#database = database;
     this.#schema = schema;
     this.#lockWaitMs = lockWaitMs;
     this.#onWait = onWait;
+    this.#work = work;
   }
 
   /** @throws {@link DatabaseError} Another session kept a lock for too long; the message names it. */
@@ -89,7 +109,7 @@ export class MigrationLock {
   }
 
   async #waitForTables(attempt: number, since: number): Promise<void> {
-    const holders = async (): Promise<string> => describeTableHolders(this.#database, this.#schema);
+    const holders = async (): Promise<string> => this.#work.describeHolders();
     await this.#wait("a lock on its tables", attempt, since, this.#lockWaitMs, holders);
   }
 
@@ -108,7 +128,7 @@ export class MigrationLock {
     this.#onWait(holders);
     if (waitedMs <= limitMs) return;
     const waited = `waited ${Math.round(waitedMs / 1_000)} s for ${lock}, held by ${holders}`;
-    throw new DatabaseError(`Could not migrate schema "${this.#schema}": ${waited}.`, sqlStates.lockNotAvailable, true);
+    throw new DatabaseError(`Could not ${this.#work.purpose}: ${waited}.`, sqlStates.lockNotAvailable, true);
   }
 
   async #attempt<T>(
@@ -215,7 +235,7 @@ type HolderRow = [pid: string, application: string, user: string, state: string,
  * Describes the sessions of this database that meet a condition, as in `process 4711 (user "app", idle, for 93 s)`;
  * empty if there is none.
  */
-async function describeHolders(database: Database, condition: string, values: unknown[]): Promise<string> {
+export async function describeHolders(database: Database, condition: string, values: unknown[]): Promise<string> {
   const text = `
     select holder.pid::pg_catalog.text, holder.application_name, coalesce(holder.usename::pg_catalog.text, ''),
       coalesce(holder.state, ''), pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()

@@ -19,8 +19,8 @@ interface Trigger extends TriggerState {
   readonly repairSql: string;
 }
 
-// PostgreSQL docs, pg_trigger.
-const states: Readonly<Record<string, TriggerState["state"]>> = {
+/** States by the letter in the catalog (PostgreSQL docs, pg_trigger). */
+export const triggerStates: Readonly<Record<string, TriggerState["state"]>> = {
   O: "enabled",
   A: "always",
   R: "replica",
@@ -51,7 +51,7 @@ export async function findTriggers(client: SqlClient, schema: string): Promise<r
   );
   const found = new Map((rows as { name: string; enabled: string }[]).map(({ name, enabled }) => [name, enabled]));
   return definitions(schema).map(({ name, table, createSql }) => {
-    const state = states[found.get(name) ?? ""] ?? "missing";
+    const state = triggerStates[found.get(name) ?? ""] ?? "missing";
     const enableSql = `alter table ${escapeIdentifier(schema)}.${table} enable trigger ${name}`;
     return { name, table, state, repairSql: state === "missing" ? createSql : enableSql };
   });

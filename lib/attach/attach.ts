@@ -1,0 +1,191 @@
+import { escapeIdentifier, escapeLiteral } from "pg";
+import type { Database } from "../database/database";
+import { sqlStateOf } from "../database/sql-states";
+import { DatabaseError } from "../errors";
+import type { SqlClient } from "../result-backend";
+import { describeHolders, MigrationLock } from "../schema/migration-lock";
+import { checkDurationMs, checkTtlMs, typeName } from "../value/arguments";
+import { type AttachedQueue, dropUnused, readAttached, type Settings } from "./attachments";
+import { Backfill, type BackfillReport } from "./backfill";
+import {
+  copyFunctionName,
+  type CopyRules,
+  functionsSql,
+  outcomesOf,
+  qualifiedTable,
+  sharedFunctions,
+  triggerName,
+} from "./copy-functions";
+import type { QueueName } from "./presets";
+import { displayName, type QueueTable, resolveName, type ResolvedTable, resolveTable } from "./queue-table";
+
+export interface DetachOptions {
+  /** Schema of the queue's table. Default: that of the queue, such as `pgboss`, or `public`. */
+  readonly schema?: string;
+  /**
+   * Longest time to wait for a lock on the queue's table, in milliseconds. 0 or more; default 30 000. The queue never
+   * waits longer than a second for this, because each request for the lock ends after 700 ms and is then repeated.
+   */
+  readonly lockWaitMs?: number;
+}
+
+export interface AttachOptions extends DetachOptions {
+  /** Precedes the id of a job in its task id. Use it if the ids of two queues may be equal. Default: none. */
+  readonly prefix?: string;
+  /** Time to live of a copied outcome, in milliseconds. Default: that of the backend. */
+  readonly ttlMs?: number;
+  /** Copies the outcomes of jobs that have finished already, as far as the queue still has them. Default `true`. */
+  readonly backfill?: boolean;
+  /** Called after each page of rows that was backfilled. */
+  readonly onProgress?: (report: BackfillReport) => void;
+}
+
+export interface AttachReport extends BackfillReport {
+  readonly attached: AttachedQueue;
+}
+
+/** The backend's parts and settings. */
+export interface AttachContext {
+  readonly database: Database;
+  /** Schema of the results. */
+  readonly schema: string;
+  readonly ttlMs: number;
+  readonly maxResultBytes: number;
+}
+
+const defaultLockWaitMs = 30_000;
+const readTimeoutMs = 10_000;
+
+/** Creates the trigger on a queue's table, or replaces it, and copies what has finished before. */
+export async function attachQueue(
+  context: AttachContext,
+  queue: QueueName | QueueTable,
+  options: AttachOptions = {},
+): Promise<AttachReport> {
+  const { database, schema, maxResultBytes } = context;
+  const { prefix = "", ttlMs = context.ttlMs, backfill = true, onProgress = () => undefined } = options;
+  const table = resolveTable(queue, options.schema);
+  checkPrefix(prefix);
+  checkTtlMs(ttlMs, "ttlMs");
+  if (table.schema === schema && table.table.startsWith("kojin_"))
+    throw new RangeError(`table: ${displayName(table)} is a table of this package.`);
+  const rules: CopyRules = { prefix, ttlMs, maxResultBytes };
+  const lock = lockOf(context, table, "attach to", options);
+  await lock.run(async (client) => install(client, schema, table, rules));
+  const report = backfill
+    ? await new Backfill(database, schema, table, rules, onProgress).run()
+    : { copied: 0, skipped: 0 };
+  const attached = (await readAttached(database, schema, readTimeoutMs)).find(
+    (each) => each.schema === table.schema && each.table === table.table,
+  );
+  if (attached === undefined) throw new DatabaseError(`${displayName(table)} was detached meanwhile.`, undefined, true);
+  return { attached, ...report };
+}
+
+/** Removes the trigger and its functions. Resolves with false if the queue was not attached. */
+export async function detachQueue(
+  context: AttachContext,
+  queue: QueueName | Pick<QueueTable, "table">,
+  options: DetachOptions = {},
+): Promise<boolean> {
+  const table = resolveName(queue, options.schema);
+  const { schema } = context;
+  return lockOf(context, table, "detach from", options).run(async (client) => {
+    const wasAttached = await exists(client, schema, table);
+    // The owner of the function may drop the trigger with it. `drop trigger` would require the owner of the table.
+    const name = `${escapeIdentifier(schema)}.${copyFunctionName(table)}`;
+    await client.query(`drop function if exists ${name}() cascade`, []);
+    await dropUnused(client, schema, sharedFunctions);
+    return wasAttached;
+  });
+}
+
+async function install(client: SqlClient, schema: string, table: ResolvedTable, rules: CopyRules): Promise<void> {
+  await checkExpressions(client, table, rules);
+  const place = escapeIdentifier(schema);
+  const name = `${place}.${copyFunctionName(table)}`;
+  const settings: Settings = {
+    queue: table.queue,
+    prefix: rules.prefix,
+    ttlMs: rules.ttlMs === Infinity ? null : rules.ttlMs,
+  };
+  await client.query(functionsSql(schema, table, rules), []);
+  await client.query(`comment on function ${name}() is ${escapeLiteral(JSON.stringify(settings))}`, []);
+  // The role that writes a job calls them with its own rights. By default every role may, but that may be revoked.
+  for (const each of sharedFunctions) await client.query(`grant execute on function ${place}.${each} to public`, []);
+  // For each row, not for each statement: a statement that names a partition does not fire the statement triggers of
+  // the partitioned table, and partitions are created later. Row triggers are created with them.
+  // At the end, since its lock keeps the queue's writers waiting.
+  await client.query(
+    `create or replace trigger ${triggerName(schema)} after insert or update on ${qualifiedTable(table)}
+     for each row execute function ${name}()`,
+    [],
+  );
+  await dropUnused(client, schema, sharedFunctions);
+}
+
+/** Rejects if the table is missing, or if an expression does not fit it. */
+async function checkExpressions(client: SqlClient, table: ResolvedTable, rules: CopyRules): Promise<void> {
+  // With a value, so that the server accepts a single statement.
+  const text = `select from (${outcomesOf(qualifiedTable(table), rules, table)}) as outcome where $1::boolean`;
+  await client.query(text, [false]).catch((error: unknown) => {
+    const sqlState = sqlStateOf(error) ?? "";
+    // Syntax, names and types.
+    if (!/^(42|3F|22)/.test(sqlState)) throw error;
+    const message = error instanceof Error ? error.message : String(error);
+    throw new DatabaseError(`Could not attach to ${displayName(table)}: ${message}.`, sqlState, false, {
+      cause: error,
+      origin: "statement",
+    });
+  });
+}
+
+async function exists(
+  client: SqlClient,
+  schema: string,
+  table: Pick<ResolvedTable, "schema" | "table">,
+): Promise<boolean> {
+  const { rows } = await client.query(
+    `select from pg_catalog.pg_proc as copier
+     join pg_catalog.pg_namespace as home on home.oid operator(pg_catalog.=) copier.pronamespace
+     where home.nspname operator(pg_catalog.=) $1::pg_catalog.text and copier.proname operator(pg_catalog.=) $2::pg_catalog.text`,
+    [schema, copyFunctionName(table)],
+  );
+  return rows.length > 0;
+}
+
+/** Serialises with migrations of the schema, and names the sessions that hold a lock on the queue's table. */
+function lockOf(
+  { database, schema }: AttachContext,
+  table: Pick<ResolvedTable, "schema" | "table">,
+  action: string,
+  { lockWaitMs = defaultLockWaitMs }: DetachOptions,
+): MigrationLock {
+  checkDurationMs(lockWaitMs, "lockWaitMs");
+  return new MigrationLock(database, schema, lockWaitMs, () => undefined, {
+    purpose: `${action} ${displayName(table)}`,
+    describeHolders: async () => describeHolders(database, holdsTable, [table.schema, table.table]),
+  });
+}
+
+// A condition on a session, that it has locked a table or one of its partitions.
+const holdsTable = `exists (
+  select from pg_catalog.pg_locks as lock
+  join pg_catalog.pg_class as relation on relation.oid operator(pg_catalog.=) lock.relation
+  where lock.pid operator(pg_catalog.=) holder.pid and lock.granted
+    and lock.database operator(pg_catalog.=) holder.datid
+    and exists (
+      select from pg_catalog.pg_class as root
+      join pg_catalog.pg_namespace as place on place.oid operator(pg_catalog.=) root.relnamespace
+      where place.nspname operator(pg_catalog.=) $1::pg_catalog.text and root.relname operator(pg_catalog.=) $2::pg_catalog.text
+        and (root.oid operator(pg_catalog.=) relation.oid or exists (
+          select from pg_catalog.pg_partition_tree(root.oid) as tree
+          where tree.relid::pg_catalog.oid operator(pg_catalog.=) relation.oid
+        ))
+    )
+)`;
+
+function checkPrefix(prefix: unknown): void {
+  if (typeof prefix !== "string") throw new TypeError(`prefix: expected a string, got ${typeName(prefix)}.`);
+  if (prefix.includes("\0")) throw new RangeError(`prefix: expected text without NUL, got ${JSON.stringify(prefix)}.`);
+}
