@@ -10,11 +10,6 @@ import type { Subjects } from "./options";
 const maxKeptIds = 20_000;
 /** Time for which confirmed announcements are kept: a server may crash before it has sent them on. */
 const keptMs = 5_000;
-/**
- * Delay after which everything published in between is confirmed together. Nothing waits for it, and each confirmation
- * costs a round trip.
- */
-const confirmDelayMs = 50;
 const confirmTimeoutMs = 5_000;
 const drainLimitMs = 2_000;
 
@@ -33,7 +28,6 @@ export class NatsPublisher implements NotificationPublisher, NatsMember {
   /** Place of the latest announcement that was counted as unconfirmed. */
   #counted = 0;
   #problem: string | undefined;
-  #timer: NodeJS.Timeout | undefined;
   #confirming: NatsLink | undefined;
   #refusals: Subscription | undefined;
   #isClosed = false;
@@ -66,9 +60,7 @@ export class NatsPublisher implements NotificationPublisher, NatsMember {
   async drain(): Promise<void> {
     if (!this.isActive) return;
     const drained = new Promise<void>((resolve) => this.#drained.push(resolve));
-    const { session } = this.#connection;
-    if (session === undefined) this.#connection.start();
-    else void this.#confirm(session);
+    if (this.#connection.session === undefined) this.#connection.start();
     await settledWithin(drained, drainLimitMs);
   }
 
@@ -90,7 +82,6 @@ export class NatsPublisher implements NotificationPublisher, NatsMember {
   close(): void {
     this.#isClosed = true;
     this.#log.clear();
-    clearTimeout(this.#timer);
     this.#refusals?.unsubscribe();
     this.#settleDrains();
   }
@@ -104,7 +95,7 @@ export class NatsPublisher implements NotificationPublisher, NatsMember {
       return;
     }
     this.#publish(session, [announcement]);
-    this.#confirmLater();
+    void this.#confirm(session);
   }
 
   #refused({ subject, problem }: RefusedPublish): void {
@@ -139,15 +130,7 @@ export class NatsPublisher implements NotificationPublisher, NatsMember {
       for (const payload of encodePayloads(name, members)) link.publish(subject, payload);
   }
 
-  #confirmLater(): void {
-    this.#timer ??= setTimeout(() => {
-      this.#timer = undefined;
-      const { session } = this.#connection;
-      if (session !== undefined) void this.#confirm(session);
-    }, confirmDelayMs).unref();
-  }
-
-  /** Confirms one batch at a time. What is published meanwhile is left to the next confirmation. */
+  /** Confirms everything published so far. What is published meanwhile is left to the next confirmation. */
   async #confirm(link: NatsLink): Promise<void> {
     if (this.#confirming === link || this.#isClosed) return;
     this.#confirming = link;
@@ -158,8 +141,7 @@ export class NatsPublisher implements NotificationPublisher, NatsMember {
     if (!isConfirmed || link !== this.#connection.session) return;
     this.#log.confirm(last, link.provenAt);
     if (!this.isActive) this.#settleDrains();
-    else if (this.#drained.length > 0) void this.#confirm(link);
-    else this.#confirmLater();
+    else void this.#confirm(link);
   }
 
   #settleDrains(): void {

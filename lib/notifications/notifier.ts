@@ -87,7 +87,10 @@ export interface NotificationPublisher {
    * {@link NotificationPublisher.announce} it never throws, and the request is kept.
    */
   rescan(): void;
-  /** Resolves once everything is announced, or after a bounded time. */
+  /**
+   * Resolves once everything is announced and confirmed, or after a bounded time. Until then, further announcements are
+   * merged and not yet passed to {@link NotificationPublisher.announce}.
+   */
   drain(): Promise<void>;
 }
 

@@ -1,12 +1,7 @@
 import { Subscription } from "rxjs";
-import { settledWithin } from "../database/race";
+import { type MergeCounters, MergingPublisher } from "../notifications/merging-publisher";
 import type { ListenReport, NotificationPublisher, NotificationSource } from "../notifications/notifier";
 import { type Notification, type PayloadName, payloadNames } from "../notifications/payload";
-
-/** Most ids that wait while earlier ones are confirmed. Beyond that, all processes are asked to re-read everything. */
-export const maxWaitingIds = 20_000;
-/** Longest time to publish the rest when the relay is closed. */
-const finishLimitMs = 2_000;
 
 /**
  * Cause of a request to re-read everything. `takeover`: a relay became the leader. `reconnect`: the connection to
@@ -16,7 +11,7 @@ const finishLimitMs = 2_000;
 export type RescanCause = "takeover" | "reconnect" | "announced" | "overflow";
 
 /** Counters of one relay, over all its terms. */
-export class RelayCounters {
+export class RelayCounters implements MergeCounters {
   /** Number of times the relay became the leader. */
   terms = 0;
   /**
@@ -42,24 +37,21 @@ export class RelayCounters {
 }
 
 /**
- * One term as leader, during which a relay listens in Postgres and publishes what it receives, one batch at a time.
- * Notifications that arrive meanwhile are merged into the next batch. A slow notifier therefore uses bounded memory and
- * never delays the listener, which would keep the notification queue of the whole cluster from being emptied.
+ * One term as leader, during which a relay listens in Postgres and publishes what it receives, merged while earlier
+ * notifications are unconfirmed. A slow notifier therefore uses bounded memory and never delays the listener, which
+ * would keep the notification queue of the whole cluster from being emptied.
  */
 export class Term {
   readonly #source: NotificationSource;
-  readonly #publisher: NotificationPublisher;
+  readonly #publisher: MergingPublisher;
   readonly #counters: RelayCounters;
   readonly #subscription = new Subscription();
-  #waiting = new Lot();
-  #underWay: Lot | undefined;
-  #publishing: Promise<void> | undefined;
   #hasListened = false;
   #lastNotificationAt: number | undefined;
 
   constructor(source: NotificationSource, publisher: NotificationPublisher, counters: RelayCounters) {
     this.#source = source;
-    this.#publisher = publisher;
+    this.#publisher = new MergingPublisher(publisher, counters);
     this.#counters = counters;
     counters.terms += 1;
     this.#subscription.add(source.notifications$.subscribe((notification) => this.#receive(notification)));
@@ -89,19 +81,18 @@ export class Term {
 
   /** Number of unconfirmed ids. */
   get unpublished(): number {
-    return this.#waiting.size + (this.#underWay?.size ?? 0);
+    return this.#publisher.unconfirmed;
   }
 
   /** Age of the oldest unconfirmed id, in milliseconds. */
   get lagMs(): number {
-    const since = this.#underWay?.since ?? this.#waiting.since;
-    return since === undefined ? 0 : performance.now() - since;
+    return this.#publisher.lagMs;
   }
 
   /** Stops listening, and publishes the rest. */
   async finish(): Promise<void> {
     this.#subscription.unsubscribe();
-    if (this.#publishing !== undefined) await settledWithin(this.#publishing, finishLimitMs);
+    await this.#publisher.drain();
   }
 
   /**
@@ -110,7 +101,7 @@ export class Term {
    */
   async end(): Promise<void> {
     this.#subscription.unsubscribe();
-    this.#waiting = new Lot();
+    this.#publisher.clear();
     await this.#source.close();
   }
 
@@ -132,71 +123,12 @@ export class Term {
     for (const name of payloadNames) {
       if (received[name].length === 0) continue;
       this.#counters.notifications[name] += 1;
-      this.#waiting.add(name, received[name]);
+      this.#publisher.announce(name, received[name]);
     }
-    if (this.#waiting.size > maxWaitingIds) {
-      this.#waiting.clear();
-      this.#rescan("overflow");
-    }
-    this.#publish();
   }
 
-  /**
-   * Asks all processes to re-read everything they wait for. They do so once a second at most, so ids that wait are
-   * still published.
-   */
   #rescan(cause: RescanCause): void {
     this.#counters.rescans[cause] += 1;
-    this.#waiting.addRescan();
-    this.#publish();
-  }
-
-  #publish(): void {
-    if (this.#waiting.since !== undefined) this.#publishing ??= this.#publishLots();
-  }
-
-  async #publishLots(): Promise<void> {
-    // The driver emits all notifications of one packet in the same turn.
-    await Promise.resolve();
-    while (this.#waiting.since !== undefined) {
-      const lot = this.#waiting;
-      this.#underWay = lot;
-      this.#waiting = new Lot();
-      for (const [name, ids] of lot.ids) {
-        this.#counters.ids[name] += ids.size;
-        this.#publisher.announce(name, ids);
-      }
-      if (lot.isRescan) this.#publisher.rescan();
-      await this.#publisher.drain();
-    }
-    // Synchronously after the last check of what waits, so that any later notification starts a new run.
-    this.#underWay = undefined;
-    this.#publishing = undefined;
-  }
-}
-
-/** What is published together: ids by what they are, each once, and a request to read everything. */
-class Lot {
-  readonly ids = new Map(payloadNames.map((name) => [name, new Set<string>()]));
-  isRescan = false;
-  /** Arrival of its oldest notification, on the clock of `performance.now()`; undefined while it is empty. */
-  since: number | undefined;
-
-  get size(): number {
-    return [...this.ids.values()].reduce((sum, { size }) => sum + size, 0);
-  }
-
-  add(name: PayloadName, ids: readonly string[]): void {
-    this.since ??= performance.now();
-    for (const id of ids) this.ids.get(name)?.add(id);
-  }
-
-  addRescan(): void {
-    this.since ??= performance.now();
-    this.isRescan = true;
-  }
-
-  clear(): void {
-    for (const ids of this.ids.values()) ids.clear();
+    this.#publisher.rescan();
   }
 }

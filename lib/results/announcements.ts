@@ -1,6 +1,7 @@
 import { type Database, type FollowUp, lockTimeoutSetting, type Query } from "../database/database";
 import { isNotificationFault } from "../database/sql-states";
 import { DatabaseError } from "../errors";
+import { MergingPublisher } from "../notifications/merging-publisher";
 import type { NotificationPublisher } from "../notifications/notifier";
 import { channelOf, encodePayloads, type PayloadName, payloadNames } from "../notifications/payload";
 import type { ResolvedOptions } from "../options";
@@ -44,7 +45,7 @@ export class Announcements {
   readonly #database: Database;
   readonly #options: AnnouncementOptions;
   readonly #channel: string;
-  readonly #publisher: NotificationPublisher | undefined;
+  readonly #publisher: MergingPublisher | undefined;
   #isFailing = false;
   #dropped = 0;
   #pending = emptySets();
@@ -58,7 +59,7 @@ export class Announcements {
     this.#database = database;
     this.#options = options;
     this.#channel = channelOf(options.schema);
-    this.#publisher = publisher;
+    if (publisher !== undefined) this.#publisher = new MergingPublisher(publisher);
   }
 
   /** Announcements to listeners that were dropped. */

@@ -1,39 +1,7 @@
-import type { NotificationPublisher } from "kojin-postgres/notifier";
-import { BaseNotificationSource } from "../../lib/notifications/notification-source";
+import { maxWaitingIds } from "../../lib/notifications/merging-publisher";
 import { encodePayloads, rescanPayload } from "../../lib/notifications/payload";
-import { maxWaitingIds, RelayCounters, Term } from "../../lib/relay/term";
-
-/** Listens at once, and receives what it is told to. */
-class ListeningSource extends BaseNotificationSource {
-  protected onDemand(): void {
-    this.setStatus("listening");
-  }
-}
-
-/** Writes down what it is to announce, and has it confirmed when it is told to. */
-class SlowPublisher implements NotificationPublisher {
-  readonly told: string[] = [];
-  #confirm: () => void = () => undefined;
-
-  announce(name: string, ids: Iterable<string>): void {
-    const list = [...ids];
-    if (list.length > 0) this.told.push(`${name} ${list.join(" ")}`);
-  }
-
-  rescan(): void {
-    this.told.push("rescan");
-  }
-
-  async drain(): Promise<void> {
-    await new Promise<void>((resolve) => (this.#confirm = resolve));
-  }
-
-  /** Confirms what is under way, and lets what follows be told. */
-  async confirm(): Promise<void> {
-    this.#confirm();
-    for (let turn = 0; turn < 10; turn += 1) await Promise.resolve();
-  }
-}
+import { RelayCounters, Term } from "../../lib/relay/term";
+import { ListeningSource, SlowPublisher } from "../support/slow-notifier";
 
 describe("what a relay hands on", () => {
   let source: ListeningSource;
