@@ -1,7 +1,7 @@
 /* eslint-disable @typescript-eslint/require-await -- an async method turns what it throws into a rejection */
 import { filter, firstValueFrom, merge, type Observable, Subject } from "rxjs";
 import { toClaimOptions, toClient, toDrainMs, toFeedOptions, toSchema, toWaitOptions } from "./call-options";
-import { toChunkRow, toPosition } from "./chunks/chunk-rules";
+import { toChunkOptions, toChunkRow } from "./chunks/chunk-rules";
 import { BackendClosedError, WaitTimeoutError } from "./errors";
 import { checkMember, type MemberRow, toGroupLimit, toGroupSize } from "./groups/group-rules";
 import { MemoryChunks } from "./memory/chunks";
@@ -83,7 +83,7 @@ export class MemoryResultBackend implements ResultBackend {
       isAnswer: () => true,
       timeoutError: (taskId, timeoutMs) => new WaitTimeoutError({ taskId }, timeoutMs),
     });
-    this.#chunks = new MemoryChunks(this.#deadlines, storage, this.#options.codec);
+    this.#chunks = new MemoryChunks(this.#deadlines, storage);
     this.#groups = new MemoryGroups(this.#deadlines, storage);
   }
 
@@ -167,9 +167,10 @@ export class MemoryResultBackend implements ResultBackend {
     return this.#storage.emit(row);
   }
 
-  chunks$<T>(taskId: string, options?: ChunkOptions): Observable<Chunk<T>> & AsyncIterable<Chunk<T>> {
+  chunks$<T>(taskId: string, options?: ChunkOptions<T>): Observable<Chunk<T>> & AsyncIterable<Chunk<T>> {
     checkId(taskId, "taskId");
-    return this.#chunks.chunks$(taskId, toPosition(options));
+    const { after, schema } = toChunkOptions(options);
+    return this.#chunks.chunks$(taskId, after, (stored) => this.#reader.chunk(taskId, stored, schema));
   }
 
   async initGroup(groupId: string, members: number | readonly string[], options: GroupOptions = {}): Promise<void> {

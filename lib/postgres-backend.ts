@@ -8,7 +8,7 @@ import type { Stats } from "./admin/stats";
 import { BackendCore } from "./backend-core";
 import { BackendSetup } from "./backend-setup";
 import { toClaimOptions, toClient, toDrainMs, toFeedOptions, toSchema, toWaitOptions } from "./call-options";
-import { toChunkRow, toPosition } from "./chunks/chunk-rules";
+import { toChunkOptions, toChunkRow } from "./chunks/chunk-rules";
 import { checkPool, type ConnectionPool } from "./database/connection";
 import { OwnPool } from "./database/own-pool";
 import { checkMember, type OpenGroupsOptions, toGroupLimit, toGroupSize } from "./groups/group-rules";
@@ -165,9 +165,11 @@ export class PostgresResultBackend extends BackendSetup implements ResultBackend
     return this.#openCore().chunkWriter.emit(row, options.client);
   }
 
-  chunks$<T>(taskId: string, options?: ChunkOptions): Observable<Chunk<T>> & AsyncIterable<Chunk<T>> {
+  chunks$<T>(taskId: string, options?: ChunkOptions<T>): Observable<Chunk<T>> & AsyncIterable<Chunk<T>> {
     checkId(taskId, "taskId");
-    return this.#core.chunks.chunks$(taskId, toPosition(options));
+    const { after, schema } = toChunkOptions(options);
+    const { reader, chunks } = this.#core;
+    return chunks.chunks$(taskId, after, (stored) => reader.chunk(taskId, stored, schema));
   }
 
   async initGroup(groupId: string, members: number | readonly string[], options: GroupOptions = {}): Promise<void> {

@@ -143,12 +143,14 @@ export interface EmitOptions extends WriteOptions {
   readonly restart?: boolean;
 }
 
-export interface ChunkOptions {
+export interface ChunkOptions<T = unknown> {
   /**
    * Emits only what follows this place: the last item that was received, or its number if the task never restarts.
    * Default 0: everything.
    */
   readonly after?: number | ChunkPosition;
+  /** Standard Schema that validates each chunk and determines its type. It may be asynchronous. */
+  readonly schema?: ResultSchema<T>;
 }
 
 /** Chunks of tasks that are still running: progress, tokens, partial results. */
@@ -172,9 +174,10 @@ export interface ChunkBackend {
    * only delay chunks. For a slow reader use `for await`, which holds one page of about a megabyte at a time.
    *
    * @throws {@link TaskFailedError} The task failed.
+   * @throws {@link ResultValidationError} The codec or the schema rejects a chunk.
    * @throws {@link BackendClosedError} The backend was closed.
    */
-  chunks$<T>(taskId: string, options?: ChunkOptions): Observable<Chunk<T>> & AsyncIterable<Chunk<T>>;
+  chunks$<T>(taskId: string, options?: ChunkOptions<T>): Observable<Chunk<T>> & AsyncIterable<Chunk<T>>;
 }
 
 /** Groups of tasks that are awaited as a whole. Members are counted exactly, no matter which process completes them. */

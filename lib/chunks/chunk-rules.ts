@@ -1,13 +1,16 @@
 import { randomUUID } from "node:crypto";
 import type { Chunk, ChunkOptions, ChunkPosition, EmitOptions } from "../result-backend";
 import { checkInteger, checkOptions, type OptionNames, typeName } from "../value/arguments";
-import { decodeResult } from "../value/decoding";
+import { checkSchema, decodeResult, type ResultSchema } from "../value/decoding";
 import type { Codec } from "../value/encoding";
 
 // Rules for chunks that hold wherever they are stored. sql/0004_chunks.sql has the same rules for all writers.
 
+/** The database counts attempts in columns of the type `int`. */
+export const maxAttempt = 2 ** 31 - 1;
+
 const emitNames: OptionNames<EmitOptions> = { client: true, restart: true };
-const chunkNames: OptionNames<ChunkOptions> = { after: true };
+const chunkNames: OptionNames<ChunkOptions> = { after: true, schema: true };
 
 /** A chunk to emit. */
 export interface ChunkRow {
@@ -55,19 +58,32 @@ export function toChunkRow(taskId: string, text: string, options: EmitOptions, t
  * Converts a stored chunk to what callers receive.
  *
  * @throws {@link ResultEncodingError} The text is too large to be read.
- * @throws {@link ResultValidationError} The codec rejects the chunk.
+ * @throws {@link ResultValidationError} The codec or the schema rejects the chunk.
  */
-export function decodeChunk<T>(taskId: string, { text, ...position }: StoredChunk, codec: Codec | undefined): Chunk<T> {
+export function decodeChunk<T>(
+  taskId: string,
+  { text, ...position }: StoredChunk,
+  codec: Codec | undefined,
+  schema: ResultSchema<T> | undefined,
+): Chunk<T> | Promise<Chunk<T>> {
   if (text === undefined) return { kind: "restart", attempt: position.attempt, sequence: 0 };
   const stored = { taskId, result: text ?? "null", error: null, storedAt: 0, isTooLarge: text === null };
-  // Not a promise without a schema.
-  return { kind: "chunk", ...position, value: decodeResult<T>(stored, codec, undefined) as T };
+  const value = decodeResult<T>(stored, codec, schema);
+  const toChunk = (decoded: T): Chunk<T> => ({ kind: "chunk", ...position, value: decoded });
+  return value instanceof Promise ? value.then(toChunk) : toChunk(value);
 }
 
-/** Checks the options of `chunks$`, and returns the place to begin after. */
-export function toPosition(options: ChunkOptions = {}): ChunkPosition {
+/** Checks the options of `chunks$`. */
+export function toChunkOptions<T>(options: ChunkOptions<T> = {}): {
+  readonly after: ChunkPosition;
+  readonly schema: ResultSchema<T> | undefined;
+} {
   checkOptions(options, chunkNames);
-  const { after = 0 }: { readonly after?: unknown } = options;
+  checkSchema(options.schema);
+  return { after: toPosition(options.after), schema: options.schema };
+}
+
+function toPosition(after: unknown = 0): ChunkPosition {
   if (typeof after === "number") {
     checkInteger(after, "after", 0);
     return { attempt: after === 0 ? 0 : 1, sequence: after };
@@ -75,7 +91,7 @@ export function toPosition(options: ChunkOptions = {}): ChunkPosition {
   if (typeof after !== "object" || after === null)
     throw new TypeError(`after: expected a number or { attempt, sequence }, got ${typeName(after)}.`);
   const { attempt, sequence } = after as Partial<ChunkPosition>;
-  checkInteger(attempt, "after.attempt", 1, 2 ** 31 - 1);
+  checkInteger(attempt, "after.attempt", 1, maxAttempt);
   checkInteger(sequence, "after.sequence", 0);
   return { attempt, sequence };
 }

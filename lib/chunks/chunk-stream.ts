@@ -1,9 +1,12 @@
-import { firstValueFrom, map, mergeAll, Observable } from "rxjs";
+import { concatMap, firstValueFrom, mergeAll, Observable } from "rxjs";
 import type { Chunk, ChunkPosition } from "../result-backend";
 import type { StoredChunk } from "./chunk-rules";
 
 /** Emits what follows a position, in pages of at least one chunk. */
 type FollowPages = (after: ChunkPosition) => Observable<readonly StoredChunk[]>;
+
+/** Converts a stored chunk to what callers receive. */
+export type DecodeChunk<T> = (stored: StoredChunk) => Chunk<T> | Promise<Chunk<T>>;
 
 /**
  * The chunks of a task, as they come. For `for await` also an iterable, which asks for the next page only once the last
@@ -12,10 +15,14 @@ type FollowPages = (after: ChunkPosition) => Observable<readonly StoredChunk[]>;
 export class ChunkStream<T> extends Observable<Chunk<T>> implements AsyncIterable<Chunk<T>> {
   readonly #follow: FollowPages;
   readonly #after: ChunkPosition;
-  readonly #decode: (stored: StoredChunk) => Chunk<T>;
+  readonly #decode: DecodeChunk<T>;
 
-  constructor(follow: FollowPages, after: ChunkPosition, decode: (stored: StoredChunk) => Chunk<T>) {
-    super((subscriber) => follow(after).pipe(mergeAll(), map(decode)).subscribe(subscriber));
+  constructor(follow: FollowPages, after: ChunkPosition, decode: DecodeChunk<T>) {
+    const inOrder = concatMap((stored: StoredChunk) => {
+      const chunk = decode(stored);
+      return chunk instanceof Promise ? chunk : [chunk];
+    });
+    super((subscriber) => follow(after).pipe(mergeAll(), inOrder).subscribe(subscriber));
     this.#follow = follow;
     this.#after = after;
     this.#decode = decode;

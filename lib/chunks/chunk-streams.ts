@@ -9,9 +9,9 @@ import { type LoadReceiver, Loader, type ReadReason } from "../waiting/loader";
 import type { Found, ReadAnswer, ReadCare } from "../waiting/read-attempts";
 import { Router, type WakeCause, type Watcher } from "../waiting/router";
 import type { NotificationReceiver } from "../waiting/sweep";
-import { ChunkCursor, type ChunkPage, decodeChunk, type StoredChunk } from "./chunk-rules";
+import { ChunkCursor, type ChunkPage, type StoredChunk } from "./chunk-rules";
 import { type ChunkPageRow, type ChunkStatements, chunkStatements } from "./chunk-statements";
-import { ChunkStream } from "./chunk-stream";
+import { ChunkStream, type DecodeChunk } from "./chunk-stream";
 
 const what = "chunks";
 /** Most chunks in one answer, and most of one task if many are read together. */
@@ -48,10 +48,8 @@ export class ChunkStreams implements LoadReceiver<ReadPage>, NotificationReceive
   }
 
   /** Emits the chunks of a task after a position, and completes or errors when the task has a result. */
-  chunks$<T>(taskId: string, after: ChunkPosition): ChunkStream<T> {
-    const { codec } = this.#context.options;
-    const follow = (from: ChunkPosition): Observable<readonly StoredChunk[]> => this.#follow$(taskId, from);
-    return new ChunkStream(follow, after, (stored) => decodeChunk<T>(taskId, stored, codec));
+  chunks$<T>(taskId: string, after: ChunkPosition, decode: DecodeChunk<T>): ChunkStream<T> {
+    return new ChunkStream((from) => this.#follow$(taskId, from), after, decode);
   }
 
   async read(keys: readonly string[], timeoutMs: number, care?: ReadCare): Promise<ReadAnswer<ReadPage>> {

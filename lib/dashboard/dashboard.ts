@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import type { IncomingMessage } from "node:http";
 import { extname, join } from "node:path";
 import { defer, finalize, type Observable } from "rxjs";
-import { eventResponse } from "../http/events";
+import { eventResponse, type StreamEvent } from "../http/event-stream";
 import { HttpServer } from "../http/send-response";
 import type { PostgresResultBackend } from "../postgres-backend";
 import { Access } from "./access";
@@ -150,10 +150,10 @@ class DashboardServer implements Dashboard {
 
   #respondWithEvents(): Response {
     if (this.#pages >= maxPages) return textResponse(503, "Too many pages are open.");
-    return eventResponse(() => this.#events$(), { heartbeatMs: this.#times.heartbeatMs, retryMs }, heartbeat);
+    return eventResponse(() => this.#events$(), { heartbeatMs: this.#times.heartbeatMs, retryMs }, { heartbeat });
   }
 
-  #events$(): Observable<string> {
+  #events$(): Observable<StreamEvent> {
     return defer(() => {
       this.#pages += 1;
       return this.#monitor.events$;

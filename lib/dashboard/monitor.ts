@@ -16,7 +16,7 @@ import {
 } from "rxjs";
 import { TaskFailedError } from "../errors";
 import type { Health } from "../admin/health";
-import { formatEvent } from "../http/events";
+import { formatEvent, type StreamEvent } from "../http/event-stream";
 import type { ListenStatus } from "../notifications/notifier";
 import type { PostgresResultBackend } from "../postgres-backend";
 import type { GroupProgress, TaskOutcome } from "../result-backend";
@@ -82,7 +82,7 @@ const rateSeconds = 5;
  */
 export class Monitor {
   /** The state as a server-sent event, first as it is and then at each change. All subscribers share it. */
-  readonly events$: Observable<string>;
+  readonly events$: Observable<StreamEvent>;
   readonly #backend: PostgresResultBackend;
   readonly #times: MonitorTimes;
   readonly #showResults: boolean;
@@ -105,7 +105,7 @@ export class Monitor {
     let events = 0;
     this.events$ = defer(() => this.#watch()).pipe(
       map((state) => formatEvent("state", new JsonText(state), `${run}-${(events += 1)}`)),
-      share({ connector: () => new ReplaySubject<string>(1) }),
+      share({ connector: () => new ReplaySubject<StreamEvent>(1) }),
     );
   }
 

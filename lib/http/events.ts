@@ -1,21 +1,12 @@
-import { catchError, fromEvent, map, NEVER, type Observable, of, skipWhile, Subscription, takeUntil } from "rxjs";
+import { catchError, concat, map, type Observable, of, skipWhile } from "rxjs";
+import { maxAttempt } from "../chunks/chunk-rules";
 import { isBackendClosed, isTaskFailed, isWaitTimeout } from "../errors";
-import type { GroupBackend, GroupProgress, ResultBackend } from "../result-backend";
-import { checkDurationMs, longestTimerMs } from "../value/arguments";
+import type { Chunk, ChunkBackend, ChunkPosition, GroupBackend, GroupProgress, ResultBackend } from "../result-backend";
+import { checkOptions, type OptionNames } from "../value/arguments";
 import { asJsonText } from "../value/decoding";
-import { stringifyExactly } from "../value/json-text";
-import { type FailureOptions, problemOfId, problemResponse, type RequestOptions, signalOf, toProblem } from "./respond";
-import { headerOf, type HttpHeaders } from "./send-response";
-
-export interface EventStreamOptions extends RequestOptions {
-  /**
-   * Longest time without an event before a comment is sent, which keeps proxies from closing the connection, in
-   * milliseconds. 1 or more; `Infinity` sends none. Default 15 000.
-   */
-  readonly heartbeatMs?: number;
-  /** Delay before a client that lost its connection reconnects, in milliseconds. Default 3 000. */
-  readonly retryMs?: number;
-}
+import type { JsonText } from "../value/json-text";
+import { eventResponse, type EventStreamOptions, formatEvent, type StreamEvent } from "./event-stream";
+import { type FailureOptions, problemOfId, problemResponse, toProblem } from "./respond";
 
 export interface StreamErrorOptions {
   /**
@@ -27,7 +18,19 @@ export interface StreamErrorOptions {
 
 export interface SseResultOptions extends EventStreamOptions, FailureOptions, StreamErrorOptions {}
 
+export type SseTaskOptions = SseResultOptions;
+
 export interface SseGroupOptions extends EventStreamOptions, StreamErrorOptions {}
+
+const groupNames: OptionNames<SseGroupOptions> = {
+  request: true,
+  signal: true,
+  lastEventId: true,
+  heartbeatMs: true,
+  retryMs: true,
+  onError: true,
+};
+const taskNames: OptionNames<SseTaskOptions> = { ...groupNames, showErrors: true };
 
 /** The id of the event that holds a task's outcome. */
 const settledId = "settled";
@@ -51,17 +54,65 @@ export function sseResult(
   taskId: string,
   options: SseResultOptions = {},
 ): Response {
+  checkOptions(options, taskNames);
   const badId = problemOfId(taskId, "taskId");
   if (badId !== undefined) return problemResponse(badId);
-  const toEvent = (error: unknown): string =>
-    isTaskFailed(error) ? formatEvent("failure", toProblem(error, options), settledId) : problemEvent(error, options);
   return eventResponse((lastEventId) => {
     if (lastEventId === settledId) return undefined;
-    return backend.result$(taskId, { schema: asJsonText }).pipe(
-      map((value) => formatEvent("result", value, settledId)),
-      catchError((error: unknown) => of(toEvent(error))),
-    );
+    return resultEvent$(backend, taskId).pipe(catchError((error: unknown) => of(outcomeEvent(error, options))));
   }, options);
+}
+
+/**
+ * Creates a response that streams a running task as server-sent events:
+ *
+ * - `chunk`: the value of a chunk as JSON. All chunks are sent in order, first those that are stored;
+ * - `restart`: the task was started again; the data is `{ attempt }`. Discard the chunks before it;
+ * - `result`, `failure` and `problem` as in {@link sseResult}.
+ *
+ * The id of an event names the attempt and the number of a chunk, so a client that reconnects goes on after the last
+ * event that it received. If the task was started again since then, it receives `restart` and the chunks of the new
+ * attempt. A client that reads slowly delays no other, and about 256 KiB wait for it. `sseTask` does not check whether
+ * the client may see the task; check that first.
+ */
+export function sseTask(
+  backend: Pick<ResultBackend, "result$"> & Pick<ChunkBackend, "chunks$">,
+  taskId: string,
+  options: SseTaskOptions = {},
+): Response {
+  checkOptions(options, taskNames);
+  const badId = problemOfId(taskId, "taskId");
+  if (badId !== undefined) return problemResponse(badId);
+  const follow = (lastEventId: string | undefined): Observable<StreamEvent> | undefined => {
+    if (lastEventId === settledId) return undefined;
+    const chunks$ = backend.chunks$(taskId, { after: positionOf(lastEventId), schema: asJsonText });
+    return concat(chunks$.pipe(map(chunkEvent)), resultEvent$(backend, taskId)).pipe(
+      catchError((error: unknown) => of(outcomeEvent(error, options))),
+    );
+  };
+  return eventResponse(follow, options, { delivery: "all" });
+}
+
+const resultEvent$ = (backend: Pick<ResultBackend, "result$">, taskId: string): Observable<StreamEvent> =>
+  backend.result$(taskId, { schema: asJsonText }).pipe(map((value) => formatEvent("result", value, settledId)));
+
+function outcomeEvent(error: unknown, options: SseResultOptions): StreamEvent {
+  return isTaskFailed(error)
+    ? formatEvent("failure", toProblem(error, options), settledId)
+    : problemEvent(error, options);
+}
+
+function chunkEvent(chunk: Chunk<JsonText>): StreamEvent {
+  const { attempt, sequence } = chunk;
+  const id = `${attempt}-${sequence}`;
+  return chunk.kind === "restart" ? formatEvent("restart", { attempt }, id) : formatEvent("chunk", chunk.value, id);
+}
+
+/** Returns the place that an event id names; the beginning for any other text. */
+function positionOf(lastEventId = ""): ChunkPosition | number {
+  const [, attempt, sequence] = (/^(\d{1,10})-(\d{1,16})$/.exec(lastEventId) ?? []).map(Number);
+  const isPlace = attempt !== undefined && sequence !== undefined && attempt >= 1 && attempt <= maxAttempt;
+  return isPlace && Number.isSafeInteger(sequence) ? { attempt, sequence } : 0;
 }
 
 /**
@@ -82,9 +133,10 @@ export function sseGroup(
   groupId: string,
   options: SseGroupOptions = {},
 ): Response {
+  checkOptions(options, groupNames);
   const badId = problemOfId(groupId, "groupId");
   if (badId !== undefined) return problemResponse(badId);
-  const toEvent = (error: unknown): string =>
+  const toEvent = (error: unknown): StreamEvent =>
     isWaitTimeout(error) ? formatEvent("expired", toProblem(error), endedPrefix) : problemEvent(error, options);
   return eventResponse((lastEventId) => {
     if (lastEventId?.startsWith(endedPrefix) === true) return undefined;
@@ -103,135 +155,8 @@ function idOf({ completed, failed, total, done }: GroupProgress): string {
 }
 
 /** The last event of a stream that ended early. It has no id, so the client resumes after the event before it. */
-function problemEvent(error: unknown, { onError }: StreamErrorOptions): string {
+function problemEvent(error: unknown, { onError }: StreamErrorOptions): StreamEvent {
   // Not a 503 instead of a stream, even if the error is known at once: an `EventSource` gives up at any status but 200.
   if (!isBackendClosed(error)) onError?.(error);
   return formatEvent("problem", toProblem(error));
-}
-
-/** Formats one server-sent event. A client that reconnects reports the `id` of the last event it received. */
-export function formatEvent(event: string, data: unknown, id?: string): string {
-  // JSON contains no line breaks, so one line of data is enough.
-  return `event: ${event}\n${id === undefined ? "" : `id: ${id}\n`}data: ${stringifyExactly(data) ?? "null"}\n\n`;
-}
-
-/**
- * Creates a response that streams events. A slow client receives only the latest one, so each event must be complete by
- * itself. Nothing is subscribed to before the body is read; cancelling the body unsubscribes.
- *
- * @param follow - Creates the stream for a client, from the id of the last event that it received; undefined if there
- *   is nothing to follow that event.
- * @param heartbeat - Default: a comment, which scripts of a page cannot see.
- */
-export function eventResponse(
-  follow: (lastEventId: string | undefined) => Observable<string> | undefined,
-  options: EventStreamOptions,
-  heartbeat = ": heartbeat\n\n",
-): Response {
-  const { heartbeatMs = 15_000, retryMs = 3_000, request } = options;
-  checkDurationMs(heartbeatMs, "heartbeatMs", { min: 1, infinite: true });
-  checkDurationMs(retryMs, "retryMs");
-  const events$ = follow(request === undefined ? undefined : lastEventIdOf(request.headers));
-  // 204 tells an `EventSource` not to reconnect (HTML standard, server-sent events).
-  if (events$ === undefined) return new Response(null, { status: 204, headers: { "Cache-Control": "no-store" } });
-  const texts = { greeting: `retry: ${Math.ceil(retryMs)}\n\n`, heartbeat, heartbeatMs };
-  const body = new EventBody(events$.pipe(takeUntil(abort$(signalOf(options)))), texts);
-  // No read-ahead: an event in a buffer may be outdated when it is sent.
-  return new Response(new ReadableStream<Uint8Array>(body, { highWaterMark: 0 }), {
-    headers: {
-      "Content-Type": "text/event-stream",
-      // A transformation such as compression would delay events.
-      "Cache-Control": "no-store, no-transform",
-      // Stops nginx from buffering (nginx docs, proxy_buffering).
-      "X-Accel-Buffering": "no",
-    },
-  });
-}
-
-function lastEventIdOf(headers: HttpHeaders): string | undefined {
-  const value = headerOf(headers, "last-event-id");
-  return value === "" ? undefined : value;
-}
-
-function abort$(signal: AbortSignal | undefined): Observable<unknown> {
-  if (signal === undefined) return NEVER;
-  return signal.aborted ? of(undefined) : fromEvent(signal, "abort");
-}
-
-type Controller = ReadableStreamDefaultController<Uint8Array>;
-
-interface FixedTexts {
-  readonly greeting: string;
-  readonly heartbeat: string;
-  readonly heartbeatMs: number;
-}
-
-/** Writes events as fast as the client reads them, and keeps at most one that is not sent yet. */
-class EventBody {
-  readonly #events$: Observable<string>;
-  readonly #texts: FixedTexts;
-  readonly #encoder = new TextEncoder();
-  readonly #subscription = new Subscription();
-  #timer: NodeJS.Timeout | undefined;
-  #hasBegun = false;
-  #canSend = false;
-  #pending: string | undefined;
-
-  constructor(events$: Observable<string>, texts: FixedTexts) {
-    this.#events$ = events$;
-    this.#texts = texts;
-  }
-
-  /** Called when the client can take more. */
-  pull(controller: Controller): void {
-    this.#canSend = true;
-    if (this.#hasBegun) this.#flush(controller);
-    else this.#begin(controller);
-  }
-
-  cancel(): void {
-    this.#subscription.unsubscribe();
-  }
-
-  #begin(controller: Controller): void {
-    const { greeting, heartbeat, heartbeatMs } = this.#texts;
-    this.#hasBegun = true;
-    // Before any event, so that the headers are sent at once.
-    this.#send(controller, greeting);
-    if (heartbeatMs <= longestTimerMs) {
-      this.#timer = setInterval(() => this.#canSend && this.#send(controller, heartbeat), heartbeatMs);
-      this.#subscription.add(() => clearInterval(this.#timer));
-    }
-    const events = this.#events$.subscribe({
-      next: (event) => {
-        this.#pending = event;
-        this.#flush(controller);
-      },
-      error: (error: unknown) => {
-        this.#subscription.unsubscribe();
-        controller.error(error);
-      },
-      complete: () => {
-        this.#subscription.unsubscribe();
-        this.#flush(controller);
-      },
-    });
-    this.#subscription.add(events);
-  }
-
-  #flush(controller: Controller): void {
-    const event = this.#pending;
-    const hasEnded = this.#subscription.closed;
-    if (event === undefined && hasEnded) controller.close();
-    if (event === undefined || !this.#canSend) return;
-    this.#pending = undefined;
-    if (!hasEnded) this.#timer?.refresh();
-    this.#send(controller, event);
-  }
-
-  #send(controller: Controller, text: string): void {
-    // Before the text is passed on: if the client already asks for more, `enqueue` calls `pull`.
-    this.#canSend = false;
-    controller.enqueue(this.#encoder.encode(text));
-  }
 }

@@ -2,5 +2,6 @@ export { respond } from "./respond";
 export type { FailureOptions, Problem, RequestOptions, RespondOptions } from "./respond";
 export { sendResponse } from "./send-response";
 export type { HttpHeaders, HttpRequest, NodeResponse } from "./send-response";
-export { sseGroup, sseResult } from "./events";
-export type { EventStreamOptions, SseGroupOptions, SseResultOptions, StreamErrorOptions } from "./events";
+export { sseGroup, sseResult, sseTask } from "./events";
+export type { SseGroupOptions, SseResultOptions, SseTaskOptions, StreamErrorOptions } from "./events";
+export type { EventStreamOptions } from "./event-stream";

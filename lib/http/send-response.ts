@@ -36,8 +36,8 @@ const isFetchHeaders = (headers: HttpHeaders): headers is { get(name: string): s
  * Sends a Fetch `Response` through `node:http`, at the speed of the client. If the client disconnects, the body is
  * cancelled. Headers that were set before stay, unless the response has a header of the same name.
  *
- * @param response - A response of `respond`, `sseResult` or `sseGroup`, or a function that creates it from a request
- *   whose `signal` aborts when the client disconnects.
+ * @param response - A response of `respond`, `sseResult`, `sseTask` or `sseGroup`, or a function that creates it from a
+ *   request whose `signal` aborts when the client disconnects.
  * @returns Resolves when the response is sent or the client has disconnected. Rejects with the error of `response` or
  *   of its body; if the headers were sent by then, the connection is closed.
  */

@@ -1,9 +1,8 @@
 import { concat, concatMap, defer, EMPTY, merge, of, type Observable, throwError } from "rxjs";
-import { ChunkCursor, decodeChunk, type StoredChunk } from "../chunks/chunk-rules";
-import { ChunkStream } from "../chunks/chunk-stream";
+import { ChunkCursor, type StoredChunk } from "../chunks/chunk-rules";
+import { ChunkStream, type DecodeChunk } from "../chunks/chunk-stream";
 import { WaitTimeoutError } from "../errors";
 import type { ChunkPosition } from "../result-backend";
-import type { Codec } from "../value/encoding";
 import type { Deadlines } from "../waiting/deadlines";
 import type { MemoryStorage } from "./storage";
 import { MemoryWaits } from "./waits";
@@ -11,9 +10,8 @@ import { MemoryWaits } from "./waits";
 /** Follows the chunks of tasks in memory. A task is watched by its id, which is emitted at every change. */
 export class MemoryChunks extends MemoryWaits<string> {
   readonly #storage: MemoryStorage;
-  readonly #codec: Codec | undefined;
 
-  constructor(deadlines: Deadlines, storage: MemoryStorage, codec: Codec | undefined) {
+  constructor(deadlines: Deadlines, storage: MemoryStorage) {
     super({
       deadlines,
       changes$: merge(storage.emitted$, storage.finished$),
@@ -23,13 +21,11 @@ export class MemoryChunks extends MemoryWaits<string> {
       timeoutError: (taskId, timeoutMs) => new WaitTimeoutError({ taskId }, timeoutMs),
     });
     this.#storage = storage;
-    this.#codec = codec;
   }
 
   /** Emits the chunks of a task after a position, and completes or errors when the task has a result. */
-  chunks$<T>(taskId: string, after: ChunkPosition): ChunkStream<T> {
-    const follow = (from: ChunkPosition): Observable<readonly StoredChunk[]> => this.#follow$(taskId, from);
-    return new ChunkStream(follow, after, (stored) => decodeChunk<T>(taskId, stored, this.#codec));
+  chunks$<T>(taskId: string, after: ChunkPosition, decode: DecodeChunk<T>): ChunkStream<T> {
+    return new ChunkStream((from) => this.#follow$(taskId, from), after, decode);
   }
 
   #follow$(taskId: string, after: ChunkPosition): Observable<readonly StoredChunk[]> {

@@ -1,8 +1,9 @@
 import { concatMap, map, type Observable } from "rxjs";
 import { isTaskFailed, ResultEncodingError, ResultValidationError, type WaitTarget, WaitTimeoutError } from "../errors";
-import type { TaskOutcome } from "../result-backend";
+import { decodeChunk, type StoredChunk } from "../chunks/chunk-rules";
+import type { Chunk, TaskOutcome } from "../result-backend";
 import { maxDurationMs } from "../value/arguments";
-import { decodeResult, type ResultSchema, type StoredResult } from "../value/decoding";
+import { asJsonText, decodeResult, type ResultSchema, type StoredResult } from "../value/decoding";
 import type { Codec } from "../value/encoding";
 import { Call, type Deadlines, throwIfAborted } from "../waiting/deadlines";
 import { lastReadMs } from "../waiting/waits";
@@ -66,6 +67,14 @@ export class Reader {
   /** Emits outcomes in order. An unreadable result is an outcome too, so that it does not end a stream of many. */
   outcome$<T>(stored$: Observable<StoredResult>, schema: Schema<T>): Observable<TaskOutcome<T>> {
     return this.#emit(stored$, (stored) => this.#outcome(stored, schema), schema);
+  }
+
+  /** Converts a chunk; at once without a schema. */
+  chunk<T>(taskId: string, stored: StoredChunk, schema: Schema<T>): Awaitable<Chunk<T>> {
+    const decode = (): Awaitable<Chunk<T>> => decodeChunk(taskId, stored, this.#codec, schema);
+    // asJsonText always answers, so it needs no limit.
+    const isOwn = schema === undefined || (schema as unknown) === asJsonText;
+    return isOwn ? decode() : this.#read(stored, decode, schema);
   }
 
   /** Resolves once every validation has ended. */

@@ -1,6 +1,12 @@
 import assert from "node:assert/strict";
 import type { StandardSchemaV1 } from "@standard-schema/spec";
-import { BackendClosedError, type ResultSchema, ResultValidationError, WaitTimeoutError } from "kojin-postgres";
+import {
+  BackendClosedError,
+  type Chunk,
+  type ResultSchema,
+  ResultValidationError,
+  WaitTimeoutError,
+} from "kojin-postgres";
 import { eventually } from "./eventually";
 import { assertEndsWith, collect, isPending, longMs, rejection, type Specs } from "./suite";
 
@@ -23,6 +29,9 @@ const throwing = schemaOf<number>(() => {
   throw new Error("broken schema");
 });
 const silent = schemaOf<number>(async () => new Promise(() => undefined));
+
+const valuesOf = (chunks: readonly Chunk<unknown>[]): unknown[] =>
+  chunks.flatMap((chunk) => (chunk.kind === "chunk" ? [chunk.value] : []));
 
 export const schemaSpecs: Specs = {
   "gives what the schema makes of the result, in every way of reading it": async (suite) => {
@@ -189,6 +198,46 @@ export const schemaSpecs: Specs = {
     await closing;
   },
 
+  "gives what the schema makes of each chunk, in order, and ends with the first one that it rejects": async (suite) => {
+    const [storing, reading] = await suite.openTwo();
+    for (const schema of [twice, twiceLater]) {
+      const taskId = suite.id(schema === twice ? "sync" : "async");
+      const stream = collect(reading.chunks$(taskId, { schema }));
+      for (const chunk of [1, 2, 3]) await storing.emit(taskId, chunk);
+      await storing.emit(taskId, 4, { restart: true });
+      await eventually(() => assert.deepEqual(valuesOf(stream.seen).slice(-1), [8]));
+      const values: unknown[] = [];
+      for await (const chunk of reading.chunks$(taskId, { schema })) {
+        values.push(...valuesOf([chunk]));
+        if (values.length === 1) await storing.emit(taskId, 5);
+        else if (values.length === 2) await storing.store(taskId, "done");
+      }
+      assert.deepEqual(values, [8, 10]);
+      assert.equal(await stream.ended, "completed");
+      const rejecting = suite.id(`${taskId} text`);
+      for (const chunk of [1, "text", 2]) await storing.emit(rejecting, chunk);
+      const rejected = collect(reading.chunks$(rejecting, { schema }));
+      await assertEndsWith(rejected, { name: "ResultValidationError", taskId: rejecting });
+      assert.deepEqual(valuesOf(rejected.seen), [2]);
+    }
+  },
+
+  "closing ends a stream of chunks whose schema does not answer": async (suite) => {
+    const backend = await suite.open();
+    const taskId = suite.id("t");
+    await backend.emit(taskId, 1);
+    let isAsked = false;
+    const asked = schemaOf<number>(async () => {
+      isAsked = true;
+      return new Promise(() => undefined);
+    });
+    const stream = collect(backend.chunks$(taskId, { schema: asked }));
+    await eventually(() => assert.ok(isAsked));
+    await backend.store(taskId, "done");
+    await backend.close();
+    await assertEndsWith(stream, { name: "BackendClosedError" });
+  },
+
   "refuses what is no schema, before anything else": async (suite) => {
     const backend = await suite.open();
     for (const schema of [null, 1, "text", {}, { "~standard": {} }, []] as unknown[]) {
@@ -206,6 +255,7 @@ export const schemaSpecs: Specs = {
       ])
         await assert.rejects(call, isTypeError);
       assert.throws(() => backend.result$("task", options), isTypeError);
+      assert.throws(() => backend.chunks$("task", options), isTypeError);
       assert.throws(() => backend.results$(options), isTypeError);
       assert.throws(() => backend.groupMembers$("group", options), isTypeError);
       assert.throws(() => backend.groupResults$("group", options), isTypeError);

@@ -13,7 +13,7 @@ describe.each(Object.keys(frameworks))("with %s", (framework) => {
   const start = async (waitMs: number): Promise<void> => {
     [storing, serving] = [await database.open(), await database.open()];
     await serving.ready();
-    const sse = { retryMs: 10, showErrors: true };
+    const sse = { retryMs: 10 };
     server = await listen((await frameworks[framework]?.({ backend: serving, waitMs, sse })) ?? fail(framework));
   };
   const follow = (path: string): Listener => {

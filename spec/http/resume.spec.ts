@@ -64,6 +64,35 @@ describe("an EventSource", () => {
     expect(source.names.filter((name) => name !== "problem")).toEqual(["progress", "progress", "done"]);
   });
 
+  it("goes on with the chunks of a task where it was, across restarts of the server and of the task", async () => {
+    const storing = await database.open();
+    await serve(await database.open());
+    source = new Listener(`${server.url}/api/tasks/streamed/chunks`);
+    for (let round = 1; round <= 4; round += 1) {
+      const before = source.events.length;
+      for (let chunk = 1; chunk <= 3; chunk += 1) await storing.emit("streamed", `seen ${round}.${chunk}`);
+      await eventually(() => expect(source?.events.length).toBe(before + 3));
+      await server.stop();
+      for (let chunk = 1; chunk <= 3; chunk += 1) await storing.emit("streamed", `missed ${round}.${chunk}`);
+      // The task restarts while the client is away.
+      if (round === 3) await storing.emit("streamed", "again", { restart: true });
+      await serve(await database.open(), server.port);
+      await eventually(() => expect(source?.events.length).toBeGreaterThan(before + 3));
+    }
+    await storing.store("streamed", { words: 2 });
+    await eventually(() => expect(source?.isClosed).toBe(true));
+    const chunks = (from: number, attempt: number): string[] =>
+      Array.from({ length: from }, (_, i) => `${attempt}-${i + 1}`);
+    // What came before the restart, and was missed, is gone.
+    expect(ids()).toEqual([...chunks(15, 1), "2-0", ...chunks(7, 2), "settled"]);
+    expect(source.events.slice(14, 17).map(({ event, data }) => [event, data])).toEqual([
+      ["chunk", "seen 3.3"],
+      ["restart", { attempt: 2 }],
+      ["chunk", "again"],
+    ]);
+    expect(source.events.at(-1)).toEqual({ event: "result", id: "settled", data: { words: 2 } });
+  });
+
   it("gets a result from another server if it lost its connection before the result was stored", async () => {
     const [storing, backend] = [await database.open(), await database.open()];
     await serve(backend);

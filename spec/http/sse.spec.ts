@@ -156,6 +156,8 @@ describe("streams of events", () => {
     expect(await result.json()).toMatchObject({ status: 400, code: "INVALID_ID" });
     expect(() => sseGroup(backend, "g", { heartbeatMs: 0 })).toThrow(RangeError);
     expect(() => sseGroup(backend, "g", { retryMs: NaN })).toThrow(RangeError);
+    expect(() => sseGroup(backend, "g", { retry: 5 } as object)).toThrow("retry: unknown option.");
+    expect(() => sseResult(backend, "t", { showError: true } as object)).toThrow("showErrors");
   });
 
   it("end with a problem without an id when the backend closes", async () => {

@@ -4,6 +4,7 @@ import type { Observable } from "rxjs";
 import * as v from "valibot";
 import { z } from "zod";
 import {
+  type Chunk,
   defineTask,
   type PostgresResultBackend,
   type ResultBackend,
@@ -98,6 +99,9 @@ export async function schemas(backend: PostgresResultBackend): Promise<Size> {
   expectType<PromiseSettledResult<Order> | undefined>().of(await backend.getSettled("order", { schema: zodOrder }));
   expectType<PromiseSettledResult<Order>>().of(await backend.waitSettled("order", { timeoutMs, schema: zodOrder }));
   expectType<Observable<Order>>().of(backend.result$("order", { schema: zodOrder }));
+  expectType<Observable<Chunk<Order>> & AsyncIterable<Chunk<Order>>>().of(
+    backend.chunks$("order", { schema: zodOrder }),
+  );
   expectType<Observable<TaskOutcome<Order>>>().of(backend.results$({ schema: zodOrder }));
   expectType<Order[]>().of(await backend.waitGroup("orders", { timeoutMs, schema: zodOrder }));
   expectType<Order[]>().of(await backend.getGroupResults("orders", { schema: zodOrder }));

@@ -35,7 +35,7 @@ export async function readEvents(response: Response): Promise<SeenEvent[]> {
   return events;
 }
 
-const names = ["progress", "done", "expired", "result", "failure", "problem"];
+const names = ["chunk", "restart", "progress", "done", "expired", "result", "failure", "problem"];
 
 /** Records what an `EventSource` receives. */
 export class Listener {

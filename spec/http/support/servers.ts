@@ -14,14 +14,14 @@ import {
   sseGroup,
   type SseGroupOptions,
   sseResult,
-  type SseResultOptions,
+  sseTask,
 } from "kojin-postgres/http";
 
 /** The parameters of the routes below. */
 export interface Handlers {
   readonly backend: ResultBackend;
   readonly waitMs: number;
-  readonly sse?: SseGroupOptions & SseResultOptions;
+  readonly sse?: SseGroupOptions;
 }
 
 /** A server that listens. */
@@ -51,7 +51,7 @@ export async function listen(server: Server | Http2Server, port = 0): Promise<Ru
 
 type Create = (handlers: Handlers) => Promise<Server>;
 
-/** The same three routes, mounted at /api: the result of a task, the events of a task, and those of a group. */
+/** The same four routes, mounted at /api: the result of a task, its events, its chunks, and the events of a group. */
 export const frameworks: Readonly<Record<string, Create>> = {
   "node:http": async (handlers) =>
     Promise.resolve(
@@ -65,7 +65,10 @@ export const frameworks: Readonly<Record<string, Create>> = {
       sendResponse(response, (each) => respond(backend, request.params.id, { request: each, waitMs })),
     );
     router.get("/tasks/:id/events", async (request, response) =>
-      sendResponse(response, sseResult(backend, request.params.id, { ...sse, request })),
+      sendResponse(response, sseResult(backend, request.params.id, { ...sse, showErrors: true, request })),
+    );
+    router.get("/tasks/:id/chunks", async (request, response) =>
+      sendResponse(response, sseTask(backend, request.params.id, { ...sse, showErrors: true, request })),
     );
     router.get("/groups/:id/events", async (request, response) =>
       sendResponse(response, sseGroup(backend, request.params.id, { ...sse, request })),
@@ -77,7 +80,10 @@ export const frameworks: Readonly<Record<string, Create>> = {
     type Route = { Params: { id: string } };
     app.get<Route>("/api/tasks/:id", async (request) => respond(backend, request.params.id, { request, waitMs }));
     app.get<Route>("/api/tasks/:id/events", (request, reply) =>
-      reply.send(sseResult(backend, request.params.id, { ...sse, request })),
+      reply.send(sseResult(backend, request.params.id, { ...sse, showErrors: true, request })),
+    );
+    app.get<Route>("/api/tasks/:id/chunks", (request, reply) =>
+      reply.send(sseTask(backend, request.params.id, { ...sse, showErrors: true, request })),
     );
     app.get<Route>("/api/groups/:id/events", (request, reply) =>
       reply.send(sseGroup(backend, request.params.id, { ...sse, request })),
@@ -88,7 +94,12 @@ export const frameworks: Readonly<Record<string, Create>> = {
   hono: async ({ backend, waitMs, sse }) => {
     const app = new Hono().basePath("/api");
     app.get("/tasks/:id", (c) => respond(backend, c.req.param("id"), { request: c.req.raw, waitMs }));
-    app.get("/tasks/:id/events", (c) => sseResult(backend, c.req.param("id"), { ...sse, request: c.req.raw }));
+    app.get("/tasks/:id/events", (c) =>
+      sseResult(backend, c.req.param("id"), { ...sse, showErrors: true, request: c.req.raw }),
+    );
+    app.get("/tasks/:id/chunks", (c) =>
+      sseTask(backend, c.req.param("id"), { ...sse, showErrors: true, request: c.req.raw }),
+    );
     app.get("/groups/:id/events", (c) => sseGroup(backend, c.req.param("id"), { ...sse, request: c.req.raw }));
     return Promise.resolve(createAdaptorServer(app) as Server);
   },
@@ -96,10 +107,12 @@ export const frameworks: Readonly<Record<string, Create>> = {
 
 /** Routes a request without a framework. */
 function route({ backend, waitMs, sse }: Handlers, request: HttpRequest): Response | Promise<Response> {
-  const [, kind, id = "", events] = /^\/api\/(tasks|groups)\/([^/?]+)(\/events)?(?:\?|$)/.exec(request.url ?? "") ?? [];
+  const [, kind, id = "", events] =
+    /^\/api\/(tasks|groups)\/([^/?]+)(\/events|\/chunks)?(?:\?|$)/.exec(request.url ?? "") ?? [];
   const decoded = decodeURIComponent(id);
   if (kind === "groups") return sseGroup(backend, decoded, { ...sse, request });
-  if (events !== undefined) return sseResult(backend, decoded, { ...sse, request });
+  if (events === "/chunks") return sseTask(backend, decoded, { ...sse, showErrors: true, request });
+  if (events !== undefined) return sseResult(backend, decoded, { ...sse, showErrors: true, request });
   return respond(backend, decoded, { request, waitMs });
 }
 
