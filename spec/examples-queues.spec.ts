@@ -12,9 +12,12 @@ const noRedis = /^Skipped: there is no redis-server in the PATH .*\n$/;
 const hasRedis = spawnSync("redis-server", ["--version"]).status === 0;
 
 describe("jobs of queues that are awaited from a web server", () => {
-  it.each(["pg-boss.ts", "graphile-worker.ts"])("are answered in time, too late, or not at all: %s", async (name) => {
-    expect(await runExample(`queues/${name}`)).toBe(visits);
-  });
+  it.each(["pg-boss.ts", "attach-pg-boss.ts", "graphile-worker.ts"])(
+    "are answered in time, too late, or not at all: %s",
+    async (name) => {
+      expect(await runExample(`queues/${name}`)).toBe(visits);
+    },
+  );
 
   if (hasRedis) {
     it("are answered in time, too late, or not at all: bullmq.ts", async () => {

@@ -1080,6 +1080,7 @@ begin
           'kojin_store_row', 'kojin_store_each', 'kojin_finish_each', 'kojin_check_id', 'kojin_check_ttl', 'kojin_failure', 'kojin_store', 'kojin_fail', 'kojin_store_outcome', 'kojin_complete_member', 'kojin_fail_member',
           'kojin_finish_member', 'kojin_emit', 'kojin_emit_each'
         ])
+        and not pg_catalog.starts_with(procedure.proname::pg_catalog.text, 'kojin_attached_')
       union all
       select relation.relowner, granted.grantee, pg_catalog.format('trigger on table %s', relation.oid::pg_catalog.regclass)
       from place

@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join, relative } from "node:path";
 import { functionsSql } from "../lib/attach/copy-functions";
 import { type QueueName, queuePresets } from "../lib/attach/presets";
-import { resolveTable } from "../lib/attach/queue-table";
+import { resolveTables } from "../lib/attach/queue-table";
 import { migrations, recountSql, sqlFor } from "../lib/schema/migration-files";
 import { sqlLiterals, unqualifiedWords } from "./sql/sql-literals";
 import { loadParser, sqlNames, transitionTablesOf, type UnqualifiedName } from "./sql/sql-names";
@@ -40,7 +40,8 @@ function migrationNames(): UnqualifiedName[] {
   }));
   const rules = { prefix: "", ttlMs: Infinity, maxResultBytes: 1 };
   for (const queue of Object.keys(queuePresets) as QueueName[])
-    texts.push({ name: `attach (${queue})`, text: functionsSql(schema, resolveTable(queue, undefined), rules) });
+    for (const table of resolveTables(queue, undefined))
+      texts.push({ name: `attach (${queue})`, text: functionsSql(schema, table, rules) });
   const transitionTables = texts.flatMap(({ text }) => transitionTablesOf(text));
   return texts.flatMap(({ name, text }) =>
     placed(`sql/${name}.sql`, sqlNames(text, { schemas: [schema], transitionTables }).unqualified),

@@ -4,7 +4,7 @@ import { sqlStateOf } from "../database/sql-states";
 import { DatabaseError } from "../errors";
 import type { SqlClient } from "../result-backend";
 import { describeHolders, MigrationLock } from "../schema/migration-lock";
-import { checkDurationMs, checkTtlMs, typeName } from "../value/arguments";
+import { checkDurationMs, checkOptions, checkTtlMs, type OptionNames, typeName } from "../value/arguments";
 import { type AttachedQueue, dropUnused, readAttached, type Settings } from "./attachments";
 import { Backfill, type BackfillReport } from "./backfill";
 import {
@@ -17,7 +17,7 @@ import {
   triggerName,
 } from "./copy-functions";
 import type { QueueName } from "./presets";
-import { displayName, type QueueTable, resolveName, type ResolvedTable, resolveTable } from "./queue-table";
+import { displayName, type QueueTable, resolveNames, type ResolvedTable, resolveTables } from "./queue-table";
 
 export interface DetachOptions {
   /** Schema of the queue's table. Default: that of the queue, such as `pgboss`, or `public`. */
@@ -41,7 +41,8 @@ export interface AttachOptions extends DetachOptions {
 }
 
 export interface AttachReport extends BackfillReport {
-  readonly attached: AttachedQueue;
+  /** The tables of the queue, most of which have one. */
+  readonly attached: readonly AttachedQueue[];
 }
 
 /** The backend's parts and settings. */
@@ -53,6 +54,15 @@ export interface AttachContext {
   readonly maxResultBytes: number;
 }
 
+const detachNames: OptionNames<DetachOptions> = { schema: true, lockWaitMs: true };
+const attachNames: OptionNames<AttachOptions> = {
+  ...detachNames,
+  prefix: true,
+  ttlMs: true,
+  backfill: true,
+  onProgress: true,
+};
+
 const defaultLockWaitMs = 30_000;
 const readTimeoutMs = 10_000;
 
@@ -62,23 +72,24 @@ export async function attachQueue(
   queue: QueueName | QueueTable,
   options: AttachOptions = {},
 ): Promise<AttachReport> {
+  checkOptions(options, attachNames);
   const { database, schema, maxResultBytes } = context;
   const { prefix = "", ttlMs = context.ttlMs, backfill = true, onProgress = () => undefined } = options;
-  const table = resolveTable(queue, options.schema);
+  const tables = resolveTables(queue, options.schema);
   checkPrefix(prefix);
   checkTtlMs(ttlMs, "ttlMs");
-  if (table.schema === schema && table.table.startsWith("kojin_"))
-    throw new RangeError(`table: ${displayName(table)} is a table of this package.`);
+  for (const table of tables)
+    if (table.schema === schema && table.table.startsWith("kojin_"))
+      throw new RangeError(`table: ${displayName(table)} is a table of this package.`);
   const rules: CopyRules = { prefix, ttlMs, maxResultBytes };
-  const lock = lockOf(context, table, "attach to", options);
-  await lock.run(async (client) => install(client, schema, table, rules));
+  await lockOf(context, tables, "attach to", options).run(async (client) => {
+    for (const table of tables) await install(client, schema, table, rules);
+  });
   const report = backfill
-    ? await new Backfill(database, schema, table, rules, onProgress).run()
+    ? await new Backfill(database, schema, tables, rules, onProgress).run()
     : { copied: 0, skipped: 0 };
-  const attached = (await readAttached(database, schema, readTimeoutMs)).find(
-    (each) => each.schema === table.schema && each.table === table.table,
-  );
-  if (attached === undefined) throw new DatabaseError(`${displayName(table)} was detached meanwhile.`, undefined, true);
+  const names = new Set(tables.map(displayName));
+  const attached = (await readAttached(database, schema, readTimeoutMs)).filter((each) => names.has(displayName(each)));
   return { attached, ...report };
 }
 
@@ -88,13 +99,19 @@ export async function detachQueue(
   queue: QueueName | Pick<QueueTable, "table">,
   options: DetachOptions = {},
 ): Promise<boolean> {
-  const table = resolveName(queue, options.schema);
+  checkOptions(options, detachNames);
+  const tables = resolveNames(queue, options.schema);
   const { schema } = context;
-  return lockOf(context, table, "detach from", options).run(async (client) => {
-    const wasAttached = await exists(client, schema, table);
-    // The owner of the function may drop the trigger with it. `drop trigger` would require the owner of the table.
-    const name = `${escapeIdentifier(schema)}.${copyFunctionName(table)}`;
-    await client.query(`drop function if exists ${name}() cascade`, []);
+  return lockOf(context, tables, "detach from", options).run(async (client) => {
+    let wasAttached = false;
+    for (const table of tables) {
+      wasAttached ||= await exists(client, schema, table);
+      // The owner of the function may drop the trigger with it. `drop trigger` would require the owner of the table.
+      await client.query(
+        `drop function if exists ${escapeIdentifier(schema)}.${copyFunctionName(table)}() cascade`,
+        [],
+      );
+    }
     await dropUnused(client, schema, sharedFunctions);
     return wasAttached;
   });
@@ -154,34 +171,38 @@ async function exists(
   return rows.length > 0;
 }
 
-/** Serialises with migrations of the schema, and names the sessions that hold a lock on the queue's table. */
+/** Serialises with migrations of the schema, and names the sessions that hold a lock on the queue's tables. */
 function lockOf(
   { database, schema }: AttachContext,
-  table: Pick<ResolvedTable, "schema" | "table">,
+  tables: readonly Pick<ResolvedTable, "schema" | "table">[],
   action: string,
   { lockWaitMs = defaultLockWaitMs }: DetachOptions,
 ): MigrationLock {
   checkDurationMs(lockWaitMs, "lockWaitMs");
+  const values = [tables.map((each) => each.schema), tables.map(({ table }) => table)];
   return new MigrationLock(database, schema, lockWaitMs, () => undefined, {
-    purpose: `${action} ${displayName(table)}`,
-    describeHolders: async () => describeHolders(database, holdsTable, [table.schema, table.table]),
+    purpose: `${action} ${tables.map(displayName).join(" and ")}`,
+    describeHolders: async () => describeHolders(database, holdsTable, values),
   });
 }
 
-// A condition on a session, that it has locked a table or one of its partitions.
+// $1 text[] schemas, $2 text[] names. A condition on a session, that it has locked a table or one of its partitions.
 const holdsTable = `exists (
   select from pg_catalog.pg_locks as lock
   join pg_catalog.pg_class as relation on relation.oid operator(pg_catalog.=) lock.relation
   where lock.pid operator(pg_catalog.=) holder.pid and lock.granted
     and lock.database operator(pg_catalog.=) holder.datid
     and exists (
-      select from pg_catalog.pg_class as root
-      join pg_catalog.pg_namespace as place on place.oid operator(pg_catalog.=) root.relnamespace
-      where place.nspname operator(pg_catalog.=) $1::pg_catalog.text and root.relname operator(pg_catalog.=) $2::pg_catalog.text
-        and (root.oid operator(pg_catalog.=) relation.oid or exists (
-          select from pg_catalog.pg_partition_tree(root.oid) as tree
-          where tree.relid::pg_catalog.oid operator(pg_catalog.=) relation.oid
-        ))
+      select from rows from (
+        pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[])
+      ) as wanted (place, name)
+      join pg_catalog.pg_namespace as place on place.nspname operator(pg_catalog.=) wanted.place
+      join pg_catalog.pg_class as root
+        on root.relnamespace operator(pg_catalog.=) place.oid and root.relname operator(pg_catalog.=) wanted.name
+      where root.oid operator(pg_catalog.=) relation.oid or exists (
+        select from pg_catalog.pg_partition_tree(root.oid) as tree
+        where tree.relid::pg_catalog.oid operator(pg_catalog.=) relation.oid
+      )
     )
 )`;
 

@@ -17,6 +17,8 @@ interface Leaf {
   readonly schema: string;
   readonly table: string;
   readonly pages: number;
+  /** The table with the expressions. */
+  readonly queue: ResolvedTable;
 }
 
 const pagesPerStatement = 128;
@@ -53,7 +55,7 @@ const leavesText = `
 export class Backfill {
   readonly #database: Database;
   readonly #schema: string;
-  readonly #table: ResolvedTable;
+  readonly #tables: readonly ResolvedTable[];
   readonly #rules: CopyRules;
   readonly #onProgress: (report: BackfillReport) => void;
   #report: BackfillReport = { copied: 0, skipped: 0 };
@@ -61,32 +63,29 @@ export class Backfill {
   constructor(
     database: Database,
     schema: string,
-    table: ResolvedTable,
+    tables: readonly ResolvedTable[],
     rules: CopyRules,
     onProgress: (report: BackfillReport) => void,
   ) {
     this.#database = database;
     this.#schema = schema;
-    this.#table = table;
+    this.#tables = tables;
     this.#rules = rules;
     this.#onProgress = onProgress;
   }
 
   async run(): Promise<BackfillReport> {
-    const { schema, table, archive } = this.#table;
-    for (const name of [table, archive])
-      if (name !== undefined) for (const leaf of await this.#leavesOf(schema, name)) await this.#copyTable(leaf);
+    for (const queue of this.#tables)
+      for (const table of [queue.table, queue.archive])
+        if (table !== undefined)
+          for (const leaf of await this.#leavesOf({ ...queue, table })) await this.#copyTable(leaf);
     return this.#report;
   }
 
-  async #leavesOf(schema: string, table: string): Promise<Leaf[]> {
-    const query = { purpose: this.#purpose, text: leavesText, values: [schema, table] };
+  async #leavesOf(queue: ResolvedTable): Promise<Leaf[]> {
+    const query = { purpose: "look for earlier jobs", text: leavesText, values: [queue.schema, queue.table] };
     const rows = await this.#database.query<[string, string, string]>(query, limits.timeoutMs);
-    return rows.map(([place, name, pages]) => ({ schema: place, table: name, pages: Number(pages) }));
-  }
-
-  get #purpose(): string {
-    return `copy the outcomes in ${displayName(this.#table)}`;
+    return rows.map(([schema, table, pages]) => ({ schema, table, pages: Number(pages), queue }));
   }
 
   async #copyTable(leaf: Leaf): Promise<void> {
@@ -108,7 +107,7 @@ export class Backfill {
   /** Copies one row after another, of pages with a row that cannot be copied. */
   async #copyEach(leaf: Leaf, range: readonly [string, string]): Promise<void> {
     const text = `select ctid::pg_catalog.text as place from ${rowsOf(leaf)}`;
-    const rows = await this.#transaction(async (client) => (await client.query(text, [...range])).rows);
+    const rows = await this.#transaction(leaf, async (client) => (await client.query(text, [...range])).rows);
     for (const { place } of rows as { place: string }[]) {
       const copied = await this.#copy(leaf, [place, nextPlace(place)], undefined);
       this.#count(typeof copied === "number" ? { copied } : { skipped: 1 });
@@ -123,9 +122,13 @@ export class Backfill {
     const source = `(select * from ${rowsOf(leaf)})`;
     const store = storeCall(this.#schema, "outcome", this.#rules);
     const text = `select pg_catalog.count(*) filter (where stored)::int as copied
-      from (select ${store} as stored from (${outcomesOf(source, this.#rules, this.#table)}) as outcome offset 0) as done`;
+      from (select ${store} as stored from (${outcomesOf(source, this.#rules, leaf.queue)}) as outcome offset 0) as done`;
     try {
-      const rows = await this.#transaction(async (client) => (await client.query(text, [...range])).rows, limitMs);
+      const rows = await this.#transaction(
+        leaf,
+        async (client) => (await client.query(text, [...range])).rows,
+        limitMs,
+      );
       return Number(rows[0]?.["copied"]);
     } catch (error) {
       if (!(error instanceof DatabaseError) || error.origin !== "statement") throw error;
@@ -136,9 +139,9 @@ export class Backfill {
     }
   }
 
-  async #transaction<T>(work: (client: SqlClient) => Promise<T>, limitMs?: number): Promise<T> {
+  async #transaction<T>({ queue }: Leaf, work: (client: SqlClient) => Promise<T>, limitMs?: number): Promise<T> {
     return this.#database.transaction(
-      this.#purpose,
+      `copy the outcomes in ${displayName(queue)}`,
       { ...limits, statementTimeoutMs: limitMs },
       async (client: SqlClient) => {
         await client.query("select pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true)", []);

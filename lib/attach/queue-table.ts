@@ -1,4 +1,4 @@
-import { maxDurationMs, typeName } from "../value/arguments";
+import { checkOptions, maxDurationMs, type OptionNames, typeName } from "../value/arguments";
 import { type QueueName, queuePresets } from "./presets";
 
 /**
@@ -31,39 +31,41 @@ export interface ResolvedTable extends Required<QueueTable> {
   readonly archive: string | undefined;
 }
 
-const expressions = ["id", "succeeded", "failed", "result", "error"] as const;
+const tableNames: OptionNames<QueueTable> = {
+  table: true,
+  id: true,
+  succeeded: true,
+  failed: true,
+  result: true,
+  error: true,
+};
+const expressions = ["table", "id", "succeeded", "failed", "result", "error"] as const;
 
 /** Resolves a preset or the description of a table; throws a `TypeError` or `RangeError` for one that does not fit. */
-export function resolveTable(queue: QueueName | QueueTable, schema: string | undefined): ResolvedTable {
+export function resolveTables(queue: QueueName | QueueTable, schema: string | undefined): readonly ResolvedTable[] {
+  if (schema !== undefined) checkText(schema, "schema");
   if (typeof queue === "string") {
     const preset = Object.hasOwn(queuePresets, queue) ? queuePresets[queue] : undefined;
-    if (preset !== undefined) return { ...preset, schema: checkName(schema ?? preset.schema, "schema"), queue };
+    if (preset !== undefined)
+      return preset.tables.map((table) => ({ archive: undefined, ...table, schema: schema ?? preset.schema, queue }));
     const names = Object.keys(queuePresets).join(", ");
     throw new RangeError(`queue: expected ${names}, or the description of a table, got ${JSON.stringify(queue)}.`);
   }
   if (typeof queue !== "object" || (queue as unknown) === null)
     throw new TypeError(`queue: expected a name or the description of a table, got ${typeName(queue)}.`);
-  const table = {
-    queue: "table" as const,
-    schema: checkName(schema ?? "public", "schema"),
-    archive: undefined,
-    table: checkName(queue.table, "table"),
-    id: queue.id,
-    succeeded: queue.succeeded,
-    failed: queue.failed ?? "false",
-    result: queue.result ?? "null::pg_catalog.jsonb",
-    error: queue.error ?? "null::pg_catalog.jsonb",
-  };
+  checkOptions(queue, tableNames);
+  const { failed = "false", result = "null::pg_catalog.jsonb", error = "null::pg_catalog.jsonb" } = queue;
+  const table = { ...queue, failed, result, error };
   for (const name of expressions) checkText(table[name], name);
-  return table;
+  return [{ ...table, queue: "table", schema: schema ?? "public", archive: undefined }];
 }
 
-/** Resolves the table of `detachQueue`, which needs only its name. */
-export function resolveName(
+/** Resolves the tables of `detachQueue`, which needs only their names. */
+export function resolveNames(
   queue: QueueName | Pick<QueueTable, "table">,
   schema: string | undefined,
-): Pick<ResolvedTable, "schema" | "table"> {
-  return resolveTable(typeof queue === "string" ? queue : { id: "''", succeeded: "false", ...queue }, schema);
+): readonly Pick<ResolvedTable, "schema" | "table">[] {
+  return resolveTables(typeof queue === "string" ? queue : { id: "''", succeeded: "false", ...queue }, schema);
 }
 
 /** The name of a table for messages. */
@@ -78,9 +80,4 @@ function checkText(text: unknown, what: string): void {
   if (typeof text !== "string") throw new TypeError(`${what}: expected a string, got ${typeName(text)}.`);
   if (text.trim() === "" || text.includes("\0"))
     throw new RangeError(`${what}: expected text without NUL, got ${JSON.stringify(text)}.`);
-}
-
-function checkName(name: unknown, what: string): string {
-  checkText(name, what);
-  return name as string;
 }

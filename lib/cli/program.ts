@@ -4,6 +4,7 @@ import { CommanderError, Option } from "commander";
 import { CliCommand, parseInteger, parseSchema, type Run } from "./command";
 import { demo } from "./commands/demo";
 import { doctor, migrate, prune, status } from "./commands/operating";
+import { attach, detach } from "./commands/queues";
 import { get, group, store, wait } from "./commands/results";
 import { dashboard, relay } from "./commands/services";
 import { watch } from "./commands/watch";
@@ -11,7 +12,22 @@ import { type ExitCode, exitCodes, exitCodesHelp, failureLine, UsageError } from
 import type { Terminal } from "./session";
 
 /** All commands, in the order of the help. */
-const commands = [migrate, status, doctor, store, get, wait, group, watch, prune, dashboard, relay, demo];
+const commands = [
+  migrate,
+  status,
+  doctor,
+  store,
+  get,
+  wait,
+  group,
+  watch,
+  prune,
+  attach,
+  detach,
+  dashboard,
+  relay,
+  demo,
+];
 
 /** Runs one command line and returns its exit code. It uses nothing of the process except `terminal`. */
 export async function runProgram(args: readonly string[], terminal: Terminal): Promise<ExitCode> {
@@ -66,7 +82,7 @@ function addGlobalOptions(program: CliCommand): void {
     .option("--nats-creds <file>", "NATS credentials file (default: NATS_CREDS)")
     .option("--nats-prefix <text>", "prefix of the subjects, the same in all processes (default: kojin)")
     .option("--nats-shards <number>", "shards, the same in all processes (default: 256)", parseInteger(1, 4_096))
-    .option("--schema <name>", "schema of the tables", parseSchema, "public")
+    .option("--schema <name>", "schema of the tables (default: public)", parseSchema)
     .option("--json", "print one JSON object per line, for programs")
     .option("--debug", "print errors with all their causes, and what the library logs");
 }

@@ -32,7 +32,7 @@ export interface Terminal {
 export interface GlobalOptions extends NatsCliOptions {
   readonly url?: string;
   readonly listenUrl?: string;
-  readonly schema: string;
+  readonly schema?: string;
   readonly notifier?: "listen" | "nats";
   readonly json?: boolean;
   readonly debug?: boolean;
@@ -45,11 +45,13 @@ export class Session {
   readonly terminal: Terminal;
   readonly options: GlobalOptions;
   readonly #secrets: Secrets;
+  #schema: string;
   readonly #closers: (() => Promise<unknown>)[] = [];
 
   constructor(terminal: Terminal, options: GlobalOptions) {
     this.terminal = terminal;
     this.options = options;
+    this.#schema = options.schema ?? "public";
     this.#secrets = new Secrets([options.url, options.listenUrl, terminal.env["DATABASE_URL"]]);
   }
 
@@ -58,7 +60,12 @@ export class Session {
   }
 
   get schema(): string {
-    return this.options.schema;
+    return this.#schema;
+  }
+
+  /** Looks for the results in another schema than `--schema`, which names that of a queue in some commands. */
+  useSchema(name: string): void {
+    this.#schema = name;
   }
 
   get url(): string | undefined {

@@ -26,15 +26,17 @@ describe("a table that is attached", () => {
   it("ends waits with results and failures, and takes no retry for a failure", async () => {
     const [backend, jobs] = [await database.open(), await tableOf("jobs")];
     expect(await backend.attachQueue(jobs.queue, { schema, prefix: "job:" })).toEqual({
-      attached: {
-        queue: "table",
-        schema,
-        table: "jobs",
-        prefix: "job:",
-        ttlMs: 86_400_000,
-        state: "enabled",
-        ownerWithoutRights: undefined,
-      },
+      attached: [
+        {
+          queue: "table",
+          schema,
+          table: "jobs",
+          prefix: "job:",
+          ttlMs: 86_400_000,
+          state: "enabled",
+          ownerWithoutRights: undefined,
+        },
+      ],
       copied: 0,
       skipped: 0,
     });
@@ -168,7 +170,7 @@ describe("a table that is attached", () => {
       { ...jobs.queue, result: "json_build_object('attempt', attempt)" },
       { schema, prefix: "settings:", ttlMs: 60_000 },
     );
-    expect(attached).toMatchObject({ prefix: "settings:", ttlMs: 60_000 });
+    expect(attached).toMatchObject([{ prefix: "settings:", ttlMs: 60_000 }]);
     await jobs.add("one");
     await jobs.complete("one");
     expect(await backend.get("settings:one")).toEqual({ attempt: 1 });

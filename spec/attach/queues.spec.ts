@@ -42,4 +42,17 @@ describe("an attached queue", () => {
       },
     );
   }
+
+  it("ends waits, whatever its workflows know: DBOS Transact", async () => {
+    expect(await run("dbos")).toEqual({
+      copied: 1,
+      earlier: { is: "earlier" },
+      object: { pages: [1, 2] },
+      number: 5,
+      date: "1970-01-01T00:00:00.000Z",
+      nothing: null,
+      failed: { name: "RangeError", message: "no such page", code: "E_PAGE" },
+      cancelled: { name: "WorkflowCancelledError", message: "The workflow was cancelled." },
+    });
+  });
 });

@@ -1,3 +1,5 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { type Client, escapeIdentifier, type PoolClient } from "pg";
 import { Logins } from "../security/support/logins";
 import { specDatabase, withParameter } from "../support/spec-database";
@@ -128,15 +130,20 @@ describe("the writes of an attached queue", () => {
     await database.sql(`grant all on schema ${escapeIdentifier(schema)} to ${boss}`);
     await database.sql(`alter table ${jobs.name} owner to ${boss}`);
     const { attached } = await backend.attachQueue(jobs.queue, { schema });
-    expect(attached.ownerWithoutRights).toBe(boss);
+    expect(attached).toMatchObject([{ ownerWithoutRights: boss }]);
     const client = await logins.connect(url);
     const finishAs = async (id: string): Promise<string[]> =>
       asQueue(client, async () =>
         client.query(`insert into ${jobs.name} (id, state, output) values ($1, 'completed', '1')`, [id]),
       );
     expect(await finishAs("denied")).toEqual([expect.stringContaining("permission denied")]);
-    await database.sql(`grant usage on schema ${escapeIdentifier(database.schema)} to ${boss}`);
-    await database.sql(`grant select, insert, update on ${results} to ${boss}`);
+    const names = ["storer", "waiter", "janitor"].map((what) => [`kojin_${what}`, logins.name(what)] as const);
+    const roles = names.reduce(
+      (text, [role, name]) => text.replaceAll(role, name),
+      readFileSync(join(__dirname, "..", "..", "sql", "roles.sql"), "utf8"),
+    );
+    await database.pool.query(roles.replaceAll("public", () => escapeIdentifier(database.schema)));
+    await database.sql(`grant ${logins.name("storer")} to ${boss}`);
     expect(
       (await backend.inspect()).attached.find(({ table }) => table === "rights")?.ownerWithoutRights,
     ).toBeUndefined();

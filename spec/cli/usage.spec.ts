@@ -14,6 +14,8 @@ const commands = [
   "group",
   "watch",
   "prune",
+  "attach",
+  "detach",
   "dashboard",
   "relay",
   "demo",

@@ -4,11 +4,10 @@ import type { MigrationProgress } from "../../schema/migration-run";
 import { migrationScript } from "../../schema/migration-script";
 import { type CliCommand, parseDuration, parseFiniteDuration, parseInteger } from "../command";
 import { exitCodeOfSignal, exitCodes } from "../exit-codes";
+import { RareNotes } from "../rare-notes";
 import type { Session } from "../session";
+import { attachedRows } from "./queues";
 import { aligned, describeAddress, inBytes, inDigits, printable } from "../text";
-
-/** Shortest time between two notes about the same step. */
-const noteIntervalMs = 2_000;
 
 interface MigrateOptions {
   readonly dryRun?: boolean;
@@ -131,6 +130,7 @@ function inspectionRows({ url = "" }: Session, inspection: Inspection): string[]
     ...idle.map(({ name, state }) => ["", `${name} is ${state}`]),
     ...sizes.map((line, index) => [index === 0 ? "Tables" : "", line]),
     ["Expired", expiredRows ?? "unknown"],
+    ...attachedRows(inspection.attached),
     ["Queue", `${(inspection.notifyQueueUsage * 100).toFixed(1)} % of the notification queue in use`],
     ["Listeners", `${inspection.listeners} in this database`],
   ];
@@ -269,22 +269,5 @@ class PruneView {
 
   close(): void {
     this.#bar?.stop();
-  }
-}
-
-/** Notes the progress of a step at its beginning, and then from time to time. */
-class RareNotes {
-  readonly #session: Session;
-  #step = "";
-  #notedAt = performance.now();
-
-  constructor(session: Session) {
-    this.#session = session;
-  }
-
-  show(step: string, text: string): void {
-    if (step === this.#step && performance.now() - this.#notedAt < noteIntervalMs) return;
-    [this.#step, this.#notedAt] = [step, performance.now()];
-    this.#session.note(text);
   }
 }
