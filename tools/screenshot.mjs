@@ -7,7 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 import { startEmbeddedPostgres } from "../lib/embedded/index.ts";
 import { PostgresResultBackend } from "../lib/index.ts";
-import { launchChromium } from "../spec/dashboard/support/chromium.ts";
+import { launchChromium } from "../spec/support/chromium.ts";
 
 // Not imported: tsx would then hide the module's own folder, in which the files of the page are.
 const { startDashboard } = createRequire(import.meta.url)("../lib/dashboard/dashboard.ts");

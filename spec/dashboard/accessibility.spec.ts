@@ -1,5 +1,5 @@
 import type { Page } from "playwright-core";
-import { describeWithChromium } from "./support/chromium";
+import { describeWithChromium } from "../support/chromium";
 import { dashboardSuite } from "./support/dashboard-page";
 
 interface Contrast {

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import type { AddressInfo } from "node:net";
 import type { Page } from "playwright-core";
 import { eventually } from "../support/eventually";
-import { describeWithChromium } from "./support/chromium";
+import { describeWithChromium } from "../support/chromium";
 import { dashboardSuite } from "./support/dashboard-page";
 
 /** Tries to read the dashboard from another page, and gives the outcomes. Leaves a frame. */

@@ -1,5 +1,5 @@
 import { eventually } from "../support/eventually";
-import { describeWithChromium } from "./support/chromium";
+import { describeWithChromium } from "../support/chromium";
 import { dashboardSuite } from "./support/dashboard-page";
 
 describeWithChromium()("the dashboard's page, after an interruption", () => {

@@ -1,6 +1,6 @@
 import type { Browser } from "playwright-core";
 import { startDashboard } from "../../lib/dashboard/dashboard";
-import { describeWithChromium, launchChromium } from "../dashboard/support/chromium";
+import { describeWithChromium, launchChromium } from "../support/chromium";
 import { eventually } from "../support/eventually";
 import { faultSuite } from "./support/fault-suite";
 

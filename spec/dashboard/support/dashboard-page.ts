@@ -5,7 +5,7 @@ import { type Dashboard, startDashboard } from "../../../lib/dashboard/dashboard
 import type { DashboardOptions } from "../../../lib/dashboard/dashboard-options";
 import { type SpecDatabase, specDatabase } from "../../support/spec-database";
 import { eventually } from "../../support/eventually";
-import { launchChromium } from "./chromium";
+import { launchChromium } from "../../support/chromium";
 
 /** The fixtures of the page's specs. */
 export interface DashboardSuite {

@@ -1,7 +1,7 @@
 import { accessSync, constants } from "node:fs";
 import { delimiter, join } from "node:path";
 import { type Browser, chromium } from "playwright-core";
-import { describeWhere } from "../../support/where";
+import { describeWhere } from "./where";
 
 const names = ["chromium", "chromium-browser", "google-chrome"];
 
