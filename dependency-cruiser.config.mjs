@@ -48,7 +48,7 @@ export default {
       from: { path: "^lib/(memory/|memory-backend\\.ts|groups/group-rules\\.ts)" },
       to: {
         path: "^lib/(database|notifications|schema|groups|results)/",
-        pathNot: "^lib/(groups/group-rules|results/reader)\\.ts$",
+        pathNot: "^lib/(groups/group-rules|results/(reader|task-reads))\\.ts$",
       },
     },
   ],

@@ -18,8 +18,10 @@ import type { NotificationPublisher, NotificationSource } from "./notifications/
 import { PostgresNotifications } from "./notifications/postgres-notifications";
 import type { ResolvedOptions } from "./options";
 import { Announcements } from "./results/announcements";
+import { Expectations } from "./results/expectations";
 import { Reader } from "./results/reader";
 import { Results } from "./results/results";
+import { TaskReads, type TaskSource } from "./results/task-reads";
 import { Writer } from "./results/writer";
 import { refuseNewer, SchemaCheck } from "./schema/schema-check";
 import { Telemetry } from "./telemetry/telemetry";
@@ -29,6 +31,7 @@ import type { ReadCounters } from "./waiting/loader";
 import { ReadProblems } from "./waiting/read-problems";
 import type { WakeCause } from "./waiting/router";
 import { Sweep } from "./waiting/sweep";
+import { watch$ } from "./waiting/waits";
 
 /** Longest time that `close` waits for writes. */
 const closeLimitMs = 5_000;
@@ -45,6 +48,8 @@ export class BackendCore {
   readonly writer: Writer;
   readonly results: Results;
   readonly reader: Reader;
+  readonly tasks: TaskReads;
+  readonly expectations: Expectations;
   readonly groupWriter: GroupWriter;
   readonly groups: Groups;
   readonly chunkWriter: ChunkWriter;
@@ -109,6 +114,8 @@ export class BackendCore {
     };
     this.reader = new Reader(this.#deadlines, options.codec);
     this.results = new Results(context);
+    this.expectations = new Expectations(context);
+    this.tasks = this.#createTaskReads(telemetry);
     this.groups = new Groups(context);
     this.chunks = new ChunkStreams(context);
     this.writer = new Writer({
@@ -159,9 +166,9 @@ export class BackendCore {
   }
 
   stats(): Stats {
-    const { results, groups, chunks, notifications } = this;
+    const { results, groups, chunks, expectations, notifications } = this;
     const { status, reconnects, heartbeatMs } = notifications.report;
-    const reads = [results, groups, chunks].map(({ loader }) => loader.counters);
+    const reads = [results, groups, chunks, expectations].map(({ loader }) => loader.counters);
     const sum = (counter: keyof ReadCounters): number => reads.reduce((total, each) => total + each[counter], 0);
     return {
       status,
@@ -218,6 +225,20 @@ export class BackendCore {
     // commit after `close` has resolved.
     await settledWithin(drainWriters(), endsAt - performance.now());
     this.announcements.close();
+  }
+
+  #createTaskReads(telemetry: Telemetry | undefined): TaskReads {
+    const { results, expectations } = this;
+    const source: TaskSource = {
+      deadlines: this.#deadlines,
+      assertOpen: () => this.assertOpen(),
+      load: (taskId) => results.loader.load(taskId, "read"),
+      exists: async (taskId) => (await expectations.loader.load(taskId, "read")) === true,
+      watch$: (taskId, limits) => watch$(results, taskId, limits),
+      first: telemetry === undefined ? (_taskId, stored$) => firstValueFrom(stored$) : telemetry.wait.bind(telemetry),
+      stored$: (where) => results.feed.values$(where),
+    };
+    return new TaskReads(source, this.reader);
   }
 
   #openChannel(pool: ConnectionPool): {

@@ -81,6 +81,24 @@ export class TaskFailedError extends ResultBackendError {
   }
 }
 
+/**
+ * A task is unknown, and the call has `mustExist` set. The task has no result and no chunks, and is not expected: they
+ * have expired, were deleted, or are not committed yet.
+ */
+export class TaskNotFoundError extends ResultBackendError {
+  override readonly name = "TaskNotFoundError";
+  readonly code = "TASK_NOT_FOUND";
+  constructor(
+    readonly taskId: string,
+    options?: ErrorOptions,
+  ) {
+    super(
+      `Task ${taskId} is unknown: it has no result, and is not expected. Call expect before the task starts.`,
+      options,
+    );
+  }
+}
+
 /** A chunk was emitted for a task that already has a result. Nothing was stored. */
 export class TaskFinishedError extends ResultBackendError {
   override readonly name = "TaskFinishedError";
@@ -246,6 +264,9 @@ export const isWaitTimeout = (error: unknown): error is WaitTimeoutError => hasC
 
 /** Recognises a `TaskFailedError` of any copy of this package. */
 export const isTaskFailed = (error: unknown): error is TaskFailedError => hasCode(error, "TASK_FAILED");
+
+/** Recognises a `TaskNotFoundError` of any copy of this package. */
+export const isTaskNotFound = (error: unknown): error is TaskNotFoundError => hasCode(error, "TASK_NOT_FOUND");
 
 /** Recognises a `BackendClosedError` of any copy of this package. */
 export const isBackendClosed = (error: unknown): error is BackendClosedError => hasCode(error, "BACKEND_CLOSED");

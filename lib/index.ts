@@ -12,6 +12,7 @@ export type {
   ClaimOptions,
   CloseOptions,
   EmitOptions,
+  ExpectOptions,
   GroupBackend,
   GroupClaim,
   GroupOptions,
@@ -22,6 +23,8 @@ export type {
   SqlClient,
   StoreOptions,
   TaskOutcome,
+  TaskReadOptions,
+  TaskWaitOptions,
   UnclaimedOptions,
   WaitOptions,
   WriteOptions,
@@ -65,5 +68,6 @@ export {
   SchemaError,
   TaskFailedError,
   TaskFinishedError,
+  TaskNotFoundError,
   WaitTimeoutError,
 } from "./errors";

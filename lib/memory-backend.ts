@@ -1,6 +1,6 @@
 /* eslint-disable @typescript-eslint/require-await -- an async method turns what it throws into a rejection */
 import { filter, firstValueFrom, merge, type Observable, Subject } from "rxjs";
-import { toClaimOptions, toClient, toDrainMs, toFeedOptions, toSchema, toWaitOptions } from "./call-options";
+import { toClaimOptions, toClient, toDrainMs, toExpectOptions, toSchema, toWaitOptions } from "./call-options";
 import { toChunkOptions, toChunkRow } from "./chunks/chunk-rules";
 import { BackendClosedError, WaitTimeoutError } from "./errors";
 import { checkMember, type MemberRow, toGroupLimit, toGroupSize } from "./groups/group-rules";
@@ -16,6 +16,7 @@ import type {
   ClaimOptions,
   CloseOptions,
   EmitOptions,
+  ExpectOptions,
   GroupClaim,
   GroupOptions,
   GroupProgress,
@@ -25,11 +26,14 @@ import type {
   SqlClient,
   StoreOptions,
   TaskOutcome,
+  TaskReadOptions,
+  TaskWaitOptions,
   UnclaimedOptions,
   WaitOptions,
   WriteOptions,
 } from "./result-backend";
 import { Reader } from "./results/reader";
+import { TaskReads } from "./results/task-reads";
 import { checkId, checkOptions, type OptionNames, typeName } from "./value/arguments";
 import { encodeFailure } from "./value/failure";
 import { type Codec, encodeResult, toStoreRow } from "./value/encoding";
@@ -62,6 +66,7 @@ export class MemoryResultBackend implements ResultBackend {
   readonly #deadlines = new Deadlines(() => Date.now());
   readonly #reader: Reader;
   readonly #results: MemoryWaits<StoredResult>;
+  readonly #tasks: TaskReads;
   readonly #chunks: MemoryChunks;
   readonly #groups: MemoryGroups;
   readonly #closed$ = new Subject<never>();
@@ -83,6 +88,18 @@ export class MemoryResultBackend implements ResultBackend {
       isAnswer: () => true,
       timeoutError: (taskId, timeoutMs) => new WaitTimeoutError({ taskId }, timeoutMs),
     });
+    this.#tasks = new TaskReads(
+      {
+        deadlines: this.#deadlines,
+        assertOpen: () => this.#assertOpen(),
+        load: async (taskId) => storage.read(taskId),
+        exists: async (taskId) => storage.exists(taskId),
+        watch$: (taskId, limits) => this.#results.watch$(taskId, limits),
+        first: async (_taskId, stored$) => firstValueFrom(stored$),
+        stored$: (where) => merge(storage.stored$, this.#closed$).pipe(filter(({ taskId }) => where(taskId))),
+      },
+      this.#reader,
+    );
     this.#chunks = new MemoryChunks(this.#deadlines, storage);
     this.#groups = new MemoryGroups(this.#deadlines, storage);
   }
@@ -117,29 +134,27 @@ export class MemoryResultBackend implements ResultBackend {
     this.#write(taskId, "null", encodeFailure(error, this.#options.maxResultBytes), options);
   }
 
-  async get<T>(taskId: TaskId<T>, options?: ReadOptions<T>): Promise<T | undefined> {
-    const schema = toSchema(options);
-    const stored = this.#find(taskId);
-    return stored && this.#reader.value(stored, schema);
+  async expect(taskId: string, options?: ExpectOptions): Promise<void> {
+    checkId(taskId, "taskId");
+    const { ttlMs, client } = toExpectOptions(options, this.#options.ttlMs);
+    this.#assertWritable(client);
+    this.#storage.expect(taskId, ttlMs);
   }
 
-  async getSettled<T>(taskId: TaskId<T>, options?: ReadOptions<T>): Promise<PromiseSettledResult<T> | undefined> {
-    const schema = toSchema(options);
-    const stored = this.#find(taskId);
-    return stored && this.#reader.settled(stored, schema);
+  get<T>(taskId: TaskId<T>, options?: TaskReadOptions<T>): Promise<T | undefined> {
+    return this.#tasks.get(taskId, options);
   }
 
-  async wait<T>(taskId: TaskId<T>, timeout: number | (WaitOptions & ReadOptions<T>)): Promise<T> {
-    const options = toWaitOptions(timeout);
-    return this.#reader.value(this.#wait(taskId, options), options.schema, { target: { taskId }, ...options });
+  getSettled<T>(taskId: TaskId<T>, options?: TaskReadOptions<T>): Promise<PromiseSettledResult<T> | undefined> {
+    return this.#tasks.getSettled(taskId, options);
   }
 
-  async waitSettled<T>(
-    taskId: TaskId<T>,
-    timeout: number | (WaitOptions & ReadOptions<T>),
-  ): Promise<PromiseSettledResult<T>> {
-    const options = toWaitOptions(timeout);
-    return this.#reader.settled(this.#wait(taskId, options), options.schema, { target: { taskId }, ...options });
+  wait<T>(taskId: TaskId<T>, timeout: number | TaskWaitOptions<T>): Promise<T> {
+    return this.#tasks.wait(taskId, timeout);
+  }
+
+  waitSettled<T>(taskId: TaskId<T>, timeout: number | TaskWaitOptions<T>): Promise<PromiseSettledResult<T>> {
+    return this.#tasks.waitSettled(taskId, timeout);
   }
 
   async delete(taskId: string, options?: WriteOptions): Promise<boolean> {
@@ -149,15 +164,11 @@ export class MemoryResultBackend implements ResultBackend {
   }
 
   result$<T>(taskId: TaskId<T>, options?: ReadOptions<T>): Observable<T> {
-    checkId(taskId, "taskId");
-    const schema = toSchema(options);
-    return this.#reader.value$(this.#results.watch$(taskId), schema);
+    return this.#tasks.result$(taskId, options);
   }
 
   results$<T>(options?: ResultFeedOptions<T>): Observable<TaskOutcome<T>> {
-    const { where, schema } = toFeedOptions(options);
-    const stored$ = merge(this.#storage.stored$, this.#closed$);
-    return this.#reader.outcome$(stored$.pipe(filter(({ taskId }) => where(taskId))), schema);
+    return this.#tasks.results$(options);
   }
 
   async emit<T>(taskId: string, chunk: T, options: EmitOptions = {}): Promise<number> {
@@ -196,6 +207,12 @@ export class MemoryResultBackend implements ResultBackend {
     const client = toClient(options);
     const failure = encodeFailure(error, this.#options.maxResultBytes);
     return this.#finish({ groupId, taskId, result: "null", error: failure }, client);
+  }
+
+  async deleteGroup(groupId: string, options?: WriteOptions): Promise<boolean> {
+    checkId(groupId, "groupId");
+    this.#assertWritable(toClient(options));
+    return this.#storage.deleteGroup(groupId);
   }
 
   async getGroupResults<T>(groupId: string, options?: ReadOptions<T>): Promise<T[]> {
@@ -284,22 +301,10 @@ export class MemoryResultBackend implements ResultBackend {
     return this.#storage.changeGroup(groupId, (group) => group.finish({ ...outcome, storedAt: Date.now() * 1_000 }));
   }
 
-  #find(taskId: string): StoredResult | undefined {
-    checkId(taskId, "taskId");
-    this.#assertOpen();
-    return this.#storage.read(taskId);
-  }
-
   #findGroup(groupId: string): MemoryGroup | undefined {
     checkId(groupId, "groupId");
     this.#assertOpen();
     return this.#storage.group(groupId);
-  }
-
-  async #wait(taskId: string, options: WaitOptions): Promise<StoredResult> {
-    checkId(taskId, "taskId");
-    this.#assertOpen();
-    return firstValueFrom(this.#results.watch$(taskId, options));
   }
 
   /** @throws {@link BackendClosedError} */

@@ -1,5 +1,5 @@
 import type { PoolConfig } from "pg";
-import { firstValueFrom, type Observable } from "rxjs";
+import type { Observable } from "rxjs";
 import { diagnose, type DiagnoseOptions, type Diagnosis } from "./admin/diagnosis";
 import { type Health, readHealth } from "./admin/health";
 import { inspect, type Inspection } from "./admin/inspection";
@@ -7,7 +7,7 @@ import type { PruneOptions, PruneReport } from "./admin/pruner";
 import type { Stats } from "./admin/stats";
 import { BackendCore } from "./backend-core";
 import { BackendSetup } from "./backend-setup";
-import { toClaimOptions, toClient, toDrainMs, toFeedOptions, toSchema, toWaitOptions } from "./call-options";
+import { toClaimOptions, toClient, toDrainMs, toExpectOptions, toSchema, toWaitOptions } from "./call-options";
 import { toChunkOptions, toChunkRow } from "./chunks/chunk-rules";
 import { checkPool, type ConnectionPool } from "./database/connection";
 import { OwnPool } from "./database/own-pool";
@@ -20,6 +20,7 @@ import type {
   ClaimOptions,
   CloseOptions,
   EmitOptions,
+  ExpectOptions,
   GroupClaim,
   GroupOptions,
   GroupProgress,
@@ -28,17 +29,17 @@ import type {
   ResultFeedOptions,
   StoreOptions,
   TaskOutcome,
+  TaskReadOptions,
+  TaskWaitOptions,
   UnclaimedOptions,
   WaitOptions,
   WriteOptions,
 } from "./result-backend";
 import type { Announcement } from "./results/announcements";
 import { checkId, checkTtlMs } from "./value/arguments";
-import type { StoredResult } from "./value/decoding";
 import { encodeResult, type StoreRow, toStoreRow } from "./value/encoding";
 import { encodeFailure } from "./value/failure";
 import type { TaskId } from "./value/task";
-import { watch$, withWaitOptions } from "./waiting/waits";
 
 /** Result backend on PostgreSQL. Results are rows in a table, and LISTEN/NOTIFY tells waiting processes about them. */
 export class PostgresResultBackend extends BackendSetup implements ResultBackend {
@@ -106,31 +107,26 @@ export class PostgresResultBackend extends BackendSetup implements ResultBackend
     await this.#write("fail", toStoreRow(taskId, "null", failure, options, this.#ttlMs), options);
   }
 
-  async get<T>(taskId: TaskId<T>, options?: ReadOptions<T>): Promise<T | undefined> {
-    const schema = toSchema(options);
-    const stored = await this.#load(taskId);
-    return stored && this.#core.reader.value(stored, schema);
+  async expect(taskId: string, options?: ExpectOptions): Promise<void> {
+    checkId(taskId, "taskId");
+    const { ttlMs, client } = toExpectOptions(options, this.#ttlMs);
+    await this.#openCore().expectations.expect(taskId, ttlMs === Infinity ? null : ttlMs, client);
   }
 
-  async getSettled<T>(taskId: TaskId<T>, options?: ReadOptions<T>): Promise<PromiseSettledResult<T> | undefined> {
-    const schema = toSchema(options);
-    const stored = await this.#load(taskId);
-    return stored && this.#core.reader.settled(stored, schema);
+  get<T>(taskId: TaskId<T>, options?: TaskReadOptions<T>): Promise<T | undefined> {
+    return this.#core.tasks.get(taskId, options);
   }
 
-  wait<T>(taskId: TaskId<T>, timeout: number | (WaitOptions & ReadOptions<T>)): Promise<T> {
-    return withWaitOptions(timeout, (options) =>
-      this.#core.reader.value(this.#wait(taskId, options), options.schema, { target: { taskId }, ...options }),
-    );
+  getSettled<T>(taskId: TaskId<T>, options?: TaskReadOptions<T>): Promise<PromiseSettledResult<T> | undefined> {
+    return this.#core.tasks.getSettled(taskId, options);
   }
 
-  waitSettled<T>(
-    taskId: TaskId<T>,
-    timeout: number | (WaitOptions & ReadOptions<T>),
-  ): Promise<PromiseSettledResult<T>> {
-    return withWaitOptions(timeout, (options) =>
-      this.#core.reader.settled(this.#wait(taskId, options), options.schema, { target: { taskId }, ...options }),
-    );
+  wait<T>(taskId: TaskId<T>, timeout: number | TaskWaitOptions<T>): Promise<T> {
+    return this.#core.tasks.wait(taskId, timeout);
+  }
+
+  waitSettled<T>(taskId: TaskId<T>, timeout: number | TaskWaitOptions<T>): Promise<PromiseSettledResult<T>> {
+    return this.#core.tasks.waitSettled(taskId, timeout);
   }
 
   async delete(taskId: string, options?: WriteOptions): Promise<boolean> {
@@ -148,15 +144,11 @@ export class PostgresResultBackend extends BackendSetup implements ResultBackend
   }
 
   result$<T>(taskId: TaskId<T>, options?: ReadOptions<T>): Observable<T> {
-    checkId(taskId, "taskId");
-    const schema = toSchema(options);
-    const { reader, results } = this.#core;
-    return reader.value$(watch$(results, taskId), schema);
+    return this.#core.tasks.result$(taskId, options);
   }
 
   results$<T>(options?: ResultFeedOptions<T>): Observable<TaskOutcome<T>> {
-    const { where, schema } = toFeedOptions(options);
-    return this.#core.reader.outcome$(this.#core.results.feed.values$(where), schema);
+    return this.#core.tasks.results$(options);
   }
 
   async emit<T>(taskId: string, chunk: T, options: EmitOptions = {}): Promise<number> {
@@ -196,6 +188,11 @@ export class PostgresResultBackend extends BackendSetup implements ResultBackend
     this.#core.assertOpen();
     const failure = encodeFailure(error, this.#core.options.maxResultBytes);
     return this.#core.groupWriter.finish({ groupId, taskId, result: null, error: failure }, client);
+  }
+
+  async deleteGroup(groupId: string, options?: WriteOptions): Promise<boolean> {
+    checkId(groupId, "groupId");
+    return this.#openCore().groupWriter.delete(groupId, toClient(options));
   }
 
   async getGroupResults<T>(groupId: string, options?: ReadOptions<T>): Promise<T[]> {
@@ -349,18 +346,6 @@ export class PostgresResultBackend extends BackendSetup implements ResultBackend
       client === undefined ? writer.store(written) : writer.storeWith(client, written);
     if (telemetry === undefined) return write(row);
     return telemetry.store(name, row.taskId, (traceContext) => write({ ...row, traceContext }));
-  }
-
-  async #load(taskId: string): Promise<StoredResult | undefined> {
-    checkId(taskId, "taskId");
-    return this.#openCore().results.loader.load(taskId, "read");
-  }
-
-  #wait(taskId: string, options: WaitOptions): Promise<StoredResult> {
-    checkId(taskId, "taskId");
-    const { telemetry, results } = this.#openCore();
-    const stored$ = watch$(results, taskId, options);
-    return telemetry === undefined ? firstValueFrom(stored$) : telemetry.wait(taskId, stored$);
   }
 }
 

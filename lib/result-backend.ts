@@ -59,6 +59,26 @@ export interface ReadOptions<T = unknown> {
   readonly schema?: ResultSchema<T>;
 }
 
+/** Options of a read of one task. */
+export interface TaskReadOptions<T = unknown> extends ReadOptions<T> {
+  /**
+   * Rejects at once with a `TaskNotFoundError` if the task is unknown: it has no result and no chunks, and is not
+   * expected. Default `false`: an unknown task counts as one that has not finished.
+   */
+  readonly mustExist?: boolean;
+}
+
+/** Options of a wait for one task. */
+export interface TaskWaitOptions<T = unknown> extends WaitOptions, TaskReadOptions<T> {}
+
+export interface ExpectOptions extends WriteOptions {
+  /**
+   * Time for which the task is expected, in milliseconds. More than 0; `Infinity` never expires. Default: the backend's
+   * `ttlMs`.
+   */
+  readonly ttlMs?: number;
+}
+
 export interface ResultFeedOptions<T = unknown> extends ReadOptions<T> {
   /**
    * Selects the results to emit; others are not even read. Passing `is` of a task definition also types them. Default:
@@ -216,6 +236,13 @@ export interface GroupBackend {
   failGroupMember(groupId: string, taskId: string, error: unknown, options?: WriteOptions): Promise<number>;
 
   /**
+   * Deletes a group with its members, finished or not, and with any claim on it. Resolves with `true` if there was one.
+   * Sends no notification: waits for the group and its streams go on as for a group that does not exist yet. End the
+   * tasks of the members first, since a member that finishes later starts the group anew.
+   */
+  deleteGroup(groupId: string, options?: WriteOptions): Promise<boolean>;
+
+  /**
    * Returns the results of the completed members, in declared order, or in byte order of their ids if only a number was
    * declared. Empty for an unknown group.
    */
@@ -290,33 +317,46 @@ export interface ResultBackend extends GroupBackend, ChunkBackend, AsyncDisposab
   fail(taskId: string, error: unknown, options?: StoreOptions): Promise<void>;
 
   /**
+   * Marks a task as expected, so that reads with `mustExist` can tell a task that has not finished from one that does
+   * not exist. Call it before the task can start, best in the transaction that enqueues it. Has no effect if the task
+   * has a result. Repeating the call can only extend the time. Once the task emits chunks, it is expected for as long
+   * as they live; once it has a result, it exists for as long as the result.
+   */
+  expect(taskId: string, options?: ExpectOptions): Promise<void>;
+
+  /**
    * Returns the stored result, or `undefined` if there is none or it has expired. A stored `null` is returned as
    * `null`.
    *
    * @throws {@link TaskFailedError} The task failed.
    * @throws {@link ResultValidationError} The codec or the schema rejects the stored result.
+   * @throws {@link TaskNotFoundError} The task is unknown, and `mustExist` is set.
    */
-  get<T>(taskId: TaskId<T>, options?: ReadOptions<T>): Promise<T | undefined>;
+  get<T>(taskId: TaskId<T>, options?: TaskReadOptions<T>): Promise<T | undefined>;
 
   /** Like {@link ResultBackend.get}, but returns a failure as a value: `{ status: 'rejected', reason }`. */
-  getSettled<T>(taskId: TaskId<T>, options?: ReadOptions<T>): Promise<PromiseSettledResult<T> | undefined>;
+  getSettled<T>(taskId: TaskId<T>, options?: TaskReadOptions<T>): Promise<PromiseSettledResult<T> | undefined>;
 
   /**
    * Resolves with the result of a task, at once if it is already stored. A lost listener only delays the result.
    *
-   * @param timeout - Milliseconds, or {@link WaitOptions} and {@link ReadOptions}.
+   * @param timeout - Milliseconds, or {@link TaskWaitOptions}.
    * @throws {@link TaskFailedError} The task failed.
    * @throws {@link ResultValidationError} The codec or the schema rejects the stored result.
    * @throws {@link WaitTimeoutError} Nothing was stored in time; the task may still finish later.
+   * @throws {@link TaskNotFoundError} The task is unknown, and `mustExist` is set.
    * @throws {@link BackendClosedError} The backend was closed.
    * @throws {@link DatabaseError} Reading is not permitted, or fails permanently. During an outage the wait continues.
    */
-  wait<T>(taskId: TaskId<T>, timeout: number | (WaitOptions & ReadOptions<T>)): Promise<T>;
+  wait<T>(taskId: TaskId<T>, timeout: number | TaskWaitOptions<T>): Promise<T>;
 
   /** Like {@link ResultBackend.wait}, but returns a failure as a value: `{ status: 'rejected', reason }`. */
-  waitSettled<T>(taskId: TaskId<T>, timeout: number | (WaitOptions & ReadOptions<T>)): Promise<PromiseSettledResult<T>>;
+  waitSettled<T>(taskId: TaskId<T>, timeout: number | TaskWaitOptions<T>): Promise<PromiseSettledResult<T>>;
 
-  /** Deletes a result and the chunks of its task. Resolves with `true` if there was one. Sends no notification. */
+  /**
+   * Deletes a result and the chunks of its task, which is then unknown. Resolves with `true` if there was one. Sends no
+   * notification.
+   */
   delete(taskId: string, options?: WriteOptions): Promise<boolean>;
 
   /**

@@ -34,6 +34,8 @@ create table if not exists @schema@.kojin_group_state (
   ttl_ms double precision,
   -- How long the group may stay open, in milliseconds; null for ever.
   deadline_ms double precision,
+  -- A deletion that is retried spares a group that was created after the call.
+  created_at timestamp with time zone not null default pg_catalog.clock_timestamp(),
   -- When the group is done. In the future while more placeholders may arrive; null while members are open.
   completed_at timestamp with time zone,
   -- The transaction that completed the group; null while it is open. Streams use it to find completed groups in commit
@@ -329,7 +331,7 @@ begin
   update @schema@.kojin_group_state as state
   set
     total = default, completed = default, failed = default, counted = default, initialised = default, placeholders = default, placeholder_at = default,
-    placeholders_late = default, restored = default, declared = default, ttl_ms = default, deadline_ms = default, completed_at = default, done_xid = default, expires_at = default, claim_token = default,
+    placeholders_late = default, restored = default, declared = default, ttl_ms = default, deadline_ms = default, created_at = default, completed_at = default, done_xid = default, expires_at = default, claim_token = default,
     claimed_until = default
   where state.group_id operator(pg_catalog.=) any (group_ids);
 end
@@ -908,6 +910,39 @@ begin
 end
 $$;
 
+-- Deletes a group with its members. Returns true if there was one that had not expired. called_at: null, or the latest
+-- time at which the call can have been made, in seconds since 1970. A group that was created later is spared, unless
+-- that time is in the future, since its clock was wrong. The members are deleted in a second statement, as above.
+create or replace function @schema@.kojin_delete_group(id pg_catalog.text, called_at double precision default null) returns boolean
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict use_variable
+declare
+  is_known boolean;
+begin
+  select (state.total is not null or (state.completed operator(pg_catalog.+) state.failed) operator(pg_catalog.>) 0)
+    and (state.expires_at is null or state.expires_at operator(pg_catalog.>) pg_catalog.clock_timestamp())
+  into is_known
+  from @schema@.kojin_group_state as state
+  where state.group_id operator(pg_catalog.=) id
+    and (
+      called_at is null or state.created_at operator(pg_catalog.<=) pg_catalog.to_timestamp(called_at)
+      or state.created_at operator(pg_catalog.>) pg_catalog.clock_timestamp()
+    )
+  for update;
+  if not found then
+    return false;
+  end if;
+  with states as (
+    delete from @schema@.kojin_group_state as state where state.group_id operator(pg_catalog.=) id
+  )
+  delete from @schema@.kojin_groups as member where member.group_id operator(pg_catalog.=) id;
+  return is_known;
+end
+$$;
+
 -- Adds what was not written for a page of members while the triggers did not fire: a state for their groups, and a
 -- number for finished members. Pages follow the primary key. after_key is null for the first page, and then the
 -- next_cursor of the previous page, which is null after the last one.
@@ -1028,10 +1063,10 @@ begin
 end
 $$;
 
--- By default every role may execute a function. roles.sql grants kojin_init_group, kojin_finish_members and
--- kojin_groups_prune to the roles that need them. Writing to kojin_groups needs no right to the trigger functions. With
--- such a right, a role could use them as triggers of its own table and change the counts of any group. The remaining
--- functions are called only by these, as the owner.
+-- By default every role may execute a function. roles.sql grants kojin_init_group, kojin_finish_members,
+-- kojin_groups_prune and kojin_delete_group to the roles that need them. Writing to kojin_groups needs no right to the
+-- trigger functions. With such a right, a role could use them as triggers of its own table and change the counts of any
+-- group. The remaining functions are called only by these, as the owner.
 revoke execute on function
   @schema@.kojin_groups_hold(pg_catalog.text[], boolean),
   @schema@.kojin_groups_change(pg_catalog.text[], int[], int[], int[], int[], int[], pg_catalog.text),
@@ -1052,7 +1087,8 @@ revoke execute on function
   @schema@.kojin_groups_number_page(pg_catalog.text, int),
   @schema@.kojin_groups_count_page(pg_catalog.text, int),
   @schema@.kojin_group_state_copied(),
-  @schema@.kojin_groups_prune(int, double precision)
+  @schema@.kojin_groups_prune(int, double precision),
+  @schema@.kojin_delete_group(pg_catalog.text, double precision)
 from public;
 
 -- Default privileges may have granted more: functions to roles of the host, or, as with `grant all`, TRIGGER on the
@@ -1078,7 +1114,7 @@ begin
         and procedure.proname operator(pg_catalog.<>) all (array[
           'kojin_announce', 'kojin_results_notify', 'kojin_results_foreign_update', 'kojin_late', 'kojin_check_due', 'kojin_end_each',
           'kojin_store_row', 'kojin_store_each', 'kojin_finish_each', 'kojin_check_id', 'kojin_check_ttl', 'kojin_failure', 'kojin_store', 'kojin_fail', 'kojin_store_outcome', 'kojin_complete_member', 'kojin_fail_member',
-          'kojin_finish_member', 'kojin_emit', 'kojin_emit_each'
+          'kojin_finish_member', 'kojin_emit', 'kojin_emit_each', 'kojin_expect'
         ])
         and not pg_catalog.starts_with(procedure.proname::pg_catalog.text, 'kojin_attached_')
       union all

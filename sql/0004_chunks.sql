@@ -1,13 +1,13 @@
 -- Chunks that running tasks emit. 0001_results.sql explains the markers and @schema@.
 
 -- @step Tables of chunks
--- One row per task, with the number of its latest chunk. Numbers are given under its lock, so they follow commit order.
--- The fillfactor leaves room for the frequent updates.
+-- One row per task that is expected or has emitted, with the number of its latest chunk. Numbers are given under its
+-- lock, so they follow commit order. The fillfactor leaves room for the frequent updates.
 create table if not exists @schema@.kojin_streams (
   task_id pg_catalog.text primary key,
   -- 1 at first, and one more after each restart.
   attempt int not null default 1,
-  -- Number of the latest chunk of this attempt.
+  -- Number of the latest chunk of this attempt; 0 if the task is only expected.
   sequence bigint not null default 0,
   -- When the stream expires, unless the task has a result: then it lives as long as the result.
   expires_at timestamp with time zone
@@ -259,6 +259,48 @@ begin
       array[coalesce(pg_catalog.date_part('epoch'::pg_catalog.text, ttl) operator(pg_catalog.*) 1000::double precision, '-1'::double precision)], false
     ) as emitted
   );
+end
+$$;
+
+-- Marks a task as expected: readers can then tell that it exists before it has a result. Its stream has no chunks yet,
+-- and lives and ends as any other stream. Does nothing if the task has a result, or is expected for longer.
+--
+-- security definer, so that a role that expects tasks needs no other right on the tables.
+create or replace function @schema@.kojin_expect_task(id pg_catalog.text, ttl interval) returns pg_catalog.void
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+  present constant timestamp with time zone := pg_catalog.clock_timestamp();
+begin
+  -- An expired result counts as absent. Its stream goes with it.
+  delete from @schema@.kojin_results as result
+  where result.task_id operator(pg_catalog.=) id and result.expires_at operator(pg_catalog.<=) present;
+  insert into @schema@.kojin_streams as stream (task_id, expires_at)
+  select id, present operator(pg_catalog.+) ttl
+  where not exists (select from @schema@.kojin_results as result where result.task_id operator(pg_catalog.=) id)
+  on conflict (task_id) do update
+    set
+      -- Expired chunks are not revived: the next chunk begins another attempt.
+      attempt = case
+        when stream.expires_at operator(pg_catalog.<=) present and stream.sequence operator(pg_catalog.>) 0 then stream.attempt operator(pg_catalog.+) 1
+        else stream.attempt
+      end,
+      sequence = case when stream.expires_at operator(pg_catalog.<=) present then 0 else stream.sequence end,
+      expires_at = excluded.expires_at
+    where stream.expires_at operator(pg_catalog.<) excluded.expires_at or (stream.expires_at is not null and excluded.expires_at is null);
+end
+$$;
+
+-- Marks a task as expected, for writers in any language. A null ttl never expires.
+create or replace function @schema@.kojin_expect(task_id pg_catalog.text, ttl interval default '24 hours'::interval) returns pg_catalog.void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform @schema@.kojin_check_id(task_id, 'task_id'), @schema@.kojin_check_ttl(ttl);
+  perform @schema@.kojin_expect_task(task_id, ttl);
 end
 $$;
 

@@ -94,6 +94,9 @@ grant execute on function
   )
 to kojin_storer;
 
+-- Marks tasks as expected, only through these functions.
+grant execute on function public.kojin_expect(pg_catalog.text, interval), public.kojin_expect_task(pg_catalog.text, interval) to kojin_storer;
+
 -- Waiter: reads and awaits results of tasks and groups, and follows chunks. It writes nothing.
 grant select (task_id, result, error, stored_at, stored_xid, expires_at, trace_context) on public.kojin_results to kojin_waiter;
 grant select (group_id, task_id, result, completed, error, position, finished_seq) on public.kojin_groups to kojin_waiter;
@@ -107,9 +110,13 @@ grant select (task_id, stored_at, expires_at), update (created_at), delete on pu
 -- Statements that delete call it with the rights of their caller.
 grant execute on function public.kojin_late() to kojin_janitor;
 grant select (group_id), delete on public.kojin_groups to kojin_janitor;
-grant select (group_id, expires_at), update (expires_at), delete on public.kojin_group_state to kojin_janitor;
+grant select (group_id, total, completed, failed, created_at, expires_at), update (expires_at), delete on public.kojin_group_state to kojin_janitor;
 grant select (task_id, expires_at), update (expires_at), delete on public.kojin_streams to kojin_janitor;
 -- They run with the rights of their caller.
-grant execute on function public.kojin_groups_prune(int, double precision), public.kojin_streams_prune(int, double precision) to kojin_janitor;
+grant execute on function
+  public.kojin_groups_prune(int, double precision),
+  public.kojin_streams_prune(int, double precision),
+  public.kojin_delete_group(pg_catalog.text, double precision)
+to kojin_janitor;
 
 commit;

@@ -35,7 +35,7 @@ export interface ChunkPage {
   readonly taskId: string;
   /** The current attempt; 0 if the task has emitted nothing, or its chunks have expired. */
   readonly attempt: number;
-  /** Number of the latest chunk of that attempt. */
+  /** Number of the latest chunk of that attempt; 0 if it has none yet. */
   readonly sequence: number;
   /** The first chunks after the position, or from 1 if the position is in an earlier attempt. May be fewer than all. */
   readonly chunks: readonly { readonly sequence: number; readonly text: string | null }[];
@@ -132,6 +132,7 @@ export class ChunkCursor {
   /** Tells whether more was stored when a page was read than has been taken. */
   isBehind({ attempt, sequence }: ChunkPage): boolean {
     const { attempt: ownAttempt, sequence: ownSequence } = this.#position;
-    return attempt > ownAttempt || (attempt === ownAttempt && sequence > ownSequence);
+    // A task that is only expected has an attempt without chunks.
+    return attempt === ownAttempt ? sequence > ownSequence : attempt > ownAttempt && sequence > 0;
   }
 }

@@ -27,7 +27,7 @@ Exit codes:
   0  success, or healthy
   1  unhealthy, or an error without a code of its own
   2  wrong arguments
-  3  no such result or group
+  3  no such result, task or group
   4  timed out
   5  the task failed, or members of the group failed
   6  the database cannot be reached

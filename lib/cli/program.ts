@@ -5,7 +5,7 @@ import { CliCommand, parseInteger, parseSchema, type Run } from "./command";
 import { demo } from "./commands/demo";
 import { doctor, migrate, prune, status } from "./commands/operating";
 import { attach, detach } from "./commands/queues";
-import { get, group, store, wait } from "./commands/results";
+import { expectTask, get, group, store, wait } from "./commands/results";
 import { dashboard, relay } from "./commands/services";
 import { watch } from "./commands/watch";
 import { type ExitCode, exitCodes, exitCodesHelp, failureLine, UsageError } from "./exit-codes";
@@ -17,6 +17,7 @@ const commands = [
   status,
   doctor,
   store,
+  expectTask,
   get,
   wait,
   group,

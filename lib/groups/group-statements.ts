@@ -94,6 +94,20 @@ export function groupStatements(options: ResolvedOptions) {
       isThere: isAlive,
     }),
 
+    // $1 text group. Returns the number of its members, which may be more than have finished.
+    size: `
+      select greatest(state.total, state.completed operator(pg_catalog.+) state.failed)
+      from ${name}.kojin_group_state as state
+      where state.group_id operator(pg_catalog.=) $1::pg_catalog.text`,
+
+    // $1 text group, $2 float8 server time from which it must not delete, $3 float8 time of the call, after which a
+    // group is kept, or null. Returns true if there was a group.
+    deletion: `
+      select deleted, ${isInTime(name, "$2")}
+      from ${name}.kojin_delete_group(
+        case when ${isInTime(name, "$2")} then $1::pg_catalog.text end, $3::double precision
+      ) as deleted`,
+
     // $1 int rows. Returns known groups that are not done, by id. Groups that lack members have an index of their own;
     // groups that settle are found by the time at which they will be done.
     open: `

@@ -1,5 +1,12 @@
 import { STATUS_CODES } from "node:http";
-import { isBackendClosed, isTaskFailed, isWaitTimeout, type TaskFailedError, type TaskFailure } from "../errors";
+import {
+  isBackendClosed,
+  isTaskFailed,
+  isTaskNotFound,
+  isWaitTimeout,
+  type TaskFailedError,
+  type TaskFailure,
+} from "../errors";
 import type { ResultBackend } from "../result-backend";
 import { checkDurationMs, checkId, checkOptions, type OptionNames, typeName } from "../value/arguments";
 import { exactFailure } from "../value/failure";
@@ -32,6 +39,11 @@ export interface RespondOptions extends RequestOptions, FailureOptions {
    */
   readonly waitMs: number;
   /**
+   * Answers 404 for an unknown task: one without a result or chunks that nothing has called `expect` for. Default
+   * `false`: answers 202.
+   */
+  readonly mustExist?: boolean;
+  /**
    * `Location` of a 202, where the client asks again. Default: path and query of `request`. Without either, the header
    * is omitted.
    */
@@ -48,6 +60,7 @@ export interface RespondOptions extends RequestOptions, FailureOptions {
 }
 
 const respondNames: OptionNames<RespondOptions> = {
+  mustExist: true,
   request: true,
   signal: true,
   showErrors: true,
@@ -64,7 +77,7 @@ export interface Problem {
   readonly status: number;
   readonly detail: string;
   /** A constant to switch on. */
-  readonly code: "INVALID_ID" | "TASK_FAILED" | "WAIT_TIMEOUT" | "BACKEND_CLOSED" | "INTERNAL";
+  readonly code: "INVALID_ID" | "TASK_NOT_FOUND" | "TASK_FAILED" | "WAIT_TIMEOUT" | "BACKEND_CLOSED" | "INTERNAL";
   /** The error that the task failed with; only if `showErrors` is set. */
   readonly failure?: TaskFailure;
 }
@@ -75,6 +88,7 @@ export interface Problem {
  * - 200 with the result as JSON, if it is stored or is stored within `waitMs`;
  * - 202 with `Location` and `Retry-After` if it is not stored by then, or the database cannot be reached;
  * - 400 as `application/problem+json` with the code `INVALID_ID` if the id is invalid;
+ * - 404 as a problem with the code `TASK_NOT_FOUND` if the task is unknown and `mustExist` is set; otherwise 202;
  * - 499 without a body if `signal` has aborted;
  * - 500 as a problem with the code `TASK_FAILED` if the task failed, without the error unless `showErrors` is set;
  * - 503 as a problem with the code `BACKEND_CLOSED`, and `Retry-After`, if the server is shutting down.
@@ -82,7 +96,7 @@ export interface Problem {
  * If the request has `Prefer: wait=SECONDS` (RFC 7240), that is how long it waits, but at most `waitMs`, and
  * `Preference-Applied` has the seconds that applied.
  *
- * An unknown id is answered with 202. `respond` does not check whether the client may see the result; check that first.
+ * `respond` does not check whether the client may see the result; check that first.
  *
  * @throws `DatabaseError` The role may not read results, or reading fails permanently.
  * @throws `SchemaError` The tables are missing.
@@ -93,7 +107,7 @@ export async function respond(
   options: RespondOptions,
 ): Promise<Response> {
   checkOptions(options, respondNames);
-  const { waitMs, retryAfterMs = 1_000 } = options;
+  const { waitMs, retryAfterMs = 1_000, mustExist = false } = options;
   checkDurationMs(waitMs, "waitMs");
   checkDurationMs(retryAfterMs, "retryAfterMs");
   const badId = problemOfId(taskId, "taskId");
@@ -102,7 +116,7 @@ export async function respond(
   const retryAfter = { "Retry-After": String(Math.ceil(retryAfterMs / 1_000)) };
   const { timeoutMs, applied } = preferredWait(options);
   try {
-    const waitOptions = { timeoutMs, schema: asJsonText, ...(signal === undefined ? {} : { signal }) };
+    const waitOptions = { timeoutMs, mustExist, schema: asJsonText, ...(signal === undefined ? {} : { signal }) };
     const settled = await backend.waitSettled(taskId, waitOptions);
     if (settled.status === "fulfilled") return jsonResponse(200, settled.value, applied);
     return await failureResponse(settled.reason, options, applied);
@@ -115,6 +129,7 @@ export async function respond(
         { taskId, status: "pending" },
         { ...retryAfter, ...locationHeader(options), ...applied },
       );
+    if (isTaskNotFound(error)) return problemResponse(toProblem(error));
     if (isBackendClosed(error)) return problemResponse(toProblem(error), retryAfter);
     throw error;
   }
@@ -168,6 +183,7 @@ export function toProblem(error: unknown, { showErrors = false }: FailureOptions
     const problem = createProblem(500, "TASK_FAILED", "The task failed.");
     return showErrors ? { ...problem, failure: exactFailure(error.failure) } : problem;
   }
+  if (isTaskNotFound(error)) return createProblem(404, "TASK_NOT_FOUND", "There is no such task.");
   if (isWaitTimeout(error)) {
     const what = error.groupId === undefined ? "task" : "group";
     return createProblem(410, "WAIT_TIMEOUT", `The ${what} did not finish in time.`);

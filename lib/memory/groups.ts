@@ -28,12 +28,13 @@ export class MemoryGroups extends MemoryWaits<MemoryGroup> {
   /** Emits a group, now and at every change, and completes when it is done. Errors when its deadline passes. */
   override watch$(groupId: string, limits?: WaitLimits): Observable<MemoryGroup> {
     return defer(() => {
-      let first: MemoryGroup | undefined;
+      let watched: MemoryGroup | undefined;
       return super.watch$(groupId, limits).pipe(
         switchMap((group) => {
-          const watched = (first ??= group);
-          // A new group has taken the id before the timer of the expired one fired.
-          if (group !== watched) return throwError(() => expiredError(watched));
+          const former = watched ?? group;
+          watched = group;
+          // A new group has taken the id: of one that was deleted, or that has expired before its timer fired.
+          if (group !== former && former.expiresAt <= Date.now()) return throwError(() => expiredError(former));
           return group.isDone ? of(group) : this.#untilExpired$(group);
         }),
       );

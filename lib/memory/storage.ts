@@ -7,7 +7,7 @@ import type { StoreRow } from "../value/encoding";
 import { toFailedError } from "../value/failure";
 import { MemoryGroup } from "./group";
 
-/** The chunks of a task. */
+/** The chunks of a task that is expected or has emitted. */
 interface MemoryStream {
   readonly attempt: number;
   /** JSON texts of the current attempt. */
@@ -59,6 +59,24 @@ export class MemoryStorage {
     return this.#results.delete(taskId);
   }
 
+  /** Marks a task as expected, by a stream that has no chunks yet. */
+  expect(taskId: string, ttlMs: number): void {
+    if (this.read(taskId) !== undefined) return;
+    const present = this.#streams.get(taskId);
+    const expiresAt = Date.now() + ttlMs;
+    if (present !== undefined && present.expiresAt > Date.now())
+      present.expiresAt = Math.max(present.expiresAt, expiresAt);
+    else {
+      const attempt = present === undefined ? 1 : present.attempt + Math.sign(present.texts.length);
+      this.#streams.set(taskId, { attempt, texts: [], expiresAt });
+    }
+  }
+
+  /** Tells whether a task has a result, is expected, or has chunks. */
+  exists(taskId: string): boolean {
+    return this.read(taskId) !== undefined || (this.#streams.get(taskId)?.expiresAt ?? 0) > Date.now();
+  }
+
   /** Appends a chunk, and returns its number. */
   emit({ taskId, text, isRestart, ttlMs }: ChunkRow): number {
     if (this.read(taskId) !== undefined) throw new TaskFinishedError(taskId);
@@ -89,6 +107,11 @@ export class MemoryStorage {
   /** Returns a group, unless it has expired. */
   group(groupId: string): MemoryGroup | undefined {
     return unlessExpired(this.#groups, groupId);
+  }
+
+  /** Deletes a group with its members. */
+  deleteGroup(groupId: string): boolean {
+    return this.group(groupId) !== undefined && this.#groups.delete(groupId);
   }
 
   /** Lists the done groups, longest done first. */

@@ -1,8 +1,8 @@
 import { firstValueFrom, Observable, type Subscriber, throwError, type Unsubscribable } from "rxjs";
-import { toWaitOptions } from "../call-options";
+import { toTaskWaitOptions } from "../call-options";
 import { type Deadline, type Deadlines, reasonOf } from "./deadlines";
 import type { WaitTimeoutError } from "../errors";
-import type { ReadOptions, WaitOptions } from "../result-backend";
+import type { TaskWaitOptions, WaitOptions } from "../result-backend";
 import type { Loader } from "./loader";
 import type { Router, WakeCause, Watcher } from "./router";
 import type { Sweep } from "./sweep";
@@ -35,11 +35,11 @@ export interface WaitLimits extends Partial<WaitOptions> {
  * would add 320 bytes to each open wait.
  */
 export function withWaitOptions<T, Result>(
-  timeout: number | (WaitOptions & ReadOptions<T>),
-  wait: (options: WaitOptions & ReadOptions<T>) => Promise<Result>,
+  timeout: number | TaskWaitOptions<T>,
+  wait: (options: TaskWaitOptions<T>) => Promise<Result>,
 ): Promise<Result> {
   try {
-    return wait(toWaitOptions(timeout));
+    return wait(toTaskWaitOptions(timeout));
   } catch (error) {
     return firstValueFrom(throwError(() => error));
   }

@@ -86,6 +86,22 @@ describe("store, get, wait and group", () => {
     });
   });
 
+  it("tell a task that is expected from an unknown one", async () => {
+    const unknown = await cli.run(["wait", "expected", "--must-exist"]);
+    expect(unknown).toEqual({
+      exitCode: 3,
+      stdout: "",
+      stderr: "Task expected is unknown: it has no result, and is not expected.\n",
+    });
+    expect(await cli.json(["wait", "expected", "--must-exist"])).toEqual({ taskId: "expected", status: "unknown" });
+    const expected = await cli.run(["expect", "expected", "--ttl", "1h"]);
+    expect(expected).toEqual({ exitCode: 0, stdout: "", stderr: "Task expected is expected.\n" });
+    expect(await cli.json(["expect", "expected"])).toEqual({ taskId: "expected", status: "expected" });
+    expect(await cli.run(["wait", "expected", "--must-exist", "--timeout", "0"])).toMatchObject({ exitCode: 4 });
+    await cli.run(["store", "expected", "7"]);
+    expect(await cli.run(["wait", "expected", "--must-exist"])).toMatchObject({ exitCode: 0, stdout: "7\n" });
+  });
+
   it("show how far a group is, and its results", async () => {
     const backend = await database.open();
     await backend.initGroup("book", ["p1", "p2", "p3"]);
@@ -104,6 +120,26 @@ describe("store, get, wait and group", () => {
       done: true,
       results: ["one", "two"],
     });
+  });
+
+  it("delete a group", async () => {
+    const backend = await database.open();
+    for (const groupId of ["delete", "help", "again"]) await backend.initGroup(groupId, 1);
+    expect(await cli.run(["group", "delete", "delete"])).toEqual({
+      exitCode: 0,
+      stdout: "",
+      stderr: "Deleted the group delete with its members.\n",
+    });
+    expect(await backend.getGroup("delete")).toBeUndefined();
+    expect(await cli.json(["group", "delete", "again"])).toEqual({ groupId: "again", status: "deleted" });
+    expect(await cli.run(["group", "delete", "again"])).toEqual({
+      exitCode: 3,
+      stdout: "",
+      stderr: "There is no group again, or it has expired.\n",
+    });
+    expect(await cli.json(["group", "delete", "again"])).toEqual({ groupId: "again", status: "missing" });
+    expect((await cli.run(["group", "help"])).stdout).toBe("help: 0 of 1 completed\n");
+    expect(await cli.run(["group", "delete"])).toMatchObject({ exitCode: 2 });
   });
 
   it("say what to run where nothing was migrated, and end with 7", async () => {

@@ -1,4 +1,10 @@
-import { GroupConflictError, type PostgresResultBackend, SchemaError, type SqlClient } from "kojin-postgres";
+import {
+  GroupConflictError,
+  type PostgresResultBackend,
+  SchemaError,
+  type SqlClient,
+  TaskNotFoundError,
+} from "kojin-postgres";
 import { specDatabase, withParameter } from "../support/spec-database";
 import { libraries, type Library } from "./support/libraries";
 
@@ -22,6 +28,7 @@ class Writes {
     await this.backend.store(this.id("deleted"), 1);
     await this.backend.store(this.id("kept"), "first");
     await this.backend.initGroup(this.id("done"), 0);
+    await this.backend.initGroup(this.id("ended"), 0);
   }
 
   async run(client: SqlClient): Promise<void> {
@@ -42,8 +49,12 @@ class Writes {
       expect(await backend.completeGroupMember(this.id("declared"), member, index, { client })).toBe(index + 1);
     expect(await backend.emit(this.id("emitting"), value, { client })).toBe(1);
     expect(await backend.emit(this.id("emitting"), odd, { client, restart: true })).toBe(1);
+    await backend.expect(this.id("expected"), { client });
+    await backend.expect(this.id("expected"), { client, ttlMs: Infinity });
     expect(await backend.claimGroup(this.id("done"), { client })).toBeDefined();
     expect(await backend.claimGroup(this.id("numbered"), { client })).toBeUndefined();
+    expect(await backend.deleteGroup(this.id("ended"), { client })).toBe(true);
+    expect(await backend.deleteGroup(this.id("absent"), { client })).toBe(false);
   }
 
   async expectNothing(): Promise<void> {
@@ -51,6 +62,8 @@ class Writes {
     for (const name of ["stored", "for ever", "long", "failed"])
       expect(await backend.getSettled(this.id(name))).toBeUndefined();
     expect(await backend.get(this.id("deleted"))).toBe(1);
+    expect(await backend.getGroup(this.id("ended"))).toBeDefined();
+    await expect(backend.get(this.id("expected"), { mustExist: true })).rejects.toBeInstanceOf(TaskNotFoundError);
     for (const name of ["numbered", "declared", "empty"]) expect(await backend.getGroup(this.id(name))).toBeUndefined();
   }
 }
@@ -89,6 +102,8 @@ describe.each(Object.entries(libraries))("a transaction of %s", (name, connect) 
     expect(await backend.get(writes.id("for ever"))).toBeNull();
     expect(await backend.get(writes.id("long"))).toEqual([]);
     expect(await backend.get(writes.id("deleted"))).toBeUndefined();
+    expect(await backend.getGroup(writes.id("ended"))).toBeUndefined();
+    expect(await backend.get(writes.id("expected"), { mustExist: true })).toBeUndefined();
     expect(await backend.getGroup(writes.id("numbered"))).toMatchObject({ total: 3, completed: 1, failed: 1 });
     expect(await backend.getGroupResults(writes.id("numbered"))).toEqual([value]);
     expect(await backend.claimGroup(writes.id("done"))).toBeUndefined();
@@ -152,10 +167,12 @@ describe("the option client", () => {
         backend.store("t", 1, options),
         backend.fail("t", 1, options),
         backend.delete("t", options),
+        backend.expect("t", options),
         backend.initGroup("g", 1, options),
         backend.completeGroupMember("g", "t", 1, options),
         backend.failGroupMember("g", "t", 1, options),
         backend.claimGroup("g", options),
+        backend.deleteGroup("g", options),
       ];
       for (const { reason } of (await Promise.allSettled(writes)) as PromiseRejectedResult[]) {
         expect(reason).toBeInstanceOf(TypeError);

@@ -24,6 +24,8 @@ function everyCall(suite: Suite, backend: ConformingBackend): (() => Promise<unk
     async () => backend.wait(taskId, 1),
     async () => backend.waitSettled(taskId, Infinity),
     async () => backend.delete(taskId),
+    async () => backend.expect(taskId),
+    async () => backend.wait(taskId, { timeoutMs: 1, mustExist: true }),
     async () => backend.initGroup(groupId, 1),
     async () => backend.completeGroupMember(groupId, taskId, 1),
     async () => backend.failGroupMember(groupId, taskId, 1),
@@ -31,6 +33,7 @@ function everyCall(suite: Suite, backend: ConformingBackend): (() => Promise<unk
     async () => backend.getGroup(groupId),
     async () => backend.waitGroup(groupId, Infinity),
     async () => backend.claimGroup(groupId),
+    async () => backend.deleteGroup(groupId),
     async () => backend.unclaimedGroups(),
   ];
 }

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { badInputSpecs } from "./bad-input";
 import { chunkSpecs } from "./chunks";
 import { closeSpecs } from "./close";
+import { expectSpecs } from "./expect";
 import { groupClaimSpecs } from "./group-claims";
 import { groupFailureSpecs } from "./group-failures";
 import { groupInputSpecs } from "./group-input";
@@ -27,6 +28,7 @@ const limitMs = 25_000;
 const chapters: Readonly<Record<string, Specs>> = {
   results: resultSpecs,
   wait: waitSpecs,
+  "expected tasks": expectSpecs,
   streams: streamSpecs,
   schemas: schemaSpecs,
   close: closeSpecs,

@@ -6,6 +6,7 @@ const groupCalls = (backend: ConformingBackend, groupId: string): (() => Promise
   async () => backend.initGroup(groupId, 1),
   async () => backend.completeGroupMember(groupId, "m", 1),
   async () => backend.failGroupMember(groupId, "m", 1),
+  async () => backend.deleteGroup(groupId),
   async () => backend.getGroupResults(groupId),
   async () => backend.getGroup(groupId),
   async () => backend.waitGroup(groupId, 1),

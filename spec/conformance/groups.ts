@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import type { ConformingBackend, Specs } from "./suite";
+import { eventually } from "./eventually";
+import { collect, type ConformingBackend, longMs, type Specs } from "./suite";
 
 const conflict = { name: "GroupConflictError", code: "GROUP_CONFLICT" };
 
@@ -195,5 +196,64 @@ export const groupSpecs: Specs = {
     assert.equal(await one.completeGroupMember(groupId, "d", "d"), 3);
     assert.equal(await one.completeGroupMember(groupId, "c", "c"), 4);
     assert.deepEqual(await other.getGroupResults(groupId), ["c", "b", "a", "d"]);
+  },
+
+  "deletes a group with its members, and tells whether there was one": async (suite) => {
+    const [one, other] = await suite.openTwo();
+    const groupId = suite.id("deleted");
+    assert.equal(await one.deleteGroup(groupId), false);
+    await one.initGroup(groupId, ["a", "b"]);
+    await one.completeGroupMember(groupId, "a", 1);
+    await one.failGroupMember(groupId, "b", new Error("no"));
+    const claim = await one.claimGroup(groupId, { leaseMs: 60_000 });
+    assert.equal(await other.deleteGroup(groupId), true);
+    assert.equal(await one.deleteGroup(groupId), false);
+    assert.equal(await one.getGroup(groupId), undefined);
+    assert.deepEqual(await one.getGroupResults(groupId), []);
+    assert.equal(await one.claimGroup(groupId), undefined);
+    assert.equal(await claim?.ack(), false);
+    await assert.rejects(one.waitGroup(groupId, 0), { code: "WAIT_TIMEOUT", groupId });
+    // Its id is free again, also for another size and other members.
+    await one.initGroup(groupId, ["c"]);
+    assert.equal(await other.completeGroupMember(groupId, "c", 3), 1);
+    assert.deepEqual(await one.waitGroup(groupId, 0), [3]);
+    assert.ok((await other.claimGroup(groupId)) !== undefined);
+  },
+
+  "deletes a group that was never initialised, and one that has expired without telling of it": async (suite) => {
+    const backend = await suite.open();
+    const [begun, expired] = [suite.id("begun"), suite.id("expired")];
+    await backend.completeGroupMember(begun, "a", 1);
+    assert.equal(await backend.deleteGroup(begun), true);
+    assert.equal(await backend.getGroup(begun), undefined);
+    await backend.initGroup(expired, 0, { ttlMs: 1 });
+    await eventually(async () => assert.equal(await backend.getGroup(expired), undefined));
+    assert.equal(await backend.deleteGroup(expired), false);
+  },
+
+  "counts a member that finishes after its group was deleted to a new group": async (suite) => {
+    const [one, other] = await suite.openTwo();
+    const groupId = suite.id("late");
+    await one.initGroup(groupId, 2);
+    await one.completeGroupMember(groupId, "a", 1);
+    await other.deleteGroup(groupId);
+    assert.equal(await one.completeGroupMember(groupId, "b", 2), 1);
+    assert.deepEqual(await countsOf(other, groupId), [null, 1, 0, false]);
+    assert.deepEqual(await other.getGroupResults(groupId), [2]);
+  },
+
+  "lets waits and streams of a deleted group go on with the next group of its id": async (suite) => {
+    const [one, other] = await suite.openTwo();
+    const groupId = suite.id("followed");
+    await one.initGroup(groupId, 2, { deadlineMs: 600_000 });
+    const progress = collect(other.group$(groupId));
+    await eventually(() => assert.equal(progress.seen.length, 1));
+    const results = other.waitGroup(groupId, longMs);
+    await one.deleteGroup(groupId);
+    await one.initGroup(groupId, ["x"]);
+    await one.completeGroupMember(groupId, "x", "next");
+    assert.deepEqual(await results, ["next"]);
+    assert.equal(await progress.ended, "completed");
+    assert.deepEqual(progress.seen.at(-1), { groupId, total: 1, completed: 1, failed: 0, done: true });
   },
 };

@@ -84,8 +84,10 @@ describe("writes over a path that stalls", () => {
       await other.completeGroupMember(groupId, "a", 1);
     }
     const leased = await backend.claimGroup("leased", { leaseMs: 60_000 });
+    await other.initGroup("kept", 1);
     for (const write of [
       async () => backend.delete("kept"),
+      async () => backend.deleteGroup("kept"),
       async () => backend.claimGroup("free"),
       async () => leased?.ack(),
     ]) {
@@ -97,6 +99,7 @@ describe("writes over a path that stalls", () => {
       await backend.store("warm", 2);
     }
     expect(await other.get("kept")).toBe(1);
+    expect(await other.getGroup("kept")).toBeDefined();
     expect(await other.claimGroup("free")).toBeDefined();
     expect(
       await suite.server.sql("select isfinite(claimed_until) as open from kojin_group_state where group_id = 'leased'"),
@@ -120,6 +123,49 @@ describe("writes over a path that stalls", () => {
     }
     expect(await other.get("newer deleted")).toBe("after");
     expect(await other.get("older deleted")).toBeUndefined();
+    await backend.close();
+  });
+
+  it("a deletion of a group that is retried leaves alone a group that was created after the call", async () => {
+    const [backend, other] = [await openOver(), await suite.open()];
+    for (const id of ["newer", "older"]) {
+      await other.initGroup(`${id} deleted`, 1);
+      proxy.hold();
+      const { queries } = backend.stats();
+      const call = backend.deleteGroup(`${id} deleted`);
+      await eventually(() => expect(backend.stats().queries).toBeGreaterThan(queries));
+      await muchLater();
+      if (id === "newer") {
+        expect(await other.deleteGroup("newer deleted")).toBe(true);
+        await other.initGroup("newer deleted", 2);
+      }
+      expect(await call).toBe(id === "older");
+      await arrive();
+    }
+    expect(await other.getGroup("newer deleted")).toMatchObject({ total: 2 });
+    expect(await other.getGroup("older deleted")).toBeUndefined();
+    await backend.close();
+  });
+
+  it("a deletion of a group that gets its lock after its client has given up deletes nothing", async () => {
+    const [backend, other] = [await openOver(), await suite.open()];
+    await other.initGroup("locked", 1);
+    const admin = await suite.connect();
+    await admin.query("begin");
+    await admin.query("select from kojin_group_state where group_id = 'locked' for update");
+    const call = settled(backend.deleteGroup("locked"));
+    const isBlocked = async (): Promise<void> =>
+      expect(await suite.server.clients()).toContainEqual(expect.objectContaining({ wait_event: "transactionid" }));
+    await eventually(isBlocked);
+    // Nothing passes any more: no cancel request, and no retry.
+    proxy.hold();
+    proxy.mode = "refuse";
+    expect(await call).toMatchObject({ code: "DATABASE", transient: true });
+    await isBlocked();
+    await admin.query("commit");
+    await arrive();
+    expect(await other.getGroup("locked")).toBeDefined();
+    proxy.mode = "pass";
     await backend.close();
   });
 

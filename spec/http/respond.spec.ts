@@ -55,6 +55,21 @@ describe("respond", () => {
     await expect(respond(notMigrated, "task", { waitMs: 0 })).rejects.toBeInstanceOf(SchemaError);
   });
 
+  it("answers 404 for an unknown task if mustExist is set", async () => {
+    expect((await respond(backend, "task", { waitMs: 0 })).status).toBe(202);
+    const unknown = await respond(backend, "task", { waitMs: 60_000, mustExist: true });
+    expect([unknown.status, await problemOf(unknown)]).toEqual([
+      404,
+      { title: "Not Found", status: 404, code: "TASK_NOT_FOUND", detail: "There is no such task." },
+    ]);
+    await backend.expect("task");
+    expect((await respond(backend, "task", { waitMs: 0, mustExist: true })).status).toBe(202);
+    await backend.store("task", 1);
+    expect((await respond(backend, "task", { waitMs: 0, mustExist: true })).status).toBe(200);
+    await backend.delete("task");
+    expect((await respond(backend, "task", { waitMs: 0, mustExist: true })).status).toBe(404);
+  });
+
   it("hides a task's error unless showErrors is set", async () => {
     await backend.fail("task", Object.assign(new RangeError("row 7 of /srv/secret"), { code: "E7", details: [7] }));
     const common = { title: "Internal Server Error", status: 500, code: "TASK_FAILED", detail: "The task failed." };

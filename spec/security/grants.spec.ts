@@ -29,7 +29,7 @@ describe("rights that default privileges grant", () => {
       `select proname as name from pg_proc
        where pronamespace = $1::regnamespace and has_function_privilege($2, oid, 'execute')
          and proname <> all ('{kojin_announce, kojin_results_notify, kojin_results_foreign_update, kojin_late, kojin_check_due, kojin_end_each, kojin_store_row,
-           kojin_store_each, kojin_finish_each, kojin_check_id, kojin_check_ttl, kojin_failure, kojin_store, kojin_fail, kojin_store_outcome, kojin_complete_member, kojin_fail_member, kojin_finish_member, kojin_emit, kojin_emit_each}')`,
+           kojin_store_each, kojin_finish_each, kojin_check_id, kojin_check_ttl, kojin_failure, kojin_store, kojin_fail, kojin_store_outcome, kojin_complete_member, kojin_fail_member, kojin_finish_member, kojin_emit, kojin_emit_each, kojin_expect}')`,
       [schema, anon],
     );
   const withTriggerRight = async (): Promise<unknown[]> =>

@@ -119,6 +119,7 @@ describe("sql/roles.sql", () => {
     "kojin_fail('in SQL', 'no')",
     "kojin_complete_member('in SQL', 'a', '1')",
     "kojin_fail_member('in SQL', 'b', 'no')",
+    "kojin_expect('in SQL')",
   ])("lets a storer alone call %s", async (call) => {
     for (const role of roleNames) {
       const client = await logins.connect(urls.get(role) ?? "");

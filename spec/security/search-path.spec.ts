@@ -235,6 +235,7 @@ describe("functions that every role may execute", () => {
     "kojin_groups_count('{g}')",
     "kojin_groups_forget('{g}')",
     "kojin_groups_prune(1, 0)",
+    "kojin_delete_group('g')",
     "kojin_groups_number_page(null, 1)",
     "kojin_groups_count_page(null, 1)",
     "kojin_init_group('g', 1, null, null, null, 'c')",

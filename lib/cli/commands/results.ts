@@ -1,6 +1,6 @@
 import { buffer } from "node:stream/consumers";
 import { Option } from "commander";
-import { type TaskFailedError, WaitTimeoutError } from "../../errors";
+import { type TaskFailedError, TaskNotFoundError, WaitTimeoutError } from "../../errors";
 import type { GroupProgress } from "../../index";
 import { exactFailure } from "../../value/failure";
 import { asJsonText } from "../../value/decoding";
@@ -65,6 +65,23 @@ function parseJson(text: string): unknown {
   }
 }
 
+export const expectTask = (program: CliCommand): void => {
+  program
+    .command("expect")
+    .summary("mark a task as expected")
+    .description("Marks a task as expected, so that waits with --must-exist can tell it from an unknown one.")
+    .argument("<id>", "id of the task", parseId)
+    .option("--ttl <duration>", "how long the task is expected: 30s, 2h, 7d, never (default: 1d)", parseTtl)
+    .examples(["expect email-42 --ttl 1h", "before the task is enqueued"])
+    .handle<Pick<StoreOptions, "ttl">>(async (session, [taskId = ""], { ttl }) => {
+      const backend = await session.connect();
+      await backend.expect(taskId, ttl === undefined ? {} : { ttlMs: ttl });
+      session.printJson({ taskId, status: "expected" });
+      session.note(`Task ${taskId} is expected.`);
+      return exitCodes.ok;
+    });
+};
+
 export const get = (program: CliCommand): void => {
   program
     .command("get")
@@ -78,12 +95,17 @@ export const get = (program: CliCommand): void => {
     });
 };
 
+interface WaitOptions {
+  readonly timeout: number;
+  readonly mustExist?: boolean;
+}
+
 export const wait = (program: CliCommand): void => {
   program
     .command("wait")
     .summary("wait for the result of a task")
     .description(
-      "Prints the result as JSON as soon as any process stores it. Exits with 4 on timeout, and with 5 if the task failed.",
+      "Prints the result as JSON as soon as any process stores it. Exits with 4 on timeout, and with 5 if the task failed. With --must-exist, exits with 3 at once if the task is unknown.",
     )
     .argument("<id>", "id of the task", parseId)
     .addOption(
@@ -91,17 +113,23 @@ export const wait = (program: CliCommand): void => {
         .argParser(parseDuration)
         .default(30_000, "30s"),
     )
+    .option("--must-exist", "do not wait for a task without a result that is not expected")
     .examples(
       ["wait email-42", "up to 30 seconds"],
       ["wait email-42 --timeout 5m && echo sent", "up to 5 minutes"],
       ["wait email-42 --timeout 0", "reads once"],
     )
-    .handle<{ readonly timeout: number }>(async (session, [taskId = ""], { timeout: timeoutMs }) => {
+    .handle<WaitOptions>(async (session, [taskId = ""], { timeout: timeoutMs, mustExist = false }) => {
       const backend = await session.connect();
       try {
-        const options = { timeoutMs, signal: session.interrupted, schema: asJsonText };
+        const options = { timeoutMs, mustExist, signal: session.interrupted, schema: asJsonText };
         return printOutcome(session, taskId, await backend.waitSettled(taskId, options));
       } catch (error) {
+        if (error instanceof TaskNotFoundError) {
+          session.printJson({ taskId, status: "unknown" });
+          session.note(`Task ${taskId} is unknown: it has no result, and is not expected.`);
+          return exitCodes.notFound;
+        }
         if (!(error instanceof WaitTimeoutError && session.isJson)) throw error;
         session.printJson({ taskId, status: "timeout", timeoutMs });
         return exitCodes.timedOut;
@@ -128,8 +156,8 @@ function printOutcome(session: Session, taskId: string, outcome: PromiseSettledR
 }
 
 export const group = (program: CliCommand): void => {
-  program
-    .command("group")
+  const command = program.command("group");
+  command
     .summary("print the progress of a group")
     .description(
       "Prints how many members have completed and failed. Exits with 3 if the group is unknown, and with 5 if it is done and members failed.",
@@ -140,11 +168,7 @@ export const group = (program: CliCommand): void => {
     .handle<{ readonly results?: boolean }>(async (session, [groupId = ""], options) => {
       const backend = await session.connect();
       const progress = await backend.getGroup(groupId);
-      if (progress === undefined) {
-        session.printJson({ groupId, status: "missing" });
-        session.note(`There is no group ${groupId}, or it has expired.`);
-        return exitCodes.notFound;
-      }
+      if (progress === undefined) return noGroup(session, groupId);
       const results =
         options.results === true ? await backend.getGroupResults(groupId, { schema: asJsonText }) : undefined;
       session.printJson({ ...progress, results });
@@ -152,7 +176,31 @@ export const group = (program: CliCommand): void => {
       if (results !== undefined) session.print(layOut(printable(stringifyExactly(results) ?? ""), "  "));
       return progress.done && progress.failed > 0 ? exitCodes.taskFailed : exitCodes.ok;
     });
+  // Not the command `group help`, since a group may have that id.
+  deleteGroup(command.helpCommand(false));
 };
+
+const deleteGroup = (groupCommand: CliCommand): void => {
+  groupCommand
+    .command("delete")
+    .summary("delete a group")
+    .description("Deletes a group with its members and any claim on it. Exits with 3 if the group is unknown.")
+    .argument("<id>", "id of the group", parseId)
+    .examples(["group delete book-7", "whether it is done or not"])
+    .handle(async (session, [groupId = ""]) => {
+      const backend = await session.connect();
+      if (!(await backend.deleteGroup(groupId))) return noGroup(session, groupId);
+      session.printJson({ groupId, status: "deleted" });
+      session.note(`Deleted the group ${groupId} with its members.`);
+      return exitCodes.ok;
+    });
+};
+
+function noGroup(session: Session, groupId: string): ExitCode {
+  session.printJson({ groupId, status: "missing" });
+  session.note(`There is no group ${groupId}, or it has expired.`);
+  return exitCodes.notFound;
+}
 
 export function describeProgress({ total, completed, failed, done }: GroupProgress): string {
   const size = total === null ? "an unknown number" : inDigits(total);

@@ -1,5 +1,5 @@
 import { firstValueFrom, lastValueFrom, toArray } from "rxjs";
-import type { PostgresResultBackend } from "kojin-postgres";
+import { type PostgresResultBackend, TaskNotFoundError } from "kojin-postgres";
 
 /** A call by a role on objects that the owner has prepared under an id of their own. */
 export interface Scene {
@@ -28,6 +28,11 @@ export const calls: Readonly<Record<string, (scene: Scene) => Promise<void>>> = 
   "store with onConflict keep": async ({ backend, id }) => backend.store(id, 2, { onConflict: "keep" }),
   fail: async ({ backend, id }) => backend.fail(`${id} failed`, new Error("no")),
 
+  expect: async ({ backend, id }) => backend.expect(`${id} expected`),
+  "get of a task that must exist": async ({ backend, id }) => {
+    const answer: unknown = await backend.get(`${id} absent`, { mustExist: true }).catch((reason: unknown) => reason);
+    if (!(answer instanceof TaskNotFoundError)) throw answer;
+  },
   get: async ({ backend, id }) => expect(await backend.get(id)).toEqual({ of: id }),
   getSettled: async ({ backend, id }) => expect(await backend.getSettled(id)).toMatchObject({ status: "fulfilled" }),
   wait: async ({ backend, owner, id }) => {
@@ -90,6 +95,8 @@ export const calls: Readonly<Record<string, (scene: Scene) => Promise<void>>> = 
     expect(await completion).toMatchObject({ done: true });
   },
 
+  deleteGroup: async ({ backend, id }) => expect(await backend.deleteGroup(id)).toBe(true),
+
   prune: async ({ backend }) => expect((await backend.prune()).groups).toBeGreaterThanOrEqual(0),
 };
 
@@ -106,6 +113,7 @@ export const allowed = {
     "store with onConflict keep",
     "fail",
     "emit",
+    "expect",
     "initGroup with a number",
     "initGroup with ids",
     "completeGroupMember",
@@ -117,6 +125,7 @@ export const allowed = {
   ],
   waiter: [
     ...besides,
+    "get of a task that must exist",
     "chunks$",
     "openGroups",
     "getGroup",
@@ -128,7 +137,7 @@ export const allowed = {
     "groupResults$",
     "groupCompletions$",
   ],
-  janitor: ["prune", "delete"],
+  janitor: ["prune", "delete", "deleteGroup"],
   nobody: [],
 } as const satisfies Record<string, readonly string[]>;
 
