@@ -6,6 +6,8 @@ import { Client } from "pg";
 import { now } from "./clock";
 import { median } from "./sample";
 
+const tables = ["kojin_results", "kojin_groups", "kojin_group_state", "kojin_streams", "kojin_chunks"];
+
 /** A Postgres server of the bench, with the library's tables. */
 export class PostgresServer implements AsyncDisposable {
   readonly #server: EmbeddedPostgres;
@@ -54,7 +56,7 @@ export class PostgresServer implements AsyncDisposable {
 
   /** Empties the library's tables and others, so that each round finds them equally small. */
   async empty(...others: readonly string[]): Promise<void> {
-    await this.sql(`truncate ${["kojin_results", "kojin_groups", "kojin_group_state", ...others].join(", ")}`);
+    await this.sql(`truncate ${[...tables, ...others].join(", ")}`);
   }
 
   /** Median milliseconds that a commit waits for this server's disk: one fdatasync of an overwritten page. */

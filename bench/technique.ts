@@ -3,7 +3,16 @@ import type { PostgresResultBackendOptions } from "kojin-postgres";
 
 /** Ways for one process to store what another awaits: the product, and the alternatives it is compared with. */
 export type TechniqueName =
-  "ours" | "bare" | "bare with read" | "bare store" | "polling" | "row per commit" | "redis" | "bullmq";
+  | "ours"
+  | "chunks of one task"
+  | "chunks of 256 tasks"
+  | "bare"
+  | "bare with read"
+  | "bare store"
+  | "polling"
+  | "row per commit"
+  | "redis"
+  | "bullmq";
 
 export interface TechniqueSettings {
   readonly technique: TechniqueName;
