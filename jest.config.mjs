@@ -1,5 +1,14 @@
 // Node can `require` these ES modules. Jest's own module system can do so only from Node 24.9 on.
-const esModules = ["superjson", "copy-anything", "is-what", "arktype", "arkregex", "@ark"];
+const esModules = [
+  "superjson",
+  "copy-anything",
+  "is-what",
+  "arktype",
+  "arkregex",
+  "@ark",
+  "assistant-stream",
+  "nanoid",
+];
 const typescript = ["@swc/jest", { jsc: { target: "es2022", parser: { syntax: "typescript" } } }];
 
 export default {
