@@ -92,9 +92,12 @@ begin
   if pg_catalog.pg_notification_queue_usage() operator(pg_catalog.>) 0.9::double precision then
     perform pg_catalog.set_config('kojin.notify'::pg_catalog.text, 'off', true);
   end if;
-  perform from @schema@.kojin_results where task_id operator(pg_catalog.=) id for no key update skip locked;
-  if not found and exists (select from @schema@.kojin_results where task_id operator(pg_catalog.=) id) then
-    raise exception using errcode = '55P03', message = 'Another transaction has locked the result of this task.';
+  -- The second look takes 30 us, and most outcomes are the first of their task.
+  if exists (select from @schema@.kojin_results where task_id operator(pg_catalog.=) id) then
+    perform from @schema@.kojin_results where task_id operator(pg_catalog.=) id for no key update skip locked;
+    if not found then
+      raise exception using errcode = '55P03', message = 'Another transaction has locked the result of this task.';
+    end if;
   end if;
   insert into @schema@.kojin_results as stored (task_id, result, error, stored_at, expires_at)
   values (

@@ -1,4 +1,4 @@
-import { Client } from "pg";
+import { Client, escapeIdentifier } from "pg";
 import type { PostgresResultBackend, PostgresResultBackendOptions } from "kojin-postgres";
 import { loadParser, sqlNames } from "../../tools/sql/sql-names";
 import { cliOf } from "../cli/support/run-cli";
@@ -37,6 +37,9 @@ describe("each statement that is sent", () => {
     await backend.diagnose();
     await backend.countExpired();
     await backend.prune();
+    const place = { schema: database.schema };
+    await backend.attachQueue("pg-boss", place);
+    await backend.detachQueue("pg-boss", place);
   }
 
   async function writeInTransaction(backend: PostgresResultBackend, id: string): Promise<void> {
@@ -66,6 +69,7 @@ describe("each statement that is sent", () => {
   ];
 
   it("has no name that is looked up along the search path", async () => {
+    await database.sql(`create table ${escapeIdentifier(database.schema)}.job (id text, state text, output jsonb)`);
     for (const [index, options] of variants.entries()) {
       const backend = await database.open(options);
       await backend.ready();
