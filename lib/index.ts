@@ -54,7 +54,7 @@ export type { WakeCause } from "./waiting/router";
 export type { Codec } from "./value/encoding";
 export type { ResultSchema } from "./value/decoding";
 export { defineTask } from "./value/task";
-export type { TaskDefinition, TaskId } from "./value/task";
+export type { TaskDefinition, TaskDefinitionOptions, TaskId } from "./value/task";
 export type { TaskFailure, WaitTarget } from "./errors";
 export {
   BackendClosedError,

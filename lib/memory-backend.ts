@@ -124,7 +124,7 @@ export class MemoryResultBackend implements ResultBackend {
     return { waiting: this.#results.size + this.#chunks.size + this.#groups.size };
   }
 
-  async store<T>(taskId: TaskId<T>, result: NoInfer<T>, options: StoreOptions = {}): Promise<void> {
+  async store<T>(taskId: TaskId<unknown, T>, result: NoInfer<T>, options: StoreOptions = {}): Promise<void> {
     checkId(taskId, "taskId");
     this.#write(taskId, this.#encode(taskId, result), null, options);
   }
@@ -141,19 +141,22 @@ export class MemoryResultBackend implements ResultBackend {
     this.#storage.expect(taskId, ttlMs);
   }
 
-  get<T>(taskId: TaskId<T>, options?: TaskReadOptions<T>): Promise<T | undefined> {
+  get<T>(taskId: TaskId<T, unknown>, options?: TaskReadOptions<T>): Promise<T | undefined> {
     return this.#tasks.get(taskId, options);
   }
 
-  getSettled<T>(taskId: TaskId<T>, options?: TaskReadOptions<T>): Promise<PromiseSettledResult<T> | undefined> {
+  getSettled<T>(
+    taskId: TaskId<T, unknown>,
+    options?: TaskReadOptions<T>,
+  ): Promise<PromiseSettledResult<T> | undefined> {
     return this.#tasks.getSettled(taskId, options);
   }
 
-  wait<T>(taskId: TaskId<T>, timeout: number | TaskWaitOptions<T>): Promise<T> {
+  wait<T>(taskId: TaskId<T, unknown>, timeout: number | TaskWaitOptions<T>): Promise<T> {
     return this.#tasks.wait(taskId, timeout);
   }
 
-  waitSettled<T>(taskId: TaskId<T>, timeout: number | TaskWaitOptions<T>): Promise<PromiseSettledResult<T>> {
+  waitSettled<T>(taskId: TaskId<T, unknown>, timeout: number | TaskWaitOptions<T>): Promise<PromiseSettledResult<T>> {
     return this.#tasks.waitSettled(taskId, timeout);
   }
 
@@ -163,7 +166,7 @@ export class MemoryResultBackend implements ResultBackend {
     return this.#storage.delete(taskId);
   }
 
-  result$<T>(taskId: TaskId<T>, options?: ReadOptions<T>): Observable<T> {
+  result$<T>(taskId: TaskId<T, unknown>, options?: ReadOptions<T>): Observable<T> {
     return this.#tasks.result$(taskId, options);
   }
 
@@ -193,7 +196,7 @@ export class MemoryResultBackend implements ResultBackend {
 
   async completeGroupMember<T>(
     groupId: string,
-    taskId: TaskId<T>,
+    taskId: TaskId<unknown, T>,
     result: NoInfer<T>,
     options?: WriteOptions,
   ): Promise<number> {

@@ -96,7 +96,7 @@ export class PostgresResultBackend extends BackendSetup implements ResultBackend
     return new PostgresResultBackend(this.#core, { ttlMs });
   }
 
-  async store<T>(taskId: TaskId<T>, result: NoInfer<T>, options: StoreOptions = {}): Promise<void> {
+  async store<T>(taskId: TaskId<unknown, T>, result: NoInfer<T>, options: StoreOptions = {}): Promise<void> {
     checkId(taskId, "taskId");
     await this.#write("store", toStoreRow(taskId, this.#encode(taskId, result), null, options, this.#ttlMs), options);
   }
@@ -113,19 +113,22 @@ export class PostgresResultBackend extends BackendSetup implements ResultBackend
     await this.#openCore().expectations.expect(taskId, ttlMs === Infinity ? null : ttlMs, client);
   }
 
-  get<T>(taskId: TaskId<T>, options?: TaskReadOptions<T>): Promise<T | undefined> {
+  get<T>(taskId: TaskId<T, unknown>, options?: TaskReadOptions<T>): Promise<T | undefined> {
     return this.#core.tasks.get(taskId, options);
   }
 
-  getSettled<T>(taskId: TaskId<T>, options?: TaskReadOptions<T>): Promise<PromiseSettledResult<T> | undefined> {
+  getSettled<T>(
+    taskId: TaskId<T, unknown>,
+    options?: TaskReadOptions<T>,
+  ): Promise<PromiseSettledResult<T> | undefined> {
     return this.#core.tasks.getSettled(taskId, options);
   }
 
-  wait<T>(taskId: TaskId<T>, timeout: number | TaskWaitOptions<T>): Promise<T> {
+  wait<T>(taskId: TaskId<T, unknown>, timeout: number | TaskWaitOptions<T>): Promise<T> {
     return this.#core.tasks.wait(taskId, timeout);
   }
 
-  waitSettled<T>(taskId: TaskId<T>, timeout: number | TaskWaitOptions<T>): Promise<PromiseSettledResult<T>> {
+  waitSettled<T>(taskId: TaskId<T, unknown>, timeout: number | TaskWaitOptions<T>): Promise<PromiseSettledResult<T>> {
     return this.#core.tasks.waitSettled(taskId, timeout);
   }
 
@@ -143,7 +146,7 @@ export class PostgresResultBackend extends BackendSetup implements ResultBackend
     this.#openCore().announcements.announceWritten(written);
   }
 
-  result$<T>(taskId: TaskId<T>, options?: ReadOptions<T>): Observable<T> {
+  result$<T>(taskId: TaskId<T, unknown>, options?: ReadOptions<T>): Observable<T> {
     return this.#core.tasks.result$(taskId, options);
   }
 
@@ -172,7 +175,7 @@ export class PostgresResultBackend extends BackendSetup implements ResultBackend
 
   async completeGroupMember<T>(
     groupId: string,
-    taskId: TaskId<T>,
+    taskId: TaskId<unknown, T>,
     result: NoInfer<T>,
     options?: WriteOptions,
   ): Promise<number> {

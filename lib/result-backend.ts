@@ -7,7 +7,7 @@ import type { TaskId } from "./value/task";
  * Outcome of a task: its value, or as `reason` the `TaskFailedError` it ended with. `reason` may also be a
  * `ResultValidationError` if the codec or the schema of the stream rejects the result.
  */
-export type TaskOutcome<T> = { readonly taskId: string } & PromiseSettledResult<T>;
+export type TaskOutcome<T> = { readonly taskId: TaskId<T, unknown> } & PromiseSettledResult<T>;
 
 /**
  * Client for writes in a transaction of the caller. `Client` and `PoolClient` of `pg` fit. The functions of
@@ -84,7 +84,7 @@ export interface ResultFeedOptions<T = unknown> extends ReadOptions<T> {
    * Selects the results to emit; others are not even read. Passing `is` of a task definition also types them. Default:
    * all.
    */
-  readonly where?: ((taskId: string) => boolean) | ((taskId: string) => taskId is TaskId<T>);
+  readonly where?: ((taskId: string) => boolean) | ((taskId: string) => taskId is TaskId<T, unknown>);
 }
 
 export interface CloseOptions {
@@ -223,7 +223,7 @@ export interface GroupBackend {
    */
   completeGroupMember<T>(
     groupId: string,
-    taskId: TaskId<T>,
+    taskId: TaskId<unknown, T>,
     result: NoInfer<T>,
     options?: WriteOptions,
   ): Promise<number>;
@@ -306,7 +306,7 @@ export interface ResultBackend extends GroupBackend, ChunkBackend, AsyncDisposab
    * @throws {@link DatabaseError} Postgres rejected the result, or could not be reached for `retryTimeoutMs`. It may
    * still have been stored.
    */
-  store<T>(taskId: TaskId<T>, result: NoInfer<T>, options?: StoreOptions): Promise<void>;
+  store<T>(taskId: TaskId<unknown, T>, result: NoInfer<T>, options?: StoreOptions): Promise<void>;
 
   /**
    * Stores the failure of a task. Waits for the task reject with a `TaskFailedError` that has the name, message, code,
@@ -332,10 +332,10 @@ export interface ResultBackend extends GroupBackend, ChunkBackend, AsyncDisposab
    * @throws {@link ResultValidationError} The codec or the schema rejects the stored result.
    * @throws {@link TaskNotFoundError} The task is unknown, and `mustExist` is set.
    */
-  get<T>(taskId: TaskId<T>, options?: TaskReadOptions<T>): Promise<T | undefined>;
+  get<T>(taskId: TaskId<T, unknown>, options?: TaskReadOptions<T>): Promise<T | undefined>;
 
   /** Like {@link ResultBackend.get}, but returns a failure as a value: `{ status: 'rejected', reason }`. */
-  getSettled<T>(taskId: TaskId<T>, options?: TaskReadOptions<T>): Promise<PromiseSettledResult<T> | undefined>;
+  getSettled<T>(taskId: TaskId<T, unknown>, options?: TaskReadOptions<T>): Promise<PromiseSettledResult<T> | undefined>;
 
   /**
    * Resolves with the result of a task, at once if it is already stored. A lost listener only delays the result.
@@ -348,10 +348,10 @@ export interface ResultBackend extends GroupBackend, ChunkBackend, AsyncDisposab
    * @throws {@link BackendClosedError} The backend was closed.
    * @throws {@link DatabaseError} Reading is not permitted, or fails permanently. During an outage the wait continues.
    */
-  wait<T>(taskId: TaskId<T>, timeout: number | TaskWaitOptions<T>): Promise<T>;
+  wait<T>(taskId: TaskId<T, unknown>, timeout: number | TaskWaitOptions<T>): Promise<T>;
 
   /** Like {@link ResultBackend.wait}, but returns a failure as a value: `{ status: 'rejected', reason }`. */
-  waitSettled<T>(taskId: TaskId<T>, timeout: number | TaskWaitOptions<T>): Promise<PromiseSettledResult<T>>;
+  waitSettled<T>(taskId: TaskId<T, unknown>, timeout: number | TaskWaitOptions<T>): Promise<PromiseSettledResult<T>>;
 
   /**
    * Deletes a result and the chunks of its task, which is then unknown. Resolves with `true` if there was one. Sends no
@@ -363,7 +363,7 @@ export interface ResultBackend extends GroupBackend, ChunkBackend, AsyncDisposab
    * Emits the result of a task as soon as it is stored, and completes (cold). Errors when {@link ResultBackend.wait}
    * would reject, but has no timeout. Unsubscribing ends the wait.
    */
-  result$<T>(taskId: TaskId<T>, options?: ReadOptions<T>): Observable<T>;
+  result$<T>(taskId: TaskId<T, unknown>, options?: ReadOptions<T>): Observable<T>;
 
   /**
    * Emits every result that any process stores from now on (hot), roughly in commit order. If a result is replaced

@@ -2,6 +2,7 @@ import { catchError, defer, finalize, map, mergeMap, of, type OperatorFunction, 
 import { isWaitTimeout, WaitTimeoutError } from "../errors";
 import type { GroupBackend, GroupProgress, ResultBackend, TaskOutcome } from "../result-backend";
 import { checkDurationMs, checkInteger, checkOptions } from "../value/arguments";
+import type { TaskId } from "../value/task";
 
 /** Starting 100 000 waits at once took 257 MB and blocked the process for 2.8 s; 10 000 took 32 MB and 0.5 s. */
 const defaultConcurrency = 10_000;
@@ -41,13 +42,14 @@ export interface GroupState extends GroupProgress {
  * ```
  *
  * A task that fails or times out is one more outcome: `rejected`, with its `TaskFailedError` or `WaitTimeoutError` as
- * the reason. The stream errors if its source does, or if results can no longer be read: with a `BackendClosedError`, a
- * `DatabaseError` or a `SchemaError`. An id that arrives twice is awaited twice. Unsubscribing ends all waits.
+ * the reason. Ids of a task definition give the outcomes its type. The stream errors if its source does, or if results
+ * can no longer be read: with a `BackendClosedError`, a `DatabaseError` or a `SchemaError`. An id that arrives twice is
+ * awaited twice. Unsubscribing ends all waits.
  */
 export function awaitResults<T = unknown>(
   backend: Pick<ResultBackend, "waitSettled">,
   options: AwaitResultsOptions,
-): OperatorFunction<string, TaskOutcome<T>> {
+): OperatorFunction<TaskId<T, unknown>, TaskOutcome<T>> {
   const awaitAll = awaitIndexed<T>(backend, options);
   return (taskIds$) => awaitAll(taskIds$).pipe(map(({ outcome }) => outcome));
 }
@@ -69,7 +71,7 @@ export function awaitResults<T = unknown>(
 export function settleResults<T = unknown>(
   backend: Pick<ResultBackend, "waitSettled">,
   options: AwaitResultsOptions,
-): OperatorFunction<string, TaskOutcome<T>[]> {
+): OperatorFunction<TaskId<T, unknown>, TaskOutcome<T>[]> {
   const awaitAll = awaitIndexed<T>(backend, options);
   return (taskIds$) =>
     awaitAll(taskIds$).pipe(
@@ -123,12 +125,16 @@ interface IndexedOutcome<T> {
 function awaitIndexed<T>(
   backend: Pick<ResultBackend, "waitSettled">,
   options: AwaitResultsOptions,
-): OperatorFunction<string, IndexedOutcome<T>> {
+): OperatorFunction<TaskId<T, unknown>, IndexedOutcome<T>> {
   checkOptions(options, { timeoutMs: true, concurrency: true });
   const { timeoutMs, concurrency = defaultConcurrency } = options;
   checkDurationMs(timeoutMs, "timeoutMs", { infinite: true });
   checkConcurrency(concurrency);
-  const waitSettled = async (taskId: string, arrivedAt: number, signal: AbortSignal): Promise<TaskOutcome<T>> => {
+  const waitSettled = async (
+    taskId: TaskId<T, unknown>,
+    arrivedAt: number,
+    signal: AbortSignal,
+  ): Promise<TaskOutcome<T>> => {
     const remainingMs = Math.max(0, timeoutMs - Math.floor(performance.now() - arrivedAt));
     try {
       return { taskId, ...(await backend.waitSettled<T>(taskId, { timeoutMs: remainingMs, signal })) };

@@ -23,7 +23,7 @@ export interface RunTaskOptions extends Pick<StoreOptions, "ttlMs" | "onConflict
  */
 export async function runTask<T>(
   backend: TaskStore,
-  taskId: TaskId<T>,
+  taskId: TaskId<unknown, T>,
   work: () => T | PromiseLike<T>,
   { attempt, maxAttempts, ...options }: RunTaskOptions,
 ): Promise<T> {
@@ -35,7 +35,7 @@ export async function runTask<T>(
 /** Runs an attempt of which `isFinal` tells, by its error, if no other follows. */
 export async function runAttempt<T>(
   backend: TaskStore,
-  taskId: TaskId<T>,
+  taskId: TaskId<unknown, T>,
   work: () => T | PromiseLike<T>,
   isFinal: (error: unknown) => boolean,
   options: Pick<StoreOptions, "ttlMs" | "onConflict">,

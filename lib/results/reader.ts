@@ -1,10 +1,11 @@
-import { concatMap, map, type Observable } from "rxjs";
+import { concatMap, map, type Observable, of } from "rxjs";
 import { isTaskFailed, ResultEncodingError, ResultValidationError, type WaitTarget, WaitTimeoutError } from "../errors";
 import { decodeChunk, type StoredChunk } from "../chunks/chunk-rules";
 import type { Chunk, TaskOutcome } from "../result-backend";
 import { maxDurationMs } from "../value/arguments";
 import { asJsonText, decodeResult, type ResultSchema, type StoredResult } from "../value/decoding";
 import type { Codec } from "../value/encoding";
+import { hasTaskSchemas, schemaFor } from "../value/task";
 import { Call, type Deadlines, throwIfAborted } from "../waiting/deadlines";
 import { lastReadMs } from "../waiting/waits";
 
@@ -37,7 +38,7 @@ export class Reader {
 
   /** Resolves with the value of a result, stored or awaited; rejects with the `TaskFailedError` of a failure. */
   value<T>(source: Awaitable<StoredResult>, schema: Schema<T>, limits?: ReadLimits): Promise<T> {
-    return this.#read(source, (stored) => this.#decode(stored, schema), schema, limits);
+    return this.#read(source, (stored) => this.#decode(stored, schema), schema !== undefined, limits);
   }
 
   /** Like `value`, but a failed task is a value. */
@@ -51,22 +52,27 @@ export class Reader {
 
   /** Like `value`, for the results of a group. */
   values<T>(source: Awaitable<readonly StoredResult[]>, schema: Schema<T>, limits?: ReadLimits): Promise<T[]> {
-    return this.#read(source, (stored) => this.#decodeAll(stored, schema), schema, limits);
+    const mayBeAsync = schema !== undefined || hasTaskSchemas();
+    return this.#read(source, (stored) => this.#decodeAll(stored, schema), mayBeAsync, limits);
   }
 
   /** Emits values in order; errors with the first failure. */
   value$<T>(stored$: Observable<StoredResult>, schema: Schema<T>): Observable<T> {
-    return this.#emit(stored$, (stored) => this.#decode(stored, schema), schema);
+    const decode = (stored: StoredResult): Awaitable<T> => this.#decode(stored, schema);
+    if (schema === undefined) return stored$.pipe(map((stored) => decode(stored) as T));
+    return this.#emit(stored$, decode, () => true);
   }
 
   /** Like `value$`, for the results of groups. */
   values$<T>(stored$: Observable<readonly StoredResult[]>, schema: Schema<T>): Observable<T[]> {
-    return this.#emit(stored$, (stored) => this.#decodeAll(stored, schema), schema);
+    const isAsync = (stored: readonly StoredResult[]): boolean => stored.some((each) => isValidated(each, schema));
+    return this.#emit(stored$, (stored) => this.#decodeAll(stored, schema), isAsync);
   }
 
   /** Emits outcomes in order. An unreadable result is an outcome too, so that it does not end a stream of many. */
   outcome$<T>(stored$: Observable<StoredResult>, schema: Schema<T>): Observable<TaskOutcome<T>> {
-    return this.#emit(stored$, (stored) => this.#outcome(stored, schema), schema);
+    const isAsync = (stored: StoredResult): boolean => isValidated(stored, schema);
+    return this.#emit(stored$, (stored) => this.#outcome(stored, schema), isAsync);
   }
 
   /** Converts a chunk; at once without a schema. */
@@ -74,7 +80,7 @@ export class Reader {
     const decode = (): Awaitable<Chunk<T>> => decodeChunk(taskId, stored, this.#codec, schema);
     // asJsonText always answers, so it needs no limit.
     const isOwn = schema === undefined || (schema as unknown) === asJsonText;
-    return isOwn ? decode() : this.#read(stored, decode, schema);
+    return isOwn ? decode() : this.#read(stored, decode, true);
   }
 
   /** Resolves once every validation has ended. */
@@ -87,8 +93,8 @@ export class Reader {
   }
 
   #decodeAll<T>(stored: readonly StoredResult[], schema: Schema<T>): Awaitable<T[]> {
-    const values = stored.map((each) => this.#decode(each, schema));
-    return schema === undefined ? (values as T[]) : Promise.all(values);
+    const values = stored.map((each) => this.#decode(each, schemaFor(each.taskId, schema)));
+    return stored.some((each) => isValidated(each, schema)) ? Promise.all(values) : (values as T[]);
   }
 
   #outcome<T>(stored: StoredResult, schema: Schema<T>): Awaitable<TaskOutcome<T>> {
@@ -96,27 +102,32 @@ export class Reader {
     const onValue = (value: T): TaskOutcome<T> => ({ taskId, ...toFulfilled(value) });
     const onError = (error: unknown): TaskOutcome<T> => ({ taskId, ...toRejected(error, isAboutResult) });
     try {
-      const value = this.#decode(stored, schema);
-      return schema === undefined ? onValue(value as T) : Promise.resolve(value).then(onValue, onError);
+      const value = this.#decode(stored, schemaFor(taskId, schema));
+      return value instanceof Promise ? value.then(onValue, onError) : onValue(value);
     } catch (error) {
       return onError(error);
     }
   }
 
   /** Maps in order: at once without a schema, else one validation after the other. */
-  #emit<S, T>(stored$: Observable<S>, decode: (stored: S) => Awaitable<T>, schema: unknown): Observable<T> {
-    if (schema === undefined) return stored$.pipe(map((stored) => decode(stored) as T));
-    return stored$.pipe(concatMap((stored) => this.#read(stored, decode, schema)));
+  #emit<S, T>(
+    stored$: Observable<S>,
+    decode: (stored: S) => Awaitable<T>,
+    isAsync: (stored: S) => boolean,
+  ): Observable<T> {
+    return stored$.pipe(
+      concatMap((stored) => (isAsync(stored) ? this.#read(stored, decode, true) : of(decode(stored) as T))),
+    );
   }
 
   // Not async: an open wait without a schema holds one promise of this and no frame.
   #read<S, T>(
     source: Awaitable<S>,
     decode: (stored: S) => Awaitable<T>,
-    schema: unknown,
+    isAsync: boolean,
     limits: ReadLimits = noLimits,
   ): Promise<T> {
-    if (schema === undefined) return Promise.resolve(source).then(decode);
+    if (!isAsync) return Promise.resolve(source).then(decode);
     // Added when the call is made and not when the result arrives; otherwise `drain` could miss it.
     const validation = this.#validate(source, decode, limits);
     this.#validations.add(validation);
@@ -145,6 +156,10 @@ export class Reader {
     return call.promise;
   }
 }
+
+/** Tells whether a result is validated: by the schema of the read, or by that of its task. */
+const isValidated = ({ taskId }: StoredResult, schema: Schema<unknown>): boolean =>
+  schemaFor(taskId, schema) !== undefined;
 
 function toFulfilled<T>(value: T): PromiseFulfilledResult<T> {
   return { status: "fulfilled", value };

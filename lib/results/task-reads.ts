@@ -4,7 +4,7 @@ import { DatabaseError, TaskNotFoundError, WaitTimeoutError } from "../errors";
 import type { ReadOptions, ResultFeedOptions, TaskOutcome, TaskReadOptions, TaskWaitOptions } from "../result-backend";
 import { checkId } from "../value/arguments";
 import type { StoredResult } from "../value/decoding";
-import type { TaskId } from "../value/task";
+import { schemaFor, type TaskId } from "../value/task";
 import { Call, type Deadlines, throwIfAborted } from "../waiting/deadlines";
 import { lastReadMs, type WaitLimits, withWaitOptions } from "../waiting/waits";
 import type { Reader } from "./reader";
@@ -37,34 +37,43 @@ export class TaskReads {
     this.#reader = reader;
   }
 
-  async get<T>(taskId: TaskId<T>, options?: TaskReadOptions<T>): Promise<T | undefined> {
+  async get<T>(taskId: TaskId<T, unknown>, options?: TaskReadOptions<T>): Promise<T | undefined> {
     const { schema, mustExist } = toTaskReadOptions(options);
     const stored = await this.#load(taskId, mustExist);
-    return stored && this.#reader.value(stored, schema);
+    return stored && this.#reader.value(stored, schemaFor(taskId, schema));
   }
 
-  async getSettled<T>(taskId: TaskId<T>, options?: TaskReadOptions<T>): Promise<PromiseSettledResult<T> | undefined> {
+  async getSettled<T>(
+    taskId: TaskId<T, unknown>,
+    options?: TaskReadOptions<T>,
+  ): Promise<PromiseSettledResult<T> | undefined> {
     const { schema, mustExist } = toTaskReadOptions(options);
     const stored = await this.#load(taskId, mustExist);
-    return stored && this.#reader.settled(stored, schema);
+    return stored && this.#reader.settled(stored, schemaFor(taskId, schema));
   }
 
-  wait<T>(taskId: TaskId<T>, timeout: Timeout<T>): Promise<T> {
+  wait<T>(taskId: TaskId<T, unknown>, timeout: Timeout<T>): Promise<T> {
     return withWaitOptions(timeout, (options) =>
-      this.#reader.value(this.#wait(taskId, options), options.schema, { target: { taskId }, ...options }),
+      this.#reader.value(this.#wait(taskId, options), schemaFor(taskId, options.schema), {
+        target: { taskId },
+        ...options,
+      }),
     );
   }
 
-  waitSettled<T>(taskId: TaskId<T>, timeout: Timeout<T>): Promise<PromiseSettledResult<T>> {
+  waitSettled<T>(taskId: TaskId<T, unknown>, timeout: Timeout<T>): Promise<PromiseSettledResult<T>> {
     return withWaitOptions(timeout, (options) =>
-      this.#reader.settled(this.#wait(taskId, options), options.schema, { target: { taskId }, ...options }),
+      this.#reader.settled(this.#wait(taskId, options), schemaFor(taskId, options.schema), {
+        target: { taskId },
+        ...options,
+      }),
     );
   }
 
-  result$<T>(taskId: TaskId<T>, options?: ReadOptions<T>): Observable<T> {
+  result$<T>(taskId: TaskId<T, unknown>, options?: ReadOptions<T>): Observable<T> {
     checkId(taskId, "taskId");
     const schema = toSchema(options);
-    return this.#reader.value$(this.#source.watch$(taskId), schema);
+    return this.#reader.value$(this.#source.watch$(taskId), schemaFor(taskId, schema));
   }
 
   results$<T>(options?: ResultFeedOptions<T>): Observable<TaskOutcome<T>> {

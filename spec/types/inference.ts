@@ -1,6 +1,6 @@
 // Compiled by `npm run types` and never run. It fails to compile if a type is inferred differently.
 import { type } from "arktype";
-import type { Observable } from "rxjs";
+import { mergeMap, type Observable, of } from "rxjs";
 import * as v from "valibot";
 import { z } from "zod";
 import {
@@ -13,6 +13,7 @@ import {
   type TaskOutcome,
   type WaitOptions,
 } from "kojin-postgres";
+import { awaitResults, settleResults } from "kojin-postgres/operators";
 
 /** True if two types are the same, not only assignable to one another: `any` equals nothing else. */
 type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
@@ -54,6 +55,47 @@ export async function typedIds(backend: ResultBackend, found: string): Promise<s
   await backend.initGroup("group", [id, resize.id()]);
   if (resize.is(found)) expectType<Size | undefined>().of(await backend.get(found));
   return other;
+}
+
+const zodReport = z.object({ at: z.string().transform((text) => new Date(text)) });
+const report = defineTask("report", { schema: zodReport });
+const order = defineTask("order", { schema: v.object({ lines: v.number() }) });
+interface Report {
+  at: Date;
+}
+
+export async function definedSchemas(backend: ResultBackend): Promise<void> {
+  expectType<TaskId<Report, { at: string }>>().of(report.id());
+  expectType<TaskId<{ lines: number }>>().of(order.id());
+  expectType<Report>().of(await backend.wait(report.id("7"), 1_000));
+  expectType<Report | undefined>().of(await backend.get(report.id("7"), { mustExist: true }));
+  expectType<PromiseSettledResult<Report>>().of(await backend.waitSettled(report.id("7"), { timeoutMs: 0 }));
+  expectType<Observable<Report>>().of(backend.result$(report.id("7")));
+  expectType<Observable<TaskOutcome<Report>>>().of(backend.results$({ where: report.is }));
+  await backend.store(report.id("7"), { at: "2026-07-01" });
+  await backend.completeGroupMember("group", report.id("7"), { at: "2026-07-01" });
+  // @ts-expect-error - the output of the schema is not what it reads
+  await backend.store(report.id("7"), { at: new Date() });
+  // @ts-expect-error - a definition with a type of its own, and a schema of another
+  defineTask<Size>("size", { schema: zodReport });
+  // @ts-expect-error - not a schema
+  defineTask("size", { schema: { at: "string" } });
+}
+
+export function operators(backend: ResultBackend, sizes$: Observable<TaskId<Size>>, ids$: Observable<string>): void {
+  const options = { timeoutMs: 1_000 };
+  expectType<Observable<TaskOutcome<Size>>>().of(sizes$.pipe(awaitResults(backend, options)));
+  expectType<Observable<TaskOutcome<Size>[]>>().of(sizes$.pipe(settleResults(backend, options)));
+  expectType<Observable<TaskOutcome<Report>>>().of(of(report.id("7")).pipe(awaitResults(backend, options)));
+  expectType<Observable<TaskOutcome<unknown>>>().of(ids$.pipe(awaitResults(backend, options)));
+  expectType<Observable<TaskOutcome<Size>>>().of(ids$.pipe(awaitResults<Size>(backend, options)));
+  const again$ = sizes$.pipe(
+    awaitResults(backend, options),
+    mergeMap(({ taskId }) => backend.result$(taskId)),
+  );
+  expectType<Observable<Size>>().of(again$);
+  // @ts-expect-error - the ids have a type, and it is another
+  sizes$.pipe(awaitResults<string>(backend, options));
 }
 
 export async function plainIds(backend: ResultBackend, options: WaitOptions): Promise<Size> {
