@@ -64,7 +64,7 @@ export class BackendCore {
   readonly telemetry: Telemetry | undefined;
   readonly #stopObserving: (() => void) | undefined;
   readonly #ownPool: OwnPool | undefined;
-  readonly #deadlines = new Deadlines();
+  readonly #deadlines: Deadlines;
   readonly #sweep: Sweep;
   readonly #wokenBy: Record<WakeCause, number> = {
     read: 0,
@@ -80,6 +80,7 @@ export class BackendCore {
   constructor(pool: ConnectionPool, options: ResolvedOptions, ownPool?: OwnPool) {
     this.options = options;
     this.#ownPool = ownPool;
+    this.#deadlines = new Deadlines(undefined, options.longStackTraces);
     // A separate connection for LISTEN means that the pool connects through a pooler.
     this.database = new Database(pool, options.schema, typeof options.listen === "boolean", ownPool !== undefined);
     this.clock = new ServerClock(this.database);

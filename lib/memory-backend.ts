@@ -48,9 +48,16 @@ export interface MemoryResultBackendOptions {
   readonly maxResultBytes?: number;
   /** Encodes results that JSON cannot hold, as with Postgres. Default: JSON alone. */
   readonly codec?: Codec;
+  /** Gives the errors of deadlines the stack of their call, as with Postgres. Default `false`. */
+  readonly longStackTraces?: boolean;
 }
 
-const memoryNames: OptionNames<MemoryResultBackendOptions> = { ttlMs: true, maxResultBytes: true, codec: true };
+const memoryNames: OptionNames<MemoryResultBackendOptions> = {
+  ttlMs: true,
+  maxResultBytes: true,
+  codec: true,
+  longStackTraces: true,
+};
 
 /**
  * Keeps results, chunks and groups in the memory of this process, for tests of code that takes a `ResultBackend`. It
@@ -60,10 +67,10 @@ const memoryNames: OptionNames<MemoryResultBackendOptions> = { ttlMs: true, maxR
  */
 export class MemoryResultBackend implements ResultBackend {
   readonly #storage: MemoryStorage;
-  readonly #options: Pick<ResolvedOptions, "ttlMs" | "maxResultBytes" | "codec">;
+  readonly #options: Pick<ResolvedOptions, "ttlMs" | "maxResultBytes" | "codec" | "longStackTraces">;
   // Not by `performance.now()`: `node:test`, and Vitest before 3, replace timers and `Date` but not `performance`,
   // so that waits would never end.
-  readonly #deadlines = new Deadlines(() => Date.now());
+  readonly #deadlines: Deadlines;
   readonly #reader: Reader;
   readonly #results: MemoryWaits<StoredResult>;
   readonly #tasks: TaskReads;
@@ -79,6 +86,7 @@ export class MemoryResultBackend implements ResultBackend {
     checkOptions(options, memoryNames);
     this.#storage = storage;
     this.#options = resolveOptions(options);
+    this.#deadlines = new Deadlines(() => Date.now(), this.#options.longStackTraces);
     this.#reader = new Reader(this.#deadlines, this.#options.codec);
     this.#results = new MemoryWaits<StoredResult>({
       deadlines: this.#deadlines,
@@ -111,8 +119,8 @@ export class MemoryResultBackend implements ResultBackend {
    * @param options - Options of the new backend. Default: those of this one.
    */
   view(options: MemoryResultBackendOptions = {}): MemoryResultBackend {
-    const { ttlMs, maxResultBytes, codec } = this.#options;
-    const same = { ttlMs, maxResultBytes, ...(codec === undefined ? {} : { codec }) };
+    const { ttlMs, maxResultBytes, longStackTraces, codec } = this.#options;
+    const same = { ttlMs, maxResultBytes, longStackTraces, ...(codec === undefined ? {} : { codec }) };
     return new MemoryResultBackend({ ...same, ...options }, this.#storage);
   }
 

@@ -85,6 +85,12 @@ export interface PostgresResultBackendOptions {
    * same codec. Default: plain JSON.
    */
   readonly codec?: Codec;
+  /**
+   * Gives errors that a deadline produces the stack of the call, so that they show the line that waited: the
+   * `WaitTimeoutError` of a wait, and the `DatabaseError` of a read or write that was not answered in time. Default
+   * `false`: a timer creates such an error, and its stack shows the timer.
+   */
+  readonly longStackTraces?: boolean;
 }
 
 /** Options with every default filled in. */
@@ -117,6 +123,7 @@ const backendNames: OptionNames<PostgresResultBackendOptions> = {
   logger: true,
   telemetry: true,
   codec: true,
+  longStackTraces: true,
 };
 const batchNames: OptionNames<BatchOptions> = { maxRows: true, maxBytes: true, inFlight: true };
 const telemetryNames: OptionNames<TelemetryOptions> = { traces: true, metrics: true };
@@ -144,9 +151,11 @@ export function resolveOptions(options: PostgresResultBackendOptions = {}): Reso
     pruneIntervalMs: options.pruneIntervalMs ?? Infinity,
     logger: options.logger ?? noLogger,
     codec: options.codec,
+    longStackTraces: options.longStackTraces ?? false,
     telemetry: resolveTelemetry(options.telemetry),
   };
   checkNumbers(resolved);
+  checkBoolean(resolved.longStackTraces, "longStackTraces");
   checkMethods(resolved.logger, "logger", ["info", "warn", "error"]);
   if (resolved.codec !== undefined) checkMethods(resolved.codec, "codec", ["encode", "decode"]);
   checkSchemaName(resolved.schema);
@@ -162,9 +171,7 @@ function resolveTelemetry(telemetry: unknown = false): Required<TelemetryOptions
     throw new TypeError(`telemetry: expected true, false or { traces, metrics }, got ${typeName(telemetry)}.`);
   checkOptions(telemetry, telemetryNames, "telemetry.");
   const { traces = true, metrics = true } = telemetry as TelemetryOptions;
-  for (const [name, value] of Object.entries({ traces, metrics }))
-    if (typeof (value as unknown) !== "boolean")
-      throw new TypeError(`telemetry.${name}: expected true or false, got ${typeName(value)}.`);
+  for (const [name, value] of Object.entries({ traces, metrics })) checkBoolean(value, `telemetry.${name}`);
   return { traces, metrics };
 }
 
@@ -178,6 +185,10 @@ function checkNumbers(options: ResolvedOptions): void {
   checkInteger(options.batch.inFlight, "batch.inFlight", 1, 16);
   checkInteger(options.maxResultBytes, "maxResultBytes", 1);
   checkInteger(options.inlineResultBytes, "inlineResultBytes", 0, largestInlineBytes);
+}
+
+function checkBoolean(value: unknown, what: string): void {
+  if (typeof value !== "boolean") throw new TypeError(`${what}: expected true or false, got ${typeName(value)}.`);
 }
 
 function checkObject(value: unknown, what: string): void {

@@ -13,6 +13,7 @@ describe("defaults", () => {
       notify: "trigger",
       sweepIntervalMs: 30_000,
       retryTimeoutMs: 10_000,
+      longStackTraces: false,
       batch: { maxRows: 1_000, maxBytes: 4 * 1024 * 1024, inFlight: 2 },
       maxResultBytes: 67_108_864,
       inlineResultBytes: 0,

@@ -27,6 +27,17 @@ import { isSameProgress } from "./group-rules";
 import { groupStatements } from "./group-statements";
 import { graceMs, GroupTimers } from "./group-timers";
 
+type GroupLimits = WaitOptions & Pick<WaitLimits, "site">;
+
+function lateError(
+  { progress }: StoredGroup,
+  limits: GroupLimits | undefined,
+  options?: ErrorOptions,
+): WaitTimeoutError {
+  const error = WaitTimeoutError.forGroup(progress.groupId, limits?.timeoutMs ?? 0, progress, options);
+  return limits?.site?.show(error) ?? error;
+}
+
 /** Reads and awaits groups. */
 export class Groups extends KeyedSource<StoredGroup> {
   readonly commits: TableCommits;
@@ -97,7 +108,11 @@ export class Groups extends KeyedSource<StoredGroup> {
 
   /** Emits the results of a group once it is done. Without limits it errors when the group expires. */
   results$(groupId: string, limits?: WaitOptions): Observable<readonly StoredResult[]> {
-    return defer(() => this.#resultsUntil$(groupId, performance.now() + (limits?.timeoutMs ?? Infinity), limits));
+    return defer(() => {
+      // Later waits of the same call begin elsewhere.
+      const traced = limits && { ...limits, site: this.context.deadlines.callSite() };
+      return this.#resultsUntil$(groupId, performance.now() + (limits?.timeoutMs ?? Infinity), traced);
+    });
   }
 
   async wait(groupId: string, options: WaitOptions): Promise<readonly StoredResult[]> {
@@ -144,7 +159,7 @@ export class Groups extends KeyedSource<StoredGroup> {
     this.changes.catchUp();
   }
 
-  #resultsUntil$(groupId: string, dueAt: number, limits?: WaitOptions): Observable<readonly StoredResult[]> {
+  #resultsUntil$(groupId: string, dueAt: number, limits?: GroupLimits): Observable<readonly StoredResult[]> {
     const timeoutMs = Math.max(0, dueAt - performance.now());
     return this.#done$(groupId, { ...limits, timeoutMs, callTimeoutMs: limits?.timeoutMs ?? Infinity }).pipe(
       concatMap((group) =>
@@ -172,9 +187,8 @@ export class Groups extends KeyedSource<StoredGroup> {
     group: StoredGroup,
     dueAt: number,
     unsubscribed: AbortSignal,
-    limits?: WaitOptions,
+    limits?: GroupLimits,
   ): Promise<readonly StoredResult[] | undefined> {
-    const { groupId } = group.progress;
     const signals = limits?.signal === undefined ? [unsubscribed] : [unsubscribed, limits.signal];
     let isAbsent = false;
     try {
@@ -185,11 +199,11 @@ export class Groups extends KeyedSource<StoredGroup> {
       isAbsent = present === undefined;
     } catch (error) {
       if (!mayPass(error)) throw error;
-      throw WaitTimeoutError.forGroup(groupId, limits?.timeoutMs ?? 0, group.progress, { cause: error });
+      throw lateError(group, limits, { cause: error });
     }
     // Meanwhile the group has expired or is open again.
     if (limits === undefined && isAbsent) throw expiredError(group);
-    if (performance.now() >= dueAt) throw WaitTimeoutError.forGroup(groupId, limits?.timeoutMs ?? 0, group.progress);
+    if (performance.now() >= dueAt) throw lateError(group, limits);
     return undefined;
   }
 }

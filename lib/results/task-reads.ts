@@ -102,11 +102,12 @@ export class TaskReads {
     const { deadlines } = this.#source;
     const { timeoutMs } = options;
     return defer(() => {
+      const site = deadlines.callSite();
       const dueAt = deadlines.now() + timeoutMs;
       return defer(async () => this.#assertExists(taskId, options)).pipe(
         concatMap(() => {
           const leftMs = Math.max(0, dueAt - deadlines.now());
-          return this.#source.watch$(taskId, { ...options, timeoutMs: leftMs, callTimeoutMs: timeoutMs });
+          return this.#source.watch$(taskId, { ...options, timeoutMs: leftMs, callTimeoutMs: timeoutMs, site });
         }),
       );
     });

@@ -24,8 +24,12 @@ export class WriteCall<Outcome> extends Call<Outcome> {
   }
 
   override expire(reason?: unknown): void {
-    super.expire(reason ?? this.item?.lateError?.());
+    super.expire(reason);
     this.item?.leave();
+  }
+
+  protected override late(): Error {
+    return this.item?.lateError?.() ?? super.late();
   }
 }
 

@@ -1,4 +1,5 @@
 import { longestTimerMs } from "../value/arguments";
+import { CallSite } from "./call-site";
 
 /**
  * Something that ends at a time, or when its signal aborts. `heapIndex` belongs to {@link Deadlines} and starts at -1.
@@ -36,8 +37,17 @@ export class Deadlines {
    */
   readonly now: () => number;
 
-  constructor(now: () => number = () => performance.now()) {
+  readonly #capturesStacks: boolean;
+
+  /** @param capturesStacks - Errors of deadlines have the stack of their call. */
+  constructor(now: () => number = () => performance.now(), capturesStacks = false) {
     this.now = now;
+    this.#capturesStacks = capturesStacks;
+  }
+
+  /** Captures the stack of the running call, if that is asked for. */
+  callSite(): CallSite | undefined {
+    return this.#capturesStacks ? new CallSite() : undefined;
   }
 
   get size(): number {
@@ -169,6 +179,7 @@ export class Call<T> implements Deadline {
   heapIndex = -1;
   readonly #deadlines: Deadlines;
   readonly #late: () => Error;
+  readonly #site: CallSite | undefined;
   #resolve!: (value: T) => void;
   #reject!: (error: unknown) => void;
   #isSettled = false;
@@ -177,6 +188,7 @@ export class Call<T> implements Deadline {
   constructor(deadlines: Deadlines, timeoutMs: number, late: () => Error, signal?: AbortSignal) {
     this.#deadlines = deadlines;
     this.#late = late;
+    this.#site = deadlines.callSite();
     this.signal = signal;
     this.dueAt = deadlines.now() + timeoutMs;
     this.promise = new Promise<T>((resolve, reject) => {
@@ -204,7 +216,17 @@ export class Call<T> implements Deadline {
 
   expire(reason?: unknown): void {
     this.#isSettled = true;
-    this.#reject(reason ?? this.#late());
+    this.#reject(reason ?? this.#lateError());
+  }
+
+  /** The error of a call that is not settled in time. */
+  protected late(): Error {
+    return this.#late();
+  }
+
+  #lateError(): Error {
+    const error = this.late();
+    return this.#site?.show(error) ?? error;
   }
 }
 

@@ -1,5 +1,6 @@
 import { firstValueFrom, Observable, type Subscriber, throwError, type Unsubscribable } from "rxjs";
 import { toTaskWaitOptions } from "../call-options";
+import type { CallSite } from "./call-site";
 import { type Deadline, type Deadlines, reasonOf } from "./deadlines";
 import type { WaitTimeoutError } from "../errors";
 import type { TaskWaitOptions, WaitOptions } from "../result-backend";
@@ -28,6 +29,8 @@ export interface WaitSource<T> {
 export interface WaitLimits extends Partial<WaitOptions> {
   /** Limit of the call that this wait is a part of, for the error. Default: `timeoutMs`. */
   readonly callTimeoutMs?: number;
+  /** Stack of that call, for the error. Default: the current one, if stacks are captured. */
+  readonly site?: CallSite | undefined;
 }
 
 /**
@@ -54,9 +57,15 @@ export function watch$<T>(source: WaitSource<T>, key: string, limits: WaitLimits
     const { signal } = limits;
     if (source.router.closedBy !== undefined) subscriber.error(source.router.closedBy);
     else if (signal?.aborted === true) subscriber.error(reasonOf(signal));
-    else return new Wait(source, key, limits, subscriber);
+    else return new Wait(source, key, withSite(source.deadlines, limits), subscriber);
     return undefined;
   });
+}
+
+/** Adds the stack of the call to the limits of a wait that may time out. As a field, it would make each wait larger. */
+function withSite(deadlines: Deadlines, limits: WaitLimits): WaitLimits {
+  const site = limits.site === undefined && limits.timeoutMs !== undefined ? deadlines.callSite() : undefined;
+  return site === undefined ? limits : { ...limits, site };
 }
 
 /**
@@ -151,7 +160,8 @@ class Wait<T> implements Watcher<T>, Deadline, Unsubscribable {
   #giveUp(cause?: unknown): void {
     if (this.#subscriber.closed) return;
     const options = cause === undefined ? undefined : { cause };
-    const { callTimeoutMs = this.#timeoutMs } = this.#limits;
-    this.error(this.#source.timeoutError(this.key, callTimeoutMs, this.#latest, options));
+    const { callTimeoutMs = this.#timeoutMs, site } = this.#limits;
+    const error = this.#source.timeoutError(this.key, callTimeoutMs, this.#latest, options);
+    this.error(site?.show(error) ?? error);
   }
 }
