@@ -92,7 +92,7 @@ begin
   if pg_catalog.pg_notification_queue_usage() operator(pg_catalog.>) 0.9::double precision then
     perform pg_catalog.set_config('kojin.notify'::pg_catalog.text, 'off', true);
   end if;
-  -- The second look takes 30 us, and most outcomes are the first of their task.
+  -- Most outcomes are the first of their task, for which one look is enough (135 instead of 150 us).
   if exists (select from @schema@.kojin_results where task_id operator(pg_catalog.=) id) then
     perform from @schema@.kojin_results where task_id operator(pg_catalog.=) id for no key update skip locked;
     if not found then
