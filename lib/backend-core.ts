@@ -206,7 +206,7 @@ export class BackendCore {
     await this.#closeWrites(performance.now() + closeLimitMs);
     this.clock.close();
     this.#closed.abort(new BackendClosedError());
-    this.#deadlines.expireAll(new BackendClosedError());
+    this.#deadlines.end(new BackendClosedError());
     this.#sweep.close();
     await this.notifications.close();
     await this.database.close();

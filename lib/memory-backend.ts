@@ -340,6 +340,6 @@ export class MemoryResultBackend implements ResultBackend {
     for (const each of [this.#results, this.#chunks, this.#groups]) each.close();
     this.#closed$.error(new BackendClosedError());
     // Only validations are left: their results exist, but the schemas have not answered.
-    this.#deadlines.expireAll(new BackendClosedError());
+    this.#deadlines.end(new BackendClosedError());
   }
 }

@@ -28,6 +28,7 @@ interface Listener {
 export class Deadlines {
   readonly #heap: Deadline[] = [];
   readonly #listeners = new Map<AbortSignal, Listener>();
+  #ended: Error | undefined;
   #timer: NodeJS.Timeout | undefined;
   #timerDueAt = Infinity;
   /** Time at which the timer fires, which is earlier than the next deadline if that is beyond the longest timer. */
@@ -59,7 +60,10 @@ export class Deadlines {
     if (entry.dueAt === Infinity) return;
     this.#place(entry, this.#heap.length);
     this.#siftUp(entry);
-    this.#arm();
+    const reason = this.#ended;
+    if (reason === undefined) this.#arm();
+    // Later, since the entry may still be under construction. Not by queueMicrotask, which fake timers replace.
+    else void Promise.resolve().then(() => this.end(reason));
   }
 
   /** Forgets an entry; ignores one that was never added. */
@@ -77,8 +81,9 @@ export class Deadlines {
     if (this.#heap.length === 0) this.#disarm();
   }
 
-  /** Ends every entry with a finite time now. */
-  expireAll(reason: Error): void {
+  /** Ends every entry with a finite time now, and each one that is added later. */
+  end(reason: Error): void {
+    this.#ended = reason;
     for (let first = this.#heap[0]; first !== undefined; first = this.#heap[0]) {
       this.remove(first);
       first.expire(reason);

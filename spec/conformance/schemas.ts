@@ -150,6 +150,15 @@ export const schemaSpecs: Specs = {
     assert.equal(await aborted, "enough");
   },
 
+  "ends a validation that begins while the backend is closed": async (suite) => {
+    const backend = await suite.open();
+    const taskId = suite.id("closing");
+    await backend.store(taskId, 1);
+    const reading = rejection(backend.get(taskId, { schema: silent }));
+    await backend.close();
+    assert.ok((await reading) instanceof BackendClosedError);
+  },
+
   "checks each result of a group": async (suite) => {
     const [storing, reading] = await suite.openTwo();
     const groupId = suite.id("group");

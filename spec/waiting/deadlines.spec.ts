@@ -122,7 +122,7 @@ it("keeps the order when an entry is removed whose place a much earlier one take
   for (const entry of entries.slice(3, 4)) deadlines.remove(entry);
   jest.advanceTimersByTime(4);
   expect(endsOf(entries)).toEqual([1, 0, 1, 0, 0, 1, 1]);
-  deadlines.expireAll(new Error("closed"));
+  deadlines.end(new Error("closed"));
 });
 
 it("ignores the removal of an entry that is not there, or not there any more", () => {
@@ -188,7 +188,7 @@ it("never expires what is due at Infinity, and keeps no timer for it", () => {
   expect(deadlines.size).toBe(0);
   expect(jest.getTimerCount()).toBe(0);
   if (entry) deadlines.remove(entry);
-  deadlines.expireAll(new Error("closed"));
+  deadlines.end(new Error("closed"));
   expect(entry?.ends).toEqual([]);
 });
 
@@ -196,9 +196,21 @@ it("ends all of them at once, with the reason, and leaves no timer", () => {
   const deadlines = new Deadlines();
   const entries = addAll(deadlines, 10, longestTimerMs * 3, 5);
   const reason = new Error("closed");
-  deadlines.expireAll(reason);
+  deadlines.end(reason);
   expect(entries.map(({ ends }) => ends)).toEqual([[reason], [reason], [reason]]);
   expect(deadlines.size).toBe(0);
+  expect(jest.getTimerCount()).toBe(0);
+});
+
+it("ends what is added after the end at once, but not within the call", async () => {
+  const deadlines = new Deadlines();
+  const reason = new Error("closed");
+  deadlines.end(reason);
+  const [entry, removed] = addAll(deadlines, 10, 20);
+  if (removed) deadlines.remove(removed);
+  expect(entry?.ends).toEqual([]);
+  await Promise.resolve();
+  expect([entry?.ends, removed?.ends]).toEqual([[reason], []]);
   expect(jest.getTimerCount()).toBe(0);
 });
 
@@ -234,7 +246,7 @@ it("does as a sorted list would, whatever is added and removed", () => {
       expect(jest.getTimerCount()).toBe(list.length > 0 ? 1 : 0);
     }
     const reason = new Error("closed");
-    deadlines.expireAll(reason);
+    deadlines.end(reason);
     expect(list.every(({ ends }) => ends.length === 1 && ends[0] === reason)).toBe(true);
   });
   fc.assert(property, { numRuns: 200 });
@@ -280,7 +292,7 @@ describe("a call", () => {
     const calls = [new Call(deadlines, 1_000, makeLate), new Call(deadlines, 2_000, makeLate)];
     const reason = new Error("closed");
     const outcomes = Promise.allSettled(calls.map(({ promise }) => promise));
-    deadlines.expireAll(reason);
+    deadlines.end(reason);
     expect(await outcomes).toEqual(calls.map(() => ({ status: "rejected", reason })));
     expect(makeLate).not.toHaveBeenCalled();
   });

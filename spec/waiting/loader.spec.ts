@@ -164,7 +164,7 @@ describe("two reads of the same key under way", () => {
     await request(2);
     const rejected = loader.load("late", "read").catch((error: unknown) => error);
     loader.request("watched", "sweep");
-    deadlines.expireAll(new Error("too late"));
+    deadlines.end(new Error("too late"));
     expect(await rejected).toMatchObject({ message: "too late" });
     for (const answer of answers) answer();
     await eventually(() => expect(answers).toHaveLength(3));
@@ -185,7 +185,7 @@ describe("two reads of the same key under way", () => {
     const fewMs = Math.max(1, addMs(4_001));
     // Copying what is there for each call takes a hundred times as long.
     expect(addMs(40_000) / fewMs).toBeLessThan(50);
-    deadlines.expireAll(new Error("over"));
+    deadlines.end(new Error("over"));
   });
 });
 
