@@ -7,6 +7,7 @@ const characteristicLines: Record<string, RegExp> = {
   "chord.ts": /^4 claimers competed for sources; \w+ got it\.\nCallbacks that ran: documents, sources\.$/m,
   "chunks.ts": /^One reader has read: Forty two\. The other one: Forty two\.\nThe result: \{ words: 2 \}$/m,
   "fan-out.ts": /^index\.ts failed .*, so it is done once more\.\n(.*\n)*All \d+ files: [\d,]+ bytes, [0-9a-f]{12}…$/m,
+  "known-tasks.ts": /^report-7: 202 .*\nreport-8: 404 .*\nreport-7: 200 \{"pages": 12\}$/m,
   "quick-start.ts": /^Task invoice:\S+ has the result \{ total: 42 \}$/m,
   "reactive.ts": /^The upload: the user left; open waits: 0$/m,
   "transaction.ts": /^Committed, and the wait has ended with \{ amount: 20 \}$/m,
