@@ -1,3 +1,4 @@
+import { escapeIdentifier } from "pg";
 import { firstValueFrom } from "rxjs";
 import { filter } from "rxjs/operators";
 import type { Notifier, ListenStatus, PostgresResultBackend, PostgresResultBackendOptions } from "kojin-postgres";
@@ -188,14 +189,19 @@ describeWithNats()("NATS, when it goes away", () => {
     const proxy = await TcpProxy.start(server.url);
     const waiting = await open(nats({ servers: server.url }));
     const storing = await open(nats({ servers: proxy.route(server.url), pingIntervalMs: 1_000 }));
-    const result = waiting.wait("flood 0", 30_000);
+    const waits = ["flood 0", "never announced"].map(async (id) => waiting.wait(id, 50_000));
     await untilQuiet(waiting);
     proxy.mode = "refuse";
-    await storeAll(storing, "flood", 21_000);
-    expect(waiting.stats()).toMatchObject({ waiting: 1, notifications: { relevant: 0 } });
+    // Of the ids, 20 000 may wait to be sent, and as many to be confirmed.
+    await storeAll(storing, "flood", 41_000);
+    await database.sql(
+      `insert into ${escapeIdentifier(database.schema)}.kojin_results (task_id, result) values ($1, '1')`,
+      ["never announced"],
+    );
+    expect(waiting.stats()).toMatchObject({ waiting: 2, notifications: { relevant: 0 } });
     proxy.mode = "pass";
-    expect(await result).toBe(0);
-    expect(waiting.stats()).toMatchObject({ sweeps: 0, notifications: { relevant: 0 }, wokenBy: { notification: 1 } });
+    expect(await Promise.all(waits)).toEqual([0, 1]);
+    expect(waiting.stats()).toMatchObject({ sweeps: 0, wokenBy: { notification: 2 } });
     await Promise.all([waiting.close(), storing.close()]);
     await proxy.stop();
     await server.stop();

@@ -8,7 +8,8 @@ describe("an outage", () => {
 
   it("longer than any retry is outlived: what was waited for before it is found after it", async () => {
     const [storing, waiting] = [
-      await suite.open({ retryTimeoutMs: 1_000 }),
+      // Enough for the first connection to a server that has just started.
+      await suite.open({ retryTimeoutMs: 5_000 }),
       await suite.open({ retryTimeoutMs: 1_000 }),
     ];
     await storing.initGroup("before", 2);
@@ -22,7 +23,7 @@ describe("an outage", () => {
     await eventually(() => expect(waiting.stats()).toMatchObject({ status: "listening", reads: { inFlight: 0 } }));
 
     await suite.server.stop("fast");
-    // Two seconds is pg-listen's default, and one is what these backends retry for.
+    // Longer than pg-listen's default of two seconds, and than these backends retry.
     const rejection: unknown = await storing.store("unsaid", 1).catch((error: unknown) => error);
     expect(rejection).toMatchObject({ code: "DATABASE", transient: true });
     expect(await short).toBeInstanceOf(WaitTimeoutError);
