@@ -48,11 +48,16 @@ export async function retryTransient<T>(
   const longestMs = Math.min(options.attemptMs ?? (dueAt - performance.now()) / 2, longestAttemptMs);
   let lastError: DatabaseError | undefined;
   for (let retry = 1; ; retry += 1) {
+    const startedAt = performance.now();
+    const limitMs = Math.max(1, Math.min(longestMs, dueAt - startedAt));
     try {
-      return await attempt(Math.max(1, Math.min(longestMs, dueAt - performance.now())));
+      return await attempt(limitMs);
     } catch (error) {
       const delayMs = backoffMs(retry, firstDelayMs, longestDelayMs);
-      if (!isPassing(error) || performance.now() + delayMs >= dueAt) throw toReport(error, lastError);
+      // The last attempt gets what is left of the time. That this was too short does not explain the failure either.
+      const ranOut = limitMs < longestMs && performance.now() - startedAt >= limitMs;
+      const reported = ranOut && isPassing(error) ? (lastError ?? error) : toReport(error, lastError);
+      if (!isPassing(error) || performance.now() + delayMs >= dueAt) throw reported;
       lastError = toReport(error, lastError);
       onRetry?.(error);
       await pause(delayMs, signals);

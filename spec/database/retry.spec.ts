@@ -68,6 +68,22 @@ it("rejects with the error before a statement that came too late, which does not
   expect(attempt.mock.calls.length).toBeGreaterThan(1);
 });
 
+it("rejects with the error before an attempt for which too little time was left", async () => {
+  const why = transient("read-only");
+  // Attempts begin after 0, 50, 150 and 350 ms.
+  jest.spyOn(Math, "random").mockReturnValue(1);
+  let delayMs = 0;
+  const attempt = jest.fn(async (limitMs: number): Promise<string> => {
+    if (limitMs < 250) await new Promise((resolve) => setTimeout(resolve, (delayMs = limitMs)));
+    throw limitMs < 250 ? transient("no answer") : why;
+  });
+  let outcome: unknown;
+  retryTransient(attempt, { dueAt: performance.now() + 500, signals: [] }).catch((error: unknown) => (outcome = error));
+  await jest.advanceTimersByTimeAsync(1_000);
+  expect(delayMs).toBe(150);
+  expect(outcome).toBe(why);
+});
+
 it.each([
   ["of the database that is not transient", permanent()],
   ["about the schema", new SchemaError("public", "missing", "not migrated")],
