@@ -2,8 +2,8 @@ import type { Notifier, PostgresResultBackendOptions } from "kojin-postgres";
 import { nats } from "kojin-postgres/nats";
 
 /**
- * The way in which the ordinary specs use the library. All specs have to pass in each. `pool-of-one`: each pool has a
- * single connection. `pgbouncer`: the same, through PgBouncer in transaction mode, while LISTEN goes directly.
+ * The way in which the ordinary specs use the library. All specs have to pass in each. `pgbouncer`: the pool goes
+ * through PgBouncer in transaction mode, LISTEN goes directly. `pool-of-one`: each pool has a single connection.
  * `deferred`: announcements come after the commit. `nats`: notifications come over NATS, and no process listens.
  */
 export type Variant = "plain" | "pgbouncer" | "pool-of-one" | "deferred" | "nats";
@@ -19,7 +19,6 @@ export function inVariant(url: string): { poolUrl: string; options: PostgresResu
       changed.host = pooler.host;
       // PgBouncer refuses startup options, such as those in the embedded server's address.
       changed.searchParams.delete("options");
-      changed.searchParams.set("max", "1");
       return { poolUrl: changed.href, options: { listen: { connection: url } } };
     }
     case "pool-of-one":
