@@ -30,7 +30,6 @@ export default {
   globalTeardown: "<rootDir>/spec/support/global-teardown.ts",
   // Specs that start processes or restart servers need longer than Jest's 5 s, and one that hangs still ends.
   testTimeout: 60_000,
-  // More than there are cores, since the specs wait more than they compute. On two cores the suite took 313 s with two
-  // workers and 186 s with four.
-  maxWorkers: 4,
+  // More than there are cores, since the specs wait more than they compute. With four on two cores, specs of time fail.
+  maxWorkers: 3,
 };
