@@ -154,7 +154,10 @@ describe("streams", () => {
       await storing.store("theirs", 1);
       await storing.store("mine", 2);
       await eventually(() => expect(feed.seen).toEqual(["mine"]));
-      expect(watching.stats()).toMatchObject({ notifications: { relevant: 1 }, reads: { statements: before + 1 } });
+      const { notifications, reads } = watching.stats();
+      expect(notifications.relevant).toBe(1);
+      // The look with which the feed begins may find it as well.
+      expect(reads.statements - before).toBeLessThanOrEqual(2);
       feed.stop();
     });
 
