@@ -5,7 +5,7 @@ import type { Chunk, ChunkBackend, ChunkPosition, GroupBackend, GroupProgress, R
 import { checkOptions, type OptionNames } from "../value/arguments";
 import { asJsonText } from "../value/decoding";
 import type { JsonText } from "../value/json-text";
-import { eventResponse, type EventStreamOptions, formatEvent, type StreamEvent } from "./event-stream";
+import { eventResponse, type EventStreamOptions, type EventStyle, formatEvent, type StreamEvent } from "./event-stream";
 import { type FailureOptions, problemOfId, problemResponse, toProblem } from "./respond";
 
 export interface StreamErrorOptions {
@@ -54,13 +54,7 @@ export function sseResult(
   taskId: string,
   options: SseResultOptions = {},
 ): Response {
-  checkOptions(options, taskNames);
-  const badId = problemOfId(taskId, "taskId");
-  if (badId !== undefined) return problemResponse(badId);
-  return eventResponse((lastEventId) => {
-    if (lastEventId === settledId) return undefined;
-    return resultEvent$(backend, taskId).pipe(catchError((error: unknown) => of(outcomeEvent(error, options))));
-  }, options);
+  return taskResponse(taskId, options, () => resultEvent$(backend, taskId));
 }
 
 /**
@@ -80,17 +74,28 @@ export function sseTask(
   taskId: string,
   options: SseTaskOptions = {},
 ): Response {
+  const follow = (lastEventId: string | undefined): Observable<StreamEvent> => {
+    const chunks$ = backend.chunks$(taskId, { after: positionOf(lastEventId), schema: asJsonText });
+    return concat(chunks$.pipe(map(chunkEvent)), resultEvent$(backend, taskId));
+  };
+  return taskResponse(taskId, options, follow, { delivery: "all" });
+}
+
+/** Streams the events of a task that `follow` gives, and its failure, unless the client has received the last event. */
+function taskResponse(
+  taskId: string,
+  options: SseTaskOptions,
+  follow: (lastEventId: string | undefined) => Observable<StreamEvent>,
+  style?: EventStyle,
+): Response {
   checkOptions(options, taskNames);
   const badId = problemOfId(taskId, "taskId");
   if (badId !== undefined) return problemResponse(badId);
-  const follow = (lastEventId: string | undefined): Observable<StreamEvent> | undefined => {
+  const open = (lastEventId: string | undefined): Observable<StreamEvent> | undefined => {
     if (lastEventId === settledId) return undefined;
-    const chunks$ = backend.chunks$(taskId, { after: positionOf(lastEventId), schema: asJsonText });
-    return concat(chunks$.pipe(map(chunkEvent)), resultEvent$(backend, taskId)).pipe(
-      catchError((error: unknown) => of(outcomeEvent(error, options))),
-    );
+    return follow(lastEventId).pipe(catchError((error: unknown) => of(outcomeEvent(error, options))));
   };
-  return eventResponse(follow, options, { delivery: "all" });
+  return eventResponse(open, options, style);
 }
 
 const resultEvent$ = (backend: Pick<ResultBackend, "result$">, taskId: string): Observable<StreamEvent> =>
