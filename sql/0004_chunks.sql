@@ -241,6 +241,47 @@ begin
 end
 $$;
 
+-- Reads chunks of many tasks, all from one snapshot. The arrays have equal length and hold the task, and the attempt and
+-- the number after which to read. Returns up to max_chunks rows for each task, and one without a chunk if there is none.
+--
+-- A function, because its plan is kept: planning takes three times as long as reading the next chunk of one task.
+create or replace function @schema@.kojin_read_chunks(
+  task_ids pg_catalog.text[], attempts int[], sequences bigint[], max_chunks int
+) returns table (place int, attempt int, latest bigint, is_finished boolean, error pg_catalog.jsonb, sequence bigint, chunk pg_catalog.jsonb)
+language plpgsql stable rows 100
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict use_column
+declare
+  -- The current time rather than that of the statement, which may have waited.
+  present constant timestamp with time zone := pg_catalog.clock_timestamp();
+begin
+  return query
+  select
+    asked.place::int, coalesce(stream.attempt, 0), coalesce(stream.sequence, 0::bigint),
+    result.task_id is not null and (result.expires_at is null or result.expires_at operator(pg_catalog.>) present),
+    result.error, page.sequence, page.chunk
+  from rows from (pg_catalog.unnest(task_ids), pg_catalog.unnest(attempts), pg_catalog.unnest(sequences))
+    with ordinality as asked (task_id, attempt, sequence, place)
+  left join @schema@.kojin_results as result on result.task_id operator(pg_catalog.=) asked.task_id
+  left join @schema@.kojin_streams as stream
+    on stream.task_id operator(pg_catalog.=) asked.task_id
+      -- The stream of a task with a result lives as long as the result.
+      and case when result.task_id is null then stream.expires_at is null or stream.expires_at operator(pg_catalog.>) present
+        else result.expires_at is null or result.expires_at operator(pg_catalog.>) present end
+  left join lateral (
+    select next.sequence, next.chunk
+    from @schema@.kojin_chunks as next
+    where next.task_id operator(pg_catalog.=) stream.task_id and next.attempt operator(pg_catalog.=) stream.attempt
+      and next.sequence operator(pg_catalog.>)
+        case when stream.attempt operator(pg_catalog.=) asked.attempt then asked.sequence else 0::bigint end
+    order by next.sequence
+    limit max_chunks
+  ) as page on true;
+end
+$$;
+
 -- Emits one chunk, for writers in any language. Returns its number, or null if the task already has a result. A null
 -- chunk is stored as JSON null, and a null ttl never expires. restart starts another attempt.
 create or replace function @schema@.kojin_emit(

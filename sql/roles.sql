@@ -103,6 +103,8 @@ grant select (group_id, task_id, result, completed, error, position, finished_se
 grant select (group_id, total, completed, failed, declared, initialised, placeholders_late, completed_at, done_xid, deadline_ms, expires_at) on public.kojin_group_state to kojin_waiter;
 grant select (task_id, attempt, sequence, expires_at) on public.kojin_streams to kojin_waiter;
 grant select (task_id, attempt, sequence, chunk) on public.kojin_chunks to kojin_waiter;
+-- It runs with the rights of its caller.
+grant execute on function public.kojin_read_chunks(pg_catalog.text[], int[], bigint[], int) to kojin_waiter;
 
 -- Janitor: deletes expired rows, and reads no results. It could delete any row. Locking a row requires the right to
 -- update one of its columns, so it may update the least harmful ones.

@@ -26,9 +26,6 @@ const columns = `$1::pg_catalog.text[], $2::pg_catalog.text[], $3::pg_catalog.te
 export function chunkStatements(options: ResolvedOptions) {
   const schema = escapeIdentifier(options.schema);
   const maxBytes = maxTextBytes(options.maxResultBytes);
-  // The current time rather than that of the statement, which may have waited.
-  const isAlive = (table: string): string =>
-    `(${table}.expires_at is null or ${table}.expires_at operator(pg_catalog.>) clock.time)`;
   const notify = setting("kojin.notify", "case when $7::boolean then '' else 'off' end");
   const settings = `pg_catalog.concat(${isInTime(schema, "$6")}, ${lockTimeoutSetting(rowLockTimeoutMs(options))}, ${notify})`;
   return {
@@ -59,46 +56,24 @@ export function chunkStatements(options: ResolvedOptions) {
     // Returns for each task one row or more ({@link ChunkPageRow}), all from one snapshot: as many chunks as fit into
     // the byte budget by estimate.
     read: `
-      select summed.place, summed.attempt, summed.latest, summed.is_finished,
+      select summed.place, summed.attempt, summed.latest::pg_catalog.text, summed.is_finished,
         case when summed.is_finished and summed.nth operator(pg_catalog.=) 1 then ${boundedText("summed.error", maxBytes)} end,
         summed.error is not null,
-        case when summed.bytes_before operator(pg_catalog.<) ${readBudgetBytes} then summed.sequence end,
+        case when summed.bytes_before operator(pg_catalog.<) ${readBudgetBytes} then summed.sequence::pg_catalog.text end,
         case when summed.bytes_before operator(pg_catalog.<) ${readBudgetBytes}
           then ${boundedText("summed.chunk", maxBytes)} end
       from (
         select measured.*,
-          pg_catalog.row_number() over (partition by measured.place order by measured.sequence_number) as nth,
-          pg_catalog.sum(measured.bytes) over (order by measured.place, measured.sequence_number rows unbounded preceding)
+          pg_catalog.row_number() over (partition by measured.place order by measured.sequence) as nth,
+          pg_catalog.sum(measured.bytes) over (order by measured.place, measured.sequence rows unbounded preceding)
             operator(pg_catalog.-) measured.bytes as bytes_before
         from (
-          select asked.place::int as place, coalesce(stream.attempt, 0) as attempt,
-            coalesce(stream.sequence, 0)::pg_catalog.text as latest,
-            result.task_id is not null and ${isAlive("result")} as is_finished,
-            result.error,
-            page.sequence::pg_catalog.text as sequence, page.sequence as sequence_number, page.chunk,
-            ${estimatedBytes("page.chunk")}::bigint as bytes
-          from rows from (
-            pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::int[]), pg_catalog.unnest($3::bigint[])
-          ) with ordinality as asked (task_id, attempt, sequence, place)
-          cross join (select pg_catalog.clock_timestamp() as time) as clock
-          left join ${schema}.kojin_results as result on result.task_id operator(pg_catalog.=) asked.task_id
-          left join ${schema}.kojin_streams as stream
-            on stream.task_id operator(pg_catalog.=) asked.task_id
-              and case when result.task_id is null then ${isAlive("stream")} else ${isAlive("result")} end
-          left join lateral (
-            select chunk.sequence, chunk.chunk
-            from ${schema}.kojin_chunks as chunk
-            where chunk.task_id operator(pg_catalog.=) stream.task_id
-              and chunk.attempt operator(pg_catalog.=) stream.attempt
-              and chunk.sequence operator(pg_catalog.>)
-                case when stream.attempt operator(pg_catalog.=) asked.attempt then asked.sequence else 0 end
-            order by chunk.sequence
-            limit $4::int
-          ) as page on true
+          select page.*, ${estimatedBytes("page.chunk")}::bigint as bytes
+          from ${schema}.kojin_read_chunks($1::pg_catalog.text[], $2::int[], $3::bigint[], $4::int) as page
         ) as measured
       ) as summed
       where summed.bytes_before operator(pg_catalog.<) ${readBudgetBytes} or summed.nth operator(pg_catalog.=) 1
-      order by summed.place, summed.sequence_number`,
+      order by summed.place, summed.sequence`,
 
     // $1 int most streams, $2 float8 ms since they expired. Deletes expired streams with their chunks. Returns a row
     // for each.
