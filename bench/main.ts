@@ -7,13 +7,15 @@ import { describeComparison, describeRun } from "./comparison";
 import { describeReferences } from "./explanation";
 import { measure } from "./measure";
 import { type BenchOptions, parseOptions, usage } from "./options";
-import { type BenchResult, readResult, writeResult } from "./result";
+import { type BenchResult, readResult, type RowResult, writeResult } from "./result";
 import type { Row } from "./row";
 import { rows } from "./rows";
 import { describeResults } from "./table";
 
 async function run({ isQuick, only, json, compare, isExplained }: BenchOptions): Promise<number> {
-  const selected = rows.filter(({ name }) => only.test(name));
+  const isAsked = ({ name, target }: Pick<RowResult, "name" | "target">): boolean =>
+    only?.test(name) ?? (target !== undefined || !isQuick);
+  const selected = rows.filter(isAsked);
   if (selected.length === 0)
     throw new UsageError(
       `No row has a name like ${String(only)}. There are:\n${rows.map(({ name }) => name).join("\n")}`,
@@ -29,8 +31,8 @@ async function run({ isQuick, only, json, compare, isExplained }: BenchOptions):
   console.log(describeResults(result.rows));
   console.log(describeRun(result));
   if (earlier !== undefined) {
-    // Rows that --only leaves out are not missing.
-    const asked = { ...earlier, rows: earlier.rows.filter(({ name }) => only.test(name)) };
+    // Rows that the options leave out are not missing.
+    const asked = { ...earlier, rows: earlier.rows.filter(isAsked) };
     console.log(describeComparison(asked, result));
   }
   return result.rows.some(({ failure }) => failure !== undefined) ? 1 : 0;

@@ -2,8 +2,8 @@ import { parseArgs } from "node:util";
 
 export interface BenchOptions {
   readonly isQuick: boolean;
-  /** Selects rows by name. */
-  readonly only: RegExp;
+  /** Selects rows by name. Default: all, or those with a target for a quick run. */
+  readonly only: RegExp | undefined;
   /** File for the result. */
   readonly json: string | undefined;
   /** File with the result of an earlier run. */
@@ -22,7 +22,7 @@ reference take turns for five rounds, and medians count. The exit code is 1 if a
 missed target or a missing program is not a failure.
 
   --quick           two rounds with less load and fewer processes, in under two minutes; too little for
-                    conclusions
+                    conclusions; leaves out rows without a target, unless --only is given
   --only PATTERN    only rows whose name matches this regular expression, ignoring case
   --json FILE       also writes the result to a file, again after each row
   --compare FILE    also shows how each ratio differs from that of an earlier run's --json
@@ -36,7 +36,7 @@ export function parseOptions(args: readonly string[]): BenchOptions | "help" {
     args: [...args],
     options: {
       quick: { type: "boolean", default: false },
-      only: { type: "string", default: "" },
+      only: { type: "string" },
       json: { type: "string" },
       compare: { type: "string" },
       explain: { type: "boolean", default: false },
@@ -47,5 +47,6 @@ export function parseOptions(args: readonly string[]): BenchOptions | "help" {
   const { quick: isQuick, json, compare, explain: isExplained } = values;
   if (isExplained && (isQuick || json !== undefined || compare !== undefined))
     throw new TypeError("--explain measures nothing, so it goes with --only alone.");
-  return { isQuick, only: new RegExp(values.only, "i"), json, compare, isExplained };
+  const only = values.only === undefined ? undefined : new RegExp(values.only, "i");
+  return { isQuick, only, json, compare, isExplained };
 }

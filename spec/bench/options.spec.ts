@@ -6,7 +6,7 @@ describe("the options of the bench", () => {
   it("measure every row in full by default", () => {
     expect(parseBench([])).toEqual({
       isQuick: false,
-      only: /(?:)/i,
+      only: undefined,
       json: undefined,
       compare: undefined,
       isExplained: false,
