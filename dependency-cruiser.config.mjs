@@ -13,7 +13,7 @@ const rooms = [
   ["database/"],
   ["call-options.ts", "result-backend.ts", "options.ts"],
   ["value/"],
-  ["errors.ts", "logger.ts"],
+  ["errors.ts", "logger.ts", "optional-packages.ts", "package-files.ts"],
 ];
 
 const inLib = (names) => `^lib/(${names.join("|").replaceAll(".", "\\.")})`;

@@ -1,18 +1,19 @@
 // Packs the package as `npm publish` would and uses it as a user would: in an empty folder, with nothing else
 // installed.
-import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { CheckError, install, root, run, runTool } from "./package/command.mjs";
-import { checkContents } from "./package/contents.mjs";
+import { CheckError, install, newProject, root, run, runTool } from "./package/command.mjs";
+import { checkBundles } from "./package/bundles.mjs";
+import { checkContents, checkSize } from "./package/contents.mjs";
 import { checkRuntime } from "./package/runtime.mjs";
 import { checkTypes } from "./package/types.mjs";
 
 // Outside the repository, so that its node_modules cannot be found.
 const work = mkdtempSync(join(tmpdir(), "check-package-"));
-const consumer = newFolder("consumer");
-const compilers = newFolder("compilers");
+const consumer = newProject(join(work, "consumer"));
+const compilers = newProject(join(work, "compilers"));
 const installed = join(consumer, "node_modules", "kojin-postgres");
 let tarball = "";
 
@@ -21,13 +22,14 @@ const checks = {
     await run("npm", ["pack", "--pack-destination", work]);
     tarball = join(work, readdirSync(work).find((name) => name.endsWith(".tgz")) ?? "");
     await install(consumer, [tarball, `@types/node@${nodeTypesRange()}`]);
-    return `${(statSync(tarball).size / 1024).toFixed(1)} KiB`;
+    return checkSize(tarball);
   },
   "contains what it should": () => checkContents(installed),
   publint: async () => void (await runTool("publint", ["run", tarball, "--strict"])),
   // With all rules enabled.
   "are the types wrong": async () => void (await runTool("attw", [tarball, "--no-definitely-typed", "--no-emoji"])),
   "loads and works": () => checkRuntime(consumer),
+  "works in bundles of esbuild and ncc": () => checkBundles(consumer, join(work, "bundles")),
   "type-checks with TypeScript 5.4, 6 and 7": () => checkTypes(consumer, compilers),
 };
 
@@ -50,13 +52,6 @@ async function report(title, check) {
     console.error(`FAILED: ${title}\n${error.message}`);
     throw error;
   }
-}
-
-function newFolder(name) {
-  const folder = join(work, name);
-  mkdirSync(folder);
-  writeFileSync(join(folder, "package.json"), JSON.stringify({ private: true }));
-  return folder;
 }
 
 // The types of the oldest supported Node. Without them, those that come with pg would bring the types of the newest.

@@ -34,7 +34,7 @@ async function main(): Promise<number> {
 
 function migrationNames(): UnqualifiedName[] {
   const schema = 'a schema "with quotes"';
-  const texts = [...migrations(), { name: "recount", sql: recountSql() }].map(({ name, sql }) => ({
+  const texts = [...migrations, { name: "recount", sql: recountSql }].map(({ name, sql }) => ({
     name,
     text: sqlFor(schema, sql),
   }));

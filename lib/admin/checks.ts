@@ -139,7 +139,7 @@ export async function readContext(parts: CatalogParts, timeoutMs: number): Promi
     catalog,
     facts,
     schemaVersion,
-    hasTables: schemaVersion === undefined || schemaVersion === latestVersion(),
+    hasTables: schemaVersion === undefined || schemaVersion === latestVersion,
     needsNotify: parts.options.notify !== "off",
   };
 }
@@ -195,7 +195,7 @@ export const checkSettings: Check = async ({ catalog }) => {
 /** Checks whether the tables exist, in the version of this package. */
 export const checkSchema: Check = async ({ schemaVersion, catalog }) => {
   const { schema } = catalog;
-  const latest = latestVersion();
+  const latest = latestVersion;
   if (schemaVersion === undefined)
     return unknown(`This role may not read the version of schema "${schema}".`, "See sql/roles.sql.");
   if (schemaVersion === latest) return ok(`Schema "${schema}" has version ${latest}.`);

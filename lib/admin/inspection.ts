@@ -189,7 +189,7 @@ export async function inspect(parts: CatalogParts & { readonly pruner: Pruner })
     schema: catalog.schema,
     channel: channelOf(catalog.schema),
     schemaVersion: await catalog.schemaVersion(),
-    latestVersion: latestVersion(),
+    latestVersion,
     listeners,
     triggers: await catalog.triggers(),
     tables: await catalog.tables(),

@@ -72,7 +72,7 @@ export function functionsSql(schema: string, table: ResolvedTable, rules: CopyRu
     ttl: intervalOf(rules.ttlMs),
     max_bytes: `${rules.maxResultBytes}::bigint`,
   };
-  return stepsOf(schema, attachSql())
+  return stepsOf(schema, attachSql)
     .map((step) => ("sql" in step ? step.sql : ""))
     .join("\n")
     .replace(/@(\w+)@/g, (mark, name: string) => parts[name] ?? mark);

@@ -26,7 +26,8 @@ function interrupt(signal: NodeJS.Signals): void {
   setTimeout(() => process.exit(exitCodeOfSignal(signal)), maxShutdownMs).unref();
 }
 
-void runProgram(process.argv.slice(2), {
+// Exported, since bundlers take a file without exports for CommonJS, and then wrap every module that it imports.
+export const ended: Promise<void> = runProgram(process.argv.slice(2), {
   in: process.stdin,
   out: process.stdout,
   err: process.stderr,

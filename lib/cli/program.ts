@@ -1,6 +1,5 @@
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { CommanderError, Option } from "commander";
+import { version } from "../package-files";
 import { CliCommand, parseInteger, parseSchema, type Run } from "./command";
 import { demo } from "./commands/demo";
 import { doctor, migrate, prune, status } from "./commands/operating";
@@ -48,7 +47,7 @@ function createProgram(run: Run, isJson: boolean): CliCommand {
   const { out, err } = run.terminal;
   const program = new CliCommand(run, "kojin-postgres")
     .description("Store, await, watch and inspect task results on PostgreSQL.")
-    .version(readVersion(), "-V, --version", "print the version of the package")
+    .version(version, "-V, --version", "print the version of the package")
     .helpOption("-h, --help", "print this help")
     .helpCommand("help [command]", "print the help of a command")
     .configureHelp({ showGlobalOptions: true })
@@ -91,9 +90,4 @@ function addGlobalOptions(program: CliCommand): void {
 function toFailureLine(text: string): string {
   const message = text.trim().replace(/^error: /, "");
   return failureLine(new UsageError(message), message);
-}
-
-function readVersion(): string {
-  const manifest = readFileSync(join(__dirname, "..", "..", "package.json"), "utf8");
-  return (JSON.parse(manifest) as { version: string }).version;
 }

@@ -1,6 +1,5 @@
-import { readdirSync, readFileSync } from "node:fs";
 import type { IncomingMessage } from "node:http";
-import { extname, join } from "node:path";
+import { extname } from "node:path";
 import { defer, finalize, type Observable } from "rxjs";
 import { eventResponse, type StreamEvent } from "../http/event-stream";
 import { HttpServer } from "../http/send-response";
@@ -13,6 +12,7 @@ import {
   urlHost,
 } from "./dashboard-options";
 import { Monitor, type MonitorTimes } from "./monitor";
+import { pageFiles } from "./page-files";
 
 /** A page that is being served. */
 export interface Dashboard extends AsyncDisposable {
@@ -161,13 +161,11 @@ class DashboardServer implements Dashboard {
   }
 }
 
-/** Reads the files of the page, by path. The build copies them beside this module. */
+/** The files of the page, by path. */
 function readFiles(): ReadonlyMap<string, { readonly type: string; readonly content: string }> {
-  const folder = join(__dirname, "page");
-  const files = readdirSync(folder).map((name) => {
+  const files = Object.entries(pageFiles).map(([name, content]) => {
     const type = contentTypes[extname(name)] ?? "application/octet-stream";
-    const file = { type, content: readFileSync(join(folder, name), "utf8") };
-    return [name === "index.html" ? "/" : `/${name}`, file] as const;
+    return [name === "index.html" ? "/" : `/${name}`, { type, content }] as const;
   });
   return new Map(files);
 }

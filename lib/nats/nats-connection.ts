@@ -1,6 +1,4 @@
-import { createRequire } from "node:module";
 import { connect } from "node:net";
-import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type * as Transport from "@nats-io/transport-node";
 import type { NatsConnection as ClientConnection, Subscription } from "@nats-io/transport-node";
@@ -9,6 +7,7 @@ import { unlessAborted, withTimeLimit } from "../database/race";
 import { MissingPackageError } from "../errors";
 import type { Logger } from "../logger";
 import { type SupervisedSession, Supervisor } from "../notifications/supervisor";
+import { loadOptional } from "../optional-packages";
 import { addressOf, type ResolvedNatsOptions } from "./options";
 
 type NatsClient = typeof Transport;
@@ -20,19 +19,14 @@ const staggerMs = 250;
 const greeting = "INFO";
 
 /**
- * Loads the official client. As an optional peer it belongs to the user's project, and this package may be linked.
+ * Loads the official client.
  *
  * @throws {@link MissingPackageError}
  */
-export function loadClient(folders: readonly string[] = [__dirname, process.cwd()]): NatsClient {
-  for (const folder of folders) {
-    try {
-      return createRequire(join(folder, "resolve.js"))(packageName) as NatsClient;
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "MODULE_NOT_FOUND") throw error;
-    }
-  }
-  throw new MissingPackageError(packageName, "kojin-postgres/nats");
+export function loadClient(folders?: readonly string[]): NatsClient {
+  const client = loadOptional(packageName, folders);
+  if (client === undefined) throw new MissingPackageError(packageName, "kojin-postgres/nats");
+  return client as NatsClient;
 }
 
 /** A subject on which the server does not allow a connection to publish. */

@@ -69,7 +69,7 @@ export async function migrate(
   await forgetForeignTransactions(database, schema);
   return {
     schema,
-    version: latestVersion(),
+    version: latestVersion,
     applied: run.applied.map(({ version, name }) => ({ version, name })),
     repaired,
   };
@@ -90,13 +90,13 @@ export async function planMigration(
     throw error;
   });
   // A role that may not read the version cannot migrate either, so the tables are assumed to be up to date.
-  const version = state?.version ?? latestVersion();
+  const version = state?.version ?? latestVersion;
   const pending = pendingAfter(version, schema);
   const idle = (await readTriggers(database, schema, planTimeoutMs)).filter(isIdle);
   return {
     schema,
     version,
-    latestVersion: latestVersion(),
+    latestVersion,
     pending: pending.map((migration) => ({ version: migration.version, name: migration.name })),
     // Missing triggers may be created by a pending migration.
     disabledTriggers: idle

@@ -1,7 +1,6 @@
-import { readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
 import { escapeIdentifier, escapeLiteral } from "pg";
 import { channelOf } from "../notifications/payload";
+import { sqlFiles } from "../package-files";
 
 export interface Migration {
   readonly version: number;
@@ -36,30 +35,16 @@ export interface BatchesStep {
   readonly pageFunction: string;
 }
 
-/** The folder `sql/` of the package, which stands beside `dist/` as it stands beside `lib/`. */
-const folder = join(__dirname, "..", "..", "sql");
+/** All migrations, in order. */
+export const migrations: readonly Migration[] = Object.entries(sqlFiles)
+  .filter(([file]) => /^\d{4}_\w+\.sql$/.test(file))
+  .map(([file, sql]) => ({ version: Number(file.slice(0, 4)), name: file.slice(0, -".sql".length), sql }));
 
-let loaded: readonly Migration[] | undefined;
-
-/** Returns all migrations, in order. */
-export function migrations(): readonly Migration[] {
-  loaded ??= readdirSync(folder)
-    .filter((file) => /^\d{4}_\w+\.sql$/.test(file))
-    .sort()
-    .map((file) => ({ version: Number(file.slice(0, 4)), name: file.slice(0, -".sql".length), sql: readSql(file) }));
-  return loaded;
-}
-
-/** Returns the SQL that recounts groups, in steps like those of a migration. */
-export const recountSql = (): string => readSql("recount.sql");
-
-/** Returns the SQL of the functions that copy outcomes of a queue. */
-export const attachSql = (): string => readSql("attach.sql");
-
-const readSql = (file: string): string => readFileSync(join(folder, file), "utf8");
+/** SQL in steps like those of a migration: that recounts groups, and the functions that copy outcomes of a queue. */
+export const { "recount.sql": recountSql = "", "attach.sql": attachSql = "" } = sqlFiles;
 
 /** The version of the tables that this package works with. */
-export const latestVersion = (): number => migrations().at(-1)?.version ?? 0;
+export const latestVersion: number = migrations.at(-1)?.version ?? 0;
 
 /** Divides a migration at its markers. */
 export function stepsOf(schema: string, sql: string): readonly MigrationStep[] {

@@ -135,7 +135,7 @@ export class MigrationRun {
     const pending = pendingAfter(version, this.#schema);
     const [migration] = pending;
     if (migration === undefined)
-      return recounting === null ? undefined : this.#job(recountName, recountSql(), recounting);
+      return recounting === null ? undefined : this.#job(recountName, recountSql, recounting);
     if (version === 0 && migrating === null) {
       await client.query(createSchemaSql(this.#schema), []);
       await client.query(this.#table.createSql, []);
@@ -223,7 +223,7 @@ export class MigrationRun {
  */
 export function pendingAfter(version: number, schema: string): readonly Migration[] {
   refuseNewer(schema, version);
-  return migrations().filter((migration) => migration.version > version);
+  return migrations.filter((migration) => migration.version > version);
 }
 
 /**

@@ -33,7 +33,7 @@ export interface MigrationScriptOptions {
 export function migrationScript({ schema = "public", after = 0, online = false }: MigrationScriptOptions = {}): string {
   checkSchemaName(schema);
   checkInteger(after, "after", 0);
-  const chosen = migrations().filter(({ version }) => version > after);
+  const chosen = migrations.filter(({ version }) => version > after);
   if (chosen.length === 0) return "";
   const title = `-- kojin-postgres: ${chosen.map(({ name }) => name).join(", ")} for schema ${asComment(schema)}.`;
   return online ? onlineScript(schema, title, chosen) : plainScript(schema, title, chosen);

@@ -67,7 +67,7 @@ export class SchemaCheck {
 
   #compare({ version, migrating }: SchemaState): void {
     refuseNewer(this.#schema, version);
-    if (version === latestVersion()) return;
+    if (version === latestVersion) return;
     if (migrating === null) {
       const reason = version === 0 ? "missing" : "outdated";
       throw new SchemaError(this.#schema, reason, notMigratedMessage(this.#schema));
@@ -79,8 +79,8 @@ export class SchemaCheck {
 
 /** @throws {@link SchemaError} The tables are newer than this package. */
 export function refuseNewer(schema: string, version: number): void {
-  if (version <= latestVersion()) return;
-  const message = `Schema "${schema}" has version ${version}, this kojin-postgres knows versions up to ${latestVersion()}: upgrade the package here.`;
+  if (version <= latestVersion) return;
+  const message = `Schema "${schema}" has version ${version}, this kojin-postgres knows versions up to ${latestVersion}: upgrade the package here.`;
   throw new SchemaError(schema, "newer", message);
 }
 

@@ -59,9 +59,7 @@ export async function findTriggers(client: SqlClient, schema: string): Promise<r
 
 /** Returns the triggers that `sql/` creates. */
 function definitions(schema: string): { name: string; table: string; createSql: string }[] {
-  const sql = migrations()
-    .map((migration) => migration.sql)
-    .join("\n");
+  const sql = migrations.map((migration) => migration.sql).join("\n");
   const statements = sql.matchAll(/^create or replace trigger (\w+) [^;]*? on @schema@\.(\w+)\n[^;]*;/gm);
   return [...statements]
     .map(([statement, name = "", table = ""]) => ({ name, table, createSql: sqlFor(schema, statement) }))

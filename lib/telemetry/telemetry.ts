@@ -1,10 +1,11 @@
 import type { Attributes, Span, SpanContext, Tracer } from "@opentelemetry/api";
 import { firstValueFrom, type Observable } from "rxjs";
 import type { Stats } from "../admin/stats";
+import { loadOptional } from "../optional-packages";
 import type { ResolvedOptions } from "../options";
 import { isError } from "../errors";
 import type { StoredResult } from "../value/decoding";
-import { attributes, loadApi, type OpenTelemetryApi, scope } from "./api";
+import { attributes, type OpenTelemetryApi, scope } from "./api";
 import { Metrics } from "./metrics";
 
 /** Traces and measures the calls of a backend. A backend without telemetry has no instance, so it costs nothing. */
@@ -18,7 +19,7 @@ export class Telemetry {
   /** Returns `undefined` if telemetry is off or the API package is not installed. */
   static create({ telemetry: { traces, metrics }, schema, logger }: ResolvedOptions): Telemetry | undefined {
     if (!traces && !metrics) return undefined;
-    const api = loadApi();
+    const api = loadOptional("@opentelemetry/api") as OpenTelemetryApi | undefined;
     if (api !== undefined) return new Telemetry(api, `${schema}.kojin_results`, traces, metrics);
     logger.warn("Telemetry is off: the package @opentelemetry/api is not installed.");
     return undefined;

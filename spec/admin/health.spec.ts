@@ -17,7 +17,7 @@ describe("health() and stats()", () => {
       status: "listening",
       problems: [],
       databaseMs: expect.any(Number) as number,
-      schemaVersion: latestVersion(),
+      schemaVersion: latestVersion,
       notifyQueueUsage: expect.any(Number) as number,
       heartbeatMs: expect.any(Number) as number,
       reconnects: 0,

@@ -12,12 +12,10 @@ describe("migrate, status, doctor and prune", () => {
   const name = escapeIdentifier(database.schema);
 
   it("migrate says what it would run, prints it, runs it, and then finds nothing to do", async () => {
-    const version = latestVersion();
+    const version = latestVersion;
     expect(await cli.json(["migrate", "--dry-run"])).toMatchObject({ version: 0, dryRun: true, repaired: [] });
     expect((await cli.run(["migrate", "--dry-run"])).stdout).toContain(
-      migrations()
-        .map(({ name: each }) => `Would run ${each}.\n`)
-        .join(""),
+      migrations.map(({ name: each }) => `Would run ${each}.\n`).join(""),
     );
     const printed = await cli.run(["migrate", "--print"]);
     expect(printed.stdout).toContain(`create table if not exists ${name}.kojin_results`);
@@ -25,7 +23,7 @@ describe("migrate, status, doctor and prune", () => {
     expect(online.stdout).toContain("create index concurrently if not exists");
     expect(await database.sql("select from pg_namespace where nspname = $1", [database.schema])).toEqual([]);
 
-    const ran = migrations().map(({ name: each }) => `Ran ${each}.\n`);
+    const ran = migrations.map(({ name: each }) => `Ran ${each}.\n`);
     const { stdout } = await cli.run(["migrate"]);
     expect(stdout).toBe(`${ran.join("")}Schema ${name} has version ${version}.\n`);
     expect(await cli.json(["migrate"])).toEqual({
@@ -64,7 +62,7 @@ describe("migrate, status, doctor and prune", () => {
     const { exitCode, stdout, stderr } = await cli.run(["status"]);
     expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
     for (const words of [
-      `version ${latestVersion()} of ${latestVersion()}`,
+      `version ${latestVersion} of ${latestVersion}`,
       "kojin_results",
       "0 results, 0 groups and 0 streams to prune",
       "Health     ok",
@@ -74,7 +72,7 @@ describe("migrate, status, doctor and prune", () => {
     expect(stdout).toMatch(/^Listening +yes, [\d.]+ ms from the pool to the listener$/m);
     expect(stdout).not.toContain(new URL(database.url).password);
     const status = await cli.json<Inspection & { health: Health }>(["status"]);
-    expect(status).toMatchObject({ schemaVersion: latestVersion(), health: { ok: true, status: "listening" } });
+    expect(status).toMatchObject({ schemaVersion: latestVersion, health: { ok: true, status: "listening" } });
   });
 
   it("status and doctor end with 1 when something is wrong, and say what to do; migrate mends it", async () => {

@@ -11,10 +11,11 @@ import {
   writeFileSync,
 } from "node:fs";
 import { createRequire } from "node:module";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { Account } from "../../lib/embedded/account";
 import { EmbeddedPostgresError } from "../../lib/embedded/options";
 import { findPackage, preparePrograms, type Programs, type Resolve } from "../../lib/embedded/programs";
+import { packageFolders } from "../../lib/optional-packages";
 import { itAsOrdinaryUser, itAsRoot, itWhere } from "../support/where";
 import { tempFolder } from "./support/temp-folder";
 
@@ -167,5 +168,5 @@ it("looks in the user's project when this package is linked from elsewhere", () 
     return nothingInstalled(packageName, from);
   };
   failureOf(() => findPackage(undefined, "linux-x64", resolve));
-  expect(seen).toEqual([dirname(require.resolve("../../lib/embedded/programs")), process.cwd()]);
+  expect(seen).toEqual(packageFolders());
 });

@@ -19,7 +19,7 @@ describe("planMigration and migrationScript", () => {
     const schema = freshSchema();
     const backend = await database.open({ schema });
     const plan = await backend.planMigration();
-    expect(plan).toMatchObject({ schema, version: 0, pending: migrations().map(({ name }) => ({ name })) });
+    expect(plan).toMatchObject({ schema, version: 0, pending: migrations.map(({ name }) => ({ name })) });
     expect(await database.sql("select from pg_namespace where nspname = $1", [schema])).toEqual([]);
     const { applied, version } = await backend.migrate();
     expect(plan).toMatchObject({ pending: applied, latestVersion: version });
@@ -74,7 +74,7 @@ describe("planMigration and migrationScript", () => {
   });
 
   it("give only what is newer than a version", async () => {
-    const [first] = migrations();
+    const [first] = migrations;
     const rest = migrationScript({ after: first?.version ?? 0 });
     expect(rest).not.toContain(`'${first?.name ?? ""}'`);
     expect(rest).toContain("'0002_groups'");

@@ -26,7 +26,7 @@ describe("migrate", () => {
     const report = await backend.migrate();
     expect(report).toMatchObject({
       schema,
-      applied: migrations().map(({ version, name }) => ({ version, name })),
+      applied: migrations.map(({ version, name }) => ({ version, name })),
       repaired: [],
     });
     expect(await backend.migrate()).toEqual({ ...report, applied: [] });
@@ -83,7 +83,7 @@ describe("migrate", () => {
     await first.query(`alter schema ${escapeIdentifier(migratedBefore)} rename to ${escapeIdentifier(schema)}`);
     await first.query("commit");
     first.release();
-    expect(await migrated).toMatchObject({ version: latestVersion(), applied: [] });
+    expect(await migrated).toMatchObject({ version: latestVersion, applied: [] });
   });
 
   it("adopts tables that the Rust crate has made and filled", async () => {
@@ -169,7 +169,7 @@ describe("migrate", () => {
       reason: "outdated",
       message: expect.stringContaining("0001_results: Tables of results") as unknown,
     });
-    const pending = migrations().map(({ version }) => ({ version }));
+    const pending = migrations.map(({ version }) => ({ version }));
     expect(await backend.planMigration()).toMatchObject({ version: 0, pending });
     await database.sql(`alter table ${results} drop column stored_at, add column expires_at timestamptz`);
     const steps: string[] = [];

