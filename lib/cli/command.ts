@@ -1,6 +1,7 @@
 import { Command, InvalidArgumentError } from "commander";
 import ms from "ms";
 import { checkSchemaName } from "../options";
+import type { ChunkPosition } from "../result-backend";
 import { checkDurationMs, checkId, maxDurationMs } from "../value/arguments";
 import type { ExitCode } from "./exit-codes";
 import { type GlobalOptions, Session, type Terminal } from "./session";
@@ -62,6 +63,13 @@ export function parseInteger(min: number, max: number): (text: string) => number
     return value;
   });
 }
+
+/** Parses `120`, the number of a chunk, or `2-120`, an attempt and a number. */
+export const parsePosition = parser((text): number | ChunkPosition => {
+  const [whole, attempt, sequence] = /^(?:([1-9]\d{0,9})-)?(\d{1,15})$/.exec(text) ?? [];
+  if (whole === undefined) throw new RangeError("Expected a number, or an attempt and a number as in 2-120.");
+  return attempt === undefined ? Number(sequence) : { attempt: Number(attempt), sequence: Number(sequence) };
+});
 
 /** Commander names the option or argument only for an error of its own class. */
 function parser<T>(parse: (text: string) => T, check: (value: T) => void = () => undefined): (text: string) => T {

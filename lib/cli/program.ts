@@ -4,7 +4,8 @@ import { CliCommand, parseInteger, parseSchema, type Run } from "./command";
 import { demo } from "./commands/demo";
 import { doctor, migrate, prune, status } from "./commands/operating";
 import { attach, detach } from "./commands/queues";
-import { expectTask, get, group, store, wait } from "./commands/results";
+import { group } from "./commands/groups";
+import { chunks, deleteResult, expectTask, get, store, wait } from "./commands/results";
 import { dashboard, relay } from "./commands/services";
 import { watch } from "./commands/watch";
 import { type ExitCode, exitCodes, exitCodesHelp, failureLine, UsageError } from "./exit-codes";
@@ -19,6 +20,8 @@ const commands = [
   expectTask,
   get,
   wait,
+  chunks,
+  deleteResult,
   group,
   watch,
   prune,
@@ -84,6 +87,7 @@ function addGlobalOptions(program: CliCommand): void {
     .option("--nats-shards <number>", "shards, the same in all processes (default: 256)", parseInteger(1, 4_096))
     .option("--schema <name>", "schema of the tables (default: public)", parseSchema)
     .option("--json", "print one JSON object per line, for programs")
+    .option("--no-color", "print no colours, as if NO_COLOR were set")
     .option("--debug", "print errors with all their causes, and what the library logs");
 }
 

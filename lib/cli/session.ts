@@ -1,4 +1,4 @@
-import { inspect } from "node:util";
+import { inspect, styleText } from "node:util";
 import type { Pool } from "pg";
 import { Database } from "../database/database";
 import { OwnPool } from "../database/own-pool";
@@ -36,7 +36,11 @@ export interface GlobalOptions extends NatsCliOptions {
   readonly notifier?: "listen" | "nats";
   readonly json?: boolean;
   readonly debug?: boolean;
+  /** False for `--no-color`. */
+  readonly color?: boolean;
 }
+
+export type Color = "red" | "yellow" | "green" | "dim";
 
 const checkTimeoutMs = 5_000;
 
@@ -93,8 +97,17 @@ export class Session {
   }
 
   /** Writes a remark to the standard error; nothing with `--json`. */
-  note(text: string): void {
-    if (!this.isJson) this.terminal.err.write(`${this.redact(printable(text))}\n`);
+  note(text: string, color?: Color): void {
+    const { err } = this.terminal;
+    const line = this.redact(printable(text));
+    if (!this.isJson) err.write(`${color === undefined ? line : this.paint(color, line, err)}\n`);
+  }
+
+  /** Colours a text for a terminal. NO_COLOR (https://no-color.org) and `--no-color` turn that off. */
+  paint(color: Color, text: string, output = this.terminal.out): string {
+    const { NO_COLOR = "", TERM } = this.terminal.env;
+    const hasColors = output.isTTY === true && TERM !== "dumb" && NO_COLOR === "" && this.options.color !== false;
+    return hasColors ? styleText(color, text, { validateStream: false }) : text;
   }
 
   /** Reports an error on one line, with all its causes if `--debug` is given, and returns the exit code. */
@@ -107,7 +120,7 @@ export class Session {
     const remedy = remedyFor(error, this.schema);
     if (this.isJson) this.terminal.err.write(failureLine(error, this.redact(message), remedy));
     const sentence = /[.!?:]$/.test(message) ? message : `${message}.`;
-    this.note(`kojin-postgres: ${sentence}${remedy === undefined ? "" : ` ${remedy}`}`);
+    this.note(`kojin-postgres: ${sentence}${remedy === undefined ? "" : ` ${remedy}`}`, "red");
     if (this.options.debug === true) this.terminal.err.write(`${this.redact(inspect(error, { depth: 6 }))}\n`);
     return exitCodeOf(error);
   }

@@ -50,7 +50,7 @@ describe("store, get, wait and group", () => {
     for (const command of ["get", "wait"]) {
       const { exitCode, stdout, stderr } = await cli.run([command, "failing"]);
       expect({ exitCode, stdout }).toEqual({ exitCode: 5, stdout: "" });
-      expect(stderr).toBe("Task failing failed: MailError: no such address\n");
+      expect(stderr).toBe("Task failing failed: MailError: no such address\n  code: 550\n");
       expect(await cli.json([command, "failing"])).toEqual({ taskId: "failing", status: "rejected", failure });
     }
   });
@@ -111,15 +111,95 @@ describe("store, get, wait and group", () => {
     await backend.failGroupMember("book", "p3", new Error("torn"));
     const { exitCode, stdout } = await cli.run(["group", "book", "--results"]);
     expect(exitCode).toBe(5);
-    expect(stdout).toMatch(/^book: done, 2 of 3 completed, 1 failed\n/);
+    expect(stdout).toMatch(/^book: done, 2 of 3 completed, 1 failed\n  p3  Error: torn\n/);
     expect(await cli.json(["group", "book", "--results"])).toEqual({
       groupId: "book",
       total: 3,
       completed: 2,
       failed: 1,
       done: true,
+      failures: [{ taskId: "p3", failure: { name: "Error", message: "torn" } }],
       results: ["one", "two"],
     });
+  });
+
+  it("name the first failed members of a group, and count the others", async () => {
+    const backend = await database.open();
+    await backend.initGroup("torn", 12);
+    for (let page = 0; page < 12; page += 1) await backend.failGroupMember("torn", `page ${page}`, new Error("torn"));
+    const { exitCode, stdout } = await cli.run(["group", "torn"]);
+    expect(exitCode).toBe(5);
+    expect(stdout.split("\n")).toHaveLength(13);
+    expect(stdout).toMatch(
+      /^torn: done, 0 of 12 completed, 12 failed\n {2}page 0 {2}Error: torn\n[^]* {2}and 2 more\n$/,
+    );
+  });
+
+  it("tell of details and causes of a failure, in red on a terminal", async () => {
+    const failure = {
+      name: "A",
+      message: "a",
+      details: { id: 1 },
+      cause: { name: "B", message: "b", cause: { name: "C", message: "c" } },
+    };
+    await cli.run(["store", "described", "--failed", JSON.stringify(failure)]);
+    const lines = ["Task described failed: A: a", '  details: {"id":1}', "  caused by B: b", "  caused by C: c", ""];
+    expect((await cli.run(["get", "described"])).stderr.split("\n")).toEqual(lines);
+    const onTerminal = await cli.run(["get", "described"], { isTerminal: true });
+    expect(onTerminal.stderr.split("\n")).toEqual([`\u001b[31m${lines[0]}\u001b[39m`, ...lines.slice(1)]);
+  });
+
+  it.each([
+    [["--no-color"], {}],
+    [[], { NO_COLOR: "1" }],
+    [[], { TERM: "dumb" }],
+  ])("print no colours with %j and %j", async (args, env) => {
+    const { stderr } = await cli.run(["store", "colours", "{", ...args], { isTerminal: true, env });
+    expect(stderr).toMatch(/^kojin-postgres: The result is not JSON/);
+  });
+
+  it("say on a terminal that they wait", async () => {
+    const waiting = cli.start(["wait", "awaited", "--timeout", "1m"], { isTerminal: true });
+    await eventually(() => expect(waiting.stderr()).toContain("Waiting for task awaited, for up to 1 minute."));
+    waiting.interrupt();
+    expect(await waiting.done).toMatchObject({ exitCode: 130, stdout: "" });
+  });
+
+  it("delete a result", async () => {
+    await cli.run(["store", "deleted", "1"]);
+    const deleted = { exitCode: 0, stdout: "", stderr: "Deleted the result of task deleted.\n" };
+    expect(await cli.run(["delete", "deleted"])).toEqual(deleted);
+    expect(await cli.run(["delete", "deleted"])).toMatchObject({ exitCode: 3, stdout: "" });
+    expect(await cli.json(["delete", "deleted"])).toEqual({ taskId: "deleted", status: "missing" });
+    expect(await cli.run(["get", "deleted"])).toMatchObject({ exitCode: 3 });
+  });
+
+  it("print the chunks of a task, until it has a result", async () => {
+    const backend = await database.open();
+    await backend.emit("answer", "one");
+    const following = cli.start(["chunks", "answer"]);
+    await following.shows('"one"\n');
+    await backend.emit("answer", { two: 2 }, { restart: true });
+    await following.shows('{"two":2}\n');
+    await backend.store("answer", "done");
+    expect(await following.done).toEqual({
+      exitCode: 0,
+      stdout: '"one"\n{"two":2}\n',
+      stderr: "Task answer has been started again. This is attempt 2.\n",
+    });
+    expect(await cli.json(["chunks", "answer"])).toEqual({
+      taskId: "answer",
+      kind: "chunk",
+      attempt: 2,
+      sequence: 1,
+      value: { two: 2 },
+    });
+    expect(await cli.run(["chunks", "answer", "--after", "1"])).toMatchObject({ exitCode: 0, stdout: '{"two":2}\n' });
+    expect(await cli.run(["chunks", "answer", "--after", "2-1"])).toMatchObject({ exitCode: 0, stdout: "" });
+    expect(await cli.run(["chunks", "answer", "--after", "2-"])).toMatchObject({ exitCode: 2 });
+    await backend.fail("failing answer", new Error("lost"));
+    expect(await cli.run(["chunks", "failing answer"])).toMatchObject({ exitCode: 5, stdout: "" });
+    expect(await cli.run(["chunks", "unknown", "--for", "50ms"])).toEqual({ exitCode: 0, stdout: "", stderr: "" });
   });
 
   it("delete a group", async () => {

@@ -11,6 +11,8 @@ const commands = [
   "store",
   "get",
   "wait",
+  "chunks",
+  "delete",
   "group",
   "watch",
   "prune",

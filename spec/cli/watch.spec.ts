@@ -2,6 +2,7 @@ import { PassThrough } from "node:stream";
 import { BarView, type WatchEvent } from "../../lib/cli/commands/watch-views";
 import { eventually } from "../support/eventually";
 import { specDatabase } from "../support/spec-database";
+import { Session } from "../../lib/cli/session";
 import { cliOf, jsonLines } from "./support/run-cli";
 
 describe("watch", () => {
@@ -94,6 +95,10 @@ describe("watch", () => {
 });
 
 describe("the bars of watch", () => {
+  const sessionOn = (out: PassThrough): Session => {
+    const interrupted = new AbortController().signal;
+    return new Session({ in: new PassThrough(), out, err: new PassThrough(), env: {}, interrupted }, {});
+  };
   const at = "2030-01-01T00:00:00.000Z";
   const progress = (groupId: string, completed: number, done = false): WatchEvent => ({
     at,
@@ -105,10 +110,19 @@ describe("the bars of watch", () => {
     done,
   });
 
+  it("keep their numbers on a narrow terminal", () => {
+    const out = Object.assign(new PassThrough(), { isTTY: true, columns: 56, rows: 10 });
+    const view = new BarView(sessionOn(out));
+    view.show(progress("a group with a long name that is cut", 2));
+    view.close();
+    const [, line = ""] = /(a group with a long name[^\n]*)/.exec(String(out.read())) ?? [];
+    expect(line.slice(0, 56)).toContain("2 of 3");
+  });
+
   it("are as many as there is room for; when a group is done, one that waited gets its place", () => {
     const out = Object.assign(new PassThrough(), { isTTY: true, columns: 100, rows: 10 });
     const drawn = (): string => String(out.read() ?? "");
-    const view = new BarView(out);
+    const view = new BarView(sessionOn(out));
     for (const groupId of ["first", "second", "third"]) view.show(progress(groupId, 1));
     view.show(progress("first", 3, true));
     const text = drawn();
@@ -123,7 +137,7 @@ describe("the bars of watch", () => {
     const out = Object.assign(new PassThrough(), { isTTY: true, columns: 100, rows: 10 });
     let text = "";
     out.on("data", (chunk: Buffer) => (text += chunk.toString()));
-    const view = new BarView(out);
+    const view = new BarView(sessionOn(out));
     view.show(progress("unchanged", 1));
     await eventually(() => expect(text).toContain("unchanged"));
     view.show({ at, type: "result", taskId: "printed", status: "fulfilled" });

@@ -5,7 +5,7 @@ import { migrationScript } from "../../schema/migration-script";
 import { type CliCommand, parseDuration, parseFiniteDuration, parseInteger } from "../command";
 import { exitCodeOfSignal, exitCodes } from "../exit-codes";
 import { RareNotes } from "../rare-notes";
-import type { Session } from "../session";
+import type { Color, Session } from "../session";
 import { attachedRows } from "./queues";
 import { aligned, describeAddress, inBytes, inDigits, printable } from "../text";
 
@@ -110,8 +110,12 @@ export const status = (program: CliCommand): void => {
       await backend.ready();
       const health = await backend.health();
       session.printJson({ ...inspection, health });
-      for (const line of aligned([...inspectionRows(session, inspection), ...healthRows(session, health)]))
-        session.print(printable(line));
+      const facts = inspectionRows(session, inspection);
+      for (const [index, line] of aligned([...facts, ...healthRows(session, health)]).entries()) {
+        // Below the line about the listener.
+        const isProblem = !health.ok && index > facts.length;
+        session.print(isProblem ? session.paint("red", printable(line)) : printable(line));
+      }
       if (!health.ok) session.note("Run kojin-postgres doctor to find out why.");
       return health.ok ? exitCodes.ok : exitCodes.failed;
     });
@@ -175,11 +179,18 @@ export const doctor = (program: CliCommand): void => {
     });
 };
 
+const verdictColors: Readonly<Record<Diagnosis["verdict"], Color>> = {
+  ok: "green",
+  warning: "yellow",
+  problem: "red",
+  unknown: "yellow",
+};
+
 function printChecks(session: Session, checks: readonly Diagnosis[]): void {
   const width = Math.max(...checks.map(({ check }) => check.length));
   for (const { check, verdict, finding, remedy } of checks) {
-    const label = verdict === "problem" ? "PROBLEM" : verdict;
-    session.print(printable(`${label.padEnd(7)}  ${check.padEnd(width)}  ${finding}`));
+    const label = session.paint(verdictColors[verdict], (verdict === "problem" ? "PROBLEM" : verdict).padEnd(7));
+    session.print(`${label}  ${printable(`${check.padEnd(width)}  ${finding}`)}`);
     if (remedy !== undefined) session.print(printable(`${" ".repeat(width + 11)}Remedy: ${remedy}`));
   }
 }

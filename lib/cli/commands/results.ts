@@ -1,14 +1,17 @@
 import { buffer } from "node:stream/consumers";
 import { Option } from "commander";
+import ms from "ms";
+import { fromEvent, lastValueFrom, merge, NEVER, takeUntil, tap, timer } from "rxjs";
 import { type TaskFailedError, TaskNotFoundError, WaitTimeoutError } from "../../errors";
-import type { GroupProgress } from "../../index";
+import type { Chunk, ChunkPosition } from "../../index";
+import { longestTimerMs } from "../../value/arguments";
 import { exactFailure } from "../../value/failure";
 import { asJsonText } from "../../value/decoding";
 import { JsonText, layOut, parseExactly, stringifyExactly } from "../../value/json-text";
-import { parseDuration, parseId, parseTtl, type CliCommand } from "../command";
-import { type ExitCode, exitCodes, UsageError } from "../exit-codes";
+import { parseDuration, parseId, parsePosition, parseTtl, type CliCommand } from "../command";
+import { type ExitCode, exitCodeOfSignal, exitCodes, UsageError } from "../exit-codes";
 import type { Session } from "../session";
-import { inDigits, printable } from "../text";
+import { printable } from "../text";
 
 interface StoreOptions {
   readonly ttl?: number;
@@ -121,6 +124,7 @@ export const wait = (program: CliCommand): void => {
     )
     .handle<WaitOptions>(async (session, [taskId = ""], { timeout: timeoutMs, mustExist = false }) => {
       const backend = await session.connect();
+      const remark = setTimeout(() => noteWait(session, taskId, timeoutMs), quietMs);
       try {
         const options = { timeoutMs, mustExist, signal: session.interrupted, schema: asJsonText };
         return printOutcome(session, taskId, await backend.waitSettled(taskId, options));
@@ -133,7 +137,75 @@ export const wait = (program: CliCommand): void => {
         if (!(error instanceof WaitTimeoutError && session.isJson)) throw error;
         session.printJson({ taskId, status: "timeout", timeoutMs });
         return exitCodes.timedOut;
+      } finally {
+        clearTimeout(remark);
       }
+    });
+};
+
+/** A wait that takes longer says on a terminal that it waits. */
+const quietMs = 500;
+
+function noteWait(session: Session, taskId: string, timeoutMs: number): void {
+  const limit = timeoutMs === Infinity ? "" : `, for up to ${ms(timeoutMs, { long: true })}`;
+  if (session.terminal.err.isTTY === true) session.note(`Waiting for task ${taskId}${limit}. Ctrl-C ends it.`, "dim");
+}
+
+interface ChunksOptions {
+  readonly after?: number | ChunkPosition;
+  readonly for: number;
+}
+
+export const chunks = (program: CliCommand): void => {
+  program
+    .command("chunks")
+    .summary("print what a task emits")
+    .description(
+      "Prints the chunks of a task as JSON, one per line: those that are stored, then those that follow, until the task has a result. Exits with 5 if the task failed.",
+    )
+    .argument("<id>", "id of the task", parseId)
+    .option("--after <place>", "begin after this number, or after attempt-number: 120, 2-120", parsePosition)
+    .addOption(
+      new Option("--for <duration>", "stop after this time").argParser(parseDuration).default(Infinity, "never"),
+    )
+    .examples(
+      ["chunks answer-7", "until the task ends"],
+      ["chunks answer-7 --after 2-120 --for 10s", "from number 121 of the second attempt on"],
+      ["chunks answer-7 --json | jq -r .value", "with attempt and number"],
+    )
+    .handle<ChunksOptions>(async (session, [taskId = ""], { after = 0, for: durationMs }) => {
+      const backend = await session.connect();
+      const stop$ = merge(
+        fromEvent(session.interrupted, "abort"),
+        durationMs === Infinity ? NEVER : timer(Math.min(durationMs, longestTimerMs)),
+      );
+      const chunks$ = backend.chunks$(taskId, { after, schema: asJsonText }).pipe(takeUntil(stop$));
+      await lastValueFrom(chunks$.pipe(tap((chunk) => printChunk(session, taskId, chunk))), {
+        defaultValue: undefined,
+      });
+      return session.interrupted.aborted ? exitCodeOfSignal(session.interrupted.reason) : exitCodes.ok;
+    });
+};
+
+function printChunk(session: Session, taskId: string, chunk: Chunk<JsonText>): void {
+  session.printJson({ taskId, ...chunk });
+  if (chunk.kind === "chunk") session.print(layOut(printable(chunk.value.text)));
+  else session.note(`Task ${taskId} has been started again. This is attempt ${chunk.attempt}.`, "yellow");
+}
+
+export const deleteResult = (program: CliCommand): void => {
+  program
+    .command("delete")
+    .summary("delete the result of a task")
+    .description("Deletes the result of a task and its chunks. Exits with 3 if there is none.")
+    .argument("<id>", "id of the task", parseId)
+    .examples(["delete email-42", "a failure, for example, before the task runs again"])
+    .handle(async (session, [taskId = ""]) => {
+      const backend = await session.connect();
+      if (!(await backend.delete(taskId))) return printOutcome(session, taskId, undefined);
+      session.printJson({ taskId, status: "deleted" });
+      session.note(`Deleted the result of task ${taskId}.`);
+      return exitCodes.ok;
     });
 };
 
@@ -149,61 +221,13 @@ function printOutcome(session: Session, taskId: string, outcome: PromiseSettledR
     session.print(layOut(printable(outcome.value.text), "  "));
     return exitCodes.ok;
   }
-  const { failure, message } = outcome.reason as TaskFailedError;
-  session.printJson({ taskId, status: "rejected", failure: exactFailure(failure) });
-  session.note(message);
+  const { failure: rounded, message } = outcome.reason as TaskFailedError;
+  const failure = exactFailure(rounded);
+  session.printJson({ taskId, status: "rejected", failure });
+  session.note(message, "red");
+  if (failure.code !== undefined) session.note(`  code: ${failure.code}`);
+  if (failure.details !== undefined) session.note(`  details: ${stringifyExactly(failure.details) ?? ""}`);
+  for (let cause = failure.cause; cause !== undefined; cause = cause.cause)
+    session.note(`  caused by ${cause.name}: ${cause.message}`);
   return exitCodes.taskFailed;
-}
-
-export const group = (program: CliCommand): void => {
-  const command = program.command("group");
-  command
-    .summary("print the progress of a group")
-    .description(
-      "Prints how many members have completed and failed. Exits with 3 if the group is unknown, and with 5 if it is done and members failed.",
-    )
-    .argument("<id>", "id of the group", parseId)
-    .option("--results", "also print the results of completed members")
-    .examples(["group book-7", "its progress"], ["group book-7 --results --json | jq .results", "its results"])
-    .handle<{ readonly results?: boolean }>(async (session, [groupId = ""], options) => {
-      const backend = await session.connect();
-      const progress = await backend.getGroup(groupId);
-      if (progress === undefined) return noGroup(session, groupId);
-      const results =
-        options.results === true ? await backend.getGroupResults(groupId, { schema: asJsonText }) : undefined;
-      session.printJson({ ...progress, results });
-      session.print(printable(`${groupId}: ${describeProgress(progress)}`));
-      if (results !== undefined) session.print(layOut(printable(stringifyExactly(results) ?? ""), "  "));
-      return progress.done && progress.failed > 0 ? exitCodes.taskFailed : exitCodes.ok;
-    });
-  // Not the command `group help`, since a group may have that id.
-  deleteGroup(command.helpCommand(false));
-};
-
-const deleteGroup = (groupCommand: CliCommand): void => {
-  groupCommand
-    .command("delete")
-    .summary("delete a group")
-    .description("Deletes a group with its members and any claim on it. Exits with 3 if the group is unknown.")
-    .argument("<id>", "id of the group", parseId)
-    .examples(["group delete book-7", "whether it is done or not"])
-    .handle(async (session, [groupId = ""]) => {
-      const backend = await session.connect();
-      if (!(await backend.deleteGroup(groupId))) return noGroup(session, groupId);
-      session.printJson({ groupId, status: "deleted" });
-      session.note(`Deleted the group ${groupId} with its members.`);
-      return exitCodes.ok;
-    });
-};
-
-function noGroup(session: Session, groupId: string): ExitCode {
-  session.printJson({ groupId, status: "missing" });
-  session.note(`There is no group ${groupId}, or it has expired.`);
-  return exitCodes.notFound;
-}
-
-export function describeProgress({ total, completed, failed, done }: GroupProgress): string {
-  const size = total === null ? "an unknown number" : inDigits(total);
-  const failures = failed === 0 ? "" : `, ${inDigits(failed)} failed`;
-  return `${done ? "done, " : ""}${inDigits(completed)} of ${size} completed${failures}`;
 }

@@ -2,9 +2,9 @@ import { MultiBar, Presets, type SingleBar } from "cli-progress";
 import type { TaskFailure } from "../../errors";
 import type { GroupProgress, ListenStatus } from "../../index";
 import { type JsonText, layOut } from "../../value/json-text";
-import type { Output, Session } from "../session";
+import type { Session } from "../session";
 import { inDigits, printable, shortened } from "../text";
-import { describeProgress } from "./results";
+import { describeProgress } from "./groups";
 
 export interface RatesEvent {
   readonly type: "rates";
@@ -39,7 +39,7 @@ export class LineView {
 
   show(event: WatchEvent): void {
     this.#session.printJson(event);
-    if (event.type !== "group" || this.#isDue(event)) this.#session.print(toLine(event));
+    if (event.type !== "group" || this.#isDue(event)) this.#session.print(toLine(this.#session, event));
   }
 
   #isDue({ groupId, done }: GroupProgress): boolean {
@@ -51,9 +51,10 @@ export class LineView {
   }
 }
 
-function toLine(event: WatchEvent): string {
+function toLine(session: Session, event: WatchEvent): string {
   const [kind, text] = describe(event);
-  return `${event.at.slice(11, 23)}  ${kind.padEnd(8)}  ${printable(text)}`;
+  const line = `${event.at.slice(11, 23)}  ${kind.padEnd(8)}  ${printable(text)}`;
+  return kind === "failed" ? session.paint("red", line) : line;
 }
 
 function describe(event: WatchEvent): [kind: string, text: string] {
@@ -84,11 +85,13 @@ function describeRates({ resultsPerSecond, results, failures, openGroups, groups
 const rowsForResults = 8;
 const maxBars = 20;
 const nameWidth = 28;
+const progressWidth = 24;
 /** A printed line replaces a bar, which may be longer. */
 const clearToEnd = "\u001b[K";
 
 /** Draws a terminal: results scroll above a line of rates and a bar for each open group that fits. */
 export class BarView {
+  readonly #session: Session;
   readonly #bars: MultiBar;
   readonly #rates: SingleBar;
   readonly #barOf = new Map<string, SingleBar>();
@@ -97,12 +100,15 @@ export class BarView {
   readonly #room: number;
   #listener = "connecting";
 
-  constructor(out: Output) {
+  constructor(session: Session) {
+    this.#session = session;
+    const { out } = session.terminal;
     this.#room = Math.max(1, Math.min(maxBars, (out.rows ?? 24) - rowsForResults));
     this.#bars = new MultiBar(
       {
         stream: out,
-        format: "{name} {bar} {progress}",
+        // The bar last, since a narrow terminal cuts the end of a line.
+        format: "{name} {progress} {bar}",
         barsize: 24,
         hideCursor: true,
         // The bar of a group of unknown size stays empty.
@@ -131,7 +137,7 @@ export class BarView {
   }
 
   #log(event: WatchEvent): void {
-    this.#bars.log(`${toLine(event)}${clearToEnd}\n`);
+    this.#bars.log(`${toLine(this.#session, event)}${clearToEnd}\n`);
   }
 
   #showGroup(event: WatchEvent & GroupProgress): void {
@@ -170,6 +176,6 @@ function labelsOf({ groupId, total, completed, failed }: GroupProgress): { name:
   const failures = failed === 0 ? "" : `, ${failed} failed`;
   return {
     name: shortened(printable(groupId), nameWidth).padEnd(nameWidth),
-    progress: `${completed + failed} of ${total ?? "?"}${failures}`,
+    progress: `${completed + failed} of ${total ?? "?"}${failures}`.padEnd(progressWidth),
   };
 }

@@ -59,7 +59,7 @@ export const watch = (program: CliCommand): void => {
       if (!options.results && !options.groups)
         throw new UsageError("With --no-results and --no-groups there is nothing to watch.");
       const backend = await session.connect();
-      const bars = usesBars(session) ? new BarView(session.terminal.out) : undefined;
+      const bars = usesBars(session) ? new BarView(session) : undefined;
       const view = bars ?? new LineView(session);
       try {
         await watch$(session, backend, options).forEach((event) => view.show(event));

@@ -14,7 +14,7 @@ export interface CliRun {
 export interface CliOptions {
   readonly env?: Readonly<Record<string, string>>;
   readonly stdin?: string;
-  /** Whether the output is a terminal, 100 columns wide. */
+  /** Whether both outputs are terminals, 100 columns wide. */
   readonly isTerminal?: boolean;
 }
 
@@ -34,7 +34,7 @@ export function startCli(
   { env = {}, stdin = "", isTerminal = false }: CliOptions = {},
 ): RunningCli {
   const interruption = new AbortController();
-  const [out, err] = [collect(isTerminal), collect(false)];
+  const [out, err] = [collect(isTerminal), collect(isTerminal)];
   const terminal = {
     in: Readable.from([stdin]),
     out: out.stream,
