@@ -241,8 +241,8 @@ begin
 end
 $$;
 
--- Reads chunks of many tasks, all from one snapshot. The arrays have equal length and hold the task, and the attempt and
--- the number after which to read. Returns up to max_chunks rows for each task, and one without a chunk if there is none.
+-- Reads chunks of many tasks, all from one snapshot. The arrays have equal length and hold the task, and the attempt
+-- and the number after which to read. Returns up to max_chunks rows for each task, or one without a chunk.
 --
 -- A function, because its plan is kept: planning takes three times as long as reading the next chunk of one task.
 create or replace function @schema@.kojin_read_chunks(
