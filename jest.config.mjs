@@ -24,7 +24,7 @@ export default {
     "^kojin-postgres$": "<rootDir>/lib/index.ts",
     "^kojin-postgres/conformance$": "<rootDir>/spec/conformance/index.ts",
     "^kojin-postgres/notifier$": "<rootDir>/lib/notifications/notifier.ts",
-    "^kojin-postgres/(clients|embedded|http|nats|operators|queues)$": "<rootDir>/lib/$1/index.ts",
+    "^kojin-postgres/(clients|dashboard|embedded|http|nats|operators|queues)$": "<rootDir>/lib/$1/index.ts",
   },
   globalSetup: "<rootDir>/spec/support/global-setup.ts",
   globalTeardown: "<rootDir>/spec/support/global-teardown.ts",

@@ -87,6 +87,11 @@ export class PostgresResultBackend extends BackendSetup implements ResultBackend
     return new PostgresResultBackend(core, { ttlMs: resolved.ttlMs });
   }
 
+  /** @internal The parts that views share, for the dashboard. */
+  get core(): BackendCore {
+    return this.#core;
+  }
+
   /**
    * Returns a view of this backend with another default time to live. Views share pool, listener and batches, and
    * closing one closes them all.

@@ -97,10 +97,10 @@ to kojin_storer;
 -- Marks tasks as expected, only through these functions.
 grant execute on function public.kojin_expect(pg_catalog.text, interval), public.kojin_expect_task(pg_catalog.text, interval) to kojin_storer;
 
--- Waiter: reads and awaits results of tasks and groups, and follows chunks. It writes nothing.
+-- Waiter: reads and awaits results of tasks and groups, follows chunks, and serves the dashboard. It writes nothing.
 grant select (task_id, result, error, stored_at, stored_xid, expires_at, trace_context) on public.kojin_results to kojin_waiter;
-grant select (group_id, task_id, result, completed, error, position, finished_seq) on public.kojin_groups to kojin_waiter;
-grant select (group_id, total, completed, failed, declared, initialised, placeholders_late, completed_at, done_xid, deadline_ms, expires_at) on public.kojin_group_state to kojin_waiter;
+grant select (group_id, task_id, result, completed, error, position, finished_seq, stored_at) on public.kojin_groups to kojin_waiter;
+grant select (group_id, total, completed, failed, declared, initialised, placeholders_late, created_at, completed_at, done_xid, deadline_ms, expires_at, claimed_until) on public.kojin_group_state to kojin_waiter;
 grant select (task_id, attempt, sequence, expires_at) on public.kojin_streams to kojin_waiter;
 grant select (task_id, attempt, sequence, chunk) on public.kojin_chunks to kojin_waiter;
 -- It runs with the rights of its caller.

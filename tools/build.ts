@@ -14,6 +14,7 @@ const entryPoints = {
   index: "lib/index.ts",
   "clients/index": "lib/clients/index.ts",
   "conformance/index": "spec/conformance/index.ts",
+  "dashboard/index": "lib/dashboard/index.ts",
   "embedded/index": "lib/embedded/index.ts",
   "http/index": "lib/http/index.ts",
   "nats/index": "lib/nats/index.ts",

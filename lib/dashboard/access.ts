@@ -1,9 +1,5 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import type { IncomingMessage } from "node:http";
-import { isIP } from "node:net";
-import { hostname } from "node:os";
-import type { ResolvedDashboardOptions } from "./dashboard-options";
-import { urlHost } from "./dashboard-options";
 
 /** Reason to deny a request. */
 export interface Denial {
@@ -12,32 +8,53 @@ export interface Denial {
 }
 
 /**
+ * Decides which requests may see the dashboard: those with a secret token of at least 16 visible characters of ASCII,
+ * or those for which a function returns true.
+ */
+export type DashboardAuth =
+  { readonly token: string } | ((request: IncomingMessage) => boolean | Promise<boolean>) | undefined;
+
+// Too long to guess, and without characters that cookies, headers or addresses escape in different ways.
+const tokenPattern = /^[\x21-\x7e]{16,}$/;
+
+/** @throws RangeError The token is too short, or has other characters. The message does not contain it. */
+export function checkToken(token: string): void {
+  if (!tokenPattern.test(token))
+    throw new RangeError("token: expected at least 16 visible characters of ASCII without spaces.");
+}
+
+/**
  * Decides which requests are answered. Other pages in the same browser are denied: their requests carry another origin
  * or, if a foreign name was pointed at this machine (DNS rebinding), a foreign Host header.
  */
 export class Access {
-  readonly #isLoopback: boolean;
-  readonly #names: ReadonlySet<string>;
+  readonly #isKnownHost: (name: string) => boolean;
   readonly #token: string | undefined;
+  readonly #isAllowed: (request: IncomingMessage) => boolean | Promise<boolean>;
   readonly #cookieName: string;
 
-  constructor({ isLoopback, host, token }: ResolvedDashboardOptions) {
-    this.#isLoopback = isLoopback;
-    const own = isLoopback ? ["localhost", "127.0.0.1", "[::1]"] : ["localhost", hostname()];
-    this.#names = new Set([...own, urlHost(host)].map((name) => name.toLowerCase()));
-    this.#token = token;
+  /** @param isKnownHost - Tells whether a name in lower case is one under which the dashboard is served. */
+  constructor(auth: DashboardAuth, isKnownHost: (name: string) => boolean) {
+    this.#isKnownHost = isKnownHost;
+    this.#token = typeof auth === "object" ? auth.token : undefined;
+    this.#isAllowed = typeof auth === "function" ? auth : () => true;
     // Browsers share cookies between ports: two dashboards on one machine must not overwrite each other's.
-    this.#cookieName = `kojin-dashboard-${digest(token ?? "")
+    this.#cookieName = `kojin-dashboard-${digest(this.#token ?? "")
       .toString("hex")
       .slice(0, 12)}`;
   }
 
   /** The reason to deny `request` for `url`; undefined to allow it. */
-  check(request: IncomingMessage, url: URL): Denial | undefined {
-    if (!this.#isKnownHost(request.headers.host)) return { status: 403, message: "This host name is not allowed." };
+  async check(request: IncomingMessage, url: URL): Promise<Denial | undefined> {
+    const { host } = request.headers;
+    // The port is ignored, because a tunnel changes it.
+    const name = host === undefined ? undefined : hostOf(`http://${host}`)?.hostname;
+    if (name === undefined || !this.#isKnownHost(name))
+      return { status: 403, message: "This host name is not allowed." };
     if (!isSameOrigin(request)) return { status: 403, message: "Requests from other origins are not allowed." };
     if (!this.#hasToken(request, url))
-      return { status: 401, message: "A token is required. Open the address that the command printed." };
+      return { status: 401, message: "A token is required. Open the address that contains it." };
+    if (!(await this.#isAllowed(request))) return { status: 403, message: "You may not see this page. Log in first." };
     return undefined;
   }
 
@@ -45,15 +62,8 @@ export class Access {
   cookieFor(url: URL): string | undefined {
     if (this.#token === undefined || url.searchParams.get("token") === null) return undefined;
     // Not Strict: a visitor who follows a link from elsewhere would be denied after the redirect. Other origins are
-    // denied anyway.
+    // denied anyway. Not only the path of the page: a proxy may serve it under another one.
     return `${this.#cookieName}=${encodeURIComponent(this.#token)}; HttpOnly; SameSite=Lax; Path=/`;
-  }
-
-  #isKnownHost(header: string | undefined): boolean {
-    const name = header === undefined ? undefined : hostOf(`http://${header}`)?.hostname;
-    if (name === undefined) return false;
-    // A name can be made to point here, an address cannot. The port is ignored, because a tunnel changes it.
-    return this.#names.has(name) || (!this.#isLoopback && isIP(name.replace(/^\[|\]$/g, "")) !== 0);
   }
 
   #hasToken(request: IncomingMessage, url: URL): boolean {

@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { lookup } from "node:dns/promises";
 import { isIP } from "node:net";
 import { checkInteger, typeName } from "../value/arguments";
+import { checkToken } from "./access";
 
 export interface DashboardOptions {
   /** The port to listen on. 0 to 65 535; 0 takes any free one. Default 5480. */
@@ -29,8 +30,6 @@ export interface ResolvedDashboardOptions {
 }
 
 const defaultPort = 5480;
-// Too long to guess, and without characters that cookies, headers or addresses escape in different ways.
-const tokenPattern = /^[\x21-\x7e]{16,}$/;
 
 /**
  * Applies the defaults.
@@ -43,7 +42,9 @@ export async function resolveDashboardOptions(options: DashboardOptions): Promis
   checkInteger(port, "port", 0, 65_535);
   if (typeof host !== "string") throw new TypeError(`host: expected a string, got ${typeName(host)}.`);
   if (host === "") throw new RangeError("host: expected an address or a host name, got an empty string.");
-  checkToken(token);
+  if (token !== undefined && typeof token !== "string")
+    throw new TypeError(`token: expected a string, got ${typeName(token)}.`);
+  if (token !== undefined) checkToken(token);
   if (typeof showResults !== "boolean")
     throw new TypeError(`showResults: expected true or false, got ${typeName(showResults)}.`);
   // The address decides, not the name: a machine's own name often resolves to 127.0.1.1, and localhost may not be
@@ -56,11 +57,3 @@ export async function resolveDashboardOptions(options: DashboardOptions): Promis
 
 /** An address or a host name as it appears in a URL. */
 export const urlHost = (host: string): string => (isIP(host) === 6 ? `[${host}]` : host);
-
-function checkToken(token: unknown): void {
-  if (token === undefined) return;
-  if (typeof token !== "string") throw new TypeError(`token: expected a string, got ${typeName(token)}.`);
-  // The message does not contain the token: it is a secret, and errors are logged.
-  if (!tokenPattern.test(token))
-    throw new RangeError("token: expected at least 16 visible characters of ASCII without spaces.");
-}

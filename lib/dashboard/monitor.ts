@@ -3,253 +3,217 @@ import {
   defer,
   distinctUntilChanged,
   exhaustMap,
+  filter,
+  finalize,
   ignoreElements,
   map,
   merge,
-  type MonoTypeOperatorFunction,
   type Observable,
   ReplaySubject,
-  retry,
   share,
-  tap,
+  throttle,
   timer,
 } from "rxjs";
-import { TaskFailedError } from "../errors";
 import type { Health } from "../admin/health";
+import type { BackendCore } from "../backend-core";
 import { formatEvent, type StreamEvent } from "../http/event-stream";
-import type { ListenStatus } from "../notifications/notifier";
+import type { ListenStatus, NotificationKind } from "../notifications/notifier";
 import type { PostgresResultBackend } from "../postgres-backend";
-import type { GroupProgress, TaskOutcome } from "../result-backend";
-import { asJsonText } from "../value/decoding";
-import { JsonText, layOut } from "../value/json-text";
-import { GroupList, type GroupListTimes } from "./group-list";
+import { latestVersion } from "../schema/migration-files";
+import { JsonText } from "../value/json-text";
+import { type Facts, readCounts, readIdentity } from "./facts";
+import { type GroupLists, readGroupLists } from "./group-lists";
+import { History, type Series } from "./history";
+import { type ListedResult, RecentResults } from "./recent-results";
 
-/** A result as the page shows it. */
-interface SeenResult {
-  readonly taskId: string;
-  readonly isFailure: boolean;
-  /** Milliseconds since 1970 on this process's clock. */
-  readonly seenAt: number;
-  /** The value, or name and message of the failure; only if results are shown. */
-  readonly detail?: string;
-}
+/** `loading`: nothing was read yet. `unmigrated`: the tables are missing or older. `unreachable`: no answer. */
+export type DashboardPhase = "loading" | "ready" | "unmigrated" | "unreachable";
 
-interface CompletedGroup extends GroupProgress {
-  readonly seenAt: number;
-}
-
-/** Everything that the page shows. */
+/** Everything that the first page shows. */
 export interface DashboardState {
-  readonly status: ListenStatus;
+  /** When the event was sent, in milliseconds since 1970 on the server's clock. */
+  readonly now: number;
+  readonly phase: DashboardPhase;
   readonly problems: readonly string[];
-  readonly resultsPerSecond: number;
-  /** The counts of the last 60 seconds, oldest first. */
-  readonly history: readonly number[];
-  readonly resultsSeen: number;
-  readonly failuresSeen: number;
+  /** When the lists were read, in milliseconds since 1970 on the server's clock; null before the first read. */
+  readonly readAt: number | null;
+  readonly status: ListenStatus;
+  readonly reconnects: number;
   /** Time the latest heartbeat took from the pool to the listener; null unless the listener is listening. */
   readonly heartbeatMs: number | null;
   readonly databaseMs: number | null;
   readonly notifyQueueUsage: number | null;
-  readonly reconnects: number;
-  /** Null before the first read. */
-  readonly groups: readonly GroupProgress[] | null;
-  readonly hasMoreGroups: boolean;
+  /** Waits for tasks and for groups that are open in this process. */
+  readonly waiting: number;
+  readonly resultsPerSecond: number;
+  readonly series: Series;
+  /** Null before they were read. */
+  readonly facts: Partial<Facts>;
+  readonly groups: GroupLists | null;
   readonly showsResults: boolean;
-  readonly results: readonly (SeenResult & { readonly number: number })[];
-  readonly failures: readonly (SeenResult & { readonly number: number })[];
-  readonly completedGroups: readonly (CompletedGroup & { readonly number: number })[];
+  readonly results: readonly ListedResult[] | null;
+  readonly failures: readonly ListedResult[];
 }
 
-export interface MonitorTimes extends GroupListTimes {
+export interface MonitorTimes {
   /** Shortest time between two states, in milliseconds. */
   readonly tickMs: number;
-  /** Time between two health checks, and before a failed subscription is retried, in milliseconds. */
+  /** Shortest time between the beginnings of two reads of the lists, in milliseconds. */
+  readonly readMs: number;
+  /** Time between two reads if no notification arrives, in milliseconds. */
+  readonly idleMs: number;
+  /** Time between two health checks, in milliseconds. */
   readonly healthMs: number;
 }
 
-const maxGroups = 50;
-const maxResults = 20;
-const maxCompletedGroups = 10;
-const maxDetailLength = 300;
-const historySeconds = 60;
-/** The rate is an average, because the count of a single second varies too much to be read. */
-const rateSeconds = 5;
+/** The next read waits this many times as long as the last one took, so that reading stays below 5 % of the time. */
+const restFactor = 20;
+const kinds: readonly NotificationKind[] = ["tasks", "groups"];
 
 /**
- * Watches a backend while there are subscribers: the first one starts all subscriptions and reads, and the last one
- * ends them. Lists and counts are kept in between.
+ * Watches a backend while there are subscribers: the first one starts all reads, and the last one ends them. A
+ * notification causes the next read. Lists and counts are kept in between.
  */
 export class Monitor {
   /** The state as a server-sent event, first as it is and then at each change. All subscribers share it. */
   readonly events$: Observable<StreamEvent>;
   readonly #backend: PostgresResultBackend;
+  readonly #core: BackendCore;
   readonly #times: MonitorTimes;
   readonly #showResults: boolean;
-  readonly #counts = new RecentCounts(historySeconds);
-  readonly #results = new RecentEntries<SeenResult>(maxResults);
-  readonly #failures = new RecentEntries<SeenResult>(maxResults);
-  readonly #completedGroups = new RecentEntries<CompletedGroup>(maxCompletedGroups);
-  readonly #groups: GroupList;
-  /** Recent errors with the time until which each is shown: a stream that works again does not report it. */
-  readonly #errors = new Map<string, number>();
+  readonly #history = new History();
+  readonly #recent: RecentResults;
+  /** The message of the latest read of each part, if it failed. */
+  readonly #errors = new Map<string, string>();
   #health: Health | undefined;
+  #facts: Partial<Facts> = {};
+  #groups: GroupLists | undefined;
+  #readAt: number | undefined;
+  #heartbeatMs: number | undefined;
 
   constructor(backend: PostgresResultBackend, showResults: boolean, times: MonitorTimes) {
     this.#backend = backend;
+    this.#core = backend.core;
     this.#showResults = showResults;
     this.#times = times;
-    this.#groups = new GroupList(backend, maxGroups, times);
+    this.#recent = new RecentResults(this.#core, this.#history, showResults);
     // The id of an event names the run of this server and a number.
     const run = randomBytes(4).toString("hex");
     let events = 0;
     this.events$ = defer(() => this.#watch()).pipe(
+      // The time alone is no change.
+      map((state) => `{"now":${this.#recent.serverTime},${state.slice(1)}`),
       map((state) => formatEvent("state", new JsonText(state), `${run}-${(events += 1)}`)),
       share({ connector: () => new ReplaySubject<StreamEvent>(1) }),
     );
   }
 
   #watch(): Observable<string> {
-    const { tickMs, healthMs } = this.#times;
-    const watched = [
-      this.#backend.results$({ schema: asJsonText }).pipe(tap((outcome) => this.#addResult(outcome))),
-      this.#backend
-        .groupCompletions$()
-        .pipe(tap((group) => this.#completedGroups.add({ ...group, seenAt: Date.now() }))),
-      this.#groups.follow(),
-      timer(0, healthMs).pipe(
-        exhaustMap(async () => this.#backend.health()),
-        tap((health) => (this.#health = health)),
-      ),
-    ].map((source$: Observable<unknown>) => source$.pipe(ignoreElements(), this.#retried()));
+    const { notifications } = this.#core;
+    const { tickMs, readMs, idleMs, healthMs } = this.#times;
+    // Keeps the listener open.
+    const release = notifications.demand();
+    for (const kind of kinds) notifications.selection?.followAll(kind);
+    const isDue = (count: number): boolean =>
+      count % Math.ceil(idleMs / readMs) === 0 || notifications.report.status !== "listening";
+    const reasons$ = merge(
+      timer(0, readMs).pipe(filter(isDue)),
+      notifications.notifications$,
+      notifications.status$.pipe(filter((status) => status === "listening")),
+    );
+    const reads$ = reasons$.pipe(
+      // A reason that arrives during a read, or while the database rests, causes the next read.
+      throttle(() => this.#readLists(), { leading: true, trailing: true }),
+    );
+    const checks$ = timer(0, healthMs).pipe(exhaustMap(async () => this.#check()));
     const states$ = timer(0, tickMs).pipe(
       map(() => JSON.stringify(this.#state())),
       distinctUntilChanged(),
     );
-    return merge(...watched, states$);
+    return merge(ignoreAll(reads$), ignoreAll(checks$), states$).pipe(
+      finalize(() => {
+        for (const kind of kinds) notifications.selection?.unfollowAll(kind);
+        release();
+        this.#recent.pause();
+      }),
+    );
   }
 
-  /** Retries for ever: missing rights can be granted, and missing tables created. */
-  #retried(): MonoTypeOperatorFunction<never> {
-    const { healthMs } = this.#times;
-    return retry({
-      delay: (error: unknown) => {
-        const message = error instanceof Error ? error.message : String(error);
-        this.#errors.set(message, performance.now() + 2 * healthMs);
-        return timer(healthMs);
-      },
-    });
+  /** Reads the lists, and completes once the next read may begin. */
+  #readLists(): Observable<unknown> {
+    const startedAt = performance.now();
+    const reads = async (): Promise<void> => {
+      if (this.#phase === "unmigrated") return;
+      await this.#attempt("results", async () => this.#recent.readNew());
+      await this.#attempt("groups", async () => (this.#groups = await readGroupLists(this.#core)));
+      if (this.#errors.size === 0) this.#readAt = this.#recent.serverTime;
+      if (this.#recent.canReadOlder) await this.#attempt("older results", async () => this.#recent.readOlder());
+    };
+    return defer(reads).pipe(
+      exhaustMap(() => timer(Math.max(this.#times.readMs, restFactor * (performance.now() - startedAt)))),
+    );
   }
 
-  #addResult(outcome: TaskOutcome<JsonText>): void {
-    const isFailure = outcome.status === "rejected";
-    const detail = this.#showResults ? { detail: detailOf(outcome) } : {};
-    const seen = { taskId: outcome.taskId, isFailure, seenAt: Date.now(), ...detail };
-    this.#counts.add();
-    this.#results.add(seen);
-    if (isFailure) this.#failures.add(seen);
+  async #check(): Promise<void> {
+    this.#health = await this.#backend.health();
+    if (this.#health.databaseMs === undefined) return;
+    await this.#attempt("identity", async () => this.#learn(await readIdentity(this.#core)));
+    if (this.#phase === "ready" || this.#phase === "loading")
+      await this.#attempt("counts", async () => this.#learn(await readCounts(this.#core)));
   }
 
-  #state(): DashboardState {
-    const { status, heartbeatMs, reconnects } = this.#backend.stats();
-    const history = this.#counts.history();
-    const resultsPerSecond = history.slice(-rateSeconds).reduce((sum, count) => sum + count, 0) / rateSeconds;
+  #learn(facts: Partial<Facts>): void {
+    this.#facts = { ...this.#facts, ...facts };
+  }
+
+  async #attempt(what: string, read: () => Promise<unknown>): Promise<void> {
+    try {
+      await read();
+      this.#errors.delete(what);
+    } catch (error) {
+      this.#errors.set(what, error instanceof Error ? error.message : String(error));
+    }
+  }
+
+  get #phase(): DashboardPhase {
+    const { schemaVersion, databaseMs } = this.#health ?? {};
+    if (this.#health !== undefined && databaseMs === undefined) return "unreachable";
+    if (schemaVersion !== undefined && schemaVersion < latestVersion) return "unmigrated";
+    return this.#readAt === undefined ? "loading" : "ready";
+  }
+
+  #state(): Omit<DashboardState, "now"> {
+    const { status, heartbeatMs, reconnects, waiting, waitingGroups } = this.#backend.stats();
+    if (heartbeatMs !== undefined && heartbeatMs !== this.#heartbeatMs) this.#history.addLatency(heartbeatMs);
+    this.#heartbeatMs = heartbeatMs;
+    const phase = this.#phase;
     return {
+      phase,
+      problems: this.#problems(phase),
+      readAt: phase === "ready" ? null : (this.#readAt ?? null),
       status,
-      problems: this.#problems(),
-      resultsPerSecond,
-      history,
-      resultsSeen: this.#results.added,
-      failuresSeen: this.#failures.added,
+      reconnects,
       heartbeatMs: status === "listening" ? (heartbeatMs ?? null) : null,
       databaseMs: this.#health?.databaseMs ?? null,
       notifyQueueUsage: this.#health?.notifyQueueUsage ?? null,
-      reconnects,
-      groups: this.#groups.groups ?? null,
-      hasMoreGroups: this.#groups.hasMore,
+      waiting: waiting + waitingGroups,
+      resultsPerSecond: this.#history.perSecond,
+      series: this.#history.series(this.#recent.gaps),
+      facts: this.#facts,
+      groups: this.#groups ?? null,
       showsResults: this.#showResults,
-      results: this.#results.entries,
-      failures: this.#failures.entries,
-      completedGroups: this.#completedGroups.entries,
+      results: this.#readAt === undefined ? null : this.#recent.results,
+      failures: this.#recent.failures,
     };
   }
 
-  #problems(): readonly string[] {
-    for (const [message, until] of this.#errors) if (until < performance.now()) this.#errors.delete(message);
-    return [...new Set([...(this.#health?.problems ?? []), ...this.#errors.keys()])];
+  #problems(phase: DashboardPhase): readonly string[] {
+    const known = this.#health?.problems ?? [];
+    // The check of the database says it better than each read that failed for the same reason.
+    return phase === "unmigrated" || phase === "unreachable"
+      ? known
+      : [...new Set([...known, ...this.#errors.values()])];
   }
 }
 
-function detailOf(outcome: TaskOutcome<JsonText>): string {
-  if (outcome.status === "fulfilled") return shorten(layOut(outcome.value.text));
-  const reason: unknown = outcome.reason;
-  return shorten(
-    reason instanceof TaskFailedError ? `${reason.failure.name}: ${reason.failure.message}` : String(reason),
-  );
-}
-
-/** Cuts between two characters, not within a surrogate pair. */
-function shorten(text: string): string {
-  const start = text.slice(0, maxDetailLength);
-  return start.length === text.length ? text : `${start.toWellFormed().replace(/\uFFFD$/, "")}…`;
-}
-
-/** The latest entries, newest first, numbered from 1. */
-class RecentEntries<T> {
-  readonly #limit: number;
-  #entries: readonly (T & { readonly number: number })[] = [];
-  #added = 0;
-
-  constructor(limit: number) {
-    this.#limit = limit;
-  }
-
-  get entries(): readonly (T & { readonly number: number })[] {
-    return this.#entries;
-  }
-
-  /** The number of all entries so far. */
-  get added(): number {
-    return this.#added;
-  }
-
-  add(entry: T): void {
-    this.#added += 1;
-    this.#entries = [{ ...entry, number: this.#added }, ...this.#entries.slice(0, this.#limit - 1)];
-  }
-}
-
-/** Counts events in each of the last seconds. */
-export class RecentCounts {
-  readonly #seconds: number;
-  readonly #now: () => number;
-  /** The current second comes last. */
-  #counts: number[];
-  #latest: number;
-
-  /** @param now - Milliseconds on a clock that never goes back. */
-  constructor(seconds: number, now: () => number = () => performance.now()) {
-    this.#seconds = seconds;
-    this.#now = now;
-    this.#counts = new Array<number>(seconds + 1).fill(0);
-    this.#latest = Math.floor(now() / 1_000);
-  }
-
-  add(): void {
-    this.#advance();
-    this.#counts[this.#seconds] = (this.#counts[this.#seconds] ?? 0) + 1;
-  }
-
-  /** The counts of the seconds that are over, oldest first. */
-  history(): readonly number[] {
-    this.#advance();
-    return this.#counts.slice(0, this.#seconds);
-  }
-
-  #advance(): void {
-    const second = Math.floor(this.#now() / 1_000);
-    const passed = Math.min(second - this.#latest, this.#seconds + 1);
-    this.#latest = second;
-    if (passed > 0) this.#counts = [...this.#counts.slice(passed), ...new Array<number>(passed).fill(0)];
-  }
-}
+const ignoreAll = (source$: Observable<unknown>): Observable<never> => source$.pipe(ignoreElements());

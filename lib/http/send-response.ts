@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { createServer, type RequestListener, type Server, type ServerResponse } from "node:http";
 import type { Http2ServerResponse } from "node:http2";
 import type { AddressInfo } from "node:net";
 
@@ -109,27 +109,13 @@ async function write(
   }
 }
 
-/** A server of `node:http` that answers requests with Fetch responses. */
+/** A server of `node:http`. */
 export class HttpServer implements AsyncDisposable {
   readonly #server: Server;
   #closing: Promise<void> | undefined;
 
-  /**
-   * @param headers - Headers of every response.
-   * @param stallMs - Longest time without activity before a connection is closed. Default 0: no limit.
-   */
-  constructor(
-    respond: (request: IncomingMessage) => Response,
-    {
-      headers = {},
-      stallMs = 0,
-    }: { readonly headers?: Readonly<Record<string, string>>; readonly stallMs?: number } = {},
-  ) {
-    this.#server = createServer((request, response) => {
-      for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
-      sendResponse(response, () => respond(request)).catch(() => response.destroy());
-    });
-    this.#server.setTimeout(stallMs);
+  constructor(listener: RequestListener) {
+    this.#server = createServer(listener);
   }
 
   /** Listens, and resolves with the port. */

@@ -25,6 +25,14 @@ export interface CommitSource {
 }
 
 const snapshot = "pg_catalog.pg_current_snapshot()";
+/**
+ * The text of the current snapshot. A standby does not know which transactions are running, so all of the newest ones
+ * count as running.
+ */
+export const currentSnapshot = `case when pg_catalog.pg_is_in_recovery()
+          then pg_catalog.concat(pg_catalog.pg_snapshot_xmin(${snapshot}), ':', pg_catalog.pg_snapshot_xmin(${snapshot}), ':')
+          else ${snapshot}::pg_catalog.text
+        end`;
 
 export function commitStatements({ table, key, xid, time, latest, isThere }: CommitSource): CommitStatements {
   const page = (condition: string, place: number): string => `
@@ -35,14 +43,10 @@ export function commitStatements({ table, key, xid, time, latest, isThere }: Com
       order by ${xid}, ${key}
       limit $${place + 2}::int`;
   return {
-    // The current snapshot, and the server's time in microseconds since 1970. A standby does not know which
-    // transactions are running, so all of the newest ones count as running.
+    // The current snapshot, and the server's time in microseconds since 1970.
     now: `
       select
-        case when pg_catalog.pg_is_in_recovery()
-          then pg_catalog.concat(pg_catalog.pg_snapshot_xmin(${snapshot}), ':', pg_catalog.pg_snapshot_xmin(${snapshot}), ':')
-          else ${snapshot}::pg_catalog.text
-        end,
+        ${currentSnapshot},
         ${microsOf("pg_catalog.clock_timestamp()")}`,
 
     // A page of the rows written since a time, ordered by transaction and key. $1 double precision microseconds since

@@ -2,14 +2,11 @@ import { once } from "node:events";
 import { type IncomingMessage, request } from "node:http";
 import { escapeIdentifier } from "pg";
 import type { PostgresResultBackend } from "kojin-postgres";
-import {
-  type Dashboard,
-  type DashboardTimes,
-  defaultDashboardTimes,
-  startDashboard,
-} from "../../lib/dashboard/dashboard";
+import { type Dashboard, startDashboard } from "../../lib/dashboard/dashboard";
+import { type DashboardTimes, defaultDashboardTimes } from "../../lib/dashboard/handler";
 import { eventually } from "../support/eventually";
 import { specDatabase } from "../support/spec-database";
+import { isWatched } from "./support/is-watched";
 import { eventsOf } from "./support/requests";
 
 describe("a client of the dashboard", () => {
@@ -18,10 +15,11 @@ describe("a client of the dashboard", () => {
 
   afterEach(async () => {
     await dashboard.close();
-    await eventually(() => expect(watching.stats()).toMatchObject({ feeds: 0 }));
-    await database.sql(`truncate ${escapeIdentifier(database.schema)}.kojin_results`);
+    await eventually(() => expect(isWatched(watching)).toBe(false));
+    await database.sql(`truncate ${schema}.kojin_results, ${schema}.kojin_groups, ${schema}.kojin_group_state`);
   });
   const database = specDatabase("dashboard clients");
+  const schema = escapeIdentifier(database.schema);
 
   async function start(times: Partial<DashboardTimes>): Promise<string> {
     watching = await database.open();
@@ -38,20 +36,21 @@ describe("a client of the dashboard", () => {
   }
 
   it("that reads nothing is disconnected, and costs one event at most until then", async () => {
-    const events = await start({ tickMs: 1, heartbeatMs: 10, stallMs: 500 });
+    const events = await start({ tickMs: 1, readMs: 1, heartbeatMs: 10, stallMs: 500 });
     const storing = await database.open();
-    const client = await stuckClient(events);
-    await eventually(() => expect(watching.stats()).toMatchObject({ feeds: 3 }));
-    const before = process.memoryUsage().arrayBuffers + process.memoryUsage().heapUsed;
-    // Each state holds 20 results with ids and values of this length.
     const long = "x".repeat(500);
+    // With these, each state has over 100 KB, so that the buffers of the kernel fill in a few seconds.
+    await Promise.all(Array.from({ length: 200 }, async (_, index) => storing.initGroup(`${index} ${long}`, 1)));
+    const client = await stuckClient(events);
+    await eventually(() => expect(isWatched(watching)).toBe(true));
+    const before = process.memoryUsage().arrayBuffers + process.memoryUsage().heapUsed;
     let round = 0;
     await eventually(
       async () => {
         round += 1;
         const taskIds = Array.from({ length: 20 }, (_, index) => `${round} ${index} ${long}`.slice(0, 500));
         await Promise.all(taskIds.map(async (taskId) => storing.store(taskId, long)));
-        expect(watching.stats()).toMatchObject({ feeds: 0 });
+        expect(isWatched(watching)).toBe(false);
       },
       { timeoutMs: 60_000, intervalMs: 0 },
     );

@@ -1,7 +1,8 @@
 import { createServer } from "node:http";
 import { once } from "node:events";
 import type { AddressInfo } from "node:net";
-import type { Page } from "playwright-core";
+import { escapeIdentifier } from "pg";
+import type { Locator, Page } from "playwright-core";
 import { eventually } from "../support/eventually";
 import { describeWithChromium } from "../support/chromium";
 import { dashboardSuite } from "./support/dashboard-page";
@@ -32,54 +33,92 @@ const attempts = (url: string): string => `(async () => {
 describeWithChromium()("the dashboard's page", () => {
   const suite = dashboardSuite("dashboard page");
 
-  const countOf = async (page: Page, group: string): Promise<string | null> =>
-    page.getByRole("listitem").filter({ hasText: group }).locator(".count").textContent();
-  const progressOf = async (page: Page, group: string): Promise<number> =>
-    Number(await page.getByRole("progressbar", { name: group, exact: true }).getAttribute("value"));
+  const rowOf = (page: Page, section: string, id: string): Locator =>
+    page.getByRole("region", { name: section }).getByRole("row").filter({ hasText: id });
+  const barOf = (page: Page, group: string): Locator => page.getByRole("progressbar", { name: group, exact: true });
+  const widths = `(() => {
+    const bar = document.querySelector("#groups .bar");
+    const widthOf = (element) => element.getBoundingClientRect().width;
+    return [...bar.children].map((part) => Math.round((100 * widthOf(part)) / widthOf(bar)));
+  })()`;
 
-  it("shows groups filling, and results and failures as they arrive, with an empty console", async () => {
+  it("shows what was stored before it was opened, at once, with an empty console", async () => {
     const { storing, complaints } = suite;
-    await storing.initGroup("book", 4);
-    const page = await suite.open((await suite.start()).url);
-    await page.getByRole("progressbar", { name: "book", exact: true }).waitFor();
-    expect([await progressOf(page, "book"), await countOf(page, "book")]).toEqual([0, "0 of 4"]);
+    await storing.initGroup("book", 4, { deadlineMs: 3_600_000 });
     await storing.completeGroupMember("book", "page 1", 1);
-    await eventually(async () => expect(await progressOf(page, "book")).toBe(1));
-    await storing.failGroupMember("book", "page 2", new Error("no"));
-    await eventually(async () => expect(await countOf(page, "book")).toBe("2 of 4, 1 failed"));
-    await storing.completeGroupMember("book", "page 3", 1);
-    await storing.completeGroupMember("book", "page 4", 1);
-    await eventually(async () => expect(await countOf(page, "book")).toBe("4 of 4, 1 failed, done"));
-    expect(await progressOf(page, "book")).toBe(4);
-    await page.getByRole("row", { name: "book 3 1" }).waitFor();
-
+    await storing.initGroup("mails", 1);
+    await storing.completeGroupMember("mails", "mail", 1);
     await storing.store("good task", 1);
     await storing.fail("bad task", new Error("no"));
-    await page
-      .getByRole("region", { name: "Latest results" })
-      .getByRole("row", { name: "good task succeeded" })
-      .waitFor();
-    await page.getByRole("region", { name: "Latest results" }).getByRole("row", { name: "bad task failed" }).waitFor();
-    await page.getByRole("region", { name: "Latest failures" }).getByRole("row", { name: "bad task" }).waitFor();
+    const page = await suite.open((await suite.start()).url);
+    await rowOf(page, "Latest results", "good task").getByText("succeeded").waitFor();
+    await rowOf(page, "Latest results", "bad task").getByText("failed").waitFor();
+    await rowOf(page, "Latest failures", "bad task").waitFor();
     expect(await page.locator("#failures tbody tr").count()).toBe(1);
+    await rowOf(page, "Open groups", "book").getByText("1 of 4").first().waitFor();
+    await rowOf(page, "Open groups", "book").getByText("in 59 min").waitFor();
+    await rowOf(page, "Completed groups", "mails").getByText("unclaimed").waitFor();
+    await page.locator("#identity", { hasText: `schema ${suite.database.schema} · PostgreSQL` }).waitFor();
+    await page.locator("#expired", { hasText: "0" }).waitFor();
     await page.locator("#rate:not(:text-is('0'))").waitFor();
     await page.locator("#heartbeat:has-text('ms')").waitFor();
     expect(complaints).toEqual([]);
   });
 
+  it("shows groups filling, failures as a red part, and a done group without alarm", async () => {
+    const { storing, complaints } = suite;
+    await storing.initGroup("book", 4);
+    const page = await suite.open((await suite.start()).url);
+    await barOf(page, "book").waitFor();
+    await storing.completeGroupMember("book", "page 1", 1);
+    await eventually(async () => expect(await barOf(page, "book").getAttribute("aria-valuenow")).toBe("1"));
+    await storing.failGroupMember("book", "page 2", new Error("no"));
+    await eventually(async () => expect(await page.evaluate(widths)).toEqual([25, 25]));
+    expect(await barOf(page, "book").getAttribute("aria-valuetext")).toBe("2 of 4, 1 failed");
+    await storing.completeGroupMember("book", "page 3", 1);
+    await storing.completeGroupMember("book", "page 4", 1);
+    const done = rowOf(page, "Completed groups", "book");
+    await done.waitFor();
+    expect(await done.locator(".bad").allTextContents()).toEqual(["1"]);
+    await page.getByText("No open groups.").waitFor();
+    expect(complaints).toEqual([]);
+  });
+
+  it("sorts open groups, and says what to do where there is nothing", async () => {
+    const { storing, database } = suite;
+    const page = await suite.open((await suite.start()).url);
+    for (const text of ["No open groups.", "No completed groups.", "No failures.", "No results yet. They appear here"])
+      await page.getByText(text).waitFor();
+    const state = `${escapeIdentifier(database.schema)}.kojin_group_state`;
+    for (const groupId of ["a", "b", "c"]) await storing.initGroup(groupId, 3);
+    await storing.completeGroupMember("b", "1", 1);
+    await storing.failGroupMember("c", "1", new Error("no"));
+    await storing.failGroupMember("c", "2", new Error("no"));
+    await database.sql(`update ${state} set created_at = now() - interval '3 hours' where group_id = 'b'`);
+    await storing.completeGroupMember("b", "2", 1);
+    const idsOf = async (): Promise<string> =>
+      (await page.locator("#groups td:first-child").allTextContents()).join("");
+    const orders = { age: "bac", id: "abc", failed: "cba", progress: "bca" };
+    for (const [order, expected] of Object.entries(orders)) {
+      await page.getByLabel("Sort by").selectOption(order);
+      await eventually(async () => expect(await idsOf()).toBe(expected));
+    }
+    await rowOf(page, "Open groups", "b").getByText("3 h").waitFor();
+  });
+
   it("shows no value unless showResults is set", async () => {
-    const [hidden, shown] = [await suite.start(), await suite.start({ showResults: true })];
-    const pages = [await suite.open(hidden.url), await suite.open(shown.url)];
     await suite.storing.store("task", { token: "s3cret" });
     await suite.storing.fail("other task", new RangeError("s3cret"));
+    const [hidden, shown] = [await suite.start(), await suite.start({ showResults: true })];
+    const pages = [await suite.open(hidden.url), await suite.open(shown.url)];
     const texts: string[] = [];
     for (const page of pages) {
-      await page.getByRole("row", { name: "task succeeded" }).waitFor();
+      await page.getByRole("row", { name: " task succeeded" }).waitFor();
       await page.locator("#failures").getByRole("row", { name: "other task" }).waitFor();
       texts.push(await page.content());
     }
     expect(texts[0]).not.toMatch(/s3cret|RangeError/);
-    expect(texts[1]).toMatch(/\{"token":"s3cret"\}/);
+    expect(texts[1]).toMatch(/\{"token": "s3cret"\}/);
     expect(texts[1]).toMatch(/RangeError: s3cret/);
     expect(suite.complaints).toEqual([]);
   });
@@ -90,7 +129,7 @@ describeWithChromium()("the dashboard's page", () => {
     const page = await suite.open((await suite.start({ showResults: true })).url);
     await suite.storing.store(id, id);
     await page.locator("#results .id").first().waitFor();
-    for (const shown of ["#groups .id", "#results td:nth-child(2) .id"])
+    for (const shown of ["#groups td:first-child .id", "#results td:nth-child(2) .id"])
       expect(await page.locator(shown).first().textContent()).toBe(id);
     expect(await page.locator("main img, main script").count()).toBe(0);
     expect(await page.title()).toBe("kojin-postgres");

@@ -24,16 +24,22 @@ describeWithChromium()("the dashboard's page, when Postgres goes away", () => {
     await storing.initGroup(how, 2);
     await storing.completeGroupMember(how, "before", 1);
     const bar = page.getByRole("progressbar", { name: how });
-    await eventually(async () => expect(await bar.getAttribute("value")).toBe("1"), { timeoutMs: 20_000 });
+    await eventually(async () => expect(await bar.getAttribute("aria-valuenow")).toBe("1"), { timeoutMs: 20_000 });
 
     await suite.server.stop(how);
     await page.locator("#status:not(:text('Listening'))").waitFor();
+    await page.getByRole("heading", { name: "The database does not answer" }).waitFor();
+    await page.getByText("Check that PostgreSQL runs").waitFor();
     const completed = storing.completeGroupMember(how, "after", 2);
     await suite.server.start();
     expect(await completed).toBe(2);
-    await page.getByRole("row", { name: `${how} 2 0` }).waitFor();
+    await page
+      .getByRole("region", { name: "Completed groups" })
+      .getByRole("row", { name: `${how} 2 of 2` })
+      .waitFor();
     await page.locator("#status", { hasText: "Listening" }).waitFor();
     await page.locator("#connection", { hasText: /^Live$/ }).waitFor();
+    await page.locator("#problems:empty").waitFor({ state: "attached" });
     expect(errors).toEqual([]);
     await page.close();
     await Promise.all([watching.close(), storing.close()]);

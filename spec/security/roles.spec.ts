@@ -2,7 +2,10 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { escapeIdentifier } from "pg";
 import { DatabaseError, type PostgresResultBackend, type PostgresResultBackendOptions } from "kojin-postgres";
+import { startDashboard } from "../../lib/dashboard/dashboard";
+import type { DashboardState } from "../../lib/dashboard/monitor";
 import { migrations } from "../../lib/schema/migration-files";
+import { ask, eventsOf } from "../dashboard/support/requests";
 import { specDatabase } from "../support/spec-database";
 import { allowed, besides, calls, prepare, type RoleName } from "./support/calls";
 import { Logins } from "./support/logins";
@@ -99,6 +102,19 @@ describe("sql/roles.sql", () => {
       expect(await backend.health()).toMatchObject({ status: "listening", problems: [], schemaVersion: version });
       expect(backend.stats()).toMatchObject({ status: "listening", waiting: 0 });
     });
+  });
+
+  it("lets a waiter serve the dashboard", async () => {
+    await prepare(owner, "shown");
+    await using dashboard = await startDashboard(await openAs("waiter"), { port: 0, showResults: true });
+    for await (const { type, data } of eventsOf(`${dashboard.url}events`)) {
+      const { phase, problems, facts } = JSON.parse(type === "state" ? data : "{}") as Partial<DashboardState>;
+      if (phase !== "ready" || facts?.expired === undefined) continue;
+      expect(problems).toEqual([]);
+      break;
+    }
+    for (const read of ["task", "group", "search"])
+      expect([read, (await ask(`${dashboard.url}data/${read}?id=shown`)).status]).toEqual([read, 200]);
   });
 
   it("lets a storer write within a transaction of its own", async () => {

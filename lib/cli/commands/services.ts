@@ -2,7 +2,7 @@ import { once } from "node:events";
 import type { IncomingMessage } from "node:http";
 import { startDashboard } from "../../dashboard/dashboard";
 import { type DashboardOptions, urlHost } from "../../dashboard/dashboard-options";
-import { HttpServer } from "../../http/send-response";
+import { HttpServer, sendResponse } from "../../http/send-response";
 import { type RelayReport, startRelay } from "../../relay/relay";
 import { type CliCommand, parseInteger } from "../command";
 import { asUsage, type ExitCode, exitCodes, UsageError } from "../exit-codes";
@@ -71,7 +71,9 @@ export const relay = (program: CliCommand): void => {
         logger: session.logger,
         ...(listenUrl === undefined ? {} : { listen: { connection: listenUrl } }),
       });
-      await using server = new HttpServer((request) => respond(session, relaying.report, request));
+      await using server = new HttpServer((request, response) => {
+        sendResponse(response, respond(session, relaying.report, request)).catch(() => response.destroy());
+      });
       if (port !== undefined) await listen(session, server, port, host);
       relaying.changes$.subscribe((report) => printReport(session, report));
       return await interruption(session);

@@ -6,6 +6,7 @@ import type { DashboardOptions } from "../../../lib/dashboard/dashboard-options"
 import { type SpecDatabase, specDatabase } from "../../support/spec-database";
 import { eventually } from "../../support/eventually";
 import { launchChromium } from "../../support/chromium";
+import { isWatched } from "./is-watched";
 
 /** The fixtures of the page's specs. */
 export interface DashboardSuite {
@@ -33,8 +34,8 @@ export function dashboardSuite(name: string): DashboardSuite {
   // Runs before the hooks of the database, which close the backends.
   afterEach(async () => {
     for (const context of browser?.contexts() ?? []) await context.close();
-    // Before the dashboard closes: it must drop the subscriptions of a closed page by itself.
-    await eventually(() => expect(suite.watching.stats()).toMatchObject({ feeds: 0, waitingGroups: 0, waiting: 0 }));
+    // Before the dashboard closes: it must notice a closed page by itself.
+    await eventually(() => expect(isWatched(suite.watching)).toBe(false));
     for (const dashboard of started.splice(0)) await dashboard.close();
     await database.sql(`truncate ${schema}.kojin_results, ${schema}.kojin_groups, ${schema}.kojin_group_state`);
   });
@@ -60,7 +61,8 @@ export function dashboardSuite(name: string): DashboardSuite {
     open: async (url, options) => {
       const page = await suite.visit(url, options);
       await page.locator("#status", { hasText: "Listening" }).waitFor();
-      await page.locator("#groups-note:not(:text('Loading…'))").waitFor();
+      await page.locator("#problems:empty").waitFor({ state: "attached" });
+      await page.locator("#groups :is(table, p)").waitFor();
       return page;
     },
     visit: async (url, options) => {
