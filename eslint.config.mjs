@@ -9,6 +9,8 @@ export default tseslint.config(
     plugins: { tsdoc },
     rules: {
       "tsdoc/syntax": "error",
+      // A module of NestJS.
+      "@typescript-eslint/no-extraneous-class": ["error", { allowWithDecorator: true }],
       "@typescript-eslint/consistent-type-imports": "error",
       "@typescript-eslint/no-explicit-any": "error",
       "@typescript-eslint/no-floating-promises": "error",

@@ -6,9 +6,7 @@ import { mountDashboard } from "kojin-postgres/dashboard";
 import { isAdmin } from "./session";
 
 @Module({})
-class AppModule {
-  readonly name = "app";
-}
+class AppModule {}
 
 /** Serves the dashboard in NestJS 11 on its default platform, Express. */
 export async function createNestApp(backend: PostgresResultBackend): Promise<INestApplication> {
