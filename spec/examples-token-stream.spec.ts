@@ -5,8 +5,9 @@ import type { Browser, Page } from "playwright-core";
 import { Subject } from "rxjs";
 import { PostgresResultBackend } from "kojin-postgres";
 import { answer } from "../examples/token-stream/model";
+import { pickFreePort } from "../lib/embedded/server";
 import { describeWithChromium, launchChromium } from "./support/chromium";
-import { freePort } from "./support/docs-block";
+
 import { eventually } from "./support/eventually";
 import { ownDatabase } from "./support/own-database";
 import { runExample } from "./support/run-example";
@@ -15,7 +16,7 @@ const repository = join(__dirname, "..");
 
 describe("the example of a stream of tokens", () => {
   it("runs to its end by itself, and kills web servers meanwhile", async () => {
-    const output = await runExample("token-stream/main.ts", { TOKEN_MS: "25", PORT: String(await freePort()) });
+    const output = await runExample("token-stream/main.ts", { TOKEN_MS: "25", PORT: String(await pickFreePort()) });
     expect(output).toMatch(/^The model has answered with 768 characters, past ([2-9]|\d\d+) web servers\.$/m);
   });
 });
@@ -56,7 +57,7 @@ describeWithChromium()("the page of the stream of tokens", () => {
     backend = await PostgresResultBackend.connect(url);
     await backend.migrate();
     browser = await launchChromium();
-    port = await freePort();
+    port = await pickFreePort();
   });
   afterAll(async () => {
     await browser.close();

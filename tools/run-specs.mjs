@@ -19,7 +19,7 @@ const env = { ...process.env };
 // Specs that no version or variant affects: those without a database, the embedded server, those that use only public
 // names, and the browser's part of a page.
 const left = [
-  "spec/(embedded|cli|clients|dashboard|http|operators|queues|telemetry|examples|schemas|codec|types|docs-blocks|testing|soak|bench)",
+  "spec/(embedded|cli|clients|dashboard|http|operators|queues|telemetry|examples|schemas|codec|types|docs/|testing|soak|bench)",
   "spec/(value|memory-backend|nats|relay|properties/(batcher|router|values))",
   "examples/",
 ];
