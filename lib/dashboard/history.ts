@@ -46,7 +46,7 @@ export class History {
 
   addLatency(latencyMs: number): void {
     const bucket = this.#bucket(this.#now);
-    bucket.latencyMs = Math.max(bucket.latencyMs ?? 0, latencyMs);
+    bucket.latencyMs = Math.max(bucket.latencyMs ?? 0, Math.round(100 * latencyMs) / 100);
   }
 
   /** Moves to a later time on the server's clock, and forgets what is older than the charts. */
@@ -70,7 +70,8 @@ export class History {
       until: end * bucketMs,
       results: counts("results"),
       failures: counts("failures"),
-      latencies: indexes.map((index) => this.#buckets.get(index)?.latencyMs ?? null),
+      // Up to the present: unlike a count, a measured time is complete.
+      latencies: indexes.map((index) => this.#buckets.get(index + 1)?.latencyMs ?? null),
     };
   }
 

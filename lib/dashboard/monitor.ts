@@ -85,6 +85,8 @@ export class Monitor {
   readonly #recent: RecentResults;
   /** The message of the latest read of each part, if it failed. */
   readonly #errors = new Map<string, string>();
+  /** When a read may begin again, on the clock of `performance.now()`. */
+  readonly #restUntil = new Map<string, number>();
   #health: Health | undefined;
   #facts: Partial<Facts> = {};
   #groups: GroupLists | undefined;
@@ -115,7 +117,9 @@ export class Monitor {
     const release = notifications.demand();
     for (const kind of kinds) notifications.selection?.followAll(kind);
     const isDue = (count: number): boolean =>
-      count % Math.ceil(idleMs / readMs) === 0 || notifications.report.status !== "listening";
+      count % Math.ceil(idleMs / readMs) === 0 ||
+      this.#recent.canReadOlder ||
+      notifications.report.status !== "listening";
     const reasons$ = merge(
       timer(0, readMs).pipe(filter(isDue)),
       notifications.notifications$,
@@ -147,10 +151,15 @@ export class Monitor {
       await this.#attempt("results", async () => this.#recent.readNew());
       await this.#attempt("groups", async () => (this.#groups = await readGroupLists(this.#core)));
       if (this.#errors.size === 0) this.#readAt = this.#recent.serverTime;
-      if (this.#recent.canReadOlder) await this.#attempt("older results", async () => this.#recent.readOlder());
     };
     return defer(reads).pipe(
-      exhaustMap(() => timer(Math.max(this.#times.readMs, restFactor * (performance.now() - startedAt)))),
+      exhaustMap(async () => {
+        const restMs = restFactor * (performance.now() - startedAt);
+        // With a rest of their own: they may take many times as long as what is new.
+        if (this.#recent.canReadOlder) await this.#rarely("older results", async () => this.#recent.readOlder());
+        return restMs;
+      }),
+      exhaustMap((restMs) => timer(Math.max(this.#times.readMs, restMs))),
     );
   }
 
@@ -159,7 +168,16 @@ export class Monitor {
     if (this.#health.databaseMs === undefined) return;
     await this.#attempt("identity", async () => this.#learn(await readIdentity(this.#core)));
     if (this.#phase === "ready" || this.#phase === "loading")
-      await this.#attempt("counts", async () => this.#learn(await readCounts(this.#core)));
+      await this.#rarely("counts", async () => this.#learn(await readCounts(this.#core)));
+  }
+
+  /** Reads unless the database is to rest from the previous such read. */
+  async #rarely(what: string, read: () => Promise<unknown>): Promise<void> {
+    const startedAt = performance.now();
+    if (startedAt < (this.#restUntil.get(what) ?? 0)) return;
+    await this.#attempt(what, read);
+    const endedAt = performance.now();
+    this.#restUntil.set(what, endedAt + restFactor * (endedAt - startedAt));
   }
 
   #learn(facts: Partial<Facts>): void {

@@ -30,7 +30,7 @@ interface Range {
 type Row = [kind: string, ...values: (string | null)[]];
 
 /** Rows that one statement reads at most, except for more rows of the last transaction. */
-const pageRows = 20_000;
+const pageRows = 10_000;
 /** Rows that are counted at most for the time before the page was opened. */
 const maxOldRows = 1_000_000;
 const listLength = 25;
@@ -131,7 +131,8 @@ export class RecentResults {
     // The rows before this page.
     const since = Math.max(range.since, time - historyMs);
     const until = Number(oldestMicros) / 1_000;
-    if (until > since) this.#uncounted.push({ from: range.from, below: oldestXid, running: [], since, until });
+    if (until > time - historyMs)
+      this.#uncounted.push({ from: range.from, below: oldestXid, running: [], since, until });
   }
 
   #list([taskId, micros, failed, bytes, detail]: readonly (string | null)[]): void {
@@ -160,7 +161,7 @@ export class RecentResults {
  * that were running before, $4 int rows, $5 text[] tasks that are listed, $6 int length of a list. Reads the index
  * kojin_results_stored_xid from its end, at most $4 rows. Returns rows of text that begin with their kind:
  *
- * - `scan`: the snapshot, the time, the oldest transaction read, when it stored, and the number of rows read;
+ * - `scan`: the snapshot, the time, the oldest transaction read, when it first stored, and the number of rows read;
  * - `count`: a second since 1970, and the results and failures stored in it;
  * - `row`: a result for the lists.
  */
@@ -192,7 +193,7 @@ function statement(schema: string, showResults: boolean): string {
       )
     ),
     oldest as (
-      select scanned.stored_xid, scanned.stored_at from scanned where ${isMain} order by scanned.stored_xid limit 1
+      select scanned.stored_xid, scanned.stored_at from scanned where ${isMain} order by scanned.stored_xid, scanned.stored_at limit 1
     ),
     picked as (
       ${newest("true")}
