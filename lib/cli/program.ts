@@ -5,6 +5,7 @@ import { demo } from "./commands/demo";
 import { doctor, migrate, prune, status } from "./commands/operating";
 import { attach, detach } from "./commands/queues";
 import { group } from "./commands/groups";
+import { groups, list } from "./commands/lists";
 import { chunks, deleteResult, expectTask, get, store, wait } from "./commands/results";
 import { dashboard, relay } from "./commands/services";
 import { watch } from "./commands/watch";
@@ -19,10 +20,12 @@ const commands = [
   store,
   expectTask,
   get,
+  list,
   wait,
   chunks,
   deleteResult,
   group,
+  groups,
   watch,
   prune,
   attach,

@@ -164,14 +164,14 @@ export const chunks = (program: CliCommand): void => {
       "Prints the chunks of a task as JSON, one per line: those that are stored, then those that follow, until the task has a result. Exits with 5 if the task failed.",
     )
     .argument("<id>", "id of the task", parseId)
-    .option("--after <place>", "begin after this number, or after attempt-number: 120, 2-120", parsePosition)
+    .option("--after <place>", "only chunks after this number, or attempt and number: 120, 2-120", parsePosition)
     .addOption(
       new Option("--for <duration>", "stop after this time").argParser(parseDuration).default(Infinity, "never"),
     )
     .examples(
       ["chunks answer-7", "until the task ends"],
       ["chunks answer-7 --after 2-120 --for 10s", "from number 121 of the second attempt on"],
-      ["chunks answer-7 --json | jq -r .value", "with attempt and number"],
+      ["chunks answer-7 --json | jq -r .value", "in objects that have attempt and number"],
     )
     .handle<ChunksOptions>(async (session, [taskId = ""], { after = 0, for: durationMs }) => {
       const backend = await session.connect();
