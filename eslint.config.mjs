@@ -2,7 +2,7 @@ import tsdoc from "eslint-plugin-tsdoc";
 import tseslint from "typescript-eslint";
 
 export default tseslint.config(
-  { ignores: ["dist/", "site/", "coverage/", "node_modules/", ".tmp/"] },
+  { ignores: ["dist/", "site/", "coverage/", "node_modules/", ".tmp/", "examples/next/"] },
   ...tseslint.configs.strictTypeChecked,
   {
     languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },

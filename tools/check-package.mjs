@@ -7,7 +7,9 @@ import { join } from "node:path";
 import { CheckError, install, newProject, root, run, runTool } from "./package/command.mjs";
 import { checkBundles } from "./package/bundles.mjs";
 import { checkContents, checkSize } from "./package/contents.mjs";
+import { checkNext } from "./package/next.mjs";
 import { checkRuntime } from "./package/runtime.mjs";
+import { checkRuntimes } from "./package/runtimes.mjs";
 import { checkTypes } from "./package/types.mjs";
 
 // Outside the repository, so that its node_modules cannot be found.
@@ -30,6 +32,8 @@ const checks = {
   "are the types wrong": async () => void (await runTool("attw", [tarball, "--no-definitely-typed", "--no-emoji"])),
   "loads and works": () => checkRuntime(consumer),
   "works in bundles of esbuild and ncc": () => checkBundles(consumer, join(work, "bundles")),
+  "conforms under Node, Bun and Deno": () => checkRuntimes(consumer, join(work, "runtimes")),
+  "works in Next": () => checkNext(join(work, "next"), tarball),
   "type-checks with TypeScript 5.4, 6 and 7": () => checkTypes(consumer, compilers),
 };
 

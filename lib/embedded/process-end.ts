@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { Socket } from "node:net";
+import type { Writable } from "node:stream";
 import { EmbeddedPostgresError } from "./options";
 
 /** A resource that must not outlive this process. */
@@ -59,9 +59,9 @@ export const exitHooks = new ExitHooks();
  */
 export class Watchdog {
   readonly #child: ChildProcess;
-  readonly #pipe: Socket;
+  readonly #pipe: Writable;
 
-  private constructor(child: ChildProcess, pipe: Socket) {
+  private constructor(child: ChildProcess, pipe: Writable & { unref?(): void }) {
     this.#child = child;
     this.#pipe = pipe;
     // The helper may end before the pipe does, or before it is killed; neither is a failure.
@@ -69,7 +69,8 @@ export class Watchdog {
     child.on("error", () => undefined);
     // The helper waits for the end of this process, so it must not keep it alive.
     child.unref();
-    pipe.unref();
+    // A socket under Node, and under Bun a stream that never keeps the process alive.
+    pipe.unref?.();
   }
 
   /**
@@ -91,7 +92,6 @@ export class Watchdog {
       const message = `Could not run ${process.execPath} to watch the server.`;
       throw new EmbeddedPostgresError("start-failed", message, { cause });
     }
-    if (!(child.stdin instanceof Socket)) throw new TypeError("expected a pipe to the watchdog");
     return new Watchdog(child, child.stdin);
   }
 
