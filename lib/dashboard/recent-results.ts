@@ -68,6 +68,7 @@ export class RecentResults {
 
   /** The times whose rows are not all counted. */
   get gaps(): GapList {
+    if (this.#latest === undefined) return [[-Infinity, Infinity]];
     return this.#uncounted.map(({ since, until }) => [since, until]);
   }
 

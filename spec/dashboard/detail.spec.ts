@@ -4,6 +4,9 @@ import { eventually } from "../support/eventually";
 import { describeWithChromium } from "../support/chromium";
 import { dashboardSuite } from "./support/dashboard-page";
 
+/** For what the page shows after a read of the lists, which comes late on a busy machine. */
+const shown = { timeoutMs: 20_000 };
+
 describeWithChromium()("the dashboard's pages about one task or group", () => {
   const suite = dashboardSuite("dashboard details");
 
@@ -109,11 +112,14 @@ describeWithChromium()("the dashboard's pages about one task or group", () => {
     await page.getByRole("img", { name: /^2 members finished, from / }).waitFor();
     for (const [state, ids] of Object.entries({ failed: "b", open: "cd", completed: "a", all: "abcd" })) {
       await page.getByLabel("Show").selectOption(state);
-      await eventually(async () => expect(await idsOf()).toBe(ids));
+      await eventually(async () => expect(await idsOf()).toBe(ids), shown);
     }
     await storing.completeGroupMember("book", "c", 1);
     await storing.completeGroupMember("book", "d", 1);
-    await eventually(async () => expect(await factsOf(page)).toMatchObject({ State: "done", Claim: "unclaimed" }));
+    await eventually(
+      async () => expect(await factsOf(page)).toMatchObject({ State: "done", Claim: "unclaimed" }),
+      shown,
+    );
     await storing.claimGroup("book", { leaseMs: 60_000 });
     await eventually(async () => expect((await factsOf(page))["Claim"]).toBe("leased"), { timeoutMs: 20_000 });
     expect(await factsOf(page)).toMatchObject({ Members: "4 of 4", Failed: "1" });
@@ -159,7 +165,7 @@ describeWithChromium()("the dashboard's pages about one task or group", () => {
       await search.fill(text);
       await search.press("Enter");
       await page.getByRole("heading", { name: `Ids that begin with ${text}` }).waitFor();
-      await eventually(async () => expect(await idsOf()).toEqual(ids));
+      await eventually(async () => expect(await idsOf()).toEqual(ids), shown);
     }
     await page.getByText("No task or group has such an id.").waitFor();
     await page.goBack();

@@ -26,7 +26,8 @@ export function showOverview(state) {
   showCharts(state);
   tables ??= createTables(state.showsResults);
   showGroups(state);
-  tables.results.show(state.results ?? []);
+  if (state.results === null) return;
+  tables.results.show(state.results);
   tables.failures.show(state.failures);
 }
 
@@ -66,8 +67,8 @@ function sizesOf(tables = []) {
   return `About ${formatNumber(results.rows)} results, ${formatBytes(results.bytes)}.`;
 }
 
-function showCharts({ series, resultsPerSecond, heartbeatMs }) {
-  setText("rate", formatNumber(resultsPerSecond));
+function showCharts({ series, results, resultsPerSecond, heartbeatMs }) {
+  setText("rate", results === null ? "–" : formatNumber(resultsPerSecond));
   setText("heartbeat", formatMs(heartbeatMs));
   showRates("results", series.results);
   showRates("failures", series.failures);
@@ -88,7 +89,9 @@ function showRates(kind, counts) {
   const most = Math.max(0, ...rates);
   const total = counts.reduce((sum, each) => sum + each, 0);
   const gaps = gapsOf(counts);
-  const note = `At most ${formatNumber(most)}, together ${formatNumber(total)}. ${gapNote(gaps, "not counted")}`;
+  const isCounted = counts.some((each) => each !== null);
+  const figures = isCounted ? `At most ${formatNumber(most)}, together ${formatNumber(total)}. ` : "";
+  const note = `${figures}${gapNote(gaps, "not counted")}`;
   const name = kind === "results" ? "Results" : "Failures";
   drawChart(box(`${kind}-chart`), rates, { gaps, max: most, label: `${name} per second over the last hour. ${note}` });
   setText(`${kind}-note`, note);
@@ -107,15 +110,15 @@ const orders = {
 };
 const shareOf = ({ total, completed, failed }) => (total ? (completed + failed) / total : -1);
 
-function showGroups({ groups }) {
-  setText("groups-note", noteOf(groups));
+function showGroups({ groups, phase }) {
+  setText("groups-note", noteOf(groups, phase));
   if (groups === null) return;
   tables.groups.show([...groups.open].sort(orders[sort.value]));
   tables.completed.show(groups.done);
 }
 
-function noteOf(groups) {
-  if (groups === null) return "Loading…";
+function noteOf(groups, phase) {
+  if (groups === null) return phase === "loading" ? "Loading…" : "Not read yet.";
   if (groups.openCount > maxOpen)
     return `The oldest ${groups.open.length} of the first ${formatNumber(maxOpen)} by id; more are open.`;
   if (groups.openCount > groups.open.length)
