@@ -299,6 +299,19 @@ export const scenes: Readonly<Record<string, Scene>> = {
   "docs/security.md#roles": { files: { "roles.sql": readFileSync(join(root, "sql", "roles.sql"), "utf8") } },
   "docs/security.md#roles/3": stored({ "email-42": 1 }),
 
+  "docs/serverless.md#a-function-that-stores": {
+    after: async ({ handler }, { backend }) => {
+      await handler({ taskId: "email-42" });
+      assert.deepEqual(await backend.get("email-42"), { done: true });
+    },
+  },
+  "docs/serverless.md#a-function-that-waits": {
+    ...stored({ "email-42": [1] }),
+    after: async ({ GET }) => {
+      assert.deepEqual(await (await GET(new Request("http://localhost?task=email-42"))).json(), [1]);
+    },
+  },
+
   "docs/transactions.md#prisma": { before: (stage) => Object.assign(globalThis, { prisma: prisma(stage) }) },
   "docs/transactions.md#mikroorm": {
     after: async ({ pay }, { backend, url }) => {
