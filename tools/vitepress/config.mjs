@@ -51,6 +51,9 @@ function referencePages() {
   return pages
     .map((page) => page.replace(/\.md$/, ""))
     .filter((page) => page !== "index")
-    .map((page) => ({ text: `kojin-postgres/${page.split("/").at(-1)}`.replace("/lib", ""), link: `/reference/${page}` }))
+    .map((page) => ({
+      text: `kojin-postgres/${page.split("/").at(-1)}`.replace("/lib", ""),
+      link: `/reference/${page}`,
+    }))
     .sort((left, right) => left.text.localeCompare(right.text));
 }
