@@ -11,7 +11,7 @@ export function indexOfDocs(root: string): string {
     `# ${name}\n\n> ${description}\n`,
     "- [README](README.md): installation, quick start, the calls and options in short",
     ...pages.map((file) => `- ${lineOf(`docs/${file}`, readFileSync(join(root, "docs", file), "utf8"))}`),
-    "- [Changelog](CHANGELOG.md)\n",
+    "",
   ].join("\n");
 }
 

@@ -3,7 +3,7 @@ import { dirname, join } from "node:path";
 
 import { CheckError, root } from "./command.mjs";
 
-const ALLOWED = ["dist", "docs", "sql", "package.json", "README.md", "LICENSE", "CHANGELOG.md", "llms.txt"];
+const ALLOWED = ["dist", "docs", "sql", "package.json", "README.md", "LICENSE", "llms.txt"];
 
 const MAX_BYTES = 350_000;
 
