@@ -22,6 +22,7 @@ for (const page of pages)
   writeFileSync(join(source, page), withOwnLinks(readFileSync(join(root, "docs", page), "utf8")));
 const typedoc = join(dirname(createRequire(import.meta.url).resolve("typedoc/package.json")), "bin", "typedoc");
 execFileSync(process.execPath, [typedoc, "--out", join(source, "reference")], { cwd: root, stdio: "inherit" });
+nameModules(join(source, "reference"));
 
 await build(source, { outDir: out });
 for (const page of pages) cpSync(join(source, page), join(out, page));
@@ -33,6 +34,17 @@ if (broken.length > 0) {
   process.exit(1);
 }
 console.log(`${pages.length} pages and the reference of all public names are in site/.`);
+
+/** TypeDoc names modules by their folders. Readers know the names that they import. */
+function nameModules(reference) {
+  for (const name of readdirSync(reference, { recursive: true }).filter((each) => each.endsWith(".md"))) {
+    const text = readFileSync(join(reference, name), "utf8");
+    writeFileSync(
+      join(reference, name),
+      text.replace(/(^# |\[)(?:lib|spec)(?:\/notifications)?\b/gm, "$1kojin-postgres"),
+    );
+  }
+}
 
 /** Links to files of the repository lead to copies of them, as text. */
 function withOwnLinks(markdown) {
