@@ -9,7 +9,7 @@ export function indexOfDocs(root: string): string {
     .sort();
   return [
     `# ${name}\n\n> ${description}\n`,
-    "- [README](README.md): installation, quick start, the calls and options in short",
+    "- [README](README.md): what it is, installation, quick start, comparison",
     ...pages.map((file) => `- ${lineOf(`docs/${file}`, readFileSync(join(root, "docs", file), "utf8"))}`),
     "",
   ].join("\n");

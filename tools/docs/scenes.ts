@@ -78,12 +78,13 @@ async function* tokens(): AsyncGenerator<string> {
 
 /** Blocks by their keys. One that is not listed needs nothing around it. */
 export const scenes: Readonly<Record<string, Scene>> = {
-  "README.md#get-started-in-five-minutes/3": works(async ({ work }, id, task) => work(id, task)),
-  "README.md#get-started-in-five-minutes/4": serves(),
+  "README.md#two-processes": works(async ({ work }, id, task) => work(id, task)),
+  "README.md#two-processes/2": serves(),
   "README.md#groups": {
     before: async (stage) => completeGroup(stage, "book-7", { "page-1": {}, "page-2": {}, "page-3": {} }),
   },
-  "README.md#streams": { after: async (_, { backend }) => backend.store("upload:1", { bytes: 1 }) },
+  "README.md#await-the-jobs-you-have": { before: startPgBoss },
+  "docs/api.md#streams": { after: async (_, { backend }) => backend.store("upload:1", { bytes: 1 }) },
 
   "docs/attach.md#await-the-jobs-you-already-have/2": { before: startPgBoss },
   "docs/attach.md#options": { before: startPgBoss },

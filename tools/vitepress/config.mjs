@@ -7,9 +7,9 @@ const folder = join(import.meta.dirname, "..");
 
 /** Pages in the order of the navigation. Pages that do not exist are left out. */
 const sections = {
-  Start: ["guide", "faq", "recipes", "testing"],
+  Start: ["guide", "api", "faq", "recipes", "testing"],
   Features: ["chunks", "groups", "transactions", "attach", "types", "operators", "http"],
-  Environments: ["frameworks", "bundlers-and-runtimes", "serverless", "other-clients", "sql"],
+  Environments: ["frameworks", "bundlers-and-runtimes", "serverless", "sql"],
   Tools: ["cli", "dashboard", "telemetry"],
   Operation: ["operations", "faults", "security", "performance", "scaling", "nats", "relay", "migrating"],
 };

@@ -128,6 +128,7 @@ export const allowed = {
     "get of a task that must exist",
     "chunks$",
     "openGroups",
+    "unclaimedGroups",
     "getGroup",
     "getGroupResults",
     "waitGroup",
