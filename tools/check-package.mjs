@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { CheckError, install, newProject, root, run, runTool } from "./package/command.mjs";
 import { checkBundles } from "./package/bundles.mjs";
 import { checkContents, checkSize } from "./package/contents.mjs";
+import { checkManagers } from "./package/managers.mjs";
 import { checkNext } from "./package/next.mjs";
 import { checkRuntime } from "./package/runtime.mjs";
 import { checkRuntimes } from "./package/runtimes.mjs";
@@ -31,6 +32,7 @@ const checks = {
   // With all rules enabled.
   "are the types wrong": async () => void (await runTool("attw", [tarball, "--no-definitely-typed", "--no-emoji"])),
   "loads and works": () => checkRuntime(consumer),
+  "installs with pnpm and Yarn, and README's first program runs": () => checkManagers(join(work, "managers"), tarball),
   "works in bundles of esbuild and ncc": () => checkBundles(consumer, join(work, "bundles")),
   "conforms under Node, Bun and Deno": () => checkRuntimes(consumer, join(work, "runtimes")),
   "works in Next": () => checkNext(join(work, "next"), tarball),

@@ -19,9 +19,9 @@ describe("a table that cannot be read for a while", () => {
     await backend.ready();
     await eventually(async () => expect((await backend.health()).problems).toEqual([]), { timeoutMs: 30_000 });
     const locker = await database.pool.connect();
-    await locker.query(`begin; lock table ${states}`);
-    // On a busy machine reads may have failed before, in so short a time.
+    // On a busy machine reads may have failed before, in so short a time. They may also fail while the lock is awaited.
     warnings.length = 0;
+    await locker.query(`begin; lock table ${states}`);
     const waiting = backend.waitGroup("group", 60_000);
     const kinds = ["groups", "open groups", "completed groups"].map((what) => `Reading ${what} has failed`);
     await eventually(
