@@ -133,9 +133,9 @@ export class Loader<T> {
       exclusiveKeys: false,
       merge,
       run: async (items) => {
-        const place = this.#order.begin();
-        await this.#run(items, place, lane);
-        this.#order.end(place);
+        const read = this.#order.begin();
+        await this.#run(items, read, lane);
+        this.#order.end(read);
       },
     });
   }
@@ -145,19 +145,20 @@ export class Loader<T> {
   }
 
   /** Reads keys in one statement. If a row makes it fail, the keys are split until only that row is affected. */
-  async #run(queued: readonly Item<T>[], place: number, lane: Lane): Promise<void> {
+  async #run(queued: readonly Item<T>[], read: RunningRead, lane: Lane): Promise<void> {
     const items = this.#stayingIn(lane, queued.filter(isWanted));
     if (items.length === 0) return;
     const keys = items.map(({ key }) => key);
+    const onRetry = (): void => this.#order.beginAgain(read);
     try {
       const limitMs = this.#quarantine.limitOf(keys);
       const answer = await (limitMs === undefined
-        ? this.#attempts.read(keys)
-        : this.#attempts.readLimited(keys, limitMs));
+        ? this.#attempts.read(keys, onRetry)
+        : this.#attempts.readLimited(keys, limitMs, onRetry));
       if (this.lastError !== undefined) this.#receiver.recovered();
       this.#attempts.noteSuccess();
       this.#quarantine.release(keys);
-      this.#answer(items, answer, place);
+      this.#answer(items, answer, read);
     } catch (error) {
       if (this.#separate(keys, error, lane)) for (const item of items) this.#add(item);
       else this.#fail(items, error as Error);
@@ -171,7 +172,7 @@ export class Loader<T> {
     return leaving.size === 0 ? items : items.filter((item) => !leaving.has(item));
   }
 
-  #answer(items: readonly Item<T>[], { found, unsent = [], large = [] }: ReadAnswer<T>, place: number): void {
+  #answer(items: readonly Item<T>[], { found, unsent = [], large = [] }: ReadAnswer<T>, read: RunningRead): void {
     this.#quarantine.addLarge(large, this.#attempts.isCareful);
     const left = new Set([...unsent, ...large]);
     for (const item of items) {
@@ -184,8 +185,8 @@ export class Loader<T> {
       if (row === undefined) this.#receiver.absent(key);
       else {
         // A read can return after one that began later, and then has an older snapshot: a group would seem to go back.
-        // Calls still get the value.
-        const isOvertaken = this.#order.isOvertaken(place, key) && calls.length === 0;
+        // Only calls still get the value.
+        const isOvertaken = this.#order.isOvertaken(read, key);
         if (!isOvertaken || isAnnounced) this.#receiver.found(key, row, { cause, isAnnounced, isOvertaken });
       }
       for (const call of calls) call.resolve(row?.value);
@@ -232,29 +233,43 @@ function merge<T>(queued: Item<T>, added: Item<T>): Item<T> {
   return queued;
 }
 
+/** A read under way. */
+interface RunningRead {
+  /** Place among all reads, in the order in which their latest attempts began. */
+  place: number;
+}
+
 /** Determines which of several reads of a key began last. Remembers keys only while an older read is running. */
 class ReadOrder {
-  /** Running reads, in the order in which they began. */
+  /** Places of the running reads, in their order. */
   readonly #underWay = new Set<number>();
   /** By key, the latest read that found it. */
   readonly #foundBy = new Map<string, number>();
   #begun = 0;
 
-  /** Returns the place of a read that begins now. */
-  begin(): number {
+  /** Records a read that begins now. */
+  begin(): RunningRead {
+    const read = { place: 0 };
+    this.beginAgain(read);
+    return read;
+  }
+
+  /** Records that a read is repeated: it will see what is stored now. */
+  beginAgain(read: RunningRead): void {
+    this.#underWay.delete(read.place);
     this.#begun += 1;
-    this.#underWay.add(this.#begun);
-    return this.#begun;
+    read.place = this.#begun;
+    this.#underWay.add(read.place);
   }
 
   /** Records that a read found a key. Returns true if a read that began later has already found it. */
-  isOvertaken(place: number, key: string): boolean {
+  isOvertaken({ place }: RunningRead, key: string): boolean {
     if ((this.#foundBy.get(key) ?? 0) > place) return true;
     if (this.#hasOlder(place)) this.#foundBy.set(key, place);
     return false;
   }
 
-  end(place: number): void {
+  end({ place }: RunningRead): void {
     this.#underWay.delete(place);
     if (!this.#hasOlder(place)) this.#foundBy.clear();
   }

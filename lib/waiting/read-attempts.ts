@@ -96,11 +96,14 @@ export class ReadAttempts<T> {
 
   /**
    * Reads keys, repeatedly while errors are transient. Rejects with a {@link SlowRowsError} if the rows are at fault.
+   *
+   * @param onRetry - Called before each further attempt.
    */
-  async read(keys: readonly string[]): Promise<ReadAnswer<T>> {
+  async read(keys: readonly string[], onRetry: () => void): Promise<ReadAnswer<T>> {
     const { retryTimeoutMs, closed } = this.#limits;
     let attempts = 0;
     const attempt = async (attemptMs: number): Promise<ReadAnswer<T>> => {
+      if (attempts > 0) onRetry();
       attempts += 1;
       return this.#attempt(keys, attempts > shortAttempts ? attemptMs : Math.min(attemptMs, shortAttemptMs));
     };
@@ -108,19 +111,28 @@ export class ReadAttempts<T> {
     // would each wait for the whole time.
     if (this.#unansweredSince !== undefined && performance.now() - this.#unansweredSince >= retryTimeoutMs)
       return attempt(this.longestAttemptMs);
-    const onRetry = (error: DatabaseError): void => {
+    const noteRetry = (error: DatabaseError): void => {
       this.noteFailure(error);
       this.#retries += 1;
     };
-    return retryTransient(attempt, { dueAt: performance.now() + retryTimeoutMs, signals: [closed], onRetry });
+    return retryTransient(attempt, {
+      dueAt: performance.now() + retryTimeoutMs,
+      signals: [closed],
+      onRetry: noteRetry,
+    });
   }
 
   /** Reads keys of rows that have been too slow, which the server ends after `limitMs`. */
-  async readLimited(keys: readonly string[], limitMs: number): Promise<ReadAnswer<T>> {
+  async readLimited(keys: readonly string[], limitMs: number, onRetry: () => void): Promise<ReadAnswer<T>> {
     // The server cannot interrupt every conversion.
     const timeoutMs = limitMs + this.longestAttemptMs;
     const startedAt = performance.now();
-    const attempt = async (): Promise<ReadAnswer<T>> => this.#send(keys, timeoutMs, { limitMs });
+    let attempts = 0;
+    const attempt = async (): Promise<ReadAnswer<T>> => {
+      if (attempts > 0) onRetry();
+      attempts += 1;
+      return this.#send(keys, timeoutMs, { limitMs });
+    };
     return retryTransient(attempt, { dueAt: startedAt + limitMs, signals: [this.#limits.closed] }).catch(
       (error: unknown) => {
         throw mayBeSlowRows(error, performance.now() - startedAt >= timeoutMs) ? new SlowRowsError(error) : error;

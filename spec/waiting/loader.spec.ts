@@ -41,7 +41,7 @@ const limits = (deadlines: Deadlines, retryTimeoutMs: number): LoaderLimits => (
 
 describe("two reads of the same key under way", () => {
   /** Each read waits until it is answered, with a number for a key that is there. */
-  const answers: ((value?: number) => void)[] = [];
+  const answers: ((value?: number | Error) => void)[] = [];
   const asked: (readonly string[])[] = [];
   const deadlines = new Deadlines();
   let seen: number[];
@@ -54,10 +54,11 @@ describe("two reads of the same key under way", () => {
     const receiver = new Receiver(async (keys) => {
       asked.push(keys);
       const [key = ""] = keys;
-      return new Promise<ReadAnswer<number>>((resolve) =>
-        answers.push((value) =>
-          resolve({ found: new Map(value === undefined ? [] : [[key, { value, isOld: false }]]) }),
-        ),
+      return new Promise<ReadAnswer<number>>((resolve, reject) =>
+        answers.push((value) => {
+          if (value instanceof Error) reject(value);
+          else resolve({ found: new Map(value === undefined ? [] : [[key, { value, isOld: false }]]) });
+        }),
       );
     });
     ({ seen, reasons } = receiver);
@@ -79,6 +80,18 @@ describe("two reads of the same key under way", () => {
     expect(seen).toEqual([2]);
   });
 
+  it("count from their latest attempt", async () => {
+    await request(1);
+    await request(2);
+    answers[0]?.(new DatabaseError("The connection is gone.", "08006", true, { origin: "session" }));
+    await eventually(() => expect(answers).toHaveLength(3));
+    answers[2]?.(2);
+    await eventually(() => expect(seen).toEqual([2]));
+    answers[1]?.(1);
+    await loader.drain();
+    expect(seen).toEqual([2]);
+  });
+
   it("show both where they come in order, and the older one where the newer found nothing", async () => {
     await request(1);
     await request(2);
@@ -95,7 +108,7 @@ describe("two reads of the same key under way", () => {
     expect(seen).toEqual([1, 2, 3]);
   });
 
-  it("show the older one too where a call asked for that very read", async () => {
+  it("show the older one to nothing but the call that asked for it", async () => {
     const [asked] = [loader.load("a", "deadline")];
     await eventually(() => expect(answers).toHaveLength(1));
     await request(2);
@@ -103,7 +116,7 @@ describe("two reads of the same key under way", () => {
     await eventually(() => expect(seen).toEqual([2]));
     answers[0]?.(1);
     expect(await asked).toBe(1);
-    expect(seen).toEqual([2, 1]);
+    expect(seen).toEqual([2]);
   });
 
   describe("and a third one queued", () => {
