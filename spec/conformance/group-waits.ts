@@ -116,7 +116,8 @@ export const groupWaitSpecs: Specs = {
     const [one, other] = await suite.openTwo();
     const groupId = suite.id("g");
     const early = rejection(other.waitGroup(groupId, longMs));
-    await one.initGroup(groupId, 2, { deadlineMs: 300 });
+    // Long enough for the waits below to begin before.
+    await one.initGroup(groupId, 2, { deadlineMs: 3_000 });
     await one.completeGroupMember(groupId, "a", 1);
     const streams = [other.group$(groupId), other.groupMembers$(groupId), other.groupResults$(groupId)].map((each$) =>
       collect<unknown>(each$),
@@ -133,11 +134,11 @@ export const groupWaitSpecs: Specs = {
   "does not touch a group that is done before its deadline": async (suite) => {
     const [one, other] = await suite.openTwo();
     const [done, late] = [suite.id("done"), suite.id("late")];
-    await one.initGroup(done, 1, { deadlineMs: 1_000 });
+    await one.initGroup(done, 1, { deadlineMs: 3_000 });
     await one.completeGroupMember(done, "a", 1);
     await one.initGroup(suite.id("quick"), 0, { deadlineMs: 100 });
     // Begun after the other, with the same deadline: when this one is over, so is that one.
-    await one.initGroup(late, 1, { deadlineMs: 1_000 });
+    await one.initGroup(late, 1, { deadlineMs: 3_000 });
     await assert.rejects(other.waitGroup(late, longMs), { code: "WAIT_TIMEOUT" });
     assert.deepEqual(await other.waitGroup(suite.id("quick"), 0), []);
     assert.deepEqual(await other.waitGroup(done, 0), [1]);
