@@ -1,4 +1,4 @@
-import { Command, InvalidArgumentError } from "commander";
+import { Command, InvalidArgumentError, Option } from "commander";
 import ms from "ms";
 import { checkSchemaName } from "../options";
 import type { ChunkPosition } from "../result-backend";
@@ -63,6 +63,10 @@ export function parseInteger(min: number, max: number): (text: string) => number
     return value;
   });
 }
+
+/** The longest time that a command which follows something runs. */
+export const forOption = (): Option =>
+  new Option("--for <duration>", "stop after this time").argParser(parseDuration).default(Infinity, "never");
 
 /** Parses `120`, the number of a chunk, or `2-120`, an attempt and a number. */
 export const parsePosition = parser((text): number | ChunkPosition => {

@@ -1,11 +1,13 @@
 import { inspect, styleText } from "node:util";
 import type { Pool } from "pg";
+import { fromEvent, merge, NEVER, type Observable, of, timer } from "rxjs";
 import { Database } from "../database/database";
 import { OwnPool } from "../database/own-pool";
 import { EmbeddedPostgresError, startEmbeddedPostgres } from "../embedded/index";
 import { type Logger, type Notifier, PostgresResultBackend } from "../index";
 import { SchemaCheck } from "../schema/schema-check";
 import { isError } from "../errors";
+import { longestTimerMs } from "../value/arguments";
 import { layOut, stringifyExactly } from "../value/json-text";
 import { asUsage, type ExitCode, exitCodeOf, exitCodeOfSignal, failureLine, remedyFor, UsageError } from "./exit-codes";
 import { createNotifier, type NatsCliOptions } from "./nats-notifier";
@@ -84,6 +86,15 @@ export class Session {
 
   get interrupted(): AbortSignal {
     return this.terminal.interrupted;
+  }
+
+  /** Emits once the command is interrupted, or after a time. */
+  ended$(afterMs: number): Observable<unknown> {
+    const { interrupted } = this;
+    return merge(
+      interrupted.aborted ? of(undefined) : fromEvent(interrupted, "abort"),
+      afterMs > longestTimerMs ? NEVER : timer(afterMs),
+    );
   }
 
   /** Writes a line for people to the standard output; nothing with `--json`. */

@@ -45,12 +45,15 @@ type Columns = [
   claim: Claim,
 ];
 
+/** A condition that is true for a group of `state` that no process has claimed. */
+export const isUnclaimed = `(state.claimed_until is null or state.claimed_until operator(pg_catalog.<=) pg_catalog.clock_timestamp())`;
+
 /** The columns of a {@link ListedGroup} of `state`. */
 export const groupColumns = `state.group_id, state.total, state.completed, state.failed, ${microsOf("state.created_at")},
     ${microsOf("state.expires_at")}, ${microsOf("state.completed_at")},
     case
       when state.completed_at is null then 'open'
-      when state.claimed_until is null or state.claimed_until operator(pg_catalog.<=) pg_catalog.clock_timestamp() then 'unclaimed'
+      when ${isUnclaimed} then 'unclaimed'
       when pg_catalog.isfinite(state.claimed_until) then 'leased'
       else 'claimed'
     end`;

@@ -202,6 +202,12 @@ describe("store, get, wait and group", () => {
     expect(await cli.run(["chunks", "unknown", "--for", "50ms"])).toEqual({ exitCode: 0, stdout: "", stderr: "" });
   });
 
+  it("follow no chunks once they are interrupted", async () => {
+    const following = cli.start(["chunks", "never emitted"]);
+    following.interrupt();
+    expect(await following.done).toMatchObject({ exitCode: 130, stdout: "" });
+  });
+
   it("delete a group", async () => {
     const backend = await database.open();
     for (const groupId of ["delete", "help", "again"]) await backend.initGroup(groupId, 1);

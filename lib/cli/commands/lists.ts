@@ -1,7 +1,13 @@
 import { Option } from "commander";
 import ms from "ms";
 import { escapeIdentifier } from "pg";
-import { groupColumns, isGroupPresent, type ListedGroup, toListedGroup } from "../../dashboard/group-lists";
+import {
+  groupColumns,
+  isGroupPresent,
+  isUnclaimed,
+  type ListedGroup,
+  toListedGroup,
+} from "../../dashboard/group-lists";
 import { failureSummary, shorten } from "../../dashboard/previews";
 import { isPresent, microsOf } from "../../results/expressions";
 import { type CliCommand, parseFiniteDuration, parseInteger } from "../command";
@@ -137,8 +143,7 @@ function groupList(schema: string): string {
         when $5::pg_catalog.text is null then true
         when $5::pg_catalog.text operator(pg_catalog.=) 'open' then state.completed_at is null
         when $5::pg_catalog.text operator(pg_catalog.=) 'done' then state.completed_at is not null
-        else state.completed_at is not null
-          and (state.claimed_until is null or state.claimed_until operator(pg_catalog.<=) pg_catalog.clock_timestamp())
+        else state.completed_at is not null and ${isUnclaimed}
       end
     order by state.created_at desc, state.group_id
     limit $4::int`;

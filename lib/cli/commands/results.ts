@@ -1,14 +1,13 @@
 import { buffer } from "node:stream/consumers";
 import { Option } from "commander";
 import ms from "ms";
-import { fromEvent, lastValueFrom, merge, NEVER, takeUntil, tap, timer } from "rxjs";
+import { lastValueFrom, takeUntil, tap } from "rxjs";
 import { type TaskFailedError, TaskNotFoundError, WaitTimeoutError } from "../../errors";
 import type { Chunk, ChunkPosition } from "../../index";
-import { longestTimerMs } from "../../value/arguments";
 import { exactFailure } from "../../value/failure";
 import { asJsonText } from "../../value/decoding";
 import { JsonText, layOut, parseExactly, stringifyExactly } from "../../value/json-text";
-import { parseDuration, parseId, parsePosition, parseTtl, type CliCommand } from "../command";
+import { forOption, parseDuration, parseId, parsePosition, parseTtl, type CliCommand } from "../command";
 import { type ExitCode, exitCodeOfSignal, exitCodes, UsageError } from "../exit-codes";
 import type { Session } from "../session";
 import { printable } from "../text";
@@ -165,9 +164,7 @@ export const chunks = (program: CliCommand): void => {
     )
     .argument("<id>", "id of the task", parseId)
     .option("--after <place>", "only chunks after this number, or attempt and number: 120, 2-120", parsePosition)
-    .addOption(
-      new Option("--for <duration>", "stop after this time").argParser(parseDuration).default(Infinity, "never"),
-    )
+    .addOption(forOption())
     .examples(
       ["chunks answer-7", "until the task ends"],
       ["chunks answer-7 --after 2-120 --for 10s", "from number 121 of the second attempt on"],
@@ -175,11 +172,8 @@ export const chunks = (program: CliCommand): void => {
     )
     .handle<ChunksOptions>(async (session, [taskId = ""], { after = 0, for: durationMs }) => {
       const backend = await session.connect();
-      const stop$ = merge(
-        fromEvent(session.interrupted, "abort"),
-        durationMs === Infinity ? NEVER : timer(Math.min(durationMs, longestTimerMs)),
-      );
-      const chunks$ = backend.chunks$(taskId, { after, schema: asJsonText }).pipe(takeUntil(stop$));
+      const ended$ = session.ended$(durationMs);
+      const chunks$ = backend.chunks$(taskId, { after, schema: asJsonText }).pipe(takeUntil(ended$));
       await lastValueFrom(chunks$.pipe(tap((chunk) => printChunk(session, taskId, chunk))), {
         defaultValue: undefined,
       });

@@ -1,27 +1,11 @@
-import { Option } from "commander";
-import {
-  concat,
-  defer,
-  EMPTY,
-  filter,
-  fromEvent,
-  interval,
-  map,
-  merge,
-  NEVER,
-  type Observable,
-  of,
-  takeUntil,
-  tap,
-  timer,
-} from "rxjs";
+import { concat, defer, EMPTY, filter, interval, map, merge, type Observable, of, takeUntil, tap } from "rxjs";
 import type { TaskFailedError } from "../../errors";
 import type { PostgresResultBackend, TaskOutcome } from "../../index";
 import { longestTimerMs } from "../../value/arguments";
 import { exactFailure } from "../../value/failure";
 import { asJsonText } from "../../value/decoding";
 import type { JsonText } from "../../value/json-text";
-import { parseDuration, type CliCommand } from "../command";
+import { forOption, parseDuration, type CliCommand } from "../command";
 import { exitCodes, UsageError } from "../exit-codes";
 import type { Session } from "../session";
 import { BarView, LineView, type RatesEvent, type UntimedEvent, type WatchEvent } from "./watch-views";
@@ -47,9 +31,7 @@ export const watch = (program: CliCommand): void => {
     .option("--prefix <text>", "show only tasks and groups whose id begins with this", "")
     .option("--show-results", "show values, which then also appear in logs")
     .option("--every <duration>", "time between two rates (default: 1s on a terminal, otherwise 10s)", parseDuration)
-    .addOption(
-      new Option("--for <duration>", "stop after this time").argParser(parseDuration).default(Infinity, "never"),
-    )
+    .addOption(forOption())
     .examples(
       ["watch", "everything"],
       ["watch --prefix upload: --no-groups", "some results"],
@@ -76,16 +58,11 @@ const usesBars = ({ terminal, isJson }: Session): boolean => terminal.out.isTTY 
 function watch$(session: Session, backend: PostgresResultBackend, options: WatchOptions): Observable<WatchEvent> {
   const counter = new Counter();
   const everyMs = options.every ?? (usesBars(session) ? 1_000 : 10_000);
-  const { interrupted } = session;
-  const ended$ = merge(
-    interrupted.aborted ? of(undefined) : fromEvent(interrupted, "abort"),
-    options.for > longestTimerMs ? NEVER : timer(options.for),
-  );
   return concat(
     merge(
       events$(backend, options).pipe(tap((event) => counter.count(event))),
       interval(Math.min(Math.max(everyMs, 100), longestTimerMs)).pipe(map(() => counter.rates())),
-    ).pipe(takeUntil(ended$)),
+    ).pipe(takeUntil(session.ended$(options.for))),
     defer(() => of(counter.rates())),
   ).pipe(map((event) => ({ at: new Date().toISOString(), ...event })));
 }
