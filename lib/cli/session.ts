@@ -45,6 +45,8 @@ export interface GlobalOptions extends NatsCliOptions {
 export type Color = "red" | "yellow" | "green" | "dim";
 
 const checkTimeoutMs = 5_000;
+/** Shortest time between two notes about the same step. */
+const noteIntervalMs = 2_000;
 
 /** One run of a command: its options, its output, and the connections it opens. */
 export class Session {
@@ -194,5 +196,22 @@ export class Session {
   #requireUrl(): string {
     if (this.url === undefined) throw new UsageError("No database address: set DATABASE_URL or pass --url.");
     return this.url;
+  }
+}
+
+/** Notes the progress of a step at its beginning, and then from time to time. */
+export class RareNotes {
+  readonly #session: Session;
+  #step = "";
+  #notedAt = performance.now();
+
+  constructor(session: Session) {
+    this.#session = session;
+  }
+
+  show(step: string, text: string): void {
+    if (step === this.#step && performance.now() - this.#notedAt < noteIntervalMs) return;
+    [this.#step, this.#notedAt] = [step, performance.now()];
+    this.#session.note(text);
   }
 }

@@ -36,7 +36,7 @@ interface Backends {
 export class Metrics {
   static readonly #instances = new WeakMap<MeterProvider, Metrics>();
   readonly operationDuration: Histogram;
-  readonly wakeupDuration: Histogram;
+  readonly wakeDuration: Histogram;
   readonly batchSize: Histogram;
   readonly #series: readonly Series[];
   readonly #backends = new Map<string, Backends>();
@@ -52,9 +52,9 @@ export class Metrics {
     const meter = provider.getMeter(scope.name, scope.version);
     const histogram = (name: string, unit: string, buckets: number[], description: string): Histogram =>
       meter.createHistogram(name, { unit, description, advice: { explicitBucketBoundaries: buckets } });
-    const [operation, wakeup] = ["messaging.client.operation.duration", "kojin.client.wakeup.duration"];
+    const [operation, wake] = ["messaging.client.operation.duration", "kojin.client.wake.duration"];
     this.operationDuration = histogram(operation, "s", secondsBuckets, "Duration of store, fail and wait.");
-    this.wakeupDuration = histogram(wakeup, "s", secondsBuckets, "Time from storing a result to the end of its wait.");
+    this.wakeDuration = histogram(wake, "s", secondsBuckets, "Time from storing a result to the end of its wait.");
     this.batchSize = histogram("kojin.client.batch.size", "{row}", rowsBuckets, "Rows or ids per statement.");
     this.#series = createSeries(meter);
     const instruments = new Set(this.#series.map(({ instrument }) => instrument));
@@ -99,14 +99,14 @@ function createSeries(meter: Meter): readonly Series[] {
   const count = (instrument: Observable, read: Series["read"], labels: Attributes = {}): Series => {
     return { instrument, labels, read, isCounter: true };
   };
-  const wakeups = counter("kojin.client.wakeups", "{wakeup}", "Waits that got a result, by cause.");
+  const wakes = counter("kojin.client.wakes", "{wake}", "Waits that got a result, by cause.");
   const reconnects = counter("kojin.client.listener.reconnects", "{reconnect}", "LISTEN connections lost.");
   const caught = counter("kojin.client.sweep.caught", "{result}", "Results that a sweep found without a notification.");
   const sent = counter("messaging.client.sent.messages", "{message}", "Results and failures stored.");
   return [
     waitsOf("task", ({ waiting }) => waiting),
     waitsOf("group", ({ waitingGroups }) => waitingGroups),
-    ...wakeCauses.map((cause) => count(wakeups, ({ wokenBy }) => wokenBy[cause], { [attributes.wakeCause]: cause })),
+    ...wakeCauses.map((cause) => count(wakes, ({ wokenBy }) => wokenBy[cause], { [attributes.wakeCause]: cause })),
     count(reconnects, (stats) => stats.reconnects),
     count(caught, ({ caughtBySweep }) => caughtBySweep),
     count(sent, ({ stores }) => stores.rows),

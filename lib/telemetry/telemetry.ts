@@ -82,7 +82,7 @@ export class Telemetry {
    */
   #recordWakeup({ ageMs }: StoredResult, waitedMs: number): void {
     if (ageMs === undefined || ageMs > waitedMs) return;
-    this.#metrics?.wakeupDuration.record(Math.max(ageMs, 0) / 1_000, this.#common);
+    this.#metrics?.wakeDuration.record(Math.max(ageMs, 0) / 1_000, this.#common);
   }
 
   async #run<T>(name: "store" | "fail" | "wait", taskId: string, work: (span?: Span) => Promise<T>): Promise<T> {

@@ -42,16 +42,16 @@ describe("metrics", () => {
     await backend.wait("there", 20_000);
     // On a machine so busy that the read took longer than the result is old it counts as woken.
     const isSlow = performance.now() - startedAt > 500;
-    expect(countOf(await sdk.metric("kojin.client.wakeup.duration", here))).toBe(isSlow ? 1 : 0);
+    expect(countOf(await sdk.metric("kojin.client.wake.duration", here))).toBe(isSlow ? 1 : 0);
     const waited = backend.wait("later", 20_000);
     await eventually(() => expect(backend.stats().reads).toMatchObject({ queued: 0, inFlight: 0 }));
     await backend.store("later", 1);
     await waited;
-    const woken = (await sdk.metric("kojin.client.wakeup.duration", here)) as Histogram;
+    const woken = (await sdk.metric("kojin.client.wake.duration", here)) as Histogram;
     expect(woken.count).toBe(isSlow ? 2 : 1);
     expect(woken.sum).toBeGreaterThan(0);
     expect(woken.sum).toBeLessThan(isSlow ? 60 : 20);
-    expect(await sdk.metric("kojin.client.wakeups", { ...here, "kojin.wake.cause": "notification" })).toBe(1);
+    expect(await sdk.metric("kojin.client.wakes", { ...here, "kojin.wake.cause": "notification" })).toBe(1);
     expect(sdk.spans(`wait ${here["messaging.destination.name"]}`)).toEqual([]);
   });
 
@@ -113,7 +113,7 @@ describe("metrics", () => {
     client.release();
     await waited;
     expect(await sdk.metric("kojin.client.sweep.caught", here)).toBe(1);
-    expect(await sdk.metric("kojin.client.wakeups", { ...here, "kojin.wake.cause": "sweep" })).toBe(1);
+    expect(await sdk.metric("kojin.client.wakes", { ...here, "kojin.wake.cause": "sweep" })).toBe(1);
   });
 
   it("have a description and a unit each", async () => {
@@ -128,8 +128,8 @@ describe("metrics", () => {
       "kojin.client.listener.reconnects": "{reconnect}",
       "kojin.client.sweep.caught": "{result}",
       "kojin.client.wait.count": "{wait}",
-      "kojin.client.wakeup.duration": "s",
-      "kojin.client.wakeups": "{wakeup}",
+      "kojin.client.wake.duration": "s",
+      "kojin.client.wakes": "{wake}",
       "messaging.client.operation.duration": "s",
       "messaging.client.sent.messages": "{message}",
     });

@@ -4,8 +4,7 @@ import type { MigrationProgress } from "../../schema/migration-run";
 import { migrationScript } from "../../schema/migration-script";
 import { type CliCommand, parseDuration, parseFiniteDuration, parseInteger } from "../command";
 import { exitCodeOfSignal, exitCodes } from "../exit-codes";
-import { RareNotes } from "../rare-notes";
-import type { Color, Session } from "../session";
+import { type Color, RareNotes, type Session } from "../session";
 import { attachedRows } from "./queues";
 import { aligned, describeAddress, inBytes, inDigits, printable } from "../text";
 

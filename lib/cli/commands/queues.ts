@@ -1,8 +1,7 @@
 import type { AttachedQueue, QueueName, QueueTable } from "../../index";
 import { type CliCommand, parseDuration, parseSchema, parseTtl } from "../command";
 import { asUsage, exitCodes, UsageError } from "../exit-codes";
-import { RareNotes } from "../rare-notes";
-import type { Session } from "../session";
+import { RareNotes, type Session } from "../session";
 import { inDigits, printable } from "../text";
 
 interface TableOptions {
