@@ -133,7 +133,7 @@ export class Loader<T> {
       exclusiveKeys: false,
       merge,
       run: async (items) => {
-        const read = this.#order.begin();
+        const read = { place: 0 };
         await this.#run(items, read, lane);
         this.#order.end(read);
       },
@@ -149,12 +149,12 @@ export class Loader<T> {
     const items = this.#stayingIn(lane, queued.filter(isWanted));
     if (items.length === 0) return;
     const keys = items.map(({ key }) => key);
-    const onRetry = (): void => this.#order.beginAgain(read);
+    const onAttempt = (): void => this.#order.begin(read);
     try {
       const limitMs = this.#quarantine.limitOf(keys);
       const answer = await (limitMs === undefined
-        ? this.#attempts.read(keys, onRetry)
-        : this.#attempts.readLimited(keys, limitMs, onRetry));
+        ? this.#attempts.read(keys, onAttempt)
+        : this.#attempts.readLimited(keys, limitMs, onAttempt));
       if (this.lastError !== undefined) this.#receiver.recovered();
       this.#attempts.noteSuccess();
       this.#quarantine.release(keys);
@@ -235,7 +235,7 @@ function merge<T>(queued: Item<T>, added: Item<T>): Item<T> {
 
 /** A read under way. */
 interface RunningRead {
-  /** Place among all reads, in the order in which their latest attempts began. */
+  /** Place among all reads, in the order in which their latest attempts began; 0 before the first. */
   place: number;
 }
 
@@ -247,15 +247,8 @@ class ReadOrder {
   readonly #foundBy = new Map<string, number>();
   #begun = 0;
 
-  /** Records a read that begins now. */
-  begin(): RunningRead {
-    const read = { place: 0 };
-    this.beginAgain(read);
-    return read;
-  }
-
-  /** Records that a read is repeated: it will see what is stored now. */
-  beginAgain(read: RunningRead): void {
+  /** Records an attempt of a read: it will see what is stored now. */
+  begin(read: RunningRead): void {
     this.#underWay.delete(read.place);
     this.#begun += 1;
     read.place = this.#begun;
@@ -270,8 +263,7 @@ class ReadOrder {
   }
 
   end({ place }: RunningRead): void {
-    this.#underWay.delete(place);
-    if (!this.#hasOlder(place)) this.#foundBy.clear();
+    if (this.#underWay.delete(place) && !this.#hasOlder(place)) this.#foundBy.clear();
   }
 
   #hasOlder(place: number): boolean {

@@ -97,13 +97,13 @@ export class ReadAttempts<T> {
   /**
    * Reads keys, repeatedly while errors are transient. Rejects with a {@link SlowRowsError} if the rows are at fault.
    *
-   * @param onRetry - Called before each further attempt.
+   * @param onAttempt - Called when each attempt begins.
    */
-  async read(keys: readonly string[], onRetry: () => void): Promise<ReadAnswer<T>> {
+  async read(keys: readonly string[], onAttempt: () => void): Promise<ReadAnswer<T>> {
     const { retryTimeoutMs, closed } = this.#limits;
     let attempts = 0;
     const attempt = async (attemptMs: number): Promise<ReadAnswer<T>> => {
-      if (attempts > 0) onRetry();
+      onAttempt();
       attempts += 1;
       return this.#attempt(keys, attempts > shortAttempts ? attemptMs : Math.min(attemptMs, shortAttemptMs));
     };
@@ -111,26 +111,20 @@ export class ReadAttempts<T> {
     // would each wait for the whole time.
     if (this.#unansweredSince !== undefined && performance.now() - this.#unansweredSince >= retryTimeoutMs)
       return attempt(this.longestAttemptMs);
-    const noteRetry = (error: DatabaseError): void => {
+    const onRetry = (error: DatabaseError): void => {
       this.noteFailure(error);
       this.#retries += 1;
     };
-    return retryTransient(attempt, {
-      dueAt: performance.now() + retryTimeoutMs,
-      signals: [closed],
-      onRetry: noteRetry,
-    });
+    return retryTransient(attempt, { dueAt: performance.now() + retryTimeoutMs, signals: [closed], onRetry });
   }
 
   /** Reads keys of rows that have been too slow, which the server ends after `limitMs`. */
-  async readLimited(keys: readonly string[], limitMs: number, onRetry: () => void): Promise<ReadAnswer<T>> {
+  async readLimited(keys: readonly string[], limitMs: number, onAttempt: () => void): Promise<ReadAnswer<T>> {
     // The server cannot interrupt every conversion.
     const timeoutMs = limitMs + this.longestAttemptMs;
     const startedAt = performance.now();
-    let attempts = 0;
     const attempt = async (): Promise<ReadAnswer<T>> => {
-      if (attempts > 0) onRetry();
-      attempts += 1;
+      onAttempt();
       return this.#send(keys, timeoutMs, { limitMs });
     };
     return retryTransient(attempt, { dueAt: startedAt + limitMs, signals: [this.#limits.closed] }).catch(
