@@ -18,9 +18,11 @@ const what = "chunks";
 const maxChunks = 2_000;
 const minPageChunks = 20;
 
-/** A page, and the key under which it was read. */
+/** A page, and the read that found it. */
 interface ReadPage extends ChunkPage {
   readonly key: string;
+  /** When the read began, on the clock of `performance.now()`. */
+  readonly begunAt: number;
 }
 
 /** What a follower receives: a page, or that its task may have changed. */
@@ -53,6 +55,7 @@ export class ChunkStreams implements LoadReceiver<ReadPage>, NotificationReceive
   }
 
   async read(keys: readonly string[], timeoutMs: number, care?: ReadCare): Promise<ReadAnswer<ReadPage>> {
+    const begunAt = performance.now();
     const places = keys.map(placeOf);
     const values = [
       places.map(({ taskId }) => taskId),
@@ -66,6 +69,7 @@ export class ChunkStreams implements LoadReceiver<ReadPage>, NotificationReceive
     for (const row of rows) rowsOf[row[0] - 1]?.push(row);
     const pages = keys.map((key, index): ReadPage => ({
       key,
+      begunAt,
       ...toPage(places[index]?.taskId ?? "", rowsOf[index] ?? []),
     }));
     return { found: new Map(pages.map((page) => [page.key, { value: page, isOld: false }])) };
@@ -133,6 +137,7 @@ class Follower implements Watcher<Signal>, Unsubscribable {
   readonly #sweep: SourceContext["sweep"];
   readonly #subscriber: Subscriber<readonly StoredChunk[]>;
   readonly #cursor: ChunkCursor;
+  readonly #startedAt = performance.now();
   /** The key of a read that was requested and has not been answered. */
   #reading: string | undefined;
 
@@ -160,6 +165,8 @@ class Follower implements Watcher<Signal>, Unsubscribable {
       this.#read(cause);
       return;
     }
+    // What an older read found may have been replaced by a restart that the subscriber knows of.
+    if (signal.begunAt < this.#startedAt) return;
     if (signal.key === this.#reading) this.#reading = undefined;
     const taken = this.#cursor.take(signal);
     if (taken.length > 0) this.#subscriber.next(taken);

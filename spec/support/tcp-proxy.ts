@@ -33,7 +33,7 @@ export class TcpProxy {
   readonly #stranded = new WeakSet<Socket>();
   /** Clients that get no more answers. */
   readonly #unanswered = new WeakSet<Socket>();
-  /** Connections whose clients' bytes are held back, with those bytes in order. */
+  /** Ends of connections whose bytes are held back, with those bytes in order. */
   readonly #held = new Map<Socket, (() => void)[]>();
   #target: { host: string; port: number };
 
@@ -97,7 +97,17 @@ export class TcpProxy {
     for (const socket of this.#clients) this.#unanswered.add(socket);
   }
 
-  /** Forwards what was held back to the server, as when delayed packets arrive at last. */
+  /** From now on, the server's answers on open connections are held back. New connections work. */
+  holdAnswers(): void {
+    for (const socket of this.#upstreams) this.#held.set(socket, []);
+  }
+
+  /** How often bytes have been held back. */
+  get heldBack(): number {
+    return [...this.#held.values()].reduce((count, forwards) => count + forwards.length, 0);
+  }
+
+  /** Forwards what was held back, as when delayed packets arrive at last. */
   releaseHeld(): void {
     for (const forwards of this.#held.values()) for (const forward of forwards) forward();
     this.#held.clear();
