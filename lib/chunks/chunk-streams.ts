@@ -4,6 +4,7 @@ import type { SubscribedKeys } from "../notifications/notifier";
 import type { Notification } from "../notifications/payload";
 import type { ChunkPosition } from "../result-backend";
 import { toFailedError } from "../value/failure";
+import type { Deadlines } from "../waiting/deadlines";
 import type { SourceContext } from "../waiting/keyed-source";
 import { type LoadReceiver, Loader, type ReadReason } from "../waiting/loader";
 import type { Found, ReadAnswer, ReadCare } from "../waiting/read-attempts";
@@ -18,11 +19,9 @@ const what = "chunks";
 const maxChunks = 2_000;
 const minPageChunks = 20;
 
-/** A page, and the read that found it. */
+/** A page, and the key under which it was read. */
 interface ReadPage extends ChunkPage {
   readonly key: string;
-  /** When the read began, on the clock of `performance.now()`. */
-  readonly begunAt: number;
 }
 
 /** What a follower receives: a page, or that its task may have changed. */
@@ -35,12 +34,14 @@ type Signal = ReadPage | "changed";
 export class ChunkStreams implements LoadReceiver<ReadPage>, NotificationReceiver {
   readonly router: Router<Signal>;
   readonly loader: Loader<ReadPage>;
+  readonly deadlines: Deadlines;
   readonly #context: SourceContext;
   readonly #statements: ChunkStatements;
 
   constructor(context: SourceContext) {
     const { options, schemaCheck, deadlines, sweep, selection, closed, countBatch } = context;
     this.#context = context;
+    this.deadlines = deadlines;
     this.#statements = chunkStatements(options);
     // The notifications of a task's chunks and of its result arrive in the same way.
     this.router = new Router<Signal>("tasks", selection);
@@ -55,7 +56,6 @@ export class ChunkStreams implements LoadReceiver<ReadPage>, NotificationReceive
   }
 
   async read(keys: readonly string[], timeoutMs: number, care?: ReadCare): Promise<ReadAnswer<ReadPage>> {
-    const begunAt = performance.now();
     const places = keys.map(placeOf);
     const values = [
       places.map(({ taskId }) => taskId),
@@ -69,7 +69,6 @@ export class ChunkStreams implements LoadReceiver<ReadPage>, NotificationReceive
     for (const row of rows) rowsOf[row[0] - 1]?.push(row);
     const pages = keys.map((key, index): ReadPage => ({
       key,
-      begunAt,
       ...toPage(places[index]?.taskId ?? "", rowsOf[index] ?? []),
     }));
     return { found: new Map(pages.map((page) => [page.key, { value: page, isOld: false }])) };
@@ -91,8 +90,8 @@ export class ChunkStreams implements LoadReceiver<ReadPage>, NotificationReceive
     for (const taskId of [...this.router.keys()]) this.router.next(taskId, "changed", cause);
   }
 
-  found(_key: string, { value }: Found<ReadPage>, { cause }: ReadReason): void {
-    this.router.next(value.taskId, value, cause);
+  found(_key: string, { value }: Found<ReadPage>, { cause, begunAt }: ReadReason): void {
+    this.router.nextSince(value.taskId, value, cause, (beganAt) => beganAt <= begunAt);
   }
 
   /** Never called: there is a page for every key. */
@@ -133,11 +132,11 @@ export class ChunkStreams implements LoadReceiver<ReadPage>, NotificationReceive
 /** One subscription to the chunks of a task. */
 class Follower implements Watcher<Signal>, Unsubscribable {
   readonly key: string;
+  readonly beganAt: number;
   readonly #streams: ChunkStreams;
   readonly #sweep: SourceContext["sweep"];
   readonly #subscriber: Subscriber<readonly StoredChunk[]>;
   readonly #cursor: ChunkCursor;
-  readonly #startedAt = performance.now();
   /** The key of a read that was requested and has not been answered. */
   #reading: string | undefined;
 
@@ -149,6 +148,7 @@ class Follower implements Watcher<Signal>, Unsubscribable {
     subscriber: Subscriber<readonly StoredChunk[]>,
   ) {
     this.key = taskId;
+    this.beganAt = streams.deadlines.now();
     this.#streams = streams;
     this.#sweep = sweep;
     this.#subscriber = subscriber;
@@ -165,8 +165,6 @@ class Follower implements Watcher<Signal>, Unsubscribable {
       this.#read(cause);
       return;
     }
-    // What an older read found may have been replaced by a restart that the subscriber knows of.
-    if (signal.begunAt < this.#startedAt) return;
     if (signal.key === this.#reading) this.#reading = undefined;
     const taken = this.#cursor.take(signal);
     if (taken.length > 0) this.#subscriber.next(taken);

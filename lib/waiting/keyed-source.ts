@@ -110,11 +110,11 @@ export abstract class KeyedSource<T> implements LoadReceiver<T>, WaitSource<T>, 
     this.catchUp();
   }
 
-  found(key: string, { value, isOld }: Found<T>, { cause, isOvertaken }: ReadReason): void {
+  found(key: string, { value, isOld }: Found<T>, { cause, begunAt, isOvertaken }: ReadReason): void {
     this.context.problems.clear(key);
     if (isOvertaken) return;
     if (isOld && this.router.has(key)) this.sweep.countCaught(cause);
-    this.router.next(key, value, cause);
+    this.router.nextSince(key, value, cause, (beganAt) => beganAt <= begunAt);
   }
 
   absent(key: string): void {

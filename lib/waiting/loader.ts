@@ -20,6 +20,11 @@ export interface ReadReason {
   readonly cause: WakeCause;
   /** Set if any of the requests came from a notification that announces a new value. */
   readonly isAnnounced: boolean;
+  /**
+   * When the read began, on the clock of `performance.now()`. Whoever began to watch later has requested another, since
+   * the value may have been replaced or deleted meanwhile.
+   */
+  readonly begunAt: number;
   /** Set if a read that began later has already found the key, so that this value may be older. */
   readonly isOvertaken: boolean;
 }
@@ -133,7 +138,7 @@ export class Loader<T> {
       exclusiveKeys: false,
       merge,
       run: async (items) => {
-        const read = { place: 0 };
+        const read = { place: 0, begunAt: 0 };
         await this.#run(items, read, lane);
         this.#order.end(read);
       },
@@ -149,7 +154,10 @@ export class Loader<T> {
     const items = this.#stayingIn(lane, queued.filter(isWanted));
     if (items.length === 0) return;
     const keys = items.map(({ key }) => key);
-    const onAttempt = (): void => this.#order.begin(read);
+    const onAttempt = (): void => {
+      this.#order.begin(read);
+      read.begunAt = this.#limits.deadlines.now();
+    };
     try {
       const limitMs = this.#quarantine.limitOf(keys);
       const answer = await (limitMs === undefined
@@ -187,7 +195,8 @@ export class Loader<T> {
         // A read can return after one that began later, and then has an older snapshot: a group would seem to go back.
         // Only calls still get the value.
         const isOvertaken = this.#order.isOvertaken(read, key);
-        if (!isOvertaken || isAnnounced) this.#receiver.found(key, row, { cause, isAnnounced, isOvertaken });
+        if (!isOvertaken || isAnnounced)
+          this.#receiver.found(key, row, { cause, isAnnounced, begunAt: read.begunAt, isOvertaken });
       }
       for (const call of calls) call.resolve(row?.value);
     }
@@ -237,6 +246,8 @@ function merge<T>(queued: Item<T>, added: Item<T>): Item<T> {
 interface RunningRead {
   /** Place among all reads, in the order in which their latest attempts began; 0 before the first. */
   place: number;
+  /** When the latest attempt began. */
+  begunAt: number;
 }
 
 /** Determines which of several reads of a key began last. Remembers keys only while an older read is running. */

@@ -6,7 +6,7 @@ export type WakeCause = "read" | "notification" | "inline" | "reconnect" | "swee
 /** Receives the values of a key until it is removed. */
 export interface Watcher<T> {
   readonly key: string;
-  /** When the wait began, on the clock of `performance.now()`; only for {@link Router.nextSince}. */
+  /** When the watching began, on the clock of `performance.now()`; only for {@link Router.nextSince}. */
   readonly beganAt?: number;
   next(value: T, cause: WakeCause): void;
   error(error: Error): void;

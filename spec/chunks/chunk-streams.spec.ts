@@ -1,8 +1,7 @@
 import { escapeIdentifier } from "pg";
-import { firstValueFrom, lastValueFrom, toArray } from "rxjs";
+import { lastValueFrom, toArray } from "rxjs";
 import { eventually } from "../support/eventually";
 import { specDatabase } from "../support/spec-database";
-import { TcpProxy } from "../support/tcp-proxy";
 
 describe("chunks$", () => {
   const database = specDatabase("chunk streams");
@@ -73,27 +72,6 @@ describe("chunks$", () => {
     const reading = small.chunks$("large").forEach(({ sequence }) => seen.push(sequence));
     await expect(reading).rejects.toMatchObject({ name: "ResultEncodingError", taskId: "large" });
     expect(seen).toEqual([1]);
-  });
-
-  it("begins with what is stored when it is subscribed to, although an older read answers first", async () => {
-    const emitting = await database.open();
-    const proxy = await TcpProxy.start(database.poolUrl);
-    try {
-      const backend = await database.open({}, { connectionString: proxy.route(database.poolUrl), max: 1 });
-      await emitting.emit("restarted", 1);
-      await firstValueFrom(backend.chunks$("restarted"));
-      proxy.holdAnswers();
-      const before = backend.chunks$<number>("restarted").subscribe();
-      await eventually(() => expect(proxy.heldBack).toBeGreaterThan(0));
-      await emitting.emit("restarted", 2, { restart: true });
-      const first = firstValueFrom(backend.chunks$<number>("restarted"));
-      proxy.releaseHeld();
-      expect(await first).toMatchObject({ kind: "chunk", attempt: 2, value: 2 });
-      before.unsubscribe();
-      await backend.close();
-    } finally {
-      await proxy.stop();
-    }
   });
 
   it("goes on after an outage, with the chunks emitted meanwhile", async () => {
