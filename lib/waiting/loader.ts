@@ -21,8 +21,8 @@ export interface ReadReason {
   /** Set if any of the requests came from a notification that announces a new value. */
   readonly isAnnounced: boolean;
   /**
-   * When the read began, on the clock of `performance.now()`. Whoever began to watch later has requested another, since
-   * the value may have been replaced or deleted meanwhile.
+   * When the read began, on the clock of `performance.now()`. A watcher that began later does not get the value,
+   * which may have been replaced or deleted meanwhile. It has requested another read.
    */
   readonly begunAt: number;
   /** Set if a read that began later has already found the key, so that this value may be older. */

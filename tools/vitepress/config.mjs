@@ -9,7 +9,7 @@ const folder = join(import.meta.dirname, "..");
 const sections = {
   Start: ["guide", "api", "faq", "recipes", "testing"],
   Features: ["chunks", "groups", "transactions", "attach", "types", "operators", "http"],
-  Environments: ["frameworks", "bundlers-and-runtimes", "serverless", "sql"],
+  Environments: ["frameworks", "bundlers-and-runtimes", "serverless", "sql", "other-clients"],
   Tools: ["cli", "dashboard", "telemetry"],
   Operation: ["operations", "faults", "security", "performance", "scaling", "nats", "relay", "migrating"],
 };
