@@ -25,7 +25,7 @@ describe("health() and stats()", () => {
     expect(backend.stats()).toMatchObject({ waiting: 1, waitingGroups: 0, feeds: 0, caughtBySweep: 0, reconnects: 0 });
     await storing.store("later", 1);
     await waits;
-    await backend.wait("there", 1_000);
+    await backend.wait("there", 20_000);
     expect(backend.stats()).toMatchObject({ waiting: 0, wokenBy: { notification: 1, read: 1, sweep: 0 } });
   });
 

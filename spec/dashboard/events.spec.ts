@@ -232,7 +232,7 @@ describe("the events of the dashboard", () => {
     const atEnd = watching.stats().queries;
     for (const taskId of ["a", "b", "c", "d"]) {
       await storing.store(taskId, 1);
-      await storing.wait(taskId, 5_000);
+      await storing.wait(taskId, 20_000);
     }
     expect(watching.stats().queries).toBe(atEnd);
     // Later clients still see earlier results at once.

@@ -90,7 +90,7 @@ describe("streams in the order of commits", () => {
     await storing.store(`${way} ends`, 1);
     await eventually(() => expect(new Set(seen.results).size).toBe(times.length + 2), patience);
     for (const time of times) expect(await watching.get(`${way} at ${time}`)).toBe(2);
-    expect(await watching.wait(`${way} at infinity`, 5_000)).toBe(2);
+    expect(await watching.wait(`${way} at infinity`, 20_000)).toBe(2);
     expect(seen.errors).toEqual([]);
   });
 

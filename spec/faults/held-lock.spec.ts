@@ -85,7 +85,7 @@ describe("while another session holds the lock for notifications", () => {
     expect(codes).toEqual(["DATABASE", "DATABASE", "DATABASE", "WAIT_TIMEOUT"]);
     await suite.server.configure({ synchronous_standby_names: null });
     await committed;
-    expect(await waiting.wait("endless foreign", 5_000)).toBe(1);
+    expect(await waiting.wait("endless foreign", 20_000)).toBe(1);
     // A commit that was abandoned ends too. The error said that it might.
     expect(await later).toBe("stored or not");
     await eventually(async () => {

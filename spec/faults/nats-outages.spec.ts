@@ -135,7 +135,7 @@ describeWithNats()("NATS, when it goes away", () => {
     const results = waitAll(waiting, "cut", 50);
     await untilQuiet(waiting);
     await storing.store("first", 1);
-    expect(await waiting.wait("first", 5_000)).toBe(1);
+    expect(await waiting.wait("first", 20_000)).toBe(1);
     // Its notification may have come before its read.
     const { notification } = waiting.stats().wokenBy;
     proxy.mode = "refuse";

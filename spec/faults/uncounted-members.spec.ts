@@ -31,7 +31,7 @@ describe("members of groups that were written around the triggers", () => {
     await backend.migrate();
     expect(await backend.getGroup("retried")).toMatchObject({ total: 2, completed: 1, failed: 0, done: false });
     expect(await backend.completeGroupMember("retried", "b", "b")).toBe(2);
-    expect(await backend.waitGroup("retried", 5_000)).toEqual(["a", "b"]);
+    expect(await backend.waitGroup("retried", 20_000)).toEqual(["a", "b"]);
     expect(await lastValueFrom(backend.groupMembers$("retried").pipe(toArray()))).toEqual([
       { taskId: "a", status: "fulfilled", value: "a" },
       { taskId: "b", status: "fulfilled", value: "b" },
@@ -50,7 +50,7 @@ describe("members of groups that were written around the triggers", () => {
       await complete(id, "a");
       expect(await backend.getGroup(id)).toMatchObject({ completed: 1, failed: 1, done: false });
       await complete(id, "c");
-      await expect(backend.waitGroup(id, 5_000)).rejects.toMatchObject({
+      await expect(backend.waitGroup(id, 20_000)).rejects.toMatchObject({
         failures: [{ taskId: "b", failure: { message: "no b" } }],
       });
       expect((await backend.migrate()).repaired).toEqual(["kojin_groups_foreign_update"]);
@@ -64,7 +64,7 @@ describe("members of groups that were written around the triggers", () => {
     await database.sql(both, ["a"]);
     expect(await backend.getGroup("both")).toMatchObject({ completed: 1, failed: 0, done: false });
     await database.sql(both, ["b"]);
-    expect(await backend.waitGroup("both", 5_000)).toEqual([1, 1]);
+    expect(await backend.waitGroup("both", 20_000)).toEqual([1, 1]);
     const outcomes = await lastValueFrom(backend.groupMembers$("both").pipe(toArray()));
     expect(outcomes.map(({ status }) => status)).toEqual(["fulfilled", "fulfilled"]);
     await database.sql(`update ${members} set completed = false where group_id = 'both' and task_id = 'b'`);
@@ -108,7 +108,7 @@ describe("members of groups that were written around the triggers", () => {
     await complete("rust", "d");
     const outcomes = await watched;
     expect(outcomes.map(({ taskId }) => taskId).sort()).toEqual(["a", "b", "c", "d"]);
-    expect(await backend.waitGroup("rust", 5_000)).toEqual(["a", "b", "c", "d"]);
+    expect(await backend.waitGroup("rust", 20_000)).toEqual(["a", "b", "c", "d"]);
     subscription.unsubscribe();
   });
 });
@@ -189,7 +189,7 @@ describe("TRUNCATE of kojin_groups alone, under open groups", () => {
     expect(await backend.completeGroupMember("numbered", "b", 2)).toBe(1);
     expect(await backend.getGroup("numbered")).toMatchObject({ completed: 1, done: false });
     expect(await backend.completeGroupMember("numbered", "a", 1)).toBe(2);
-    expect(await backend.waitGroup("numbered", 5_000)).toEqual([1, 2]);
+    expect(await backend.waitGroup("numbered", 20_000)).toEqual([1, 2]);
     const outcomes = await lastValueFrom(backend.groupMembers$("numbered").pipe(toArray()));
     expect(outcomes.map(({ taskId }) => taskId)).toEqual(["b", "a"]);
   });
@@ -207,6 +207,6 @@ describe("TRUNCATE of kojin_groups alone, under open groups", () => {
     await backend.initGroup("named", ["a", "b"]);
     expect(await backend.completeGroupMember("named", "a", 1)).toBe(1);
     expect(await backend.completeGroupMember("named", "b", 2)).toBe(2);
-    expect(await backend.waitGroup("named", 5_000)).toEqual([1, 2]);
+    expect(await backend.waitGroup("named", 20_000)).toEqual([1, 2]);
   });
 });

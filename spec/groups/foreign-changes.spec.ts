@@ -33,7 +33,7 @@ describe("members that others change with SQL", () => {
     expect(await counts("deleted")).toEqual([2, 0, 0, false]);
     expect(await backend.completeGroupMember("deleted", "a", 3)).toBe(1);
     expect(await backend.completeGroupMember("deleted", "b", 4)).toBe(2);
-    expect(await backend.waitGroup("deleted", 5_000)).toEqual([3, 4]);
+    expect(await backend.waitGroup("deleted", 20_000)).toEqual([3, 4]);
     expect(await backend.claimGroup("deleted")).toBeDefined();
   });
 
@@ -43,7 +43,7 @@ describe("members that others change with SQL", () => {
     expect(await backend.claimGroup("claimed")).toBeDefined();
     await database.sql(`delete from ${members} where group_id = 'claimed' and task_id = 'a'`);
     expect(await counts("claimed")).toEqual([2, 1, 0, true]);
-    expect(await backend.waitGroup("claimed", 5_000)).toEqual(["b"]);
+    expect(await backend.waitGroup("claimed", 20_000)).toEqual(["b"]);
     const [row] = await database.sql(
       `select expires_at is not null as expires from ${states} where group_id = 'claimed'`,
     );
@@ -80,7 +80,7 @@ describe("members that others change with SQL", () => {
       expect(await counts("declared")).toEqual([2, 1, 0, false]);
       expect(await counts("finished")).toEqual([1, 1, 0, true]);
       expect(await counts("undeclared")).toEqual([null, 1, 0, false]);
-      expect(await backend.waitGroup("finished", 5_000)).toEqual([2]);
+      expect(await backend.waitGroup("finished", 20_000)).toEqual([2]);
       await backend.initGroup("undeclared", 1);
       expect(await counts("undeclared")).toEqual([1, 1, 0, true]);
       await database.sql(`truncate ${members}, ${states}`);
@@ -147,7 +147,7 @@ describe("members that others change with SQL", () => {
     expect(await streamed).toEqual(["c", "b"]);
     await database.sql(`update ${members} set task_id = 'z' where group_id = 'from' and task_id = 'a'`);
     expect(await backend.completeGroupMember("from", "a", "anew")).toBe(2);
-    expect(await backend.waitGroup("from", 5_000)).toEqual(["anew", "a"]);
+    expect(await backend.waitGroup("from", 20_000)).toEqual(["anew", "a"]);
   });
 
   it("are open again when they are set back", async () => {
@@ -156,7 +156,7 @@ describe("members that others change with SQL", () => {
     await database.sql(`update ${members} set completed = false, result = null where group_id = 'back'`);
     expect(await counts("back")).toEqual([1, 0, 0, false]);
     expect(await backend.completeGroupMember("back", "a", 2)).toBe(1);
-    expect(await backend.waitGroup("back", 5_000)).toEqual([2]);
+    expect(await backend.waitGroup("back", 20_000)).toEqual([2]);
   });
 
   itSincePostgres(15, "MERGE")("are counted when MERGE writes them", async () => {
@@ -212,7 +212,7 @@ describe("members that others change with SQL", () => {
     );
     expect(await counts("copied")).toEqual([2, 1, 0, false]);
     expect(await backend.completeGroupMember("copied", "b", 2)).toBe(2);
-    expect(await backend.waitGroup("copied", 5_000)).toEqual([2, 1]);
+    expect(await backend.waitGroup("copied", 20_000)).toEqual([2, 1]);
   });
 });
 
@@ -376,7 +376,7 @@ describe("tables of the Rust crate with other types of text", () => {
     await database.sql(
       `update ${name}.kojin_groups set result = '2', completed = true where group_id = 'new' and task_id = 'b'`,
     );
-    expect(await backend.waitGroup("new", 5_000)).toEqual([2, 1]);
+    expect(await backend.waitGroup("new", 20_000)).toEqual([2, 1]);
     await database.sql(`delete from ${name}.kojin_groups where group_id = 'new' and task_id = 'a'`);
     expect(await backend.getGroup("new")).toMatchObject({ completed: 1, done: false });
   });

@@ -123,7 +123,7 @@ describe("counting members of groups", () => {
     await other.query("commit");
     one.release();
     other.release();
-    expect(await backend.waitGroup("long", 5_000)).toEqual([1, 2]);
+    expect(await backend.waitGroup("long", 20_000)).toEqual([1, 2]);
   });
 
   it("counts nothing of a transaction that is rolled back", async () => {

@@ -111,7 +111,7 @@ describe("groups that the Rust crate works on too", () => {
     expect(await rust.completeGroupMember("retried", "a", null)).toBe(1);
     await rust.completeGroupMember("retried", "b", 2);
     expect(await backend.getGroup("retried")).toMatchObject({ completed: 2, failed: 0, done: true });
-    expect(await backend.waitGroup("retried", 5_000)).toEqual([null, 2]);
+    expect(await backend.waitGroup("retried", 20_000)).toEqual([null, 2]);
   });
 
   it("do not count members that were not declared", async () => {
@@ -120,7 +120,7 @@ describe("groups that the Rust crate works on too", () => {
     await rust.completeGroupMember("declared", "a", 1);
     expect(await backend.getGroup("declared")).toMatchObject({ completed: 1, done: false });
     await rust.completeGroupMember("declared", "b", 2);
-    expect(await backend.waitGroup("declared", 5_000)).toEqual([1, 2]);
+    expect(await backend.waitGroup("declared", 20_000)).toEqual([1, 2]);
     expect(await lastValueFrom(backend.groupMembers$("declared").pipe(toArray()))).toHaveLength(2);
   });
 
@@ -143,8 +143,8 @@ describe("groups that the Rust crate works on too", () => {
       );
       await client.query(`insert into ${schema}.kojin_results (task_id, result) values ('role', '1')`);
       await client.query("reset role");
-      expect(await backend.waitGroup("role", 5_000)).toEqual([1]);
-      expect(await backend.wait("role", 5_000)).toBe(1);
+      expect(await backend.waitGroup("role", 20_000)).toEqual([1]);
+      expect(await backend.wait("role", 20_000)).toBe(1);
     } finally {
       client.release(true);
       await database.sql(`drop owned by ${role}`);
@@ -185,6 +185,6 @@ describe("a database that the Rust crate has used", () => {
     await rust.completeGroupMember("under way", "b", "second");
     expect(await backend.completeGroupMember("under way", "c", "third")).toBe(3);
     expect((await members).map(({ taskId }) => taskId)).toEqual(["a", "b", "c"]);
-    expect(await backend.waitGroup("under way", 5_000)).toEqual(["first", "second", "third"]);
+    expect(await backend.waitGroup("under way", 20_000)).toEqual(["first", "second", "third"]);
   });
 });

@@ -274,7 +274,7 @@ describe("store", () => {
       await backend.store("held", 1, { client });
       await client.query("commit");
       client.release();
-      expect(await backend.wait("held", 5_000)).toBe(1);
+      expect(await backend.wait("held", 20_000)).toBe(1);
       await backend.close();
       await pool.end();
     });

@@ -45,7 +45,7 @@ describe("migrate", () => {
       await backend.store("t", 1);
       await backend.initGroup("g", 1);
       expect(await backend.completeGroupMember("g", "a", 1)).toBe(1);
-      expect([await backend.get("t"), await backend.waitGroup("g", 5_000)]).toEqual([1, [1]]);
+      expect([await backend.get("t"), await backend.waitGroup("g", 20_000)]).toEqual([1, [1]]);
       expect((await backend.health()).problems).toEqual([]);
     },
   );
@@ -215,7 +215,7 @@ describe("a schema that does not fit", () => {
 
   it("lets one connect before it is migrated, and says at the first use what to run", async () => {
     const backend = await database.open();
-    for (const call of [backend.store("t", 1), backend.get("t"), backend.wait("t", 5_000), backend.delete("t")]) {
+    for (const call of [backend.store("t", 1), backend.get("t"), backend.wait("t", 20_000), backend.delete("t")]) {
       const rejection: unknown = await call.catch((error: unknown) => error);
       expect(rejection).toBeInstanceOf(SchemaError);
       expect(rejection).toMatchObject({
@@ -253,7 +253,7 @@ describe("a schema that does not fit", () => {
     await expect(database.open()).rejects.toMatchObject({ code: "SCHEMA", reason: "newer" });
     const pool = new Pool({ connectionString: database.url });
     const unchecked = new PostgresResultBackend(pool, { schema: database.schema });
-    for (const call of [unchecked.store("t", 1), unchecked.wait("t", 5_000), unchecked.migrate()]) {
+    for (const call of [unchecked.store("t", 1), unchecked.wait("t", 20_000), unchecked.migrate()]) {
       await expect(call).rejects.toMatchObject({
         code: "SCHEMA",
         reason: "newer",

@@ -127,7 +127,7 @@ describe("sql/roles.sql", () => {
     expect(await backend.claimGroup("in transaction", { client })).toBeDefined();
     await client.query("commit");
     await client.end();
-    expect(await owner.waitGroup("in transaction", 5_000)).toEqual([1]);
+    expect(await owner.waitGroup("in transaction", 20_000)).toEqual([1]);
   });
 
   it.each([

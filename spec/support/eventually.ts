@@ -9,7 +9,7 @@ export interface EventuallyOptions {
 /** Runs `assertion` repeatedly until it no longer throws. After `timeoutMs` it throws the error of the last run. */
 export async function eventually<T>(
   assertion: () => T | Promise<T>,
-  { timeoutMs = 5000, intervalMs = 20 }: EventuallyOptions = {},
+  { timeoutMs = 15_000, intervalMs = 20 }: EventuallyOptions = {},
 ): Promise<T> {
   const endsAt = performance.now() + timeoutMs;
   for (;;) {

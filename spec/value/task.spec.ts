@@ -50,7 +50,7 @@ describe("defineTask", () => {
     it("validates every read of its tasks, and no other", async () => {
       for (const read of [
         async (id: string) => backend.get(id),
-        async (id: string) => backend.wait(id, 1_000),
+        async (id: string) => backend.wait(id, 20_000),
         async (id: string) => firstValueFrom(backend.result$(id)),
       ]) {
         expect(await read("report:good")).toEqual({ at });
@@ -59,7 +59,7 @@ describe("defineTask", () => {
       }
       for (const settle of [
         async (id: string) => backend.getSettled(id),
-        async (id: string) => backend.waitSettled(id, 1_000),
+        async (id: string) => backend.waitSettled(id, 20_000),
       ]) {
         expect(await settle("report:good")).toEqual({ status: "fulfilled", value: { at } });
         await expect(settle("report:bad")).rejects.toBeInstanceOf(ResultValidationError);
@@ -76,7 +76,7 @@ describe("defineTask", () => {
       await backend.completeGroupMember("mixed", report.id("good"), stored);
       await backend.completeGroupMember("mixed", "other", { at: 7 });
       const values = [{ at }, { at: 7 }];
-      expect(await backend.waitGroup("mixed", 1_000)).toEqual(values);
+      expect(await backend.waitGroup("mixed", 20_000)).toEqual(values);
       expect(await backend.getGroupResults("mixed")).toEqual(values);
       expect(await firstValueFrom(backend.groupResults$("mixed"))).toEqual(values);
       expect(await lastValueFrom(backend.groupMembers$("mixed").pipe(toArray()))).toMatchObject([

@@ -23,7 +23,7 @@ describe("wait", () => {
 
   it("resolves at once with a result that was stored before", async () => {
     await storing.store("before", { size: 1 });
-    expect(await waiting.wait("before", 5_000)).toEqual({ size: 1 });
+    expect(await waiting.wait("before", 20_000)).toEqual({ size: 1 });
     expect(waiting.stats().wokenBy).toMatchObject({ read: 1, notification: 0 });
   });
 
@@ -49,7 +49,7 @@ describe("wait", () => {
   it("resolves before LISTEN is confirmed if the result is there", async () => {
     await storing.store("cold", true);
     const fresh = await database.open();
-    expect(await fresh.wait("cold", 5_000)).toBe(true);
+    expect(await fresh.wait("cold", 20_000)).toBe(true);
   });
 
   it("wakes every waiter of the same task, each with a copy of its own", async () => {
@@ -66,7 +66,7 @@ describe("wait", () => {
     "brings back %j as it was stored",
     async (value) => {
       await storing.store("value", value);
-      expect(await waiting.wait("value", 5_000)).toEqual(value);
+      expect(await waiting.wait("value", 20_000)).toEqual(value);
       expect(await waiting.get("value")).toEqual(value);
       expect(await waiting.getSettled("value")).toEqual({ status: "fulfilled", value });
     },
@@ -74,7 +74,7 @@ describe("wait", () => {
 
   it("brings back undefined as null, and gives undefined where there is nothing", async () => {
     await storing.store("undefined", undefined);
-    expect(await waiting.wait("undefined", 5_000)).toBeNull();
+    expect(await waiting.wait("undefined", 20_000)).toBeNull();
     expect(await waiting.get("nothing")).toBeUndefined();
     expect(await waiting.getSettled("nothing")).toBeUndefined();
   });
@@ -116,7 +116,7 @@ describe("wait", () => {
     const cause = new RangeError("page 9");
     const error = Object.assign(new TypeError("no such file", { cause }), { code: "ENOENT", details: { path: "/a" } });
     await storing.fail("failed", error);
-    const rejection: unknown = await waiting.wait("failed", 5_000).catch((reason: unknown) => reason);
+    const rejection: unknown = await waiting.wait("failed", 20_000).catch((reason: unknown) => reason);
     expect(rejection).toBeInstanceOf(TaskFailedError);
     expect(rejection).toMatchObject({
       name: "TaskFailedError",
@@ -132,7 +132,7 @@ describe("wait", () => {
       cause: { name: "TypeError", message: "no such file", code: "ENOENT" },
     });
     expect((rejection as Error).message).toBe("Task failed failed: TypeError: no such file");
-    expect(await waiting.waitSettled("failed", 5_000)).toMatchObject({
+    expect(await waiting.waitSettled("failed", 20_000)).toMatchObject({
       status: "rejected",
       reason: { taskId: "failed" },
     });
