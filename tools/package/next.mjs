@@ -15,7 +15,7 @@ export async function checkNext(folder, tarball) {
   } catch (error) {
     return `skipped, since Next cannot be installed: ${error.message.split("\n").at(-1)}`;
   }
-  await build(folder, "turbopack");
+  for (const bundler of ["turbopack", "webpack"]) await build(folder, bundler);
   return undefined;
 }
 
