@@ -164,6 +164,7 @@ async function probeRoundTrip(parts: DiagnosisParts): Promise<Probe> {
   // A wait in addition to the stream below: the stream keeps the listener connected, but does not report its cause.
   const watcher: Watcher<unknown> = {
     key: taskId,
+    beganAt: results.deadlines.now(),
     next: (_value, cause) => arrival$.next(cause),
     error: (error) => arrival$.error(error),
   };

@@ -6,8 +6,8 @@ export type WakeCause = "read" | "notification" | "inline" | "reconnect" | "swee
 /** Receives the values of a key until it is removed. */
 export interface Watcher<T> {
   readonly key: string;
-  /** When the watching began, on the clock of `performance.now()`; only for {@link Router.nextSince}. */
-  readonly beganAt?: number;
+  /** When the watching began, on the clock of `performance.now()`. */
+  readonly beganAt: number;
   next(value: T, cause: WakeCause): void;
   error(error: Error): void;
 }
@@ -79,7 +79,7 @@ export class Router<T> {
   nextSince(key: string, value: T, cause: WakeCause, isMeant: (beganAt: number) => boolean): boolean {
     let isAnyLeftOut = false;
     for (const watcher of this.#at(key)) {
-      if (isMeant(watcher.beganAt ?? Infinity)) watcher.next(value, cause);
+      if (isMeant(watcher.beganAt)) watcher.next(value, cause);
       else isAnyLeftOut = true;
     }
     return isAnyLeftOut;

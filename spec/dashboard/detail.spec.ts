@@ -86,7 +86,7 @@ describeWithChromium()("the dashboard's pages about one task or group", () => {
     await page.getByText("1 chunks.").waitFor();
     expect(await factsOf(page)).toEqual({ State: "running" });
     await storing.store("late", "done");
-    await page.getByText('"done"').waitFor();
+    await page.locator("pre", { hasText: '"done"' }).waitFor();
   });
 
   it("say that a large value is too large to show", async () => {

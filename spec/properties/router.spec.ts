@@ -11,6 +11,7 @@ const watch$ = (router: Router<number>, key: string): Observable<number> =>
   new Observable((subscriber) => {
     const watcher: Watcher<number> = {
       key,
+      beganAt: 0,
       next: (value) => subscriber.next(value),
       error: (error) => subscriber.error(error),
     };
@@ -20,6 +21,7 @@ const watch$ = (router: Router<number>, key: string): Observable<number> =>
 
 /** Records what a watcher received from the router and what it should have received. */
 class Witness implements Watcher<number> {
+  readonly beganAt = 0;
   readonly told: unknown[] = [];
   readonly expected: unknown[] = [];
 

@@ -3,6 +3,7 @@ import { Router, type WakeCause, type Watcher } from "../../lib/waiting/router";
 
 /** Notes down what it is told. */
 class Witness implements Watcher<string> {
+  readonly beganAt = 0;
   readonly seen: [string, WakeCause][] = [];
   readonly errors: Error[] = [];
   onNext: () => void = () => undefined;
