@@ -3,6 +3,7 @@ import type { Response } from "express";
 import {
   BackendClosedError,
   DatabaseError,
+  GroupFailedError,
   ResultBackendError,
   TaskFailedError,
   TaskNotFoundError,
@@ -22,7 +23,8 @@ export class ResultErrorsFilter implements ExceptionFilter {
 function describe(error: ResultBackendError): [status: number, detail: string] {
   if (error instanceof TaskNotFoundError) return [404, "There is no such task."];
   if (error instanceof TaskFailedError) return [500, "The task failed."];
-  if (error instanceof WaitTimeoutError) return [504, "The task has not finished yet."];
+  if (error instanceof GroupFailedError) return [500, "Members of the group failed."];
+  if (error instanceof WaitTimeoutError) return [202, "The task has not finished yet."];
   if (error instanceof BackendClosedError || error instanceof DatabaseError) return [503, "Try again later."];
   return [500, "The result could not be read."];
 }
