@@ -98,17 +98,30 @@ function toPosition(after: unknown = 0): ChunkPosition {
 
 /**
  * Place of a reader in the chunks of a task. It only moves forward, so pages may come more than once, in any order, and
- * from snapshots of different age.
+ * from snapshots of different age. Only {@link ChunkCursor.startOver} goes back.
  */
 export class ChunkCursor {
   #position: ChunkPosition;
+  /** False while there is nothing to discard at a restart. */
+  #hasSeenAny: boolean;
 
   constructor(position: ChunkPosition) {
     this.#position = position;
+    this.#hasSeenAny = position.attempt > 0;
   }
 
   get position(): ChunkPosition {
     return this.#position;
+  }
+
+  /**
+   * Goes back to the start if a page shows less than has been seen: the stream was deleted, and the task may emit
+   * another. The page must have been read after this position was reached.
+   */
+  startOver({ attempt, sequence }: ChunkPage): void {
+    const { attempt: ownAttempt, sequence: ownSequence } = this.#position;
+    if (attempt < ownAttempt || (attempt === ownAttempt && sequence < ownSequence))
+      this.#position = { attempt: 0, sequence: 0 };
   }
 
   /** Returns what follows in a page, and moves behind it. */
@@ -116,8 +129,8 @@ export class ChunkCursor {
     const taken: StoredChunk[] = [];
     if (attempt > this.#position.attempt && chunks[0]?.sequence === 1) {
       const restart = { attempt, sequence: 0, text: undefined };
-      // A reader that has seen nothing yet has nothing to discard.
-      if (this.#position.attempt > 0) taken.push(restart);
+      if (this.#hasSeenAny) taken.push(restart);
+      this.#hasSeenAny = true;
       this.#position = restart;
     }
     if (attempt !== this.#position.attempt) return taken;

@@ -22,6 +22,8 @@ const minPageChunks = 20;
 /** A page, and the key under which it was read. */
 interface ReadPage extends ChunkPage {
   readonly key: string;
+  /** When the read began, on the clock of `performance.now()`. */
+  readonly begunAt: number;
 }
 
 /** What a follower receives: a page, or that its task may have changed. */
@@ -56,6 +58,7 @@ export class ChunkStreams implements LoadReceiver<ReadPage>, NotificationReceive
   }
 
   async read(keys: readonly string[], timeoutMs: number, care?: ReadCare): Promise<ReadAnswer<ReadPage>> {
+    const begunAt = this.deadlines.now();
     const places = keys.map(placeOf);
     const values = [
       places.map(({ taskId }) => taskId),
@@ -69,6 +72,7 @@ export class ChunkStreams implements LoadReceiver<ReadPage>, NotificationReceive
     for (const row of rows) rowsOf[row[0] - 1]?.push(row);
     const pages = keys.map((key, index): ReadPage => ({
       key,
+      begunAt,
       ...toPage(places[index]?.taskId ?? "", rowsOf[index] ?? []),
     }));
     return { found: new Map(pages.map((page) => [page.key, { value: page, isOld: false }])) };
@@ -90,8 +94,8 @@ export class ChunkStreams implements LoadReceiver<ReadPage>, NotificationReceive
     for (const taskId of [...this.router.keys()]) this.router.next(taskId, "changed", cause);
   }
 
-  found(_key: string, { value }: Found<ReadPage>, { cause, begunAt }: ReadReason): void {
-    this.router.nextSince(value.taskId, value, cause, (beganAt) => beganAt <= begunAt);
+  found(_key: string, { value }: Found<ReadPage>, { cause }: ReadReason): void {
+    this.router.nextSince(value.taskId, value, cause, (beganAt) => beganAt <= value.begunAt);
   }
 
   /** Never called: there is a page for every key. */
@@ -137,6 +141,8 @@ class Follower implements Watcher<Signal>, Unsubscribable {
   readonly #sweep: SourceContext["sweep"];
   readonly #subscriber: Subscriber<readonly StoredChunk[]>;
   readonly #cursor: ChunkCursor;
+  /** When the position was reached. */
+  #movedAt: number;
   /** The key of a read that was requested and has not been answered. */
   #reading: string | undefined;
 
@@ -149,6 +155,7 @@ class Follower implements Watcher<Signal>, Unsubscribable {
   ) {
     this.key = taskId;
     this.beganAt = streams.deadlines.now();
+    this.#movedAt = this.beganAt;
     this.#streams = streams;
     this.#sweep = sweep;
     this.#subscriber = subscriber;
@@ -166,8 +173,12 @@ class Follower implements Watcher<Signal>, Unsubscribable {
       return;
     }
     if (signal.key === this.#reading) this.#reading = undefined;
+    if (signal.begunAt >= this.#movedAt) this.#cursor.startOver(signal);
     const taken = this.#cursor.take(signal);
-    if (taken.length > 0) this.#subscriber.next(taken);
+    if (taken.length > 0) {
+      this.#movedAt = this.#streams.deadlines.now();
+      this.#subscriber.next(taken);
+    }
     if (this.#subscriber.closed) return;
     if (!this.#cursor.isBehind(signal)) this.#endWith(signal);
     // The page may belong to another follower, while the own one is still to come.

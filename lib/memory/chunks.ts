@@ -34,6 +34,7 @@ export class MemoryChunks extends MemoryWaits<string> {
       return this.watch$(taskId).pipe(
         concatMap(() => {
           const page = this.#storage.chunks(taskId, cursor.position);
+          cursor.startOver(page);
           const taken = cursor.take(page);
           const taken$ = taken.length === 0 ? EMPTY : of(taken);
           return page.error === undefined

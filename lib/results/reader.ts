@@ -1,9 +1,16 @@
-import { concatMap, map, type Observable, of } from "rxjs";
+import { map, type Observable } from "rxjs";
 import { isTaskFailed, ResultEncodingError, ResultValidationError, type WaitTarget, WaitTimeoutError } from "../errors";
 import { decodeChunk, type StoredChunk } from "../chunks/chunk-rules";
 import type { Chunk, TaskOutcome } from "../result-backend";
 import { maxDurationMs } from "../value/arguments";
-import { asJsonText, decodeResult, type ResultSchema, type StoredResult } from "../value/decoding";
+import {
+  asJsonText,
+  type Awaitable,
+  convertInOrder,
+  decodeResult,
+  type ResultSchema,
+  type StoredResult,
+} from "../value/decoding";
 import type { Codec } from "../value/encoding";
 import { hasTaskSchemas, schemaFor } from "../value/task";
 import { Call, type Deadlines, throwIfAborted } from "../waiting/deadlines";
@@ -18,7 +25,6 @@ interface ReadLimits {
   readonly signal?: AbortSignal;
 }
 
-type Awaitable<T> = T | Promise<T>;
 type Schema<T> = ResultSchema<T> | undefined;
 
 /**
@@ -116,7 +122,7 @@ export class Reader {
     isAsync: (stored: S) => boolean,
   ): Observable<T> {
     return stored$.pipe(
-      concatMap((stored) => (isAsync(stored) ? this.#read(stored, decode, true) : of(decode(stored) as T))),
+      convertInOrder((stored) => (isAsync(stored) ? this.#read(stored, decode, true) : decode(stored))),
     );
   }
 

@@ -1,4 +1,5 @@
 import type { StandardSchemaV1 } from "@standard-schema/spec";
+import { concatMap, dematerialize, materialize, type OperatorFunction } from "rxjs";
 import { ResultEncodingError, ResultValidationError } from "../errors";
 import { typeName } from "./arguments";
 import type { Codec } from "./encoding";
@@ -89,3 +90,24 @@ async function validate<T>(schema: ResultSchema<T>, taskId: string, value: unkno
   if (outcome.issues !== undefined) throw new ResultValidationError(taskId, outcome.issues);
   return outcome.value;
 }
+
+export type Awaitable<T> = T | Promise<T>;
+
+/**
+ * Converts values one after the other, in order. An error of the source follows the values before it, though these may
+ * be converted later; `concatMap` alone would drop them.
+ */
+export function convertInOrder<S, T>(convert: (stored: S) => Awaitable<T>): OperatorFunction<S, T> {
+  return (source$) =>
+    source$.pipe(
+      materialize(),
+      concatMap((notification) => {
+        if (notification.kind !== "N") return [notification];
+        const converted = convert(notification.value);
+        return converted instanceof Promise ? converted.then(toNext) : [toNext(converted)];
+      }),
+      dematerialize(),
+    );
+}
+
+const toNext = <T>(value: T): { readonly kind: "N"; readonly value: T } => ({ kind: "N", value });

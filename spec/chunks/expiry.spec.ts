@@ -44,6 +44,29 @@ describe("streams of chunks", () => {
     expect(row).toEqual({ expires_at: null });
   });
 
+  it("of a task that emits again after its stream was pruned begin with a restart for those who followed the old one", async () => {
+    const [backend, emitting] = [await database.open(), await database.open()];
+    const seen: unknown[] = [];
+    const following = backend.chunks$<string>("pruned").forEach((chunk) => {
+      seen.push(chunk.kind === "chunk" ? chunk.value : chunk.kind);
+    });
+    for (const value of ["a", "b", "c"]) await emitting.emit("pruned", value);
+    await eventually(() => expect(seen).toEqual(["a", "b", "c"]));
+    const resumed = backend.chunks$<string>("pruned", { after: 3 })[Symbol.asyncIterator]();
+    const next = resumed.next();
+    await expire("kojin_streams", "pruned");
+    expect(await emitting.prune()).toMatchObject({ streams: 1 });
+    await emitting.emit("pruned", "A");
+    expect(await next).toMatchObject({ value: { kind: "restart", attempt: 1, sequence: 0 } });
+    expect(await resumed.next()).toMatchObject({ value: { value: "A" } });
+    await emitting.emit("pruned", "B");
+    await emitting.store("pruned", "done");
+    await following;
+    expect(seen).toEqual(["a", "b", "c", "restart", "A", "B"]);
+    expect(await resumed.next()).toMatchObject({ value: { value: "B" } });
+    expect(await resumed.next()).toMatchObject({ done: true });
+  });
+
   it("are pruned with the result of their task, however long ago the last chunk was", async () => {
     const backend = await database.open();
     for (const value of [1, 2, 3]) await backend.emit("finished", value);

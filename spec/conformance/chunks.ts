@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { take } from "rxjs";
 import type { Chunk } from "kojin-postgres";
 import { eventually } from "./eventually";
-import { assertEndsWith, assertReleased, collect, rejection, type Specs } from "./suite";
+import { assertEndsWith, assertReleased, collect, isPending, rejection, type Specs } from "./suite";
 
 /** The items that a stream of these values emits, from a number on. */
 const numbered = <T>(values: readonly T[], attempt = 1, from = 1): Chunk<T>[] =>
@@ -153,6 +153,17 @@ export const chunkSpecs: Specs = {
     const failing = other.chunks$(taskId, { after: 5 })[Symbol.asyncIterator]();
     assert.equal(((await rejection(failing.next())) as Error).name, "TaskFailedError");
     await assertReleased(other);
+  },
+
+  "a loop over chunks can stop while it waits for one": async (suite) => {
+    const backend = await suite.open();
+    const chunks = backend.chunks$(suite.id("t"))[Symbol.asyncIterator]();
+    const next = chunks.next();
+    assert.ok(await isPending(next, backend.get(suite.id("t"))));
+    await chunks.return?.();
+    assert.deepEqual(await next, { done: true, value: undefined });
+    assert.equal((await chunks.next()).done, true);
+    await assertReleased(backend);
   },
 
   "emit is refused once the task has a result, until that is deleted with the chunks": async (suite) => {

@@ -231,6 +231,36 @@ export const schemaSpecs: Specs = {
     }
   },
 
+  "gives the chunks of a failed task before its failure, however long their schema takes": async (suite) => {
+    const [storing, reading] = await suite.openTwo();
+    for (const schema of [twice, twiceLater]) {
+      const taskId = suite.id(schema === twice ? "sync" : "async");
+      const early = collect(reading.chunks$(taskId, { schema }));
+      for (const chunk of [1, 2, 3]) await storing.emit(taskId, chunk);
+      await storing.fail(taskId, new Error("no"));
+      for (const stream of [early, collect(reading.chunks$(taskId, { schema }))]) {
+        await assertEndsWith(stream, { name: "TaskFailedError", taskId });
+        assert.deepEqual(valuesOf(stream.seen), [2, 4, 6]);
+      }
+    }
+  },
+
+  "a loop over chunks can stop while a schema does not answer": async (suite) => {
+    const backend = await suite.open();
+    const taskId = suite.id("t");
+    await backend.emit(taskId, 1);
+    let isAsked = false;
+    const asked = schemaOf<number>(async () => {
+      isAsked = true;
+      return new Promise(() => undefined);
+    });
+    const chunks = backend.chunks$(taskId, { schema: asked })[Symbol.asyncIterator]();
+    const next = chunks.next();
+    await eventually(() => assert.ok(isAsked));
+    await chunks.return?.();
+    assert.equal((await next).done, true);
+  },
+
   "closing ends a stream of chunks whose schema does not answer": async (suite) => {
     const backend = await suite.open();
     const taskId = suite.id("t");
