@@ -49,7 +49,7 @@ export async function sendResponse(
   const disconnected = new AbortController();
   const abort = (): void => disconnected.abort();
   client.once("close", abort);
-  if (client.destroyed || client.socket?.destroyed === true) abort();
+  if (isClosed(client)) abort();
   try {
     const created = typeof response === "function" ? response(toRequest(client, disconnected.signal)) : response;
     await send(client, await created, disconnected.signal);
@@ -59,6 +59,12 @@ export async function sendResponse(
   } finally {
     client.off("close", abort);
   }
+}
+
+/** Tells whether nothing more can be sent. Of a closed response of `node:http2`, only its stream tells that. */
+function isClosed(client: ServerResponse & { readonly stream?: { destroyed: boolean; closed: boolean } }): boolean {
+  const { destroyed, socket, stream } = client;
+  return destroyed || socket?.destroyed === true || stream?.destroyed === true || stream?.closed === true;
 }
 
 function toRequest({ req }: ServerResponse, signal: AbortSignal): HttpRequest {
@@ -93,7 +99,7 @@ async function write(
     for (;;) {
       const { done, value } = await reader.read();
       if (done) return;
-      if (client.destroyed) cancel();
+      if (isClosed(client)) cancel();
       else if (!client.write(value)) {
         const drained = new Promise<void>((resolve) => client.once("drain", resolve));
         // A body that is cancelled, or gives up on a client that reads nothing, ends this wait, too.

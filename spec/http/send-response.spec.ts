@@ -1,6 +1,11 @@
 import { once } from "node:events";
 import { createServer, type RequestListener, type ServerResponse } from "node:http";
-import { connect as connectHttp2 } from "node:http2";
+import {
+  connect as connectHttp2,
+  createServer as createHttp2Server,
+  type Http2ServerRequest,
+  type Http2ServerResponse,
+} from "node:http2";
 import { connect, type Socket } from "node:net";
 import { setImmediate as turn } from "node:timers/promises";
 import { MemoryResultBackend } from "kojin-postgres";
@@ -191,6 +196,39 @@ describe("sendResponse", () => {
     });
     await expect(fetch(server.url)).rejects.toThrow();
     expect([await latest.sent, isCancelled]).toEqual([undefined, true]);
+  });
+
+  it("cancels the body if the stream of HTTP/2 had closed before, or closes before the response is there", async () => {
+    const outcomes: (readonly [path: string | undefined, sent: Promise<unknown>])[] = [];
+    const cancelled: (string | undefined)[] = [];
+    const answer = async (request: Http2ServerRequest, response: Http2ServerResponse): Promise<void> => {
+      const body = new ReadableStream({
+        pull: (controller) => controller.enqueue(Buffer.from("more")),
+        cancel: () => void cancelled.push(request.url),
+      });
+      const create = async (): Promise<Response> => {
+        if (request.url === "/closes") response.stream.close();
+        return Promise.resolve(new Response(body));
+      };
+      const closed = once(response, "close");
+      if (request.url === "/destroyed") response.stream.destroy();
+      if (request.url !== "/closes") await closed;
+      await sendResponse(response, create);
+    };
+    server = await listen(
+      createHttp2Server((request, response) => outcomes.push([request.url, answer(request, response)])),
+    );
+    const client = connectHttp2(server.url);
+    for (const path of ["/aborted", "/destroyed", "/closes"]) {
+      const before = outcomes.length;
+      const stream = client.request({ ":path": path }).on("error", () => undefined);
+      await eventually(() => expect(outcomes.length).toBe(before + 1));
+      if (path === "/aborted") stream.close();
+      expect([path, await outcomes[before]?.[1]]).toEqual([path, undefined]);
+    }
+    expect(cancelled).toEqual(["/aborted", "/destroyed", "/closes"]);
+    client.close();
+    await once(client, "close");
   });
 
   it("speaks HTTP/2 as well", async () => {
