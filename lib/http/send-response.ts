@@ -94,24 +94,55 @@ async function write(
   disconnected: AbortSignal,
 ): Promise<void> {
   const cancel = (): void => void reader.cancel().catch(() => undefined);
+  const room = new Room(client, reader.closed);
   disconnected.addEventListener("abort", cancel);
   try {
     for (;;) {
       const { done, value } = await reader.read();
       if (done) return;
       if (isClosed(client)) cancel();
-      else if (!client.write(value)) {
-        const drained = new Promise<void>((resolve) => client.once("drain", resolve));
-        // A body that is cancelled, or gives up on a client that reads nothing, ends this wait, too.
-        await Promise.race([drained, reader.closed]);
-      }
+      else if (!client.write(value)) await room.wait();
     }
   } catch (error) {
     // A proper end would make an incomplete response look complete.
     client.destroy();
     throw error;
   } finally {
+    room.leave();
     disconnected.removeEventListener("abort", cancel);
+  }
+}
+
+/** Waits for a client that reads slowly. */
+class Room {
+  readonly #client: ServerResponse;
+  #hasEnded = false;
+  #resume = (): void => undefined;
+  readonly #onDrain = (): void => this.#resume();
+
+  /**
+   * @param ended - Settles once the body has ended. A body that is cancelled, or gives up on a client that reads
+   *   nothing, ends a wait, too.
+   */
+  constructor(client: ServerResponse, ended: Promise<unknown>) {
+    this.#client = client;
+    client.on("drain", this.#onDrain);
+    const onEnd = (): void => {
+      this.#hasEnded = true;
+      this.#resume();
+    };
+    // Once per response. A race in each wait would add a reaction that stays in memory until the body ends.
+    ended.then(onEnd, onEnd);
+  }
+
+  /** Resolves once the client can take more, or the body has ended. Call it right after `write` returned false. */
+  async wait(): Promise<void> {
+    if (!this.#hasEnded) await new Promise<void>((resolve) => (this.#resume = resolve));
+  }
+
+  /** Stops listening to the client. */
+  leave(): void {
+    this.#client.off("drain", this.#onDrain);
   }
 }
 

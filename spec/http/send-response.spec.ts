@@ -8,6 +8,7 @@ import {
 } from "node:http2";
 import { connect, type Socket } from "node:net";
 import { setImmediate as turn } from "node:timers/promises";
+import { queryObjects } from "node:v8";
 import { MemoryResultBackend } from "kojin-postgres";
 import { sendResponse, sseGroup } from "kojin-postgres/http";
 import { eventually } from "../support/eventually";
@@ -100,6 +101,40 @@ describe("sendResponse", () => {
     for await (const bytes of sockets[0] ?? []) received += (bytes as Buffer).length;
     expect(made).toBe(total);
     expect(received).toBeGreaterThan(total * 65_536);
+  });
+
+  it("keeps nothing for each time that the client was slow, and does not listen to the response afterwards", async () => {
+    const total = 2_000;
+    const promises: number[] = [];
+    // Jest has a `Promise` of its own; streams have that of Node.
+    const { constructor } = turn();
+    const waits: boolean[] = [];
+    const listeners: number[] = [];
+    await serve(async (response) => {
+      let made = 0;
+      const pull = (controller: ReadableStreamDefaultController<Uint8Array>): void => {
+        made += 1;
+        if (made === total / 2 || made === total) promises.push(queryObjects(constructor, { format: "count" }));
+        // The last wait ends with the body, and not with the client.
+        if (made > total) controller.close();
+        else controller.enqueue(new Uint8Array(65_536));
+      };
+      const write = response.write.bind(response) as (bytes: Uint8Array) => boolean;
+      response.write = (bytes: Uint8Array) => {
+        const canTakeMore = write(bytes);
+        waits.push(!canTakeMore);
+        return canTakeMore;
+      };
+      const before = response.listenerCount("drain");
+      await sendResponse(response, new Response(new ReadableStream({ pull }, { highWaterMark: 1 })));
+      listeners.push(before, response.listenerCount("drain"));
+    });
+    const body = await (await fetch(server.url)).arrayBuffer();
+    expect([body.byteLength, waits.length]).toEqual([total * 65_536, total]);
+    expect(waits).not.toContain(false);
+    const [halfway = NaN, atEnd = NaN] = promises;
+    expect(atEnd - halfway).toBeLessThan(total / 4);
+    expect(listeners[1]).toBe(listeners[0]);
   });
 
   it("buffers little for a slow client, however many events there are", async () => {
