@@ -3,8 +3,7 @@ import type { Database } from "../database/database";
 import { sqlStateOf } from "../database/sql-states";
 import { DatabaseError } from "../errors";
 import type { SqlClient } from "../result-backend";
-import { describeHolders, MigrationLock } from "../schema/migration-lock";
-import { checkDurationMs, checkOptions, checkTtlMs, type OptionNames, typeName } from "../value/arguments";
+import { checkOptions, checkTtlMs, type OptionNames, typeName } from "../value/arguments";
 import { type AttachedQueue, dropUnused, readAttached, type Settings } from "./attachments";
 import { Backfill, type BackfillReport } from "./backfill";
 import {
@@ -17,14 +16,23 @@ import {
   triggerName,
 } from "./copy-functions";
 import type { QueueName } from "./presets";
-import { displayName, type QueueTable, resolveNames, type ResolvedTable, resolveTables } from "./queue-table";
+import { changeLocked, queueLock } from "./queue-lock";
+import {
+  displayName,
+  type QueueTable,
+  resolveNames,
+  type ResolvedTable,
+  resolveTables,
+  type TableName,
+} from "./queue-table";
 
 export interface DetachOptions {
   /** Schema of the queue's table. Default: that of the queue, such as `pgboss`, or `public`. */
   readonly schema?: string;
   /**
    * Longest time to wait for a lock on the queue's table, in milliseconds. 0 or more; default 30 000. The queue never
-   * waits longer than a second for this, because each request for the lock ends after 700 ms and is then repeated.
+   * waits longer than a second for this, because each attempt ends after 900 ms and is then repeated. If the table has
+   * more than 900 partitions, an attempt may take a millisecond for each.
    */
   readonly lockWaitMs?: number;
 }
@@ -63,7 +71,6 @@ const attachNames: OptionNames<AttachOptions> = {
   onProgress: true,
 };
 
-const defaultLockWaitMs = 30_000;
 const readTimeoutMs = 10_000;
 
 /** Creates the trigger on a queue's table, or replaces it, and copies what has finished before. */
@@ -82,8 +89,14 @@ export async function attachQueue(
     if (table.schema === schema && table.table.startsWith("kojin_"))
       throw new RangeError(`table: ${displayName(table)} is a table of this package.`);
   const rules: CopyRules = { prefix, ttlMs, maxResultBytes };
-  await lockOf(context, tables, "attach to", options).run(async (client) => {
-    for (const table of tables) await install(client, schema, table, rules);
+  await queueLock(database, schema, tables, "attach to", options).run(async (client) => {
+    for (const table of tables) await createFunctions(client, schema, table, rules);
+    await changeLocked(
+      client,
+      tables,
+      tables.map((table) => createTriggerSql(schema, table)),
+    );
+    await dropUnused(client, schema, sharedFunctions);
   });
   const report = backfill
     ? await new Backfill(database, schema, tables, rules, onProgress).run()
@@ -101,23 +114,26 @@ export async function detachQueue(
 ): Promise<boolean> {
   checkOptions(options, detachNames);
   const tables = resolveNames(queue, options.schema);
-  const { schema } = context;
-  return lockOf(context, tables, "detach from", options).run(async (client) => {
+  const { database, schema } = context;
+  return queueLock(database, schema, tables, "detach from", options).run(async (client) => {
     let wasAttached = false;
-    for (const table of tables) {
-      wasAttached ||= await exists(client, schema, table);
-      // The owner of the function may drop the trigger with it. `drop trigger` would require the owner of the table.
-      await client.query(
-        `drop function if exists ${escapeIdentifier(schema)}.${copyFunctionName(table)}() cascade`,
-        [],
-      );
-    }
+    for (const table of tables) wasAttached ||= await exists(client, schema, table);
+    await changeLocked(
+      client,
+      tables,
+      tables.map((table) => dropTriggerSql(schema, table)),
+    );
     await dropUnused(client, schema, sharedFunctions);
     return wasAttached;
   });
 }
 
-async function install(client: SqlClient, schema: string, table: ResolvedTable, rules: CopyRules): Promise<void> {
+async function createFunctions(
+  client: SqlClient,
+  schema: string,
+  table: ResolvedTable,
+  rules: CopyRules,
+): Promise<void> {
   await checkExpressions(client, table, rules);
   const place = escapeIdentifier(schema);
   const name = `${place}.${copyFunctionName(table)}`;
@@ -130,16 +146,17 @@ async function install(client: SqlClient, schema: string, table: ResolvedTable, 
   await client.query(`comment on function ${name}() is ${escapeLiteral(JSON.stringify(settings))}`, []);
   // The role that writes a job calls them with its own rights. By default every role may, but that may be revoked.
   for (const each of sharedFunctions) await client.query(`grant execute on function ${place}.${each} to public`, []);
-  // For each row, not for each statement: a statement that names a partition does not fire the statement triggers of
-  // the partitioned table, and partitions are created later. Row triggers are created with them.
-  // At the end, since its lock keeps the queue's writers waiting.
-  await client.query(
-    `create or replace trigger ${triggerName(schema)} after insert or update on ${qualifiedTable(table)}
-     for each row execute function ${name}()`,
-    [],
-  );
-  await dropUnused(client, schema, sharedFunctions);
 }
+
+// For each row, not for each statement: a statement that names a partition does not fire the statement triggers of the
+// partitioned table, and partitions are created later. Row triggers are created with them.
+const createTriggerSql = (schema: string, table: ResolvedTable): string =>
+  `create or replace trigger ${triggerName(schema)} after insert or update on ${qualifiedTable(table)}
+   for each row execute function ${escapeIdentifier(schema)}.${copyFunctionName(table)}()`;
+
+// The owner of the function may drop the trigger with it. `drop trigger` would require the owner of the table.
+const dropTriggerSql = (schema: string, table: TableName): string =>
+  `drop function if exists ${escapeIdentifier(schema)}.${copyFunctionName(table)}() cascade`;
 
 /** Rejects if the table is missing, or if an expression does not fit it. */
 async function checkExpressions(client: SqlClient, table: ResolvedTable, rules: CopyRules): Promise<void> {
@@ -157,11 +174,7 @@ async function checkExpressions(client: SqlClient, table: ResolvedTable, rules: 
   });
 }
 
-async function exists(
-  client: SqlClient,
-  schema: string,
-  table: Pick<ResolvedTable, "schema" | "table">,
-): Promise<boolean> {
+async function exists(client: SqlClient, schema: string, table: TableName): Promise<boolean> {
   const { rows } = await client.query(
     `select from pg_catalog.pg_proc as copier
      join pg_catalog.pg_namespace as home on home.oid operator(pg_catalog.=) copier.pronamespace
@@ -170,41 +183,6 @@ async function exists(
   );
   return rows.length > 0;
 }
-
-/** Serialises with migrations of the schema, and names the sessions that hold a lock on the queue's tables. */
-function lockOf(
-  { database, schema }: AttachContext,
-  tables: readonly Pick<ResolvedTable, "schema" | "table">[],
-  action: string,
-  { lockWaitMs = defaultLockWaitMs }: DetachOptions,
-): MigrationLock {
-  checkDurationMs(lockWaitMs, "lockWaitMs");
-  const values = [tables.map((each) => each.schema), tables.map(({ table }) => table)];
-  return new MigrationLock(database, schema, lockWaitMs, () => undefined, {
-    purpose: `${action} ${tables.map(displayName).join(" and ")}`,
-    describeHolders: async () => describeHolders(database, holdsTable, values),
-  });
-}
-
-// $1 text[] schemas, $2 text[] names. A condition on a session, that it has locked a table or one of its partitions.
-const holdsTable = `exists (
-  select from pg_catalog.pg_locks as lock
-  join pg_catalog.pg_class as relation on relation.oid operator(pg_catalog.=) lock.relation
-  where lock.pid operator(pg_catalog.=) holder.pid and lock.granted
-    and lock.database operator(pg_catalog.=) holder.datid
-    and exists (
-      select from rows from (
-        pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[])
-      ) as wanted (place, name)
-      join pg_catalog.pg_namespace as place on place.nspname operator(pg_catalog.=) wanted.place
-      join pg_catalog.pg_class as root
-        on root.relnamespace operator(pg_catalog.=) place.oid and root.relname operator(pg_catalog.=) wanted.name
-      where root.oid operator(pg_catalog.=) relation.oid or exists (
-        select from pg_catalog.pg_partition_tree(root.oid) as tree
-        where tree.relid::pg_catalog.oid operator(pg_catalog.=) relation.oid
-      )
-    )
-)`;
 
 function checkPrefix(prefix: unknown): void {
   if (typeof prefix !== "string") throw new TypeError(`prefix: expected a string, got ${typeName(prefix)}.`);

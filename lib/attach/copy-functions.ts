@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { escapeIdentifier, escapeLiteral } from "pg";
 import { channelOf } from "../notifications/payload";
 import { attachSql, stepsOf } from "../schema/migration-files";
-import { intervalOf, type ResolvedTable } from "./queue-table";
+import { intervalOf, type ResolvedTable, type TableName } from "./queue-table";
 
 /** How outcomes are copied. */
 export interface CopyRules {
@@ -18,18 +18,17 @@ export const functionPrefix = "kojin_attached_";
 export const triggerName = (schema: string): string => `${channelOf(schema)}_attached`;
 
 /** The function of the trigger, without its schema. */
-export const copyFunctionName = (table: Pick<ResolvedTable, "schema" | "table">): string =>
-  `${functionPrefix}copy_${hashOf(table)}`;
+export const copyFunctionName = (table: TableName): string => `${functionPrefix}copy_${hashOf(table)}`;
 
 /** A hash, since Postgres takes at most 63 bytes for a name. */
-function hashOf({ schema, table }: Pick<ResolvedTable, "schema" | "table">): string {
+function hashOf({ schema, table }: TableName): string {
   return createHash("sha256")
     .update(JSON.stringify([schema, table]), "utf8")
     .digest("hex")
     .slice(0, 16);
 }
 
-export const qualifiedTable = ({ schema, table }: Pick<ResolvedTable, "schema" | "table">): string =>
+export const qualifiedTable = ({ schema, table }: TableName): string =>
   `${escapeIdentifier(schema)}.${escapeIdentifier(table)}`;
 
 /** The signatures of the functions that all attached tables share, for `drop function`. */

@@ -31,6 +31,9 @@ export interface ResolvedTable extends Required<QueueTable> {
   readonly archive: string | undefined;
 }
 
+/** The place of a table. */
+export type TableName = Pick<ResolvedTable, "schema" | "table">;
+
 const tableNames: OptionNames<QueueTable> = {
   table: true,
   id: true,
@@ -64,12 +67,12 @@ export function resolveTables(queue: QueueName | QueueTable, schema: string | un
 export function resolveNames(
   queue: QueueName | Pick<QueueTable, "table">,
   schema: string | undefined,
-): readonly Pick<ResolvedTable, "schema" | "table">[] {
+): readonly TableName[] {
   return resolveTables(typeof queue === "string" ? queue : { id: "''", succeeded: "false", ...queue }, schema);
 }
 
 /** The name of a table for messages. */
-export const displayName = ({ schema, table }: Pick<ResolvedTable, "schema" | "table">): string => `${schema}.${table}`;
+export const displayName = ({ schema, table }: TableName): string => `${schema}.${table}`;
 
 /** An interval of SQL; null for `Infinity`. */
 export function intervalOf(ttlMs: number): string {
