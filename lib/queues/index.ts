@@ -1,5 +1,4 @@
 import type { StoreOptions } from "../result-backend";
-import { isError } from "../errors";
 import { runAttempt, runTask, type RunTaskOptions, type TaskStore } from "./run-task";
 
 export { runTask, type RunTaskOptions, type TaskStore };
@@ -78,8 +77,8 @@ export function graphileTask<Payload, Helpers extends GraphileHelpers, T>(
 
 /**
  * Creates a processor for a `Worker` of BullMQ that stores the outcome of each job. By default the task id is the id of
- * the job. An `UnrecoverableError` counts as the last attempt. An error that moves the job back to the queue, such as
- * `DelayedError`, is no failure.
+ * the job. An `UnrecoverableError` or a subclass of it counts as the last attempt. An error that moves the job back to
+ * the queue, such as `DelayedError`, is no failure.
  */
 export function bullMqProcessor<Job extends BullMqJob, T, Rest extends unknown[]>(
   backend: TaskStore,
@@ -89,18 +88,29 @@ export function bullMqProcessor<Job extends BullMqJob, T, Rest extends unknown[]
   return async (job, ...rest) => {
     // `attemptsMade` does not count this attempt.
     const isLast = job.attemptsMade + 1 >= (job.opts.attempts ?? 1);
-    const isFinal = (error: unknown): boolean => {
-      const name = isError(error) ? error.name : "";
-      return name === "UnrecoverableError" || (isLast && !postponed.has(name));
-    };
+    const isFinal = (error: unknown): boolean => !isPostponed(error) && (isLast || isOf("UnrecoverableError", error));
     return runAttempt<T>(backend, taskId(job), async () => work(job, ...rest), isFinal, options);
   };
 }
 
 /** Names of errors by which a processor of BullMQ moves its job to another state. */
-const postponed: ReadonlySet<string> = new Set([
-  "DelayedError",
-  "RateLimitError",
-  "WaitingError",
-  "WaitingChildrenError",
-]);
+const postponing: readonly string[] = ["DelayedError", "WaitingError", "WaitingChildrenError"];
+/** Message of BullMQ's `RateLimitError`. Its class does not count (BullMQ 5 and 6, `Worker.handleFailed`). */
+const rateLimitMessage = "bullmq:rateLimitExceeded";
+
+const isPostponed = (error: unknown): boolean =>
+  (error as { message?: unknown } | undefined | null)?.message === rateLimitMessage ||
+  postponing.some((name) => isOf(name, error));
+
+/** Tells whether an error has this name or is of a class of this name, as BullMQ decides by `name` and `instanceof`. */
+function isOf(className: string, error: unknown): boolean {
+  if (typeof error !== "object" || error === null) return false;
+  if ((error as { name?: unknown }).name === className) return true;
+  // Not instanceof: BullMQ is no dependency. Its constructors set `name`, so a subclass has another one.
+  let prototype: unknown = Object.getPrototypeOf(error);
+  while (prototype !== null) {
+    if ((prototype as { constructor?: { name?: unknown } }).constructor?.name === className) return true;
+    prototype = Object.getPrototypeOf(prototype);
+  }
+  return false;
+}

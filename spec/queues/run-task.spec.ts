@@ -1,3 +1,6 @@
+import { randomUUID } from "node:crypto";
+import * as bullMq6 from "bullmq";
+import * as bullMq5 from "bullmq5";
 import { MemoryResultBackend } from "kojin-postgres";
 import { bullMqProcessor, graphileTask, pgBossHandler, runTask } from "kojin-postgres/queues";
 
@@ -98,14 +101,41 @@ describe("runTask", () => {
     expect(await Promise.all(["boss:a", "g", "b"].map(async (id) => backend.get(id)))).toEqual([1, 2, 3]);
   });
 
-  it.each(["DelayedError", "RateLimitError", "WaitingError", "WaitingChildrenError"])(
-    "stores no failure for the %s of BullMQ, which moves the job back to the queue",
-    async (name) => {
+  describe.each([
+    ["5", bullMq5],
+    ["6", bullMq6],
+  ])("the errors of BullMQ %s", (version, bullMq) => {
+    /** Returns the outcome that is stored if an attempt throws `error`. */
+    const storedFor = async (error: unknown, attempts: number): Promise<string | undefined> => {
+      const id = randomUUID();
       const processor = bullMqProcessor(backend, () => {
-        throw Object.assign(new Error("moved"), { name });
+        throw error;
       });
-      await expect(processor({ id: name, attemptsMade: 0, opts: {} })).rejects.toThrow("moved");
-      expect(await backend.getSettled(name)).toBeUndefined();
-    },
-  );
+      await expect(processor({ id, attemptsMade: 0, opts: { attempts } })).rejects.toBe(error);
+      return (await backend.getSettled(id))?.status;
+    };
+
+    it("are final if they are unrecoverable, also of a subclass or by their name alone", async () => {
+      class InvalidOrder extends bullMq.UnrecoverableError {}
+      class NoAddress extends InvalidOrder {}
+      const named = Object.assign(new Error("named"), { name: "UnrecoverableError" });
+      const errors = [new bullMq.UnrecoverableError(), new InvalidOrder("no"), new NoAddress("no"), named];
+      for (const error of errors) expect([error, await storedFor(error, 3)]).toEqual([error, "rejected"]);
+      for (const error of [broken, "text", null, Object.create(null)])
+        expect([error, await storedFor(error, 3)]).toEqual([error, undefined]);
+    });
+
+    it("are no failures of the last attempt if they move the job back to the queue, also of a subclass", async () => {
+      class Later extends bullMq.DelayedError {}
+      class TooFast extends bullMq.RateLimitError {}
+      const { DelayedError, RateLimitError, WaitingChildrenError } = bullMq;
+      for (const error of [new DelayedError(), new RateLimitError(), new WaitingChildrenError(), new Later("later")])
+        expect([version, error, await storedFor(error, 1)]).toEqual([version, error, undefined]);
+      for (const name of ["DelayedError", "WaitingError", "WaitingChildrenError"])
+        expect([name, await storedFor({ name }, 1)]).toEqual([name, undefined]);
+      expect(await storedFor(new TooFast(), 1)).toBeUndefined();
+      // BullMQ recognises this error by its message alone.
+      expect(await storedFor(new RateLimitError("by another message"), 1)).toBe("rejected");
+    });
+  });
 });
