@@ -67,7 +67,8 @@ $$;
 -- The transaction that calls it is the queue's own, so it neither waits for a row that another transaction has locked
 -- nor notifies if the queue of notifications is nearly full, which would fail the commit. lock_timeout limits the waits
 -- that cannot be skipped: for another transaction that is just storing the first result of the same task, and for a
--- lock on the whole table. Both settings end with the function.
+-- lock on the whole table. It is 1 ms in a transaction in which a row has waited in vain. Both settings end with the
+-- function.
 create or replace function @schema@.kojin_attached_store(
   id pg_catalog.text, value pg_catalog.jsonb, problem pg_catalog.jsonb, ttl interval, max_bytes bigint, replaces boolean
 ) returns boolean
@@ -80,6 +81,9 @@ as $$
 declare
   failure pg_catalog.jsonb;
 begin
+  if pg_catalog.current_setting('kojin.attached_busy'::pg_catalog.text, true) operator(pg_catalog.=) 'on'::pg_catalog.text then
+    perform pg_catalog.set_config('lock_timeout'::pg_catalog.text, '1'::pg_catalog.text, true);
+  end if;
   perform @schema@.kojin_check_id(id, 'task_id');
   if problem is not null then
     failure := @schema@.kojin_attached_failure(problem, max_bytes, 0);
@@ -96,7 +100,8 @@ begin
   if exists (select from @schema@.kojin_results where task_id operator(pg_catalog.=) id) then
     perform from @schema@.kojin_results where task_id operator(pg_catalog.=) id for no key update skip locked;
     if not found then
-      raise exception using errcode = '55P03', message = 'Another transaction has locked the result of this task.';
+      -- Not 55P03, the code of a wait in vain.
+      raise exception using errcode = '55006', message = 'Another transaction has locked the result of this task.';
     end if;
   end if;
   insert into @schema@.kojin_results as stored (task_id, result, error, stored_at, expires_at)
@@ -170,8 +175,15 @@ begin
       perform @schema@.kojin_attached_store(outcome.task_id, outcome.result, outcome.error, @ttl@, @max_bytes@, true);
       return null;
     exception when others then
-      get stacked diagnostics problem = message_text;
+      get stacked diagnostics state = returned_sqlstate, problem = message_text;
     end;
+  end if;
+  -- Only the first row of the transaction waits for long and warns: a statement may finish thousands of jobs.
+  if state operator(pg_catalog.=) '55P03'::pg_catalog.text then
+    if pg_catalog.current_setting('kojin.attached_busy'::pg_catalog.text, true) operator(pg_catalog.=) 'on'::pg_catalog.text then
+      return null;
+    end if;
+    perform pg_catalog.set_config('kojin.attached_busy'::pg_catalog.text, 'on'::pg_catalog.text, true);
   end if;
   raise warning 'kojin-postgres did not copy the outcome of a job of %.%: %', tg_table_schema, tg_table_name, problem
     using hint = 'Later, "kojin-postgres attach" copies what is missing.';

@@ -66,6 +66,33 @@ describe("the writes of an attached queue", () => {
     expect(await backend.get("insert")).toBe(1);
   });
 
+  it("wait for a lock on all results once in a transaction, however many jobs it finishes", async () => {
+    const [backend, jobs] = [await database.open(), await tableOf("crowded")];
+    await backend.attachQueue(jobs.queue, { schema });
+    await jobs.add(...Array.from({ length: 100 }, (_, index) => `job ${index}`));
+    const stranger = await database.pool.connect();
+    await stranger.query("begin");
+    await stranger.query(`lock table ${results}`);
+    const client = await database.pool.connect();
+    for (const state of ["completed", "failed"]) {
+      const finishAll = `update ${jobs.name} set state = '${state}'`;
+      const warnings = await asQueue(client, async () => client.query(finishAll));
+      expect(warnings).toEqual([expect.stringContaining("lock timeout")]);
+    }
+    // A row that is locked is skipped without a wait, and each such row has a warning.
+    await stranger.query("rollback");
+    await backend.store("job 1", "older");
+    await backend.store("job 2", "older");
+    await stranger.query("begin");
+    await stranger.query(`select from ${results} for update`);
+    const finishAll = `update ${jobs.name} set state = 'completed' where id in ('job 1', 'job 2')`;
+    const warnings = await asQueue(client, async () => client.query(finishAll));
+    expect(warnings).toEqual(Array(2).fill(expect.stringContaining("has locked the result")));
+    await stranger.query("rollback");
+    for (const each of [stranger, client]) each.release();
+    expect(await backend.attachQueue(jobs.queue, { schema })).toMatchObject({ copied: 98, skipped: 0 });
+  });
+
   it("end with a failure for a result that cannot be stored", async () => {
     const [backend, jobs] = [await database.open({ maxResultBytes: 2_000 }), await tableOf("data")];
     await backend.attachQueue({ ...jobs.queue, error: "output" }, { schema });
