@@ -67,7 +67,7 @@ const securityHeaders: Readonly<Record<string, string>> = {
 export interface HandlerOptions {
   readonly access: Access;
   readonly showResults: boolean;
-  /** The path under which it is served, without a slash at the end. */
+  /** The path under which it is served, as {@link pathOf} returns it, without a slash at the end. */
   readonly basePath: string;
   readonly times: DashboardTimes;
 }
@@ -102,19 +102,20 @@ export class DashboardHandler {
   async #respond(request: IncomingMessage, response: ServerResponse): Promise<Response> {
     // Express removes the path of a mounted handler from the URL.
     const { originalUrl = request.url ?? "/" } = request as { originalUrl?: string };
-    const target = `http://dashboard${originalUrl}`;
-    if (!URL.canParse(target)) return textResponse(400, "The address is not valid.");
-    const url = new URL(target);
+    const url = parseTarget(originalUrl);
+    if (url === undefined) return textResponse(400, "The address is not valid.");
     const denial = await this.#options.access.check(request, url);
     if (denial !== undefined) return textResponse(denial.status, denial.message);
     if (request.method !== "GET" && request.method !== "HEAD")
       return textResponse(405, "Only GET and HEAD are allowed.", { Allow: "GET, HEAD" });
     const { basePath } = this.#options;
-    // Addresses on the page are relative, so the path must end with a slash.
-    if (url.pathname === basePath && basePath !== "")
-      return redirect(`${basePath.slice(basePath.lastIndexOf("/") + 1)}/${url.search}`);
-    if (!url.pathname.startsWith(`${basePath}/`)) return textResponse(404, "Not found.");
-    const path = url.pathname.slice(basePath.length);
+    const pathname = pathOf(url);
+    // Addresses on the page are relative, so the path must end with a slash. The dot keeps a name with a colon from
+    // being read as the scheme of an address.
+    if (pathname === basePath && basePath !== "")
+      return redirect(`./${basePath.slice(basePath.lastIndexOf("/") + 1)}/${url.search}`);
+    if (!pathname.startsWith(`${basePath}/`)) return textResponse(404, "Not found.");
+    const path = pathname.slice(basePath.length);
     if (path === "/events") return this.#respondWithEvents(request, response);
     if (path.startsWith("/data/")) return this.#respondWithData(path.slice("/data/".length), url.searchParams);
     return this.#respondWithFile(path, url);
@@ -174,6 +175,17 @@ export class DashboardHandler {
     return { ...(await this.#details.group(id, params.get("after") ?? "", wanted)), showsResults: showResults };
   }
 }
+
+/** Parses the path and query of a request; undefined if they are not valid. */
+export function parseTarget(target: string): URL | undefined {
+  // Not with a base: a path that begins with two slashes would be read as the name of a host.
+  const address = `http://dashboard${target}`;
+  return URL.canParse(address) ? new URL(address) : undefined;
+}
+
+/** Returns the path of an address in one form: percent-encoded, in upper case (RFC 3986, section 6.2.2.1). */
+export const pathOf = ({ pathname }: URL): string =>
+  pathname.replace(/%[\da-f]{2}/gi, (encoded) => encoded.toUpperCase());
 
 /** The files of the page, by path. */
 function readFiles(): ReadonlyMap<string, { readonly type: string; readonly content: string }> {

@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { PostgresResultBackend } from "../postgres-backend";
 import { checkOptions, typeName } from "../value/arguments";
 import { Access, checkToken, type DashboardAuth } from "./access";
-import { DashboardHandler, defaultDashboardTimes } from "./handler";
+import { DashboardHandler, defaultDashboardTimes, parseTarget, pathOf } from "./handler";
 
 export interface MountOptions {
   /**
@@ -55,10 +55,11 @@ function checkAuth(auth: unknown): void {
   checkToken(token);
 }
 
-/** Removes slashes at the end. */
+/** Brings a path into the form in which requests have it, and removes slashes at the end. */
 function toBasePath(basePath: unknown): string {
   if (typeof basePath !== "string") throw new TypeError(`basePath: expected a string, got ${typeName(basePath)}.`);
-  if (!/^\/[^?#\s]*$/.test(basePath))
+  const url = /^\/[^?#\s]*$/.test(basePath) ? parseTarget(basePath) : undefined;
+  if (url === undefined)
     throw new RangeError(`basePath: expected a path that begins with "/", got ${JSON.stringify(basePath)}.`);
-  return basePath.replace(/\/+$/, "");
+  return pathOf(url).replace(/\/+$/, "");
 }

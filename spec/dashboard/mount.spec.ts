@@ -37,7 +37,7 @@ describe("a mounted dashboard", () => {
 
   it("answers below its path only, and leads to the address with a slash", async () => {
     const url = await serve({ basePath: "/admin/tasks", auth: mayPass });
-    expect(await ask(`${url}/admin/tasks?a=b`)).toMatchObject({ status: 303, headers: { location: "tasks/?a=b" } });
+    expect(await ask(`${url}/admin/tasks?a=b`)).toMatchObject({ status: 303, headers: { location: "./tasks/?a=b" } });
     for (const path of ["/", "/page.js", "/data/task", "/events"])
       expect([path, (await ask(`${url}/admin/tasks${path}`)).status]).toEqual([
         path,
@@ -59,6 +59,22 @@ describe("a mounted dashboard", () => {
   it.each(["/", "/admin/", undefined])("accepts the path %s", async (basePath) => {
     const url = await serve({ ...(basePath === undefined ? {} : { basePath }), auth: mayPass });
     expect((await ask(`${url}${basePath ?? "/"}page.js`)).status).toBe(200);
+  });
+
+  it.each([
+    ["/админ", "/%D0%B0%D0%B4%D0%BC%D0%B8%D0%BD"],
+    ["/%d0%b0", "/%D0%B0"],
+    ["/%D0%B0/", "/%d0%b0"],
+    ["/a/../b\\c", "/b/c"],
+    ["//b", "//b"],
+    ["/a:b", "/a:b"],
+  ])("finds the path %s in requests for %s, and leads to it", async (basePath, requested) => {
+    const url = await serve({ basePath, auth: mayPass });
+    expect((await ask(`${url}${requested}/page.js`)).status).toBe(200);
+    const { status, headers } = await ask(`${url}${requested}`);
+    const target = new URL(headers.location ?? "", `${url}${requested}`);
+    expect([status, target.href.toUpperCase()]).toEqual([303, `${url}${requested}/`.toUpperCase()]);
+    expect((await ask(`${url}/`)).status).toBe(404);
   });
 
   it("finds its path where Express has removed it from the URL", async () => {
@@ -107,7 +123,7 @@ describe("a mounted dashboard", () => {
     const host = { host: "tasks.example.com" };
     expect((await ask(`${url}/admin/`, host)).status).toBe(401);
     const first = await ask(`${url}/admin?token=${token}`, host);
-    expect(first.headers.location).toBe(`admin/?token=${token}`);
+    expect(first.headers.location).toBe(`./admin/?token=${token}`);
     const exchange = await ask(`${url}/admin/?token=${token}`, host);
     expect(exchange).toMatchObject({ status: 303, headers: { location: "./" } });
     const [cookie = ""] = exchange.headers["set-cookie"] ?? [];
