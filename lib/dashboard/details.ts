@@ -1,6 +1,6 @@
 import { escapeIdentifier } from "pg";
 import type { BackendCore } from "../backend-core";
-import { carefulText, isPresent, microsOf } from "../results/expressions";
+import { carefulText, isPresent, isPresentIn, microsOf } from "../results/expressions";
 import { groupColumns, isGroupPresent, type ListedGroup, toListedGroup } from "./group-lists";
 import { failureSummary, preview, shorten } from "./previews";
 
@@ -93,11 +93,13 @@ export class Details {
         pg_catalog.pg_column_size(${value}), trace_context, ${this.#json(value)}
       from ${this.#schema}.kojin_results
       where task_id operator(pg_catalog.=) $1::pg_catalog.text and ${isPresent}`;
-    // $1 text task, $2 boolean true if it has a result, with which its stream lives. Returns the attempt and the number
-    // of the latest chunk of its stream, if it has one, with the latest chunks.
+    // $1 text task. Returns the attempt and the number of the latest chunk of its stream, if it has one, with the latest
+    // chunks. The stream of a task with a result lives as long as the result, also if that has expired before it.
     const streamText = `
       select stream.attempt, stream.sequence::pg_catalog.text, latest.sequence::pg_catalog.text, latest.bytes, latest.json
-      from ${this.#schema}.kojin_streams as stream left join lateral (
+      from ${this.#schema}.kojin_streams as stream
+      left join ${this.#schema}.kojin_results as result on result.task_id operator(pg_catalog.=) stream.task_id
+      left join lateral (
         select emitted.sequence, pg_catalog.pg_column_size(emitted.chunk) as bytes, ${this.#json("emitted.chunk")} as json
         from ${this.#schema}.kojin_chunks as emitted
         where emitted.task_id operator(pg_catalog.=) stream.task_id
@@ -105,10 +107,11 @@ export class Details {
         order by emitted.sequence desc
         limit ${shownChunks}
       ) as latest on true
-      where stream.task_id operator(pg_catalog.=) $1::pg_catalog.text and ($2::boolean or ${isPresent})
+      where stream.task_id operator(pg_catalog.=) $1::pg_catalog.text
+        and case when result.task_id is null then ${isPresentIn("stream")} else ${isPresentIn("result")} end
       order by latest.sequence desc`;
     const [result] = await this.#read("read a result", resultText, [taskId]);
-    const stream = await this.#read("read chunks", streamText, [taskId, result !== undefined]);
+    const stream = await this.#read("read chunks", streamText, [taskId]);
     const [isFailed, storedAt = null, expiresAt = null, bytes = null, traceContext = null, json = null] = result ?? [];
     const [attempt = null, sequence = 0] = stream[0] ?? [];
     const withoutResult = stream.length > 0 ? "running" : "unknown";
@@ -154,7 +157,11 @@ export class Details {
       "stored_at",
       prefix,
     );
-    const streams = await this.#find("kojin_streams", "task_id", "'running'", "null::timestamp with time zone", prefix);
+    // Streams of finished tasks live as long as the result.
+    const hasNoResult = `not exists (
+      select from ${this.#schema}.kojin_results as result where result.task_id operator(pg_catalog.=) found.id)`;
+    const noTime = "null::timestamp with time zone";
+    const streams = await this.#find("kojin_streams", "task_id", "'running'", noTime, prefix, hasNoResult);
     const groups = await this.#find(
       "kojin_group_state",
       "group_id",
@@ -164,9 +171,7 @@ export class Details {
     );
     const toHits = (kind: SearchHit["kind"], rows: unknown[][]): SearchHit[] =>
       rows.map(([id, state, at]) => ({ kind, id: id as string, state: state as string, at: toMs(at) }));
-    const finished = new Set(results.map(([id]) => id));
-    const running = streams.filter(([id]) => !finished.has(id));
-    return [...toHits("task", results), ...toHits("task", running), ...toHits("group", groups)];
+    return [...toHits("task", results), ...toHits("task", streams), ...toHits("group", groups)];
   }
 
   async #members(
@@ -263,7 +268,14 @@ export class Details {
   }
 
   /** Looks at the ids from `prefix` on, in the order of the primary key, and returns those that begin with it. */
-  async #find(table: string, id: string, state: string, time: string, prefix: string): Promise<unknown[][]> {
+  async #find(
+    table: string,
+    id: string,
+    state: string,
+    time: string,
+    prefix: string,
+    condition = "true",
+  ): Promise<unknown[][]> {
     const text = `
       select found.id, found.state, ${microsOf("found.time")}
       from (
@@ -273,7 +285,7 @@ export class Details {
         order by ${id}
         limit ${maxScannedIds}
       ) as found
-      where pg_catalog.starts_with(found.id, $1::pg_catalog.text) and ${isPresent}
+      where pg_catalog.starts_with(found.id, $1::pg_catalog.text) and ${isPresent} and ${condition}
       limit ${maxHits}`;
     return this.#read("search", text, [prefix]);
   }

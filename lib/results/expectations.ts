@@ -5,7 +5,7 @@ import type { SourceContext } from "../waiting/keyed-source";
 import { type LoadReceiver, Loader } from "../waiting/loader";
 import type { ReadAnswer, ReadCare } from "../waiting/read-attempts";
 import { fencedWrite } from "./attempts";
-import { isInTime, isPresent } from "./expressions";
+import { isInTime, isPresent, isPresentIn } from "./expressions";
 
 function statements(schema: string) {
   const [results, streams] = [`${schema}.kojin_results`, `${schema}.kojin_streams`];
@@ -27,7 +27,7 @@ function statements(schema: string) {
       select stream.task_id
       from ${streams} as stream
       where stream.task_id operator(pg_catalog.=) any ($1::pg_catalog.text[])
-        and (stream.expires_at is null or stream.expires_at operator(pg_catalog.>) pg_catalog.statement_timestamp())
+        and ${isPresentIn("stream")}
         and not exists (
           select from ${results} as result where result.task_id operator(pg_catalog.=) stream.task_id
         )`,

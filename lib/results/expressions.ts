@@ -109,5 +109,9 @@ export const estimatedBytes = (column: string): string =>
   `coalesce(case when pg_catalog.pg_column_compression(${column}) is null then pg_catalog.pg_column_size(${column})
     else greatest(8192, pg_catalog.pg_column_size(${column}) operator(pg_catalog.*) 8) end, 0)`;
 
+/** A condition that is true for a row of `table` that has not expired. */
+export const isPresentIn = (table: string): string =>
+  `(${table}.expires_at is null or ${table}.expires_at operator(pg_catalog.>) pg_catalog.statement_timestamp())`;
+
 /** A condition that is true for a result that has not expired. */
 export const isPresent = "(expires_at is null or expires_at operator(pg_catalog.>) pg_catalog.statement_timestamp())";
