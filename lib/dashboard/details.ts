@@ -93,8 +93,8 @@ export class Details {
         pg_catalog.pg_column_size(${value}), trace_context, ${this.#json(value)}
       from ${this.#schema}.kojin_results
       where task_id operator(pg_catalog.=) $1::pg_catalog.text and ${isPresent}`;
-    // $1 text task. Returns the attempt and the number of the latest chunk of its stream, if it has one, with the latest
-    // chunks. The stream of a task with a result lives as long as the result, also if that has expired before it.
+    // $1 text task. Returns the attempt and the number of the latest chunk of its stream, if it has one, with the
+    // latest chunks. The stream of a task with a result lives as long as the result, also if that has expired before.
     const streamText = `
       select stream.attempt, stream.sequence::pg_catalog.text, latest.sequence::pg_catalog.text, latest.bytes, latest.json
       from ${this.#schema}.kojin_streams as stream
