@@ -365,6 +365,29 @@ begin
 end
 $$;
 
+-- Deletes the streams of finished tasks before their results are truncated, which still tell them from running tasks.
+--
+-- Skips streams that another session has locked: to wait for one could be a deadlock, since TRUNCATE has locked the
+-- results already. Functions that write chunks lock the results before a stream. Those that lock only streams delete
+-- them, such as prune.
+create or replace function @schema@.kojin_results_truncated() returns pg_catalog.trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  with locked as materialized (
+    select finished.task_id
+    from @schema@.kojin_streams as finished
+    where exists (select from @schema@.kojin_results as result where result.task_id operator(pg_catalog.=) finished.task_id)
+    for update skip locked
+  )
+  delete from @schema@.kojin_streams as stream
+  using locked
+  where stream.task_id operator(pg_catalog.=) locked.task_id;
+  return null;
+end
+$$;
+
 -- Deletes the chunks of deleted streams. A statement of its own sees all chunks that were emitted before the lock of
 -- the stream was taken.
 create or replace function @schema@.kojin_streams_deleted() returns pg_catalog.trigger
@@ -375,6 +398,18 @@ as $$
 begin
   delete from @schema@.kojin_chunks as chunk
   where chunk.task_id operator(pg_catalog.=) any (array(select gone.task_id from old_rows as gone));
+  return null;
+end
+$$;
+
+-- Deletes all chunks after the streams were truncated. Not by TRUNCATE, which fails while a statement that truncates
+-- both tables has them open.
+create or replace function @schema@.kojin_streams_truncated() returns pg_catalog.trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  delete from @schema@.kojin_chunks;
   return null;
 end
 $$;
@@ -420,10 +455,16 @@ $$;
 
 select @schema@.kojin_revoke_rights();
 
--- @step Trigger of kojin_streams
+-- @step Triggers of kojin_streams
 create or replace trigger kojin_streams_deleted after delete on @schema@.kojin_streams
 referencing old table as old_rows for each statement execute function @schema@.kojin_streams_deleted();
 
--- @step Trigger of deleted results
+create or replace trigger kojin_streams_truncated after truncate on @schema@.kojin_streams
+for each statement execute function @schema@.kojin_streams_truncated();
+
+-- @step Triggers of deleted results
 create or replace trigger kojin_results_deleted after delete on @schema@.kojin_results
 referencing old table as old_rows for each statement execute function @schema@.kojin_results_deleted();
+
+create or replace trigger kojin_results_truncated before truncate on @schema@.kojin_results
+for each statement execute function @schema@.kojin_results_truncated();

@@ -140,4 +140,56 @@ describe("streams of chunks", () => {
       [0, 0],
     ]);
   });
+
+  it("go with results that anyone truncates, but stay while their task runs", async () => {
+    const backend = await database.open();
+    for (const taskId of ["done", "expired", "in progress"]) await backend.emit(taskId, 1);
+    for (const taskId of ["done", "expired"]) await backend.store(taskId, 1);
+    await expire("kojin_results", "expired");
+    await database.sql(`truncate ${schema}.kojin_results`);
+    const counts = await Promise.all(["done", "expired", "in progress"].map(count));
+    expect(counts).toEqual([
+      [0, 0],
+      [0, 0],
+      [1, 1],
+    ]);
+    await expect(backend.get("done", { mustExist: true })).rejects.toMatchObject({ code: "TASK_NOT_FOUND" });
+    expect(await backend.get("in progress", { mustExist: true })).toBeUndefined();
+    expect(await backend.emit("done", "new")).toBe(1);
+  });
+
+  it("do not make TRUNCATE wait for a session that has locked one", async () => {
+    const backend = await database.open();
+    for (const taskId of ["free", "locked"]) {
+      await backend.emit(taskId, 1);
+      await backend.store(taskId, 1);
+    }
+    const other = await database.pool.connect();
+    await other.query("begin");
+    await other.query(`select from ${schema}.kojin_streams where task_id = 'locked' for update`);
+    await database.sql(`truncate ${schema}.kojin_results`);
+    expect([await count("free"), await count("locked")]).toEqual([
+      [0, 0],
+      [1, 1],
+    ]);
+    await other.query(`delete from ${schema}.kojin_streams where task_id = 'locked'`);
+    await other.query("commit");
+    other.release();
+    expect(await count("locked")).toEqual([0, 0]);
+  });
+
+  it("may be truncated alone or with other tables, in any order", async () => {
+    const backend = await database.open();
+    const [results, streams, chunks] = ["results", "streams", "chunks"].map((name) => `${schema}.kojin_${name}`);
+    for (const tables of [[streams], [results, streams], [streams, chunks], [chunks, streams, results]]) {
+      for (const taskId of ["one", "other"]) await backend.emit(taskId, 1);
+      await backend.store("one", 1);
+      await database.sql(`truncate ${tables.join(", ")}`);
+      expect([await count("one"), await count("other")]).toEqual([
+        [0, 0],
+        [0, 0],
+      ]);
+      await database.sql(`truncate ${results}`);
+    }
+  });
 });

@@ -118,6 +118,7 @@ describe("migrate", () => {
       "kojin_results_foreign_update",
       "kojin_results_notify_insert",
       "kojin_results_notify_update",
+      "kojin_results_truncated",
     ]);
     expect((await backend.migrate()).repaired).toEqual([]);
   });
