@@ -18,6 +18,7 @@ export interface Run {
 /** A command whose help ends with examples, and whose handler has a session. */
 export class CliCommand extends Command {
   readonly #run: Run;
+  #endsItself = false;
 
   constructor(run: Run, name?: string) {
     super(name);
@@ -34,11 +35,21 @@ export class CliCommand extends Command {
     return this.addHelpText("after", `\nExamples:\n${texts.join("\n")}`);
   }
 
-  /** Opens a session for the handler and closes it afterwards. An error of either is printed and sets the exit code. */
+  /** The handler ends by itself when the session is interrupted, with an exit code of its own. */
+  endsItself(): this {
+    this.#endsItself = true;
+    return this;
+  }
+
+  /**
+   * Opens a session for the handler and closes it afterwards. An error of either is printed and sets the exit code. A
+   * signal ends the command without waiting for the handler, except after {@link endsItself}.
+   */
   handle<Options>(handler: Handler<Options>): this {
     return this.action(async () => {
       const session = new Session(this.#run.terminal, this.optsWithGlobals<GlobalOptions>());
-      this.#run.exitCode = await handler(session, this.args, this.opts() as Options)
+      const handling = handler(session, this.args, this.opts() as Options);
+      this.#run.exitCode = await (this.#endsItself ? handling : session.unlessInterrupted(handling))
         .finally(async () => session.close())
         .catch((error: unknown) => session.printFailure(error));
     });

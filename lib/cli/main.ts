@@ -4,6 +4,11 @@ import { runProgram } from "./program";
 
 /** Longest time that a command may take to end after a signal. */
 const maxShutdownMs = 5_000;
+/**
+ * Time after the end of an interrupted command in which the process ends by itself. The standard input, or a connection
+ * that is still being made, would keep it alive.
+ */
+const lingerMs = 200;
 
 const interruption = new AbortController();
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
@@ -35,4 +40,5 @@ export const ended: Promise<void> = runProgram(process.argv.slice(2), {
   interrupted: interruption.signal,
 }).then((exitCode) => {
   process.exitCode = exitCode;
+  if (interruption.signal.aborted) setTimeout(() => process.exit(), lingerMs).unref();
 });

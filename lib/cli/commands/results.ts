@@ -170,6 +170,7 @@ export const chunks = (program: CliCommand): void => {
       ["chunks answer-7 --after 2-120 --for 10s", "from number 121 of the second attempt on"],
       ["chunks answer-7 --json | jq -r .value", "in objects that have attempt and number"],
     )
+    .endsItself()
     .handle<ChunksOptions>(async (session, [taskId = ""], { after = 0, for: durationMs }) => {
       const backend = await session.connect();
       const ended$ = session.ended$(durationMs);

@@ -25,6 +25,7 @@ export const dashboard = (program: CliCommand): void => {
       ["dashboard --port 8080 --show-results", "with values"],
       ["dashboard --host 0.0.0.0", "for other machines; prints an address with a token"],
     )
+    .endsItself()
     .handle<DashboardOptions>(async (session, _args, options) => {
       const backend = session.url === undefined ? await connectToTemporaryServer(session) : await session.connect();
       await using page = await asUsage(async () => startDashboard(backend, options));
@@ -59,6 +60,7 @@ export const relay = (program: CliCommand): void => {
       ["relay --port 9464", "including a health check"],
       ["relay --host 0.0.0.0 --port 9464 --json", "in a container"],
     )
+    .endsItself()
     .handle<StatusOptions>(async (session, _args, { port, host }) => {
       if (host !== undefined && port === undefined) throw new UsageError("--host needs --port.");
       if (session.options.notifier === "listen")

@@ -37,6 +37,7 @@ export const watch = (program: CliCommand): void => {
       ["watch --prefix upload: --no-groups", "some results"],
       ["watch --json --for 1m | jq -r 'select(.status == \"rejected\").taskId'", "tasks that fail"],
     )
+    .endsItself()
     .handle<WatchOptions>(async (session, _args, options) => {
       if (!options.results && !options.groups)
         throw new UsageError("With --no-results and --no-groups there is nothing to watch.");

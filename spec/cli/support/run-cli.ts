@@ -13,7 +13,7 @@ export interface CliRun {
 
 export interface CliOptions {
   readonly env?: Readonly<Record<string, string>>;
-  readonly stdin?: string;
+  readonly stdin?: string | Readable;
   /** Whether both outputs are terminals, 100 columns wide. */
   readonly isTerminal?: boolean;
 }
@@ -36,7 +36,7 @@ export function startCli(
   const interruption = new AbortController();
   const [out, err] = [collect(isTerminal), collect(isTerminal)];
   const terminal = {
-    in: Readable.from([stdin]),
+    in: typeof stdin === "string" ? Readable.from([stdin]) : stdin,
     out: out.stream,
     err: err.stream,
     env,

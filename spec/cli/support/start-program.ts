@@ -12,15 +12,19 @@ export interface StartedProgram {
 }
 
 /** The program as it is run, but for being compiled. */
-export function startProgram(args: readonly string[], env: NodeJS.ProcessEnv = {}): StartedProgram {
+export function startProgram(
+  args: readonly string[],
+  env: NodeJS.ProcessEnv = {},
+  stdin: "ignore" | "pipe" = "ignore",
+): StartedProgram {
   const child = spawn(process.execPath, ["--import", "tsx", join("lib", "cli", "main.ts"), ...args], {
     cwd: repository,
     env: { ...process.env, DATABASE_URL: "", ...env },
-    stdio: ["ignore", "pipe", "pipe"],
+    stdio: [stdin, "pipe", "pipe"],
   });
   let [out, err] = ["", ""];
-  child.stdout.on("data", (chunk: Buffer) => (out += chunk.toString()));
-  child.stderr.on("data", (chunk: Buffer) => (err += chunk.toString()));
+  child.stdout?.on("data", (chunk: Buffer) => (out += chunk.toString()));
+  child.stderr?.on("data", (chunk: Buffer) => (err += chunk.toString()));
   const exit = once(child, "close") as Promise<[number | null, NodeJS.Signals | null]>;
   return { child, stdout: () => out, stderr: () => err, exit };
 }
