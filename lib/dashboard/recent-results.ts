@@ -29,8 +29,10 @@ interface Range {
 
 type Row = [kind: string, ...values: (string | null)[]];
 
-/** Rows that one statement reads at most, except for more rows of the last transaction. */
+/** Rows that one statement reads, and more only if they are of the last transaction. */
 const pageRows = 10_000;
+/** Rows of one transaction that a statement reads at most, in 0.2 s. Its other rows are not counted. */
+const maxReadRows = 100_000;
 /** Rows that are counted at most for the time before the page was opened. */
 const maxOldRows = 1_000_000;
 const listLength = 25;
@@ -160,7 +162,8 @@ export class RecentResults {
 /**
  * $1 text first transaction, $2 text transaction after the last one or null for all until now, $3 text[] transactions
  * that were running before, $4 int rows, $5 text[] tasks that are listed, $6 int length of a list. Reads the index
- * kojin_results_stored_xid from its end, at most $4 rows. Returns rows of text that begin with their kind:
+ * kojin_results_stored_xid from its end, $4 rows and more of the last transaction. Returns rows of text that begin with
+ * their kind:
  *
  * - `scan`: the snapshot, the time, the oldest transaction read, when it first stored, and the number of rows read;
  * - `count`: a second since 1970, and the results and failures stored in it;
@@ -179,18 +182,21 @@ function statement(schema: string, showResults: boolean): string {
   return `
     with scanned as materialized (
       (
-        select ${columns} from ${results}
-        where stored_xid operator(pg_catalog.>=) $1::pg_catalog.text::pg_catalog.xid8
-          and stored_xid operator(pg_catalog.<) coalesce(
-            $2::pg_catalog.text::pg_catalog.xid8, pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()))
-        order by stored_xid desc
-        fetch first ($4::int) rows with ties
+        select latest.* from (
+          select ${columns} from ${results}
+          where stored_xid operator(pg_catalog.>=) $1::pg_catalog.text::pg_catalog.xid8
+            and stored_xid operator(pg_catalog.<) coalesce(
+              $2::pg_catalog.text::pg_catalog.xid8, pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()))
+          order by stored_xid desc
+          fetch first ($4::int) rows with ties
+        ) as latest
+        limit ${maxReadRows}
       )
       union all
       (
         select ${columns} from ${results}
         where stored_xid operator(pg_catalog.=) any ($3::pg_catalog.text[]::pg_catalog.xid8[])
-        limit $4::int
+        limit ${maxReadRows}
       )
     ),
     oldest as (

@@ -65,6 +65,16 @@ describe("recent results", () => {
     expect(sum(history.series(recent.gaps).results)).toBe(18_000);
   });
 
+  it("of a very large transaction are counted in part, and all that were stored before", async () => {
+    await insert("small ", 6_000, 1_800);
+    await insert("large ", 120_000, 60);
+    const history = new History();
+    const recent = new RecentResults(backend.core, history, false);
+    await recent.readNew();
+    while (recent.canReadOlder) await recent.readOlder();
+    expect(sum(history.series(recent.gaps).results)).toBe(106_000);
+  });
+
   it("leave a gap where reading takes too long", async () => {
     await insert("a ", 12_000, 600);
     await insert("b ", 1, 1_200);
