@@ -1,5 +1,6 @@
 import { Command, InvalidArgumentError, Option } from "commander";
 import ms from "ms";
+import { maxAttempt } from "../chunks/chunk-rules";
 import { checkSchemaName } from "../options";
 import type { ChunkPosition } from "../result-backend";
 import { checkDurationMs, checkId, maxDurationMs } from "../value/arguments";
@@ -83,6 +84,7 @@ export const forOption = (): Option =>
 export const parsePosition = parser((text): number | ChunkPosition => {
   const [whole, attempt, sequence] = /^(?:([1-9]\d{0,9})-)?(\d{1,15})$/.exec(text) ?? [];
   if (whole === undefined) throw new RangeError("Expected a number, or an attempt and a number as in 2-120.");
+  if (Number(attempt) > maxAttempt) throw new RangeError(`Expected an attempt from 1 to ${maxAttempt}.`);
   return attempt === undefined ? Number(sequence) : { attempt: Number(attempt), sequence: Number(sequence) };
 });
 

@@ -23,6 +23,11 @@ describe("kojin-postgres dashboard", () => {
     expect(await cli.run(["dashboard", "--port", "0", "--token", "short"])).toMatchObject({ exitCode: 2, stdout: "" });
   });
 
+  it("refuses a host name that does not exist", async () => {
+    const { exitCode, stderr } = await cli.run(["dashboard", "--port", "0", "--host", "nosuchhost.invalid"]);
+    expect({ exitCode, stderr }).toEqual({ exitCode: 2, stderr: expect.stringContaining("--host: ") as string });
+  });
+
   it("starts a server of its own without an address", async () => {
     const running = startCli(["dashboard", "--port", "0", "--json"]);
     await running.shows(/"url"/);

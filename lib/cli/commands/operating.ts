@@ -2,7 +2,7 @@ import { Presets, SingleBar } from "cli-progress";
 import type { Diagnosis, Health, Inspection, PruneReport } from "../../index";
 import type { MigrationProgress } from "../../schema/migration-run";
 import { migrationScript } from "../../schema/migration-script";
-import { type CliCommand, parseDuration, parseFiniteDuration, parseInteger } from "../command";
+import { type CliCommand, parseFiniteDuration, parseInteger } from "../command";
 import { exitCodeOfSignal, exitCodes } from "../exit-codes";
 import { type Color, RareNotes, type Session } from "../session";
 import { attachedRows } from "./queues";
@@ -27,7 +27,7 @@ export const migrate = (program: CliCommand): void => {
     .option("--print", "print the SQL and run nothing; needs no database unless --dry-run limits it to what is pending")
     .option("--online", "with --print: a psql script that runs step by step, while writers continue")
     .option("--recount", "count open groups again from their members, after the tables were copied")
-    .option("--lock-wait <duration>", "how long to wait for locks of other sessions (default: 5m)", parseDuration)
+    .option("--lock-wait <duration>", "how long to wait for locks of other sessions (default: 5m)", parseFiniteDuration)
     .examples(
       ["migrate", "at deployment"],
       ["migrate --dry-run", "what would run?"],

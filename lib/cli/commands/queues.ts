@@ -1,5 +1,5 @@
 import type { AttachedQueue, QueueName, QueueTable } from "../../index";
-import { type CliCommand, parseDuration, parseSchema, parseTtl } from "../command";
+import { type CliCommand, parseFiniteDuration, parseSchema, parseTtl } from "../command";
 import { asUsage, exitCodes, UsageError } from "../exit-codes";
 import { RareNotes, type Session } from "../session";
 import { inDigits, printable } from "../text";
@@ -40,7 +40,7 @@ export const attach = (program: CliCommand): void => {
     .option("--prefix <text>", "text before the id of a job in its task id (default: none)")
     .option("--ttl <duration>", "how long to keep an outcome: 2h, 7d, never (default: 1d)", parseTtl)
     .option("--no-backfill", "copy nothing that has finished already")
-    .option("--lock-wait <duration>", "how long to wait for the lock on the table (default: 30s)", parseDuration)
+    .option("--lock-wait <duration>", "how long to wait for the lock on the table (default: 30s)", parseFiniteDuration)
     .option("--table <name>", "for table: the table of jobs")
     .option("--id <sql>", "for table: an expression for the id of a job")
     .option("--succeeded <sql>", "for table: a condition, true once a job has succeeded")
@@ -85,7 +85,7 @@ export const detach = (program: CliCommand): void => {
     .description("Removes the trigger from the queue's table, and its functions. Outcomes that were copied stay.")
     .argument("<queue>", queueArgument)
     .option("--into <schema>", "schema of the results", parseSchema, "public")
-    .option("--lock-wait <duration>", "how long to wait for the lock on the table (default: 30s)", parseDuration)
+    .option("--lock-wait <duration>", "how long to wait for the lock on the table (default: 30s)", parseFiniteDuration)
     .option("--table <name>", "for table: the table of jobs")
     .addHelpText("after", schemaNote)
     .examples(

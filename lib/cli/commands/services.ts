@@ -28,7 +28,7 @@ export const dashboard = (program: CliCommand): void => {
     .endsItself()
     .handle<DashboardOptions>(async (session, _args, options) => {
       const backend = session.url === undefined ? await connectToTemporaryServer(session) : await session.connect();
-      await using page = await asUsage(async () => startDashboard(backend, options));
+      await using page = await asUsage(async () => startDashboard(backend, options).catch(rejectHost));
       session.printJson({ url: page.url });
       session.print(`The dashboard is at ${page.url}\nPress Ctrl-C to stop it.`);
       return await interruption(session);
@@ -97,12 +97,15 @@ function printReport(session: Session, report: RelayReport): void {
   session.print(`${at.slice(11, 23)}  ${role.padEnd(7)}  ${printable(ok ? state : problems.join(" "))}`);
 }
 
+/** Turns the error of a host name that does not exist into a mistake in the command line. */
+function rejectHost(error: unknown): never {
+  const { code, message } = error as NodeJS.ErrnoException;
+  throw code === "ENOTFOUND" ? new UsageError(`--host: ${message}`) : error;
+}
+
 /** Listens and prints the address. */
 async function listen(session: Session, server: HttpServer, port: number, host = "127.0.0.1"): Promise<void> {
-  const taken = await server.listen(port, host).catch((error: unknown) => {
-    const { code, message } = error as NodeJS.ErrnoException;
-    throw code === "ENOTFOUND" ? new UsageError(`--host: ${message}`) : error;
-  });
+  const taken = await server.listen(port, host).catch(rejectHost);
   const url = `http://${urlHost(host)}:${taken}`;
   session.printJson({ at: new Date().toISOString(), type: "http", url });
   session.print(`Serving ${url}/healthz and ${url}/metrics.`);
