@@ -138,7 +138,8 @@ export class Session {
   /** Reports an error on one line, with all its causes if `--debug` is given, and returns the exit code. */
   printFailure(error: unknown): ExitCode {
     if (this.interrupted.aborted) {
-      this.#note("Interrupted.");
+      // The reader of a pipe has ended, and expects no remark.
+      if (this.interrupted.reason !== "SIGPIPE") this.#note("Interrupted.");
       return exitCodeOfSignal(this.interrupted.reason);
     }
     const message = isError(error) ? error.message : String(error);

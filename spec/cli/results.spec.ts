@@ -86,6 +86,13 @@ describe("store, get, wait and group", () => {
     });
   });
 
+  it("say nothing when the reader of their output has ended", async () => {
+    const waiting = cli.start(["wait", "never", "--timeout", "never"]);
+    await eventually(async () => expect(await database.listeners()).toHaveLength(1));
+    waiting.interrupt("SIGPIPE");
+    expect(await waiting.done).toEqual({ exitCode: 141, stdout: "", stderr: "" });
+  });
+
   it("tell a task that is expected from an unknown one", async () => {
     const unknown = await cli.run(["wait", "expected", "--must-exist"]);
     expect(unknown).toEqual({
