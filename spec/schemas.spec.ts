@@ -26,6 +26,28 @@ describe("a schema", () => {
     await reading.ready();
   });
 
+  it("leaves no rejection without a handler where the codec rejects another member of the group", async () => {
+    const unhandled = jest.fn();
+    process.on("unhandledRejection", unhandled);
+    const decode = (value: unknown): unknown => {
+      if (value === "old form") throw new Error("an old form");
+      return value;
+    };
+    const backend = await database.open({ codec: { encode: (value) => value, decode } });
+    await backend.initGroup("forms", ["a", "b"]);
+    await backend.completeGroupMember("forms", "a", "text");
+    await backend.completeGroupMember("forms", "b", "old form");
+    await expect(backend.waitGroup("forms", { timeoutMs: 20_000, schema: z.number() })).rejects.toBeInstanceOf(
+      ResultValidationError,
+    );
+    await expect(backend.getGroupResults("forms", { schema: z.number() })).rejects.toBeInstanceOf(
+      ResultValidationError,
+    );
+    await new Promise(setImmediate);
+    process.off("unhandledRejection", unhandled);
+    expect(unhandled).not.toHaveBeenCalled();
+  });
+
   it.each(Object.entries(schemas))("may be one of %s", async (name, schema) => {
     const waited = reading.wait(`order ${name}`, { timeoutMs: 20_000, schema });
     await storing.store(`order ${name}`, order);

@@ -35,7 +35,8 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions = {
     const password = await openCluster(context);
     return await startServer(context, password, port, settings);
   } catch (error) {
-    await folders.remove();
+    // A folder that cannot be removed must neither hide the error nor keep the watchdog.
+    await folders.remove().catch(() => undefined);
     await watchdog?.close();
     throw error;
   }

@@ -1,4 +1,5 @@
 import { resolve } from "node:path";
+import { checkOptions as checkNames, type OptionNames } from "../value/arguments";
 
 /** Options of `startEmbeddedPostgres`. */
 export interface EmbeddedPostgresOptions {
@@ -62,6 +63,14 @@ export class EmbeddedPostgresError extends Error {
   }
 }
 
+const names: OptionNames<EmbeddedPostgresOptions> = {
+  dataDir: true,
+  port: true,
+  persistent: true,
+  settings: true,
+  installedIn: true,
+};
+
 // The properties of EmbeddedPostgres and the cleanup depend on these.
 const reservedSettings = new Set([
   "port",
@@ -77,6 +86,11 @@ const reservedSettings = new Set([
  * @throws {@link EmbeddedPostgresError} An option is invalid.
  */
 export function checkOptions(options: EmbeddedPostgresOptions): CheckedOptions {
+  try {
+    checkNames(options, names);
+  } catch (error) {
+    throw invalid((error as Error).message.replace(/\.$/, ""), { cause: error });
+  }
   const { dataDir, port, persistent = false, settings = {}, installedIn } = options;
   if (dataDir === "") throw invalid("expected dataDir to name a folder, got an empty string");
   if (persistent && dataDir === undefined) throw invalid("expected dataDir together with persistent: true, got none");
@@ -96,6 +110,6 @@ function absolute(folder: string | undefined): string | undefined {
   return folder === undefined ? undefined : resolve(folder);
 }
 
-function invalid(message: string): EmbeddedPostgresError {
-  return new EmbeddedPostgresError("invalid-option", `startEmbeddedPostgres: ${message}.`);
+function invalid(message: string, options?: ErrorOptions): EmbeddedPostgresError {
+  return new EmbeddedPostgresError("invalid-option", `startEmbeddedPostgres: ${message}.`, options);
 }

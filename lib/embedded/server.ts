@@ -237,13 +237,11 @@ export async function pickFreePort(): Promise<number> {
   return port;
 }
 
-/** Returns whether another process holds `port` now. */
+/** Returns whether another process holds `port` now. A port that is forbidden is not taken. */
 export function isPortTaken(port: number): Promise<boolean> {
-  return new Promise((resolve, reject) => {
+  return new Promise((resolve) => {
     const probe = createServer();
-    probe.once("error", (error: NodeJS.ErrnoException) =>
-      error.code === "EADDRINUSE" ? resolve(true) : reject(error),
-    );
+    probe.once("error", ({ code }: NodeJS.ErrnoException) => resolve(code === "EADDRINUSE"));
     probe.listen(port, host, () => probe.close(() => resolve(false)));
   });
 }

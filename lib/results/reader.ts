@@ -99,8 +99,10 @@ export class Reader {
   }
 
   #decodeAll<T>(stored: readonly StoredResult[], schema: Schema<T>): Awaitable<T[]> {
-    const values = stored.map((each) => this.#decode(each, schemaFor(each.taskId, schema)));
-    return stored.some((each) => isValidated(each, schema)) ? Promise.all(values) : (values as T[]);
+    const decode = (each: StoredResult): Awaitable<T> => this.#decode(each, schemaFor(each.taskId, schema));
+    if (!stored.some((each) => isValidated(each, schema))) return stored.map(decode) as T[];
+    // Async functions: one that throws at once must not leave the promises of others without a handler.
+    return Promise.all(stored.map(async (each) => decode(each)));
   }
 
   #outcome<T>(stored: StoredResult, schema: Schema<T>): Awaitable<TaskOutcome<T>> {

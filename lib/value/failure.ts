@@ -22,7 +22,7 @@ export function encodeFailure(error: unknown, maxBytes = Infinity): string {
   return (
     textWithin(failure, limit) ??
     textWithin(withoutDetails(failure), limit) ??
-    shortenedText(failure, Math.min(limit, failure.message.length), limit)
+    shortenedText(failure, Math.min(limit, failure.message.length), maxLabelLength, limit)
   );
 }
 
@@ -52,17 +52,22 @@ function textWithin(failure: TaskFailure, maxBytes: number): string | undefined 
   }
 }
 
-/** Cuts the message to `length`, then halves it until the text fits: an escaped character takes up to six bytes. */
-function shortenedText(failure: TaskFailure, length: number, maxBytes: number): string {
+/**
+ * Cuts the message to `length`, then halves it until the text fits, and then the name and the code: an escaped
+ * character takes up to six bytes.
+ */
+function shortenedText(failure: TaskFailure, length: number, labelLength: number, maxBytes: number): string {
   const { name, message, code } = failure;
   const short = {
-    name: cutOff(name, maxLabelLength),
+    name: cutOff(name, labelLength),
     message: cutOff(message, length),
-    ...(typeof code === "string" ? { code: cutOff(code, maxLabelLength) } : {}),
+    ...(typeof code === "string" ? { code: cutOff(code, labelLength) } : {}),
     // A JsonText is left out, as its number may have any size.
     ...(typeof code === "number" ? { code } : {}),
   };
-  return textWithin(short, maxBytes) ?? shortenedText(failure, Math.floor(length / 2), maxBytes);
+  const next =
+    length > 0 ? ([Math.floor(length / 2), labelLength] as const) : ([0, Math.floor(labelLength / 2)] as const);
+  return textWithin(short, maxBytes) ?? shortenedText(failure, ...next, maxBytes);
 }
 
 const cutOff = (text: string, length: number): string => (text.length <= length ? text : `${text.slice(0, length)}…`);

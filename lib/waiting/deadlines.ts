@@ -221,7 +221,8 @@ export class Call<T> implements Deadline {
 
   expire(reason?: unknown): void {
     this.#isSettled = true;
-    this.#reject(reason ?? this.#lateError());
+    // A signal may have the reason null.
+    this.#reject(reason === undefined ? this.#lateError() : reason);
   }
 
   /** The error of a call that is not settled in time. */

@@ -51,8 +51,9 @@ interface Cursor {
 export class FeedHistory {
   /** When the first subscriber came, on the clock of `performance.now()`. */
   readonly beganAt = performance.now();
-  /** The transaction by key; an array only if there are several. */
-  readonly #emitted = new Map<string, number | readonly number[]>();
+  /** The transaction by key; a set only if there are several. */
+  readonly #emitted = new Map<string, number | Set<number>>();
+  #size = 0;
   /**
    * Keys whose values must be emitted once they can be read, each with the snapshot up to which they count as emitted.
    */
@@ -60,9 +61,9 @@ export class FeedHistory {
   #cursor: Cursor | undefined;
   #lookFrom: Cursor | undefined;
 
-  /** Keys with values that were emitted since the cursor. */
+  /** Number of values that were emitted since the cursor. */
   get size(): number {
-    return this.#emitted.size;
+    return this.#size;
   }
 
   /** Position of the feed; undefined until the first look has ended. */
@@ -90,12 +91,14 @@ export class FeedHistory {
 
   hasEmitted({ key, xid }: Mark): boolean {
     const xids = this.#emitted.get(key);
-    return typeof xids === "object" ? xids.includes(xid) : xids === xid;
+    return typeof xids === "object" ? xids.has(xid) : xids === xid;
   }
 
   addEmitted({ key, xid }: Mark): void {
     const xids = this.#emitted.get(key);
-    this.#emitted.set(key, xids === undefined ? xid : [...(typeof xids === "number" ? [xids] : xids), xid]);
+    if (typeof xids === "object") xids.add(xid);
+    else this.#emitted.set(key, xids === undefined ? xid : new Set([xids, xid]));
+    this.#size += 1;
   }
 
   /** Remembers a key that the server refuses to read, to emit its value later if it is new by the current cursor. */
@@ -130,11 +133,13 @@ export class FeedHistory {
 
   /** Forgets values that the snapshot of the next look includes, since they cannot be found again. */
   #forgetIncluded(snapshot: Snapshot): void {
+    this.#size = 0;
     for (const [key, xids] of this.#emitted) {
-      const kept = (typeof xids === "number" ? [xids] : xids).filter((xid) => !snapshot.includes(xid));
+      const kept = (typeof xids === "number" ? [xids] : [...xids]).filter((xid) => !snapshot.includes(xid));
+      this.#size += kept.length;
       const [only] = kept;
       if (only === undefined) this.#emitted.delete(key);
-      else this.#emitted.set(key, kept.length === 1 ? only : kept);
+      else this.#emitted.set(key, kept.length === 1 ? only : new Set(kept));
     }
   }
 }

@@ -148,6 +148,13 @@ export const schemaSpecs: Specs = {
     await backend.wait(taskId, 0);
     controller.abort("enough");
     assert.equal(await aborted, "enough");
+    const withNull = new AbortController();
+    const abortedWithNull = rejection(
+      backend.wait(taskId, { timeoutMs: longMs, schema: silent, signal: withNull.signal }),
+    );
+    await backend.wait(taskId, 0);
+    withNull.abort(null);
+    assert.equal(await abortedWithNull, null);
   },
 
   "ends a validation that begins while the backend is closed": async (suite) => {

@@ -5,9 +5,14 @@ import { dirname, join } from "node:path";
 
 import { EmbeddedPostgresError, startEmbeddedPostgres } from "../../lib/embedded/index";
 import type { EmbeddedPostgres } from "../../lib/embedded/index";
+import { isPortTaken } from "../../lib/embedded/server";
 import { postmasterOf, processesNaming } from "../support/processes";
 import { query } from "./support/query";
 import { tempFolder } from "./support/temp-folder";
+
+it("tells a port that this user may not open from one that is taken", async () => {
+  expect(await isPortTaken(1)).toBe(false);
+});
 
 describe("a running server", () => {
   let server: EmbeddedPostgres;

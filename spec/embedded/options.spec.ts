@@ -15,6 +15,8 @@ it.each<[string, EmbeddedPostgresOptions]>([
   ['expected the name of a server setting, got "fsync=off -c x"', { settings: { "fsync=off -c x": "1" } }],
   ["the setting port is chosen by startEmbeddedPostgres", { settings: { port: "5432" } }],
   ["the setting Listen_Addresses is chosen", { settings: { Listen_Addresses: "*" } }],
+  ["presistent: unknown option. The most similar one is persistent.", { presistent: true } as object],
+  ["options: expected an object, got null", null as never],
 ])("throws %s", (message, options) => {
   expect(() => checkOptions(options)).toThrow(message);
   expect(() => checkOptions(options)).toThrow(EmbeddedPostgresError);

@@ -339,6 +339,17 @@ describe("a failure that is larger than it may be", () => {
     expect(decodeFailure(encodeFailure(new TypeError("short"), 1))).toEqual({ name: "TypeError", message: "short" });
   });
 
+  it("loses the end of its name and code where these leave no room, after its message", () => {
+    const labels = { name: "\u0001".repeat(90), code: "\u0002".repeat(90) };
+    const text = encodeFailure(Object.assign(new Error("message"), labels), 1_000);
+    expect(sizeOf(text)).toBeLessThanOrEqual(1_024);
+    expect(decodeFailure(text)).toEqual({
+      name: `${labels.name.slice(0, 50)}\u2026`,
+      code: `${labels.code.slice(0, 50)}\u2026`,
+      message: "\u2026",
+    });
+  });
+
   it("is stored although its text, with escapes, would be longer than a string can be", () => {
     const message = "\u0001".repeat(100_000_000);
     expect(sizeOf(encodeFailure(new Error(message), 10_000))).toBeLessThanOrEqual(10_000);

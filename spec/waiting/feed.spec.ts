@@ -18,6 +18,16 @@ afterEach(() => {
   bench.sweep.close();
 });
 
+it("looks again when a single key was announced very often, and remembers all of its values", async () => {
+  const reader = await bench.subscribe();
+  bench.looks.length = 0;
+  const rows = Array.from({ length: 10_000 }, () => bench.announce("again"));
+  await settle();
+  expect(bench.looks).toHaveLength(1);
+  for (const row of rows) bench.feed.offer(row, news);
+  expect(reader.seen).toHaveLength(10_000);
+});
+
 describe("subscribers", () => {
   it("see every value that is announced, once, though the next look finds it and a notification is sent again", async () => {
     const readers = [await bench.subscribe(), await bench.subscribe()];
