@@ -1,4 +1,5 @@
 import { mayPass } from "../database/backend-error";
+import type { Deadline } from "../waiting/deadlines";
 import type { KeyedSource } from "../waiting/keyed-source";
 import type { ReadReason } from "../waiting/loader";
 import { expiredError, type StoredGroup } from "./group-reads";
@@ -14,23 +15,28 @@ const retryMs = 1_000;
  */
 export class GroupTimers {
   readonly #source: KeyedSource<StoredGroup>;
-  readonly #expiring = new Set<string>();
+  /** Deadlines of watched groups that are open, by group. */
+  readonly #expiring = new Map<string, Deadline>();
   /** By group, whether the streams of all groups must emit it. */
   readonly #settling = new Map<string, boolean>();
 
   constructor(source: KeyedSource<StoredGroup>) {
     this.#source = source;
+    source.router.released$.subscribe((groupId) => this.#forget(groupId));
   }
 
   isSettling(groupId: string): boolean {
     return this.#settling.has(groupId);
   }
 
-  /** Watches the deadline of an open group. Called for each group that is read. */
+  /**
+   * Watches the deadline of an open group. Called for each group that is read, which may be the next one of a deleted
+   * group's id.
+   */
   observeDeadline(group: StoredGroup): void {
     const { groupId, done } = group.progress;
-    if (done || group.leftMs === null || this.#expiring.has(groupId) || !this.#source.router.has(groupId)) return;
-    this.#lookIn(group.leftMs, group);
+    if (done || group.leftMs === null || !this.#source.router.has(groupId)) this.#forget(groupId);
+    else this.#lookIn(group.leftMs, group);
   }
 
   /** Watches a settling group. Called for each group that is read, with the reason. */
@@ -56,30 +62,39 @@ export class GroupTimers {
 
   #lookIn(delayMs: number, group: StoredGroup): void {
     const { groupId } = group.progress;
-    this.#expiring.add(groupId);
-    this.#after(delayMs, () => {
-      this.#expiring.delete(groupId);
-      if (this.#source.router.has(groupId)) void this.#look(group);
-    });
+    this.#forget(groupId);
+    const deadline = this.#after(delayMs, () => void this.#look(group, deadline));
+    this.#expiring.set(groupId, deadline);
   }
 
-  async #look(group: StoredGroup): Promise<void> {
+  #forget(groupId: string): void {
+    const deadline = this.#expiring.get(groupId);
+    if (deadline === undefined) return;
+    this.#expiring.delete(groupId);
+    this.#source.deadlines.remove(deadline);
+  }
+
+  async #look(group: StoredGroup, deadline: Deadline): Promise<void> {
     const { groupId } = group.progress;
     const { loader, router } = this.#source;
+    // A read that finds the group observes it again. Later watchers do not wait for this group.
+    const isCurrent = (): boolean => this.#expiring.get(groupId) === deadline;
     try {
-      // If the group still exists, the read has observed it again.
-      if ((await loader.load(groupId, "deadline")) === undefined) router.error(groupId, expiredError(group));
+      const present = await loader.load(groupId, "deadline");
+      if (present === undefined && isCurrent()) router.error(groupId, expiredError(group));
     } catch (error) {
-      if (mayPass(error) && router.has(groupId) && !this.#expiring.has(groupId)) this.#lookIn(retryMs, group);
+      if (mayPass(error) && isCurrent()) this.#lookIn(retryMs, group);
     }
   }
 
   /** Calls `act` after a delay, unless the backend is closed first. */
-  #after(delayMs: number, act: () => void): void {
+  #after(delayMs: number, act: () => void): Deadline {
     const expire = (reason?: unknown): void => {
       if (reason === undefined) act();
     };
     const dueAt = performance.now() + Math.max(0, delayMs) + graceMs;
-    this.#source.deadlines.add({ dueAt, heapIndex: -1, expire });
+    const deadline = { dueAt, heapIndex: -1, expire };
+    this.#source.deadlines.add(deadline);
+    return deadline;
   }
 }

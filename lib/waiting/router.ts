@@ -1,3 +1,4 @@
+import { type Observable, Subject } from "rxjs";
 import type { NotificationKind, NotificationSelection } from "../notifications/notifier";
 
 /** Cause that brought a waiter its result. The counters of `stats()` have these names. */
@@ -20,6 +21,9 @@ export class Router<T> {
   // A set only if a key has several watchers, since it would double the memory of a wait.
   readonly #watchers = new Map<string, Watcher<T> | Set<Watcher<T>>>();
   readonly #drained: (() => void)[] = [];
+  readonly #released$ = new Subject<string>();
+  /** Emits a key when its last watcher is removed. */
+  readonly released$: Observable<string> = this.#released$;
   #closedBy: Error | undefined;
   readonly #kind: NotificationKind;
   readonly #selection: NotificationSelection | undefined;
@@ -62,6 +66,7 @@ export class Router<T> {
     if (present === watcher || (present instanceof Set && present.delete(watcher) && present.size === 0)) {
       this.#watchers.delete(watcher.key);
       this.#selection?.unfollow(this.#kind, watcher.key);
+      this.#released$.next(watcher.key);
     }
     if (this.#watchers.size === 0) for (const resolve of this.#drained.splice(0)) resolve();
   }

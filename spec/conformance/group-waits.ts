@@ -131,6 +131,41 @@ export const groupWaitSpecs: Specs = {
     await assertReleased(other);
   },
 
+  "ends at the deadline of the next group if a deleted one of the same id had a later deadline": async (suite) => {
+    const [one, other] = await suite.openTwo();
+    const groupId = suite.id("g");
+    await one.initGroup(groupId, 1, { deadlineMs: 3_600_000 });
+    const first = collect(other.group$(groupId));
+    await eventually(() => assert.equal(first.seen.length, 1));
+    await one.completeGroupMember(groupId, "a", 1);
+    assert.equal(await first.ended, "completed");
+    await one.initGroup(suite.id("open"), 1, { deadlineMs: 3_600_000 });
+    const following = collect(other.group$(suite.id("open")));
+    await eventually(() => assert.equal(following.seen.length, 1));
+    for (const id of [groupId, suite.id("open")]) {
+      await one.deleteGroup(id);
+      await one.initGroup(id, 2, { deadlineMs: 2_000 });
+    }
+    const streams = [other.group$(groupId), other.groupMembers$(groupId), other.groupResults$(groupId)].map((each$) =>
+      collect<unknown>(each$),
+    );
+    for (const stream of [following, ...streams])
+      await assertEndsWith(stream, { code: "WAIT_TIMEOUT", timeoutMs: 2_000 });
+  },
+
+  "says how far the group was at its deadline": async (suite) => {
+    const [one, other] = await suite.openTwo();
+    const groupId = suite.id("g");
+    await one.initGroup(groupId, 3, { deadlineMs: 2_000 });
+    const stream = collect(other.group$(groupId));
+    await eventually(() => assert.equal(stream.seen.length, 1));
+    await one.completeGroupMember(groupId, "a", 1);
+    await one.failGroupMember(groupId, "b", new Error("no"));
+    await assertEndsWith(stream, {
+      message: `Group ${groupId} was not done within 2000 ms: 2 of 3 members have finished.`,
+    });
+  },
+
   "does not touch a group that is done before its deadline": async (suite) => {
     const [one, other] = await suite.openTwo();
     const [done, late] = [suite.id("done"), suite.id("late")];

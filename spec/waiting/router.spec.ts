@@ -35,6 +35,20 @@ async function isSettled(promise: Promise<unknown>): Promise<boolean> {
 }
 
 describe("watchers", () => {
+  it("release a key when the last of them is removed", () => {
+    const router = new Router<string>();
+    const released: string[] = [];
+    router.released$.subscribe((key) => released.push(key));
+    const [first, second, other] = addAll(router, "a", "a", "b");
+    if (first === undefined || second === undefined || other === undefined) throw new Error("unreachable");
+    router.remove(first);
+    router.remove(first);
+    expect(released).toEqual([]);
+    router.remove(second);
+    router.remove(other);
+    expect(released).toEqual(["a", "b"]);
+  });
+
   it("are told what happens under their key, and what brought it", () => {
     const router = new Router<string>();
     const [a, b] = addAll(router, "a", "b");
