@@ -48,14 +48,19 @@ export class MemoryGroups extends MemoryWaits<MemoryGroup> {
     );
   }
 
-  /** Emits the outcome of each member once, in the order in which they finish. */
+  /**
+   * Emits the outcome of each member once, in the order in which they finish. After a deleted group it emits the
+   * members of the next group of this id.
+   */
   members$(groupId: string): Observable<StoredResult> {
     return defer(() => {
-      let emitted = 0;
+      /** Number of emitted members of each group that has had this id. */
+      const emitted = new WeakMap<MemoryGroup, number>();
       return this.watch$(groupId).pipe(
         concatMap((group) => {
-          const finished = group.finishedFrom(emitted);
-          emitted += finished.length;
+          const from = emitted.get(group) ?? 0;
+          const finished = group.finishedFrom(from);
+          emitted.set(group, from + finished.length);
           return finished;
         }),
       );

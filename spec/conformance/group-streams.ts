@@ -104,6 +104,27 @@ export const groupStreamSpecs: Specs = {
     assert.deepEqual(values.sort(), ["c", "retried", "second"]);
   },
 
+  "streams follow the next group of a deleted group's id": async (suite) => {
+    const [one, other] = await suite.openTwo();
+    const groupId = suite.id("g");
+    await one.initGroup(groupId, 3);
+    const [progress, members, results] = [
+      collect(other.group$(groupId)),
+      collect(other.groupMembers$(groupId)),
+      collect(other.groupResults$(groupId)),
+    ];
+    for (const taskId of ["a", "b"]) await one.completeGroupMember(groupId, taskId, `old ${taskId}`);
+    await eventually(() => assert.deepEqual(idsOf(members.seen), ["a", "b"]));
+    await eventually(() => assert.equal(progress.seen.at(-1)?.completed, 2));
+    await one.deleteGroup(groupId);
+    await one.initGroup(groupId, 3);
+    for (const taskId of ["b", "c", "d"]) await one.completeGroupMember(groupId, taskId, taskId);
+    for (const stream of [progress, members, results]) assert.equal(await stream.ended, "completed");
+    assert.deepEqual(progress.seen.at(-1), { groupId, total: 3, completed: 3, failed: 0, done: true });
+    assert.deepEqual(idsOf(members.seen), ["a", "b", "b", "c", "d"]);
+    assert.deepEqual(results.seen, [["b", "c", "d"]]);
+  },
+
   "groupMembers$ emits a failure as an outcome, and goes on": async (suite) => {
     const [one, other] = await suite.openTwo();
     const groupId = suite.id("g");
