@@ -13,7 +13,7 @@ import { SessionConfig } from "./database/session-config";
 import { BackendClosedError, DatabaseError, SchemaError } from "./errors";
 import { GroupWriter } from "./groups/group-writer";
 import { Groups } from "./groups/groups";
-import { NoNotifications } from "./notifications/notification-source";
+import { closeSource, NoNotifications } from "./notifications/notification-source";
 import type { NotificationPublisher, NotificationSource } from "./notifications/notifier";
 import { PostgresNotifications } from "./notifications/postgres-notifications";
 import type { ResolvedOptions } from "./options";
@@ -191,7 +191,7 @@ export class BackendCore {
         inFlight: sum("inFlight"),
       },
       notifications: { relevant: this.#sweep.relevant, invalid: notifications.invalid },
-      announcementsFailed: this.announcements.dropped + this.#unconfirmed,
+      announcementsFailed: this.announcements.failed + this.#unconfirmed,
       reconnects,
       heartbeatMs,
     };
@@ -208,7 +208,7 @@ export class BackendCore {
     this.#closed.abort(new BackendClosedError());
     this.#deadlines.end(new BackendClosedError());
     this.#sweep.close();
-    await this.notifications.close();
+    await closeSource(this.notifications, this.options.logger);
     await this.database.close();
     await this.#ownPool?.end();
     this.#stopObserving?.();

@@ -41,7 +41,10 @@ export interface Stats {
     /** Payloads with an unknown format. */
     readonly invalid: number;
   };
-  /** Notifications after a commit (`notify: 'deferred'`, or counted as `unnotified`) that failed and were dropped. */
+  /**
+   * Notifications after a commit (`notify: 'deferred'`, or counted as `unnotified`) that failed and were dropped, and
+   * those that a notifier could not confirm at first.
+   */
   readonly announcementsFailed: number;
   readonly reconnects: number;
   readonly heartbeatMs: number | undefined;

@@ -1,38 +1,58 @@
 import { settledWithin } from "../database/race";
+import type { Logger } from "../logger";
 import type { NotificationPublisher } from "./notifier";
 import { type PayloadName, payloadNames } from "./payload";
 
 /** Most ids that wait while earlier ones are confirmed. Beyond that, all processes are asked to re-read everything. */
 export const maxWaitingIds = 20_000;
 const drainLimitMs = 2_000;
+/** Delay after a failure of the publisher, doubled after each further one. */
+const firstRetryMs = 1_000;
+const maxRetryMs = 15_000;
 
 export interface MergeCounters {
   /** Ids published, by kind. Counts an id once that was announced several times while it waited. */
   readonly ids: Record<PayloadName, number>;
   /** `overflow`: number of times too many ids were waiting. */
   readonly rescans: { overflow: number };
+  /** Announcements that failed, or could not be confirmed at first. */
+  unconfirmed: number;
 }
 
 const createCounters = (): MergeCounters => ({
   ids: { ids: 0, chunks: 0, groups: 0, done: 0, members: 0 },
   rescans: { overflow: 0 },
+  unconfirmed: 0,
 });
 
 /**
  * Publishes one batch at a time, and merges what is announced until it is confirmed into the next. The busier the
  * carrier or its receivers, the fewer and larger are the messages and the reads that they cause. With 200 waiting
  * processes on two cores, a relay that merges carried 6 886 results per second, a publisher that did not 4 977.
+ *
+ * A publisher may be the application's own. What it failed to publish is published again.
  */
 export class MergingPublisher implements NotificationPublisher {
+  readonly counters: MergeCounters;
   readonly #publisher: NotificationPublisher;
-  readonly #counters: MergeCounters;
+  readonly #logger: Pick<Logger, "warn">;
   #waiting = new Batch();
   #underWay: Batch | undefined;
   #publishing: Promise<void> | undefined;
+  /** Number of failures since the latest success. */
+  #failures = 0;
+  #retryTimer: NodeJS.Timeout | undefined;
+  #retry: (() => void) | undefined;
+  #isClosed = false;
 
-  constructor(publisher: NotificationPublisher, counters: MergeCounters = createCounters()) {
+  constructor(
+    publisher: NotificationPublisher,
+    logger: Pick<Logger, "warn">,
+    counters: MergeCounters = createCounters(),
+  ) {
     this.#publisher = publisher;
-    this.#counters = counters;
+    this.#logger = logger;
+    this.counters = counters;
   }
 
   /** Number of unconfirmed ids. */
@@ -48,11 +68,7 @@ export class MergingPublisher implements NotificationPublisher {
 
   announce(name: PayloadName, ids: Iterable<string>): void {
     this.#waiting.add(name, ids);
-    if (this.#waiting.size > maxWaitingIds) {
-      this.#waiting.clear();
-      this.#counters.rescans.overflow += 1;
-      this.#waiting.addRescan();
-    }
+    this.#limitWaiting();
     this.#publish();
   }
 
@@ -66,33 +82,74 @@ export class MergingPublisher implements NotificationPublisher {
     if (this.#publishing !== undefined) await settledWithin(this.#publishing, drainLimitMs);
   }
 
-  /** Drops what waits. */
-  clear(): void {
+  /** Drops what waits, and publishes nothing more. */
+  close(): void {
+    this.#isClosed = true;
     this.#waiting = new Batch();
+    clearTimeout(this.#retryTimer);
+    this.#retry?.();
+  }
+
+  #limitWaiting(): void {
+    if (this.#waiting.size <= maxWaitingIds) return;
+    this.#waiting.clear();
+    this.counters.rescans.overflow += 1;
+    this.#waiting.addRescan();
+  }
+
+  get #isWaiting(): boolean {
+    return this.#waiting.since !== undefined && !this.#isClosed;
   }
 
   #publish(): void {
-    if (this.#waiting.since !== undefined) this.#publishing ??= this.#publishBatches();
+    if (this.#isWaiting) this.#publishing ??= this.#publishBatches();
   }
 
   async #publishBatches(): Promise<void> {
     // Drivers emit everything of one packet in the same turn.
     await Promise.resolve();
-    while (this.#waiting.since !== undefined) {
+    while (this.#isWaiting) {
       const batch = this.#waiting;
       this.#underWay = batch;
       this.#waiting = new Batch();
-      for (const [name, ids] of batch.ids) {
-        if (ids.size === 0) continue;
-        this.#counters.ids[name] += ids.size;
-        this.#publisher.announce(name, ids);
+      try {
+        await this.#publishBatch(batch);
+        this.#failures = 0;
+      } catch (error) {
+        await this.#failed(batch, error);
       }
-      if (batch.isRescan) this.#publisher.rescan();
-      await this.#publisher.drain();
     }
     // Synchronously after the last check of what waits, so that any later announcement starts a new run.
     this.#underWay = undefined;
     this.#publishing = undefined;
+  }
+
+  async #publishBatch(batch: Batch): Promise<void> {
+    for (const [name, ids] of batch.ids) {
+      if (ids.size === 0) continue;
+      this.counters.ids[name] += ids.size;
+      this.#publisher.announce(name, ids);
+    }
+    if (batch.isRescan) this.#publisher.rescan();
+    await this.#publisher.drain();
+  }
+
+  /** Lets a batch wait again, and resolves once it is time for another attempt. */
+  async #failed(batch: Batch, error: unknown): Promise<void> {
+    if (this.#isClosed) return;
+    this.#underWay = undefined;
+    this.#waiting.addAll(batch);
+    this.#limitWaiting();
+    this.counters.unconfirmed += 1;
+    if (this.#failures === 0)
+      this.#logger.warn(`The notifier failed, and is tried again until it succeeds. ${String(error)}`);
+    const delayMs = Math.min(firstRetryMs * 2 ** this.#failures, maxRetryMs);
+    this.#failures += 1;
+    await new Promise<void>((resolve) => {
+      this.#retry = resolve;
+      // What waits must not keep the process alive.
+      this.#retryTimer = setTimeout(resolve, delayMs).unref();
+    });
   }
 }
 
@@ -113,6 +170,12 @@ class Batch {
       this.since ??= performance.now();
       known?.add(id);
     }
+  }
+
+  addAll({ ids, isRescan, since }: Batch): void {
+    for (const [name, some] of ids) this.add(name, some);
+    this.isRescan ||= isRescan;
+    this.since = Math.min(this.since ?? Infinity, since ?? Infinity);
   }
 
   addRescan(): void {

@@ -1,6 +1,23 @@
 import { distinctUntilChanged, ReplaySubject, Subject } from "rxjs";
+import { withTimeLimit } from "../database/race";
+import type { Logger } from "../logger";
 import type { ListenReport, ListenStatus, NotificationSource } from "./notifier";
 import { decodePayload, type Notification } from "./payload";
+
+/** Longest time for a source to close. */
+const closeLimitMs = 5_000;
+
+/** Closes a source, which may be that of the application's own notifier. Never rejects: logs what went wrong. */
+export async function closeSource(source: NotificationSource, logger: Pick<Logger, "warn">): Promise<void> {
+  const close = async (): Promise<void> => source.close();
+  try {
+    await withTimeLimit(close(), closeLimitMs, () => {
+      throw new Error(`It did not close within ${closeLimitMs} ms.`);
+    });
+  } catch (error) {
+    logger.warn(`The notifier could not be closed. ${String(error)}`);
+  }
+}
 
 /** Common part of all sources: counts demands, decodes payloads, and keeps the status. */
 export abstract class BaseNotificationSource implements NotificationSource {

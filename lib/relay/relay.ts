@@ -4,6 +4,7 @@ import type { ConnectionPool } from "../database/connection";
 import { Database } from "../database/database";
 import { SessionConfig, type SessionRole } from "../database/session-config";
 import type { Logger } from "../logger";
+import { closeSource } from "../notifications/notification-source";
 import type { ListenReport, Notifier, NotifierChannel } from "../notifications/notifier";
 import { PostgresNotifications } from "../notifications/postgres-notifications";
 import { type ResolvedOptions, resolveOptions } from "../options";
@@ -155,7 +156,7 @@ export class Relay implements AsyncDisposable {
     const database = new Database(this.#pool, schema, false);
     const source = new PostgresNotifications({ config: this.#sessionConfig("listener"), schema, database, logger });
     logger.info(`Relaying the notifications of schema "${schema}" over ${this.#notifier.name}.`);
-    this.#term = new Term(source, this.#channel.publisher, this.#counters);
+    this.#term = new Term(source, this.#channel.publisher, logger, this.#counters);
     source.status$.subscribe(() => this.#changed$.next());
   }
 
@@ -176,7 +177,7 @@ export class Relay implements AsyncDisposable {
   async #close(): Promise<void> {
     await this.#term?.finish();
     await this.#leadership.stop(new Error("The relay was closed"));
-    await Promise.all([this.#ended, this.#channel.source.close()]);
+    await Promise.all([this.#ended, closeSource(this.#channel.source, this.#options.logger)]);
     this.#subscriptions.unsubscribe();
     this.#isClosed = true;
     this.#changed$.next();

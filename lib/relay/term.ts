@@ -1,4 +1,5 @@
 import { Subscription } from "rxjs";
+import type { Logger } from "../logger";
 import { type MergeCounters, MergingPublisher } from "../notifications/merging-publisher";
 import type { ListenReport, NotificationPublisher, NotificationSource } from "../notifications/notifier";
 import { type Notification, type PayloadName, payloadNames } from "../notifications/payload";
@@ -49,9 +50,14 @@ export class Term {
   #hasListened = false;
   #lastNotificationAt: number | undefined;
 
-  constructor(source: NotificationSource, publisher: NotificationPublisher, counters: RelayCounters) {
+  constructor(
+    source: NotificationSource,
+    publisher: NotificationPublisher,
+    logger: Pick<Logger, "warn">,
+    counters: RelayCounters,
+  ) {
     this.#source = source;
-    this.#publisher = new MergingPublisher(publisher, counters);
+    this.#publisher = new MergingPublisher(publisher, logger, counters);
     this.#counters = counters;
     counters.terms += 1;
     this.#subscription.add(source.notifications$.subscribe((notification) => this.#receive(notification)));
@@ -101,7 +107,7 @@ export class Term {
    */
   async end(): Promise<void> {
     this.#subscription.unsubscribe();
-    this.#publisher.clear();
+    this.#publisher.close();
     await this.#source.close();
   }
 

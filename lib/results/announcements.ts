@@ -59,12 +59,12 @@ export class Announcements {
     this.#database = database;
     this.#options = options;
     this.#channel = channelOf(options.schema);
-    if (publisher !== undefined) this.#publisher = new MergingPublisher(publisher);
+    if (publisher !== undefined) this.#publisher = new MergingPublisher(publisher, options.logger);
   }
 
-  /** Announcements to listeners that were dropped. */
-  get dropped(): number {
-    return this.#dropped;
+  /** Announcements to listeners that were dropped, and those that a publisher failed to make at first. */
+  get failed(): number {
+    return this.#dropped + (this.#publisher?.counters.unconfirmed ?? 0);
   }
 
   /** Notifies waiting processes of what the caller's own transaction has stored. */
@@ -112,9 +112,10 @@ export class Announcements {
     await Promise.all([this.#sent, this.#publisher?.drain()]);
   }
 
-  /** Stops announcing to listeners. The publisher is closed with its channel. */
+  /** Stops announcing. The publisher of a notifier is closed with its channel. */
   close(): void {
     this.#isClosed = true;
+    this.#publisher?.close();
     this.#pending = emptySets();
   }
 

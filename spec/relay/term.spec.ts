@@ -12,7 +12,7 @@ describe("what a relay hands on", () => {
     source = new ListeningSource();
     publisher = new SlowPublisher();
     counters = new RelayCounters();
-    term = new Term(source, publisher, counters);
+    term = new Term(source, publisher, { warn: () => undefined }, counters);
     await publisher.confirm();
   });
   afterEach(async () => {

@@ -12,6 +12,7 @@ export class ListeningSource extends BaseNotificationSource {
 export class SlowPublisher implements NotificationPublisher {
   readonly told: string[] = [];
   #confirm: () => void = () => undefined;
+  #fail: (error: Error) => void = () => undefined;
 
   announce(name: string, ids: Iterable<string>): void {
     const list = [...ids];
@@ -23,12 +24,25 @@ export class SlowPublisher implements NotificationPublisher {
   }
 
   async drain(): Promise<void> {
-    await new Promise<void>((resolve) => (this.#confirm = resolve));
+    await new Promise<void>((resolve, reject) => {
+      this.#confirm = resolve;
+      this.#fail = reject;
+    });
   }
 
   /** Confirms what is under way, and lets what follows be told. */
   async confirm(): Promise<void> {
     this.#confirm();
+    await this.#settle();
+  }
+
+  /** Fails what is under way. */
+  async fail(): Promise<void> {
+    this.#fail(new Error("no carrier"));
+    await this.#settle();
+  }
+
+  async #settle(): Promise<void> {
     for (let turn = 0; turn < 10; turn += 1) await Promise.resolve();
   }
 }
