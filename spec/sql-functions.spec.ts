@@ -110,7 +110,7 @@ describe("the SQL functions for writers", () => {
     expect(await backend.getGroupResults("g")).toEqual([null]);
   });
 
-  it("are seen by streams in commit order, like any result", async () => {
+  it("are seen by streams, with the value that was committed, like any result", async () => {
     await backend.ready();
     const seen: unknown[] = [];
     const subscription = backend.results$().subscribe((outcome) => seen.push(outcome));
@@ -123,10 +123,13 @@ describe("the SQL functions for writers", () => {
     expect(await backend.wait("in", 30_000)).toBe(2);
     await backend.store("after", 3);
     await backend.wait("after", 30_000);
-    // The stream has a read of its own.
-    await eventually(() => expect(seen).toContainEqual({ taskId: "after", status: "fulfilled", value: 3 }));
+    // The stream has reads of its own, which may be answered in any order.
+    for (const outcome of [
+      { taskId: "in", status: "fulfilled", value: 2 },
+      { taskId: "after", status: "fulfilled", value: 3 },
+    ])
+      await eventually(() => expect(seen).toContainEqual(outcome));
     subscription.unsubscribe();
-    expect(seen).toContainEqual({ taskId: "in", status: "fulfilled", value: 2 });
   });
 
   it("take part in the transaction around them", async () => {
