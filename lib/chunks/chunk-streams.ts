@@ -22,12 +22,10 @@ const minPageChunks = 20;
 /** A page, and the key under which it was read. */
 interface ReadPage extends ChunkPage {
   readonly key: string;
-  /** When the read began, on the clock of `performance.now()`. */
-  readonly begunAt: number;
 }
 
-/** What a follower receives: a page, or that its task may have changed. */
-type Signal = ReadPage | "changed";
+/** What a follower receives: a page with the time when its read began, or that its task may have changed. */
+type Signal = (ReadPage & Pick<ReadReason, "begunAt">) | "changed";
 
 /**
  * Follows the chunks of tasks. The router knows followers by their task. The loader reads by task and position, so that
@@ -58,7 +56,6 @@ export class ChunkStreams implements LoadReceiver<ReadPage>, NotificationReceive
   }
 
   async read(keys: readonly string[], timeoutMs: number, care?: ReadCare): Promise<ReadAnswer<ReadPage>> {
-    const begunAt = this.deadlines.now();
     const places = keys.map(placeOf);
     const values = [
       places.map(({ taskId }) => taskId),
@@ -72,7 +69,6 @@ export class ChunkStreams implements LoadReceiver<ReadPage>, NotificationReceive
     for (const row of rows) rowsOf[row[0] - 1]?.push(row);
     const pages = keys.map((key, index): ReadPage => ({
       key,
-      begunAt,
       ...toPage(places[index]?.taskId ?? "", rowsOf[index] ?? []),
     }));
     return { found: new Map(pages.map((page) => [page.key, { value: page, isOld: false }])) };
@@ -94,8 +90,8 @@ export class ChunkStreams implements LoadReceiver<ReadPage>, NotificationReceive
     for (const taskId of [...this.router.keys()]) this.router.next(taskId, "changed", cause);
   }
 
-  found(_key: string, { value }: Found<ReadPage>, { cause }: ReadReason): void {
-    this.router.nextSince(value.taskId, value, cause, (beganAt) => beganAt <= value.begunAt);
+  found(_key: string, { value }: Found<ReadPage>, { cause, begunAt }: ReadReason): void {
+    this.router.nextSince(value.taskId, { ...value, begunAt }, cause, (beganAt) => beganAt <= begunAt);
   }
 
   /** Never called: there is a page for every key. */

@@ -30,6 +30,17 @@ const throwing = schemaOf<number>(() => {
 });
 const silent = schemaOf<number>(async () => new Promise(() => undefined));
 
+/** A schema that never answers, and a promise that resolves once it has been asked. */
+function silentOnceAsked(): { readonly schema: ResultSchema<number>; readonly asked: Promise<void> } {
+  let onAsked = (): void => undefined;
+  const asked = new Promise<void>((resolve) => (onAsked = resolve));
+  const schema = schemaOf<number>(async () => {
+    onAsked();
+    return new Promise(() => undefined);
+  });
+  return { schema, asked };
+}
+
 const valuesOf = (chunks: readonly Chunk<unknown>[]): unknown[] =>
   chunks.flatMap((chunk) => (chunk.kind === "chunk" ? [chunk.value] : []));
 
@@ -256,14 +267,10 @@ export const schemaSpecs: Specs = {
     const backend = await suite.open();
     const taskId = suite.id("t");
     await backend.emit(taskId, 1);
-    let isAsked = false;
-    const asked = schemaOf<number>(async () => {
-      isAsked = true;
-      return new Promise(() => undefined);
-    });
-    const chunks = backend.chunks$(taskId, { schema: asked })[Symbol.asyncIterator]();
+    const { schema, asked } = silentOnceAsked();
+    const chunks = backend.chunks$(taskId, { schema })[Symbol.asyncIterator]();
     const next = chunks.next();
-    await eventually(() => assert.ok(isAsked));
+    await asked;
     await chunks.return?.();
     assert.equal((await next).done, true);
   },
@@ -272,13 +279,9 @@ export const schemaSpecs: Specs = {
     const backend = await suite.open();
     const taskId = suite.id("t");
     await backend.emit(taskId, 1);
-    let isAsked = false;
-    const asked = schemaOf<number>(async () => {
-      isAsked = true;
-      return new Promise(() => undefined);
-    });
-    const stream = collect(backend.chunks$(taskId, { schema: asked }));
-    await eventually(() => assert.ok(isAsked));
+    const { schema, asked } = silentOnceAsked();
+    const stream = collect(backend.chunks$(taskId, { schema }));
+    await asked;
     await backend.store(taskId, "done");
     await backend.close();
     await assertEndsWith(stream, { name: "BackendClosedError" });
